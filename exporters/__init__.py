@@ -1,0 +1,1 @@
+"""The exporters: one package per target, on one small shared web server (`exporters.web`)."""
