@@ -1,4 +1,4 @@
-"""A scrape of one target: one shared read, a deadline, and the metrics about the scrape itself. No HTTP, no protocol."""
+"""A scrape of one target: one shared read, a deadline, and the metrics about the scrape itself. No HTTP here."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from aiohttp import web
 from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+    from contextlib import AbstractAsyncContextManager
+
+    from aiohttp import web
 
 Snapshot = TypeVar("Snapshot")
 
@@ -126,7 +130,7 @@ class Scrape(Generic[Snapshot]):
         except Exception:  # noqa: BLE001 - as above
             if reason is None:  # a scrape counts one failure, its first
                 reason = self._failed(
-                    "internal", "a bug in turning what was read into metrics; please report it", bug=True
+                    "internal", "a bug in making metrics of what was read; please report it", bug=True
                 )
         if reason is None:
             self._recovered()

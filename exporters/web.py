@@ -159,8 +159,9 @@ def _listen(addresses: Sequence[Address]) -> list[socket.socket]:
             for opened in sockets:
                 opened.close()
             shown = f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
+            cause = str(error.strerror).partition(" (while")[0]  # which repeats the address
             raise _ListenError(
-                f"cannot listen on {shown}: {error.strerror}; stop what uses it, or choose another --web.listen-address"
+                f"cannot listen on {shown}: {cause}; free it, or choose another --web.listen-address"
             ) from error
     return sockets
 
