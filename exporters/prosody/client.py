@@ -12,11 +12,14 @@ import socket
 import struct
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
 from exporters.scrape import TargetError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 STREAM_HEADER = (
     "<stream:stream xmlns='xmpp:prosody.im/admin' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
@@ -62,7 +65,7 @@ class AnswerParser:
         """
         self._unanswered_bytes += len(data)
         if self._unanswered_bytes > self._max_bytes:
-            message = f"an answer is longer than {self._max_bytes} bytes; does a module of Prosody register metrics without bound?"
+            message = f"an answer is longer than {self._max_bytes} bytes; which module of Prosody grows without bound?"
             raise TargetError("protocol_error", message)
         try:
             self._parser.Parse(data)
@@ -78,7 +81,9 @@ class AnswerParser:
         self._depth += 1
         tag = name.rpartition(" ")[2]
         if self._depth == 1 and tag != "stream":
-            message = f"the admin socket opens with <{tag[:40]}> instead of <stream>; is another program listening there?"
+            message = (
+                f"the admin socket opens with <{tag[:40]}> instead of <stream>; is another program listening there?"
+            )
             raise TargetError("protocol_error", message)
         if self._depth == 2:  # noqa: PLR2004 - the stanzas are the stream's children
             self._is_error = attributes.get("type") == "error"
@@ -92,14 +97,18 @@ class AnswerParser:
             self._answers.append((self._is_error, "".join(self._text)))
             self._text.clear()
         elif self._depth == 1 and tag == "error":
-            raise TargetError("connection_lost", f"Prosody closed the admin socket ({self._stream_error}); is it stopping?")
+            raise TargetError(
+                "connection_lost", f"Prosody closed the admin socket ({self._stream_error}); is it stopping?"
+            )
 
     def _characters(self, text: str) -> None:
         if self._depth > 1:  # white space between stanzas only keeps an idle connection alive
             self._text.append(text)
 
     def _refuse_doctype(self, *_: object) -> None:
-        raise TargetError("protocol_error", "the admin socket sends a document type, which XMPP forbids (RFC 6120, 11.1)")
+        raise TargetError(
+            "protocol_error", "the admin socket sends a document type, which XMPP forbids (RFC 6120, 11.1)"
+        )
 
 
 @dataclass
@@ -116,7 +125,9 @@ class _Connection:
             while not self.waiting:
                 data = await self.reader.read(_CHUNK_BYTES)
                 if not data:
-                    raise TargetError("connection_lost", "Prosody closed the admin socket before it answered; did it stop?")
+                    raise TargetError(
+                        "connection_lost", "Prosody closed the admin socket before answering; did it stop?"
+                    )
                 self.waiting += self.parser.feed(data)
         except ConnectionError as error:
             raise TargetError("connection_lost", f"the admin socket broke ({error}); did Prosody stop?") from None
@@ -162,14 +173,16 @@ class AdminShell:
                     is_error, text = await self._ask(f">{source}")
             except TimeoutError:
                 self._drop()
-                message = f"no answer from {self.path} in {self.timeout:g} s: Prosody hangs or is very busy; look at its CPU"
+                message = f"no answer from {self.path} in {self.timeout:g} s: Prosody hangs or is busy; look at its CPU"
                 raise TargetError("timeout", message) from None
             except BaseException:
                 self._drop()  # a late answer must never be taken for the next command's
                 raise
         self._backoff = self._not_before = 0.0
         if is_error:
-            remedy = "enable mod_admin_shell in modules_enabled" if "mod_admin_shell" in text else "look at Prosody's log"
+            remedy = (
+                "enable mod_admin_shell in modules_enabled" if "mod_admin_shell" in text else "look at Prosody's log"
+            )
             raise TargetError("error_answer", f"Prosody answers with an error ({text[:200]!r}); {remedy}")
         return text.removeprefix("Result: ")
 

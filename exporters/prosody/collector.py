@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-
-from prometheus_client.core import Metric
+from collections import defaultdict
+from typing import TYPE_CHECKING
 
 from exporters.prosody.families import FAMILIES, fill, fill_histogram
-from exporters.prosody.probe import Observations
 from exporters.prosody.registry import parse_registry
 from exporters.prosody.snapshot import SHOWS, TRANSPORTS, Counts, Rows, Snapshot
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from prometheus_client.core import Metric
+
+    from exporters.prosody.probe import Observations
+
 # Appendix A of the specification: what it enables, and what it (with Appendix C) forbids
-REQUIRED_MODULES = frozenset(
-    "disco roster saslauth tls blocklist bookmarks carbons limits pep private smacks vcard4 vcard_legacy csi_simple "
-    "cloud_notify ping admin_adhoc admin_shell websocket mimicking http_openmetrics version uptime time".split()
-)
-FORBIDDEN_MODULES = frozenset("mam muc_mam offline s2s register".split())
+REQUIRED_MODULES = frozenset({
+    "admin_adhoc", "admin_shell", "blocklist", "bookmarks", "carbons", "cloud_notify", "csi_simple", "disco",
+    "http_openmetrics", "limits", "mimicking", "pep", "ping", "private", "roster", "saslauth", "smacks", "time", "tls",
+    "uptime", "vcard4", "vcard_legacy", "version", "websocket",
+})  # fmt: skip
+FORBIDDEN_MODULES = frozenset({"mam", "muc_mam", "offline", "register", "s2s"})
 
 
 def missing_families(*, instrument: bool, probe: bool) -> list[str]:
@@ -72,9 +77,9 @@ def _modules(snapshot: Snapshot) -> Iterator[tuple[tuple[str, str], float]]:
 
 
 def _sessions(counts: Counts, virtual_hosts: Iterable[str]) -> Iterator[Metric]:
-    by_transport: Counter[tuple[str, str]] = Counter()
-    by_show: Counter[tuple[str, str]] = Counter()
-    hibernated: Counter[tuple[str]] = Counter()
+    by_transport: dict[tuple[str, str], float] = defaultdict(float)
+    by_show: dict[tuple[str, str], float] = defaultdict(float)
+    hibernated: dict[tuple[str], float] = defaultdict(float)
     for host in virtual_hosts:
         by_transport.update({(host, transport): 0 for transport in TRANSPORTS})
         by_show.update({(host, show): 0 for show in SHOWS})

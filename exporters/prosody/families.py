@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-from exporters.prosody.snapshot import Histogram
+if TYPE_CHECKING:
+    from exporters.prosody.snapshot import Histogram
 
 Filled = CounterMetricFamily | GaugeMetricFamily
 
@@ -34,7 +36,9 @@ class Family:
 FAMILIES = {
     family.name: family
     for family in (
-        Family("gauge", "prosody_build_info", ("version",), "server", "Version of the running Prosody; the value is 1."),
+        Family(
+            "gauge", "prosody_build_info", ("version",), "server", "Version of the running Prosody; the value is 1."
+        ),
         Family("gauge", "prosody_start_time_seconds", (), "server", "When Prosody started, in seconds since 1970."),
         Family(
             "gauge",
@@ -62,15 +66,15 @@ FAMILIES = {
             "prosody_presence_updates_total",
             ("host", "type"),
             "instrument",
-            "Presence broadcasts of local users. unavailable includes those Prosody sends for a session that just ended.",
+            "Presence broadcasts of local users; unavailable includes what Prosody sends for a session that ended.",
         ),
         Family(
             "counter",
             "prosody_dead_connections_total",
             ("host", "cause"),
             "instrument",
-            "Dead clients detected. read_timeout: a silent connection was dropped. hibernation_expired: a session was not "
-            "resumed in time, and only now do contacts see the user offline.",
+            "Dead clients detected. read_timeout: a silent connection was dropped. hibernation_expired: a session "
+            "was not resumed in time, and only now do contacts see the user offline.",
         ),
         Family(
             "counter",
@@ -84,15 +88,15 @@ FAMILIES = {
             "prosody_stanzas_total",
             ("direction", "kind"),
             "instrument",
-            "Stanzas on all streams; in: received, out: written to a connection. A stanza from one user to another is both.",
+            "Stanzas on all streams; in: received, out: written. A message from one user to another is both.",
         ),
         Family(
             "counter",
             "prosody_connection_errors_total",
             ("transport", "reason"),
             "server",
-            "Connections that failed. Reasons of RFC 6120 (policy-violation, ...): Prosody closed a client's stream with "
-            "this error. probe_*: the exporter's own WebSocket connection failed.",
+            "Connections that failed. Reasons of RFC 6120 (policy-violation, ...): Prosody closed a client's "
+            "stream with this error. probe_*: the exporter's own WebSocket connection failed.",
         ),
         Family(
             "counter",
@@ -122,7 +126,9 @@ FAMILIES = {
             "probe",
             "Round trip of a ping on a WebSocket connection that the exporter holds open, as a client sees it.",
         ),
-        Family("counter", "prosody_cpu_seconds_total", (), "server", "CPU time of the server; one core is all it can use."),
+        Family(
+            "counter", "prosody_cpu_seconds_total", (), "server", "CPU time of the server; one core is all it can use."
+        ),
         Family("gauge", "prosody_memory_used_bytes", (), "server", "Resident memory of the server process."),
         Family("gauge", "prosody_lua_heap_bytes", (), "server", "Memory that Lua's garbage collector manages."),
         Family("gauge", "prosody_open_fds", (), "server", "Open file descriptors; each connection takes one."),
@@ -131,7 +137,7 @@ FAMILIES = {
             "prosody_module_loaded",
             ("host", "module"),
             "server",
-            "1 for a loaded module; 0 for one that the specification requires or forbids and that is not loaded. Host * "
+            "1 for a loaded module; 0 for one that the specification names and that is not loaded. Host * "
             "holds global modules.",
         ),
         Family(
@@ -169,7 +175,13 @@ FAMILIES = {
             "instrument",
             "Sessions that a reconciliation found counted wrongly, and mended. Should stay 0.",
         ),
-        Family("counter", "prosody_exporter_reconciliations_total", (), "instrument", "Passes over all sessions, in slices."),
+        Family(
+            "counter",
+            "prosody_exporter_reconciliations_total",
+            (),
+            "instrument",
+            "Passes over all sessions, in slices.",
+        ),
         Family(
             "counter",
             "prosody_exporter_instrument_errors_total",

@@ -1,4 +1,4 @@
-"""Holds one real WebSocket connection to Prosody (RFC 7395) and pings it, to see what a client sees. It never logs in."""
+"""Holds one real WebSocket connection to Prosody (RFC 7395) and pings it, as a client would. It never logs in."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import aiohttp
 
 from exporters.prosody.snapshot import Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 _log = logging.getLogger(__name__)
 

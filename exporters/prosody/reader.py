@@ -1,4 +1,4 @@
-"""One reading of Prosody: installs the counting script where it is missing, asks for the numbers, looks at the process."""
+"""One reading of Prosody: installs the counting script where it is missing, and asks for the numbers."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import asyncio
 import dataclasses
 import re
 from importlib import resources
+from typing import TYPE_CHECKING
 
 import psutil
 
-from exporters.prosody.client import AdminShell
 from exporters.prosody.snapshot import Process, Snapshot, parse_snapshot
 from exporters.scrape import TargetError
 
-_UNINSTALL = 'local i = package.loaded["commeazy.monitoring"]; return i and i.uninstall() or "removed"'
+if TYPE_CHECKING:
+    from exporters.prosody.client import AdminShell
 
 
 def _script(name: str) -> str:
     return (resources.files(__package__) / name).read_text(encoding="utf-8")
 
 
-INSTRUMENT, READ, REGISTRY = _script("instrument.lua"), _script("read.lua"), _script("registry.lua")
-_version = re.search(r"^local VERSION = (\d+);", INSTRUMENT, re.MULTILINE)
+# Everything this exporter ever sends to Prosody; nothing that comes from outside is put into it.
+SCRIPTS = {name: _script(f"{name}.lua") for name in ("instrument", "read", "registry", "uninstall")}
+_version = re.search(r"^local VERSION = (\d+);", SCRIPTS["instrument"], re.MULTILINE)
 assert _version, "instrument.lua states its version"
 INSTRUMENT_VERSION = int(_version[1])
 
@@ -43,13 +45,15 @@ class Reader:
 
         Raises TargetError with one of exporters.prosody.client.REASONS.
         """
-        snapshot = parse_snapshot(await self._shell.lua(READ))
+        snapshot = parse_snapshot(await self._shell.lua(SCRIPTS["read"]))
         if self._instrument and (snapshot.counts is None or snapshot.counts.version < INSTRUMENT_VERSION):
-            await self._shell.lua(INSTRUMENT)
-            snapshot = parse_snapshot(await self._shell.lua(READ))
+            await self._shell.lua(SCRIPTS["instrument"])
+            snapshot = parse_snapshot(await self._shell.lua(SCRIPTS["read"]))
             if snapshot.counts is None:
-                raise TargetError("error_answer", "Prosody takes the counting script but does not run it; look at its log")
-        registry = await self._shell.lua(REGISTRY)
+                raise TargetError(
+                    "error_answer", "Prosody takes the counting script but does not run it; look at its log"
+                )
+        registry = await self._shell.lua(SCRIPTS["registry"])
         return dataclasses.replace(
             snapshot,
             counts=snapshot.counts if self._instrument else None,
@@ -59,7 +63,7 @@ class Reader:
 
     async def uninstall(self) -> None:
         """Remove every hook of instrument.lua and wait until no open session holds one. Raises TargetError."""
-        while await self._shell.lua(_UNINSTALL) != "removed":
+        while await self._shell.lua(SCRIPTS["uninstall"]) != "removed":  # noqa: ASYNC110 - another process works
             await asyncio.sleep(0.1)
 
 

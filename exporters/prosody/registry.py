@@ -1,16 +1,20 @@
 """Takes Prosody's own metrics as rendered by the server and mends them, so that they pass through clean. No I/O.
 
 What is mended (seen on 13.0.1): label values are escaped twice; `_created` outlives the counter it belongs to; a module
-reloaded under another type leaves two families of one name; a family may clash with one of ours.
+reloaded under another type leaves two families of one name; some have no help; one may clash with one of ours.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator
+from typing import TYPE_CHECKING
 
-from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+    from prometheus_client.core import Metric
 
 _LABEL_VALUE = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPED = re.compile(r"\\(.)")
@@ -29,7 +33,7 @@ def parse_registry(text: str, ours: Container[str]) -> tuple[list[Metric], int]:
     left_out = 0
     for block in _blocks(text):
         try:
-            parsed = [family for family in text_string_to_metric_families(_mend(block)) if family.samples]
+            parsed = [family for family in _parse(_mend(block)) if family.samples]
         except (ValueError, KeyError):
             left_out += 1
             continue
@@ -39,6 +43,12 @@ def parse_registry(text: str, ours: Container[str]) -> tuple[list[Metric], int]:
             else:
                 families[family.name] = family
     return list(families.values()), left_out
+
+
+def _parse(text: str) -> Iterator[Metric]:
+    for family in text_string_to_metric_families(text):  # type: ignore[no-untyped-call] # prometheus_client has no types there
+        family.documentation = family.documentation or "Prosody's own; it does not say what it means."
+        yield family
 
 
 def _blocks(text: str) -> Iterator[list[str]]:

@@ -62,7 +62,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Counts:
-    """What instrument.lua has counted since Prosody started. Rows are label -> label -> count, in the label order of the contract."""
+    """What instrument.lua has counted since Prosody started; rows have their labels in the order of the contract."""
 
     version: int
     sessions: tuple[Sessions, ...]
@@ -83,7 +83,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Process:
-    """What the server process uses: CPU in seconds since its start, resident memory in bytes, open files. None: not known."""
+    """What the server process uses: CPU seconds since its start, resident bytes, open files. None: not known."""
 
     cpu_seconds: float | None = None
     resident_bytes: float | None = None
@@ -136,7 +136,7 @@ def parse_snapshot(text: str) -> Snapshot:
             counts=_parse_counts(instrument) if instrument else None,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        message = f"Prosody's answer is not a snapshot ({type(error).__name__}: {error}); is another exporter's script installed?"
+        message = f"Prosody's answer is not a snapshot ({type(error).__name__}: {error}); is its version 13.0?"
         raise TargetError("protocol_error", message) from None
 
 
@@ -170,4 +170,3 @@ def _parse_counts(instrument: Mapping[str, Any]) -> Counts:
 def _parse_sessions(key: str, count: float) -> Sessions:
     host, transport, state, show = key.split(" ")
     return Sessions(host, transport, state == "hibernated", show, count)
-
