@@ -1,0 +1,79 @@
+"""Basic authentication (RFC 7617) against bcrypt hashes, as aiohttp middleware. It reads no file: hashes are given."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import os
+from typing import TYPE_CHECKING
+
+import bcrypt
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp.typedefs import Handler
+
+_BCRYPT_READS = 72  # bytes of a password; bcrypt never used more, its Python package refuses more
+
+
+class Users:
+    """Who may read.
+
+    Args:
+        hashes: bcrypt hash by user name; not empty.
+
+    A password found right is remembered (keyed hash, in memory), so that a scrape does not cost a bcrypt run each time.
+    """
+
+    def __init__(self, hashes: Mapping[str, str]) -> None:
+        self._hashes = {name: value.encode() for name, value in hashes.items()}
+        # Stands in for the hash of an unknown user, who then costs as much time as a known one: the dearest.
+        self._decoy = max(self._hashes.values(), key=lambda value: value[4:6])  # $2b$<cost>$
+        self._secret = os.urandom(32)
+        self._seen: dict[str, bytes] = {}
+        self._one_at_a_time = asyncio.Lock()  # a burst of wrong passwords takes one core, not all
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer 401 to whoever is not a user, whatever the page."""
+        credentials = _credentials(request.headers.get("Authorization", ""))
+        if credentials is None or not await self._allowed(*credentials):
+            return web.Response(
+                status=401,
+                text="401: Unauthorized",
+                headers={"WWW-Authenticate": 'Basic realm="exporter", charset="UTF-8"'},
+            )
+        return await handler(request)
+
+    async def _allowed(self, name: str, password: bytes) -> bool:
+        digest = hmac.digest(self._secret, password, "sha256")
+        if hmac.compare_digest(self._seen.get(name, b""), digest):
+            return True
+        async with self._one_at_a_time:
+            right = await asyncio.to_thread(_matches, password, self._hashes.get(name, self._decoy))
+        if right and name in self._hashes:
+            self._seen[name] = digest
+            return True
+        return False
+
+
+def _matches(password: bytes, hashed: bytes) -> bool:
+    try:
+        return bcrypt.checkpw(password[:_BCRYPT_READS], hashed)
+    except ValueError:  # a NUL byte
+        return False
+
+
+def _credentials(header: str) -> tuple[str, bytes] | None:
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        name, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        return (name.decode(), password) if colon else None
+    except (binascii.Error, ValueError):
+        return None
