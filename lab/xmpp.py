@@ -120,7 +120,12 @@ class Client:
         async with self._connecting("log in"):
             await self._authenticate(transport)
             answer = await self._ask_directly(
-                f"<iq type='set' id='bind'><bind xmlns='{BIND}'><resource>{escape(self.resource)}</resource></bind></iq>"
+                stanza(
+                    "iq",
+                    f"<bind xmlns='{BIND}'><resource>{escape(self.resource)}</resource></bind>",
+                    type="set",
+                    id="bind",
+                )
             )
             self.full_jid = answer.findtext(f".//{{{BIND}}}jid") or ""
             if not self.full_jid:
@@ -132,14 +137,16 @@ class Client:
         if show != "unavailable":
             await self.presence(show)
 
-    async def resume(self, transport: TransportName = "websocket") -> None:
-        """Take the session up again after the connection was lost (XEP-0198 5), on either transport.
+    async def resume(self, transport: TransportName | None = None) -> None:
+        """Take the session up again after the connection was lost (XEP-0198 5), on the transport it had.
 
-        Returns once what the server had kept has been asked for and what it had missed has been sent again.
-        Raises ResumptionError if the session is gone.
+        Returns once what the server had missed has been sent again; what it had kept arrives then. Raises
+        ResumptionError if the session is gone. A resumption on the other `transport` is granted by Prosody 13.0.1,
+        but the stream is dead from there on: the session goes on decoding with the framing it began with.
         """
         if self.management is None or not self.management.id:
             raise ResumptionError("the session was not resumable")
+        transport = transport or ("tcp" if self.transport == "tcp" else "websocket")
         self._leave(XmppError("the client resumes its session"))
         async with self._connecting("resume"):
             await self._authenticate(transport)
@@ -151,7 +158,7 @@ class Client:
         again, self._unacked = list(self._unacked), deque()
         self._start_reading()
         for kind, text in again:
-            await self._send_stanza(kind, text)
+            await self._send_counted(kind, text)
 
     async def _authenticate(self, name: TransportName) -> None:
         self._end = None
@@ -191,8 +198,8 @@ class Client:
         """Send one element and return the next that arrives; only before the reader runs."""
         assert self._transport is not None
         request = ET.fromstring(text)  # noqa: S314 - our own text
-        if request.tag in STANZAS:
-            self.sent[request.tag] += 1
+        if local_name(request) in STANZAS:
+            self.sent[local_name(request)] += 1
         await self._transport.send(text)
         answer = await self._transport.receive()
         if answer is None or answer.tag == f"{{{STREAMS}}}error":
@@ -206,28 +213,25 @@ class Client:
     async def presence(self, show: Show = "available") -> None:
         """Broadcast presence and wait for the server's reflection of it."""
         seen = self.received["presence"]
-        if show == "unavailable":
-            text = "<presence type='unavailable'/>"
-        else:
-            text = "<presence/>" if show == "available" else f"<presence><show>{show}</show></presence>"
-        await self._send_stanza("presence", text)
+        payload = "" if show in ("available", "unavailable") else f"<show>{show}</show>"
+        await self._send_stanza("presence", payload, type="unavailable" if show == "unavailable" else "")
         await self.wait_until(lambda: self.received["presence"] > seen, "the reflected presence")
 
     async def message(self, to: str, body: str = "Hello") -> None:
         """Send a chat message to a bare or full address; does not wait for its delivery."""
-        await self._send_stanza(
-            "message",
-            f"<message type='chat' to={quoteattr(to)} id='m{next(self._ids)}'><body>{escape(body)}</body></message>",
-        )
+        payload = f"<body>{escape(body)}</body>"
+        await self._send_stanza("message", payload, type="chat", to=to, id=f"m{next(self._ids)}")
 
     async def propose_call(self, to: str) -> None:
         """Let the other side ring (XEP-0353 `<propose/>`)."""
         number = next(self._ids)
         await self._send_stanza(
             "message",
-            f"<message type='chat' to={quoteattr(to)} id='m{number}'>"
             f"<propose xmlns='urn:xmpp:jingle-message:0' id='call{number}'>"
-            "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/></propose></message>",
+            "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/></propose>",
+            type="chat",
+            to=to,
+            id=f"m{number}",
         )
 
     async def ping(self) -> None:
@@ -311,6 +315,7 @@ class Client:
                 await self._handle(element)
             end = XmppError("the server closed the stream")
         except XmppError as error:
+            self._transport.abort()
             end = error
         self._fail(end)
 
@@ -339,11 +344,12 @@ class Client:
             if answer is not None and not answer.done():
                 answer.set_result(element)
             return
-        to = f" to={quoteattr(element.get('from', ''))}" if element.get("from") else ""
         await self._send_stanza(
             "iq",
-            f"<iq type='error' id={quoteattr(element.get('id', ''))}{to}><error type='cancel'>"
-            "<service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>",
+            "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>",
+            type="error",
+            id=element.get("id", ""),
+            to=element.get("from", ""),
         )
 
     async def _iq(self, type_: str, payload: str) -> ET.Element:
@@ -351,7 +357,7 @@ class Client:
         answer = self._answers[identifier] = asyncio.get_running_loop().create_future()
         try:
             async with self._deadline("get an answer to an iq"):
-                await self._send_stanza("iq", f"<iq type='{type_}' id='{identifier}'>{payload}</iq>")
+                await self._send_stanza("iq", payload, type=type_, id=identifier)
                 result = await answer
         finally:
             del self._answers[identifier]
@@ -359,7 +365,10 @@ class Client:
             raise XmppError(f"the server answered {describe_error(result)}")
         return result
 
-    async def _send_stanza(self, kind: str, text: str) -> None:
+    async def _send_stanza(self, kind: str, payload: str, **attributes: str) -> None:
+        await self._send_counted(kind, stanza(kind, payload, **attributes))
+
+    async def _send_counted(self, kind: str, text: str) -> None:
         if self._end is not None:
             raise self._end
         if self.management is not None:
@@ -418,6 +427,12 @@ class Client:
                 yield
         except TimeoutError as error:
             raise XmppError(f"could not {operation} within {self.timeout:g} s over {self.transport}") from error
+
+
+def stanza(kind: str, payload: str = "", **attributes: str) -> str:
+    """Write a stanza; empty attributes are left out. Over WebSocket each one has to name its namespace (RFC 7395 3.3.3)."""
+    written = "".join(f" {name}={quoteattr(value)}" for name, value in attributes.items() if value)
+    return f"<{kind} xmlns='{CLIENT}'{written}>{payload}</{kind}>"
 
 
 def _encode(text: str) -> str:

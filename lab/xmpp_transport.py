@@ -117,15 +117,15 @@ class WebSocketTransport:
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
-        # aiohttp has no public way to its transport, and a reset cannot be had without it
-        connection = socket._conn  # noqa: SLF001
+        # aiohttp has no public way to a websocket's transport, and a reset cannot be had without it
+        self._response = socket._response  # noqa: SLF001
+        connection = self._response.connection
         self._tcp = connection.transport if connection else None
 
     @classmethod
     async def connect(cls, server: Server, http: aiohttp.ClientSession) -> "WebSocketTransport":
         """Connect and negotiate the `xmpp` subprotocol. Raises XmppError."""
         try:
-            # No masking of big payloads, no compression: this is a load generator's hot path.
             connection = await http.ws_connect(server.websocket_url, protocols=("xmpp",), compress=0)
         except (aiohttp.ClientError, OSError) as error:
             raise XmppError(f"websocket connection failed: {error}") from error
@@ -170,6 +170,7 @@ class WebSocketTransport:
     def abort(self) -> None:
         """See Transport."""
         _reset(self._tcp)
+        self._response.close()
 
     def silence(self) -> None:
         """See Transport."""
@@ -185,6 +186,7 @@ class TcpTransport:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._tcp = writer.transport  # stays the socket's own once TLS lies on top of it
         self._stream = ElementStream()
         self._arrived: deque[ET.Element] = deque()
 
@@ -258,11 +260,11 @@ class TcpTransport:
 
     def abort(self) -> None:
         """See Transport."""
-        _reset(self._writer.transport)
+        _reset(self._tcp)
 
     def silence(self) -> None:
         """See Transport."""
-        self._writer.transport.pause_reading()
+        self._tcp.pause_reading()
 
 
 def tls_context(authority: Path | None) -> ssl.SSLContext:
