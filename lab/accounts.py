@@ -37,7 +37,7 @@ def username(number: int, prefix: str = "user") -> str:
 
 
 async def create_accounts(admin_socket: Path, domain: str, count: int, prefix: str = "user") -> None:
-    """Make sure that accounts `<prefix>1` to `<prefix><count>` exist on `domain`, with PASSWORD; run it as often as you like.
+    """Make sure that accounts `<prefix>1` to `<prefix><count>` exist on `domain` with PASSWORD; those that do stay.
 
     Raises XmppError if the socket cannot be used or Prosody refuses; ValueError for a name that is no plain word.
     """

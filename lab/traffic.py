@@ -1,7 +1,7 @@
 """Puts an exactly known load on a Prosody: sessions held in known states, or logins at a known rate with known totals.
 
 It counts what its clients did and asks the server only whether it has noticed; it reads no metrics.
-Run as a program it lets users come and go, see `lab.wander`.
+Run as a program it lets users come and go instead, see `lab.wander`.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import contextlib
 import json
 import random
 import secrets
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ from typing import Literal, Self, TypeVar
 import aiohttp
 
 from lab.accounts import PASSWORD, ask, create_accounts, username
-from lab.xmpp import AuthenticationError, Client, Server, Show, TransportName, XmppError
+from lab.xmpp import AuthenticationError, Client, Show, TransportName
+from lab.xmpp_transport import Server, XmppError
 
 T = TypeVar("T")
 LOGINS_AT_ONCE = 64  # keeps a thousand logins from outrunning their own deadlines
@@ -28,7 +30,8 @@ NOTICE_SECONDS = 20  # within which the server must have noticed what the client
 # One pass over the bound sessions of one generator; the pattern is its resources' common prefix.
 _CENSUS = (
     "> local all, asleep = 0, 0; for _, s in pairs(prosody.full_sessions) do "
-    "if s.resource:sub(1, {length}) == '{tag}' then all = all + 1; if s.hibernating then asleep = asleep + 1 end end end; "
+    "if s.resource:sub(1, {length}) == '{tag}' then all = all + 1; "
+    "if s.hibernating then asleep = asleep + 1 end end end; "
     "return true, ('[%d,%d]'):format(all, asleep)"
 )
 
@@ -113,7 +116,7 @@ class Traffic:
         await self.close()
 
     async def close(self, seconds: float = 10) -> None:
-        """Disconnect cleanly whoever can be within `seconds`, then break the rest; hibernated sessions stay to expire."""
+        """Disconnect cleanly whoever can be within `seconds`, then break the rest; hibernated sessions expire."""
         await asyncio.gather(*(self._say_goodbye(client, seconds) for client in self.clients))
         self.clients.clear()
         if self._http is not None:
@@ -289,3 +292,9 @@ async def _bounded(work: Iterable[Awaitable[T]]) -> list[T]:
     except* XmppError as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+if __name__ == "__main__":
+    from lab.wander import main
+
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""A small XMPP client that tests steer: log in, hold, chat, vanish, resume; it keeps no roster and shows nobody anything.
+"""A small XMPP client that tests steer: log in, hold, chat, vanish, resume; it keeps no roster and has no display.
 
 Every operation waits for what proves its success, within the client's `timeout`, and raises XmppError otherwise.
 """
@@ -50,7 +50,7 @@ class ResumptionError(XmppError):
 
 @dataclass(frozen=True)
 class StreamManagement:
-    """What the server answered to `<enable/>`: the resumption id ('' if not resumable) and how long it keeps a session."""
+    """What the server answered to `<enable/>`: the resumption id ('' if not resumable), and how long it keeps it."""
 
     id: str
     max_seconds: int
@@ -79,6 +79,7 @@ class Client:
         self.timeout = timeout
         self.sent: Counter[str] = Counter()
         self.received: Counter[str] = Counter()
+        self.shows: Counter[Show] = Counter()  # the presences among `sent`, by what they said
         self.inbox: deque[ET.Element] = deque(maxlen=64)  # the last messages and presences, for a test to look at
         self.full_jid = ""
         self.management: StreamManagement | None = None
@@ -119,13 +120,9 @@ class Client:
         """
         async with self._connecting("log in"):
             await self._authenticate(transport)
+            resource = f"<resource>{escape(self.resource)}</resource>"
             answer = await self._ask_directly(
-                stanza(
-                    "iq",
-                    f"<bind xmlns='{BIND}'><resource>{escape(self.resource)}</resource></bind>",
-                    type="set",
-                    id="bind",
-                )
+                stanza("iq", f"<bind xmlns='{BIND}'>{resource}</bind>", type="set", id="bind")
             )
             self.full_jid = answer.findtext(f".//{{{BIND}}}jid") or ""
             if not self.full_jid:
@@ -213,6 +210,7 @@ class Client:
     async def presence(self, show: Show = "available") -> None:
         """Broadcast presence and wait for the server's reflection of it."""
         seen = self.received["presence"]
+        self.shows[show] += 1
         payload = "" if show in ("available", "unavailable") else f"<show>{show}</show>"
         await self._send_stanza("presence", payload, type="unavailable" if show == "unavailable" else "")
         await self.wait_until(lambda: self.received["presence"] > seen, "the reflected presence")
@@ -354,7 +352,8 @@ class Client:
 
     async def _iq(self, type_: str, payload: str) -> ET.Element:
         identifier = f"q{next(self._ids)}"
-        answer = self._answers[identifier] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[ET.Element] = asyncio.get_running_loop().create_future()
+        self._answers[identifier] = answer
         try:
             async with self._deadline("get an answer to an iq"):
                 await self._send_stanza("iq", payload, type=type_, id=identifier)
@@ -430,7 +429,7 @@ class Client:
 
 
 def stanza(kind: str, payload: str = "", **attributes: str) -> str:
-    """Write a stanza; empty attributes are left out. Over WebSocket each one has to name its namespace (RFC 7395 3.3.3)."""
+    """Write a stanza without its empty attributes. Over WebSocket each has to name its namespace (RFC 7395 3.3.3)."""
     written = "".join(f" {name}={quoteattr(value)}" for name, value in attributes.items() if value)
     return f"<{kind} xmlns='{CLIENT}'{written}>{payload}</{kind}>"
 

@@ -12,7 +12,7 @@ import struct
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 from xml.etree import ElementTree as ET  # the lab's own server is the only peer, nothing hostile is parsed
 
 import aiohttp
@@ -74,7 +74,7 @@ class ElementStream:
     """Cuts the bytes of one XML stream into its first-level elements."""
 
     def __init__(self) -> None:
-        self._parser = ET.XMLPullParser(("start", "end"))
+        self._parser: ET.XMLPullParser[ET.Element] = ET.XMLPullParser(("start", "end"))
         self._depth = 0
         self._root: ET.Element | None = None
         self.ended = False
@@ -84,7 +84,7 @@ class ElementStream:
         complete: list[ET.Element] = []
         try:
             self._parser.feed(data)
-            for event, element in self._parser.read_events():
+            for event, element in cast("list[tuple[str, ET.Element]]", list(self._parser.read_events())):
                 if event == "start":
                     self._depth += 1
                     if self._root is None:
@@ -222,7 +222,8 @@ class TcpTransport:
         self._stream = ElementStream()
         self._arrived.clear()
         await self.send(
-            f"<?xml version='1.0'?><stream:stream xmlns='{CLIENT}' xmlns:stream='{STREAMS}' to='{domain}' version='1.0'>"
+            "<?xml version='1.0'?>"
+            f"<stream:stream xmlns='{CLIENT}' xmlns:stream='{STREAMS}' to='{domain}' version='1.0'>"
         )
         return await _features(self)
 
@@ -264,7 +265,7 @@ class TcpTransport:
 
     def silence(self) -> None:
         """See Transport."""
-        self._tcp.pause_reading()
+        self._tcp.pause_reading()  # type: ignore[attr-defined]  # typeshed calls a socket's transport a WriteTransport
 
 
 def tls_context(authority: Path | None) -> ssl.SSLContext:
