@@ -64,6 +64,11 @@ class Server(ABC):
         self.ready_after = 0.0
         self._executor: mirakuru.SimpleExecutor | None = None
 
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """Where to reach it, for a person to read."""
+
     @abstractmethod
     def command(self) -> list[str]:
         """Return the program and its arguments."""
