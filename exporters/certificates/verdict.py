@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from OpenSSL import SSL, crypto
+from OpenSSL import crypto
 
 from exporters.scrape import TargetError
 
@@ -125,17 +126,16 @@ def _path(chain: Sequence[Certificate], store: crypto.X509Store) -> tuple[tuple[
 
 
 def _load(ca: Path | None) -> crypto.X509Store:
-    # A context rather than a bare store: only a context can load what the system trusts.
-    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    # Not through an SSL.Context: it owns its store, which dies with it.
+    store = crypto.X509Store()
+    system = ssl.get_default_verify_paths()
     try:
-        if ca is None:
-            context.set_default_verify_paths()
+        if ca:
+            store.load_locations(str(ca))
         else:
-            context.load_verify_locations(str(ca))
-    except SSL.Error:
+            store.load_locations(system.cafile, system.capath)
+    except crypto.Error:
         raise _bad_ca(ca, "it holds no PEM certificate") from None
-    store = context.get_cert_store()
-    assert store is not None, "a context always has a store"
     return store
 
 
