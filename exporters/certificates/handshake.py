@@ -101,7 +101,7 @@ def _failed(error: SSL.Error, beginning: bytes) -> TargetError:
     # OpenSSL's own words, from its table of errors: nothing the server could have written.
     causes = [cause for _, _, cause in error.args[0]] if error.args else []
     if "excessive message size" in causes:
-        return TargetError("chain_too_long", "the server's certificates take more than 100 kB")
+        return TargetError("too_much_data", "a TLS message of the server, its certificates perhaps, is above 100 kB")
     return TargetError("handshake", f"the TLS handshake failed: {causes[0] if causes else 'no reason given'}")
 
 
