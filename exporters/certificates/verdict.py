@@ -109,7 +109,7 @@ def is_for_host(leaf: Certificate, host_name: str) -> bool:
     except ValueError:
         name = host_name.lower().rstrip(".")
     parent = name.partition(".")[2]
-    return name in leaf.dns_names or (bool(parent) and f"*.{parent}" in leaf.dns_names)
+    return name in leaf.dns_names or f"*.{parent}" in leaf.dns_names
 
 
 def _path(chain: Sequence[Certificate], store: crypto.X509Store) -> tuple[tuple[str, ...], tuple[Certificate, ...]]:

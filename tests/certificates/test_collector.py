@@ -85,7 +85,7 @@ def test_two_files_with_one_certificate_make_one_series() -> None:
 
 
 def test_names_that_only_differ_in_what_a_label_cannot_hold_make_one_series() -> None:
-    evil = [Chain((replace(LEAF, subject_cn=cn),), (), LEAF.not_after) for cn in ('a"', "a\n", "a\\")]
+    evil = [Chain((replace(LEAF, subject_cn=cn, der=cn.encode()),), (), LEAF.not_after) for cn in ('a"', "a\n", "a\\")]
     found = samples(standing(*evil))
     assert ("ssl_certificate_not_after_timestamp_seconds", "wss", "0", "a?", "R3", "0A") in found
 

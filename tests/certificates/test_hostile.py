@@ -21,9 +21,17 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1 << 20
 ENDLESS = 100 * MEGABYTE
+# TLS 1.2, no session, ECDHE-RSA-AES128-GCM-SHA256, secure renegotiation (RFC 5246 7.4.1.3, RFC 5746 3.4)
+_SERVER_HELLO = (
+    b"\x16\x03\x03\x00\x31\x02\x00\x00\x2d\x03\x03" + bytes(32) + b"\x00\xc0\x2f\x00\x00\x05\xff\x01\x00\x01\x00"
+)
 _HEADER = b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' version='1.0'>"
 _TLS = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 _FEATURES = f"<stream:features>{_TLS}</stream:features>".encode()
+
+
+def _records(message: bytes) -> bytes:
+    return b"".join(b"\x16\x03\x03\x00\x01" + bytes([byte]) for byte in message)
 
 
 async def failure(handler: Handler, kind: str = "tls", *, within: float = 5.0) -> str:
@@ -90,6 +98,8 @@ async def test_a_server_that_drips_is_a_timeout(kind: str) -> None:
         ("tls", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"x" * 65536, "not_tls"),
         # Well-formed TLS: a handshake message that says it is 16 MB long, in records of 16 kB.
         ("tls", b"", (b"\x16\x03\x03\x40\x00" + b"\x02\xff\xff\xff" + b"\x00" * 16380) * 4, "too_much_data"),
+        # A certificate message just below OpenSSL's own limit, in records of one byte.
+        ("tls", _SERVER_HELLO + _records(b"\x0b\x01\x8f\xf0"), _records(bytes(8192)), "too_much_data"),
         ("xmpp-client", b"<stream:stream>", b" " * 65536, "too_much_data"),
         ("xmpp-server", b"", b"\x00" * 65536, "protocol"),
         ("postgresql", b"S", b"\x00" * 65536, "not_tls"),
