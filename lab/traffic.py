@@ -216,11 +216,14 @@ class Traffic:
             free.put_nowait(user)
         loop = asyncio.get_running_loop()
         start = loop.time()
-        async with asyncio.TaskGroup() as group:
-            for number in range(round(rate * seconds)):
-                await asyncio.sleep(max(0.0, start + number / rate - loop.time()))  # the pace, not a wait
-                user = await free.get()
-                group.create_task(self._come_and_go(user, truth, free))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(round(rate * seconds)):
+                    await asyncio.sleep(max(0.0, start + number / rate - loop.time()))  # the pace, not a wait
+                    user = await free.get()
+                    group.create_task(self._come_and_go(user, truth, free))
+        except* XmppError as errors:
+            raise errors.exceptions[0] from None
         await self.until_noticed(expected, asleep)
         return truth
 

@@ -12,6 +12,7 @@ import pytest
 from lab.accounts import ask
 from lab.stack import Lab
 from lab.traffic import Mix, Traffic, Truth
+from lab.xmpp_transport import XmppError
 from tests.live.places import endpoints
 
 # A second opinion that shares nothing with the exporter: it counts in the stanza filters of every later connection.
@@ -88,6 +89,15 @@ async def test_churn_leaves_nothing_behind_and_every_stanza_is_accounted_for(lab
     assert min(truth.resumed, truth.ends["force_quit"], truth.ends["clean"], truth.authentications["failure"]) > 0
     assert await traffic.census() == (0, 0)
     assert await counted_by_the_server(lab) == as_the_server_would(truth)
+
+
+async def test_churn_says_in_one_error_that_the_server_went_away(lab: Lab, traffic: Traffic) -> None:
+    churn = asyncio.create_task(traffic.churn(rate=40, seconds=60))
+    while (await traffic.census())[0] == 0:  # noqa: ASYNC110 - the event is on the server, it has to be asked
+        await asyncio.sleep(0.02)
+    lab.prosody.stop()
+    with pytest.raises(XmppError):
+        await churn
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
