@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from exporters.prosody.client import AdminShell
 from lab.prosody import DOMAIN
 from lab.traffic import Traffic
-from lab.xmpp_transport import Server
+from lab.xmpp_transport import Endpoints
 from tests.scraping import Scrape, scrape
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ return require "prosody.util.json".encode {
 
 def traffic_on(lab: Lab) -> Traffic:
     """Return users for the lab's Prosody; use it in an `async with` block."""
-    server = Server(DOMAIN, lab.prosody.websocket_url, "127.0.0.1", lab.prosody.c2s_port)
+    server = Endpoints(DOMAIN, lab.prosody.websocket_url, "127.0.0.1", lab.prosody.c2s_port)
     return Traffic(server, lab.prosody.admin_socket)
 
 
