@@ -167,10 +167,17 @@ class AdminShell:
 
         Raises TargetError with one of REASONS.
         """
+        return (await self.command(f">{source}")).removeprefix("Result: ")
+
+    async def command(self, text: str) -> str:
+        """Give the shell one command and return the text of its result.
+
+        Raises TargetError with one of REASONS.
+        """
         async with self._lock:
             try:
                 async with asyncio.timeout(self.timeout):
-                    is_error, text = await self._ask(f">{source}")
+                    is_error, answer = await self._ask(text)
             except TimeoutError:
                 self._drop()
                 message = f"no answer from {self.path} in {self.timeout:g} s: Prosody hangs or is busy; look at its CPU"
@@ -181,10 +188,10 @@ class AdminShell:
         self._backoff = self._not_before = 0.0
         if is_error:
             remedy = (
-                "enable mod_admin_shell in modules_enabled" if "mod_admin_shell" in text else "look at Prosody's log"
+                "enable mod_admin_shell in modules_enabled" if "mod_admin_shell" in answer else "look at Prosody's log"
             )
-            raise TargetError("error_answer", f"Prosody answers with an error ({text[:200]!r}); {remedy}")
-        return text.removeprefix("Result: ")
+            raise TargetError("error_answer", f"Prosody answers with an error ({answer[:200]!r}); {remedy}")
+        return answer
 
     async def close(self) -> None:
         """Close the connection; a later command opens a new one."""
