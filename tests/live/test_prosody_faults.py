@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+from asyncio.subprocess import PIPE
 from typing import TYPE_CHECKING
 
 import aiohttp
