@@ -52,6 +52,7 @@ packages_of() { # PROGRAM...
 
 # --- Debian's packages -------------------------------------------------------------------------------------------
 
+# shellcheck disable=SC1091 # a file of the system
 release() { (. /etc/os-release 2>/dev/null && echo "${ID:-} ${VERSION_CODENAME:-}") || true; }
 on_debian() { [[ $(release) == "debian "* ]] && command -v apt-get >/dev/null; }
 as_root() { [[ $(id -u) == 0 ]]; }
@@ -65,6 +66,7 @@ Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg"
 
 offers_prosody_13() { apt-cache madison prosody 2>/dev/null | awk '$3 ~ /^13\./ { found = 1 } END { exit !found }'; }
+# shellcheck disable=SC2016 # for apt to expand
 has_backports() { apt-get indextargets --format '$(RELEASE)' 2>/dev/null | grep -qx "$codename-backports"; }
 can_install() { # PACKAGE...
     local package
