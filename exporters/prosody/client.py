@@ -11,7 +11,7 @@ import errno
 import socket
 import struct
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.parsers import expat
 from xml.sax.saxutils import escape
@@ -116,22 +116,24 @@ class _Connection:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     parser: AnswerParser
-    waiting: list[tuple[bool, str]] = field(default_factory=list)
 
     async def ask(self, text: str) -> tuple[bool, str]:
         self.writer.write(f"<repl-input width='132' repl='0'>{escape(text)}</repl-input>".encode())
+        answers: list[tuple[bool, str]] = []
         try:
             await self.writer.drain()
-            while not self.waiting:
+            while not answers:
                 data = await self.reader.read(_CHUNK_BYTES)
                 if not data:
                     raise TargetError(
                         "connection_lost", "Prosody closed the admin socket before answering; did it stop?"
                     )
-                self.waiting += self.parser.feed(data)
+                answers = self.parser.feed(data)
         except ConnectionError as error:
             raise TargetError("connection_lost", f"the admin socket broke ({error}); did Prosody stop?") from None
-        return self.waiting.pop(0)
+        if len(answers) > 1:  # which of them is the next command's?
+            raise TargetError("protocol_error", "more than one answer to one command; is another program listening there?")
+        return answers[0]
 
 
 class AdminShell:
