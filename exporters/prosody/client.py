@@ -57,6 +57,8 @@ class AnswerParser:
         self._parser.EndElementHandler = self._end
         self._parser.CharacterDataHandler = self._characters
         self._parser.StartDoctypeDeclHandler = self._refuse_doctype
+        if hasattr(self._parser, "SetReparseDeferralEnabled"):  # expat 2.6 would hold back an end tag cut in two
+            self._parser.SetReparseDeferralEnabled(False)  # noqa: FBT003 - expat's signature
 
     def feed(self, data: bytes) -> list[tuple[bool, str]]:
         """Return the answers that these bytes complete, each as (is an error, text).
@@ -132,7 +134,8 @@ class _Connection:
         except ConnectionError as error:
             raise TargetError("connection_lost", f"the admin socket broke ({error}); did Prosody stop?") from None
         if len(answers) > 1:  # which of them is the next command's?
-            raise TargetError("protocol_error", "more than one answer to one command; is another program listening there?")
+            message = "more than one answer to one command of the admin socket; is another program listening there?"
+            raise TargetError("protocol_error", message)
         return answers[0]
 
 
