@@ -163,7 +163,10 @@ class AdminShell:
         if self._connection is None:
             return None
         peer = self._connection.writer.get_extra_info("socket")
-        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        try:
+            credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        except OSError:  # broken since the last answer, and closed by asyncio
+            return None
         pid: int = struct.unpack("3i", credentials)[0]
         return pid or None
 
