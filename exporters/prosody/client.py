@@ -239,4 +239,5 @@ def _connect_error(path: Path, error: OSError) -> TargetError:
         case errno.ECONNREFUSED | errno.ENOTSOCK:
             return TargetError("connection_refused", f"nothing listens on {path}: start Prosody")
         case _:
-            return TargetError("connection_lost", f"cannot connect to {path}: {error.strerror}")
+            cause = error.strerror or error  # a path too long for a socket has no errno
+            return TargetError("connection_lost", f"cannot connect to {path}: {cause}; correct --prosody.socket")
