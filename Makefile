@@ -5,7 +5,7 @@ SHELL := /bin/bash
 python := .venv/bin/python
 changes := git status --porcelain && git diff | cksum
 if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else echo "$(1) is not here: left out"; fi
-sources := $(wildcard alerts dashboards exporters gateway lab tests)
+sources := $(wildcard alerts bench dashboards exporters gateway lab tests)
 
 .PHONY: help demo test generate lint bench soak lock clean
 .DEFAULT_GOAL := help
