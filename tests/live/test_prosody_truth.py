@@ -84,7 +84,7 @@ async def test_what_is_held_is_what_is_reported_also_after_restarts_of_both_side
 
 async def test_counting_starts_with_prosody_and_not_with_the_first_scrape(lab: Lab) -> None:
     lab.start(lab.prosody, lab.prosody_exporter)
-    while await lua(lab, SCRIPTS["installed"]) == "0":
+    while await lua(lab, SCRIPTS["installed"]) == "0":  # noqa: ASYNC110 - another process works
         await asyncio.sleep(0.1)
     async with traffic_on(lab) as traffic:
         truth = await traffic.hold(MIX)
