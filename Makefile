@@ -37,11 +37,11 @@ lint: ## Style, types, Prometheus' configuration, and that generated files are u
 
 bench: ## What a scrape costs Prosody, in ratios; takes minutes
 	@lab/install.sh demo
-	@echo "There is no bench yet."
+	@exec $(python) -m bench.prosody
 
 soak: ## Ten minutes of churn
 	@lab/install.sh demo
-	@echo "There is no soak yet."
+	@exec $(python) -m bench.soak
 
 lock: ## Pin the newest versions of all dependencies in requirements.lock (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }

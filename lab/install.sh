@@ -89,7 +89,7 @@ say_what_to_install() { # PROGRAM...
     echo "Missing on this machine: $* (Prosody must be 13.0.x; one that is not on PATH can be named with PROSODY=...)."
     if on_debian; then
         local packages
-        packages=$(packages_of "$@" | grep -vx prosody | tr '\n' ' ')
+        packages=$(packages_of "$@" | sed /^prosody$/d | tr '\n' ' ')
         echo "Install as root, or run the same make command as root:"
         if [[ " $* " == *" prosody "* ]]; then
             if ! offers_prosody_13 && ! has_backports; then

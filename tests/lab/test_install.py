@@ -137,6 +137,7 @@ def test_an_older_prosody_counts_as_missing(machine: Machine) -> None:
     machine.add_servers()
     machine.add_prosody("0.12.3")
     assert machine.install("missing").stdout == "prosody\n"
+    assert machine.install("demo").stderr.splitlines()[-1].endswith("these servers, so it cannot start")
 
 
 def test_another_prosody_can_be_named(machine: Machine) -> None:

@@ -63,14 +63,6 @@ def test_an_interrupt_leaves_no_process_and_no_file(moment: str, number: signal.
     lab.process.send_signal(number)
     assert lab.left() == []
     assert not lab.directory.exists()
-
-
-def test_a_second_interrupt_does_not_break_off_the_clean_up() -> None:
-    lab = Interrupted("while_a_server_stops")
-    for _ in range(3):
-        lab.process.send_signal(signal.SIGINT)
-    assert lab.left() == []
-    assert not lab.directory.exists()
     assert lab.process.returncode != 0
 
 
