@@ -54,7 +54,7 @@ def _parse(text: str) -> Iterator[Metric]:
 def _blocks(text: str) -> Iterator[list[str]]:
     """Cut the text where a family begins, so that one that is broken costs no other."""
     block: list[str] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # splitlines() would also cut at U+2028 and its like, inside a label value
         if line.startswith("# HELP ") and block:
             yield block
             block = []
