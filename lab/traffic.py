@@ -282,7 +282,7 @@ class Traffic:
 
 
 def _first_failure(group: ExceptionGroup[Exception]) -> Exception:
-    """Pick what a client says failed; a defect of ours keeps its whole group. (3.11.2 wraps what `except*` raises.)"""
+    """Pick what a client says failed; a defect of ours keeps its group. (Python 3.11.2 wraps what `except*` raises)."""
     clients, defects = group.split(XmppError)
     return clients.exceptions[0] if clients and not defects else group
 
