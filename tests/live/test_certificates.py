@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 
 from lab.certified import CertifiedCoturn, CertifiedPostgresql, CertifiedProsody, Haproxy
 from lab.exporters import Exporter
@@ -17,6 +16,7 @@ from lab.pki import Authority, Issued
 from lab.prosody import DOMAIN
 from lab.workspace import Workspace
 from tests.live import openssl
+from tests.scraping import Scrape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,28 +38,17 @@ EXPECTED = {
 }
 
 
-class Metrics:
-    """One answer of the exporter, by family and labels."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self._samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
-
-    def value(self, name: str) -> float:
-        (value,) = (sample.value for sample in self._samples if sample.name == name)
-        return value
-
-    def labels(self, name: str) -> list[dict[str, str]]:
-        return [sample.labels for sample in self._samples if sample.name == name]
+class Metrics(Scrape):
+    """One answer of /probe."""
 
     def reasons(self) -> list[str]:
-        return [labels["reason"] for labels in self.labels("ssl_certificate_verification_info")]
+        return list(self.by("ssl_certificate_verification_info", "reason"))
 
     def chain(self) -> tuple[openssl.One, ...]:
         before, after = (
             {
                 int(s.labels["position"]): (s.labels["serial"], s.value)
-                for s in self._samples
+                for s in self.samples
                 if s.name == f"ssl_certificate_not_{which}_timestamp_seconds"
             }
             for which in ("before", "after")
@@ -177,12 +166,12 @@ def test_every_metric_is_what_openssl_says(stage: Stage, condition: str, endpoin
 
     assert judge.reason == EXPECTED[condition]
     assert metrics.reasons() == [judge.reason]
-    assert metrics.value("ssl_certificate_trusted") == (judge.reason == "ok")
-    assert metrics.value("ssl_certificate_probe_success") == 1
+    assert metrics("ssl_certificate_trusted") == (judge.reason == "ok")
+    assert metrics("ssl_certificate_probe_success") == 1
     assert metrics.chain() == judge.chain
     assert len(judge.chain) == 2
     first = min(one.not_after for one in judge.chain)
-    days = metrics.value("ssl_certificate_expiry_days")
+    days = metrics("ssl_certificate_expiry_days")
     assert (first - after) / 86400 <= days <= (first - before) / 86400
     assert (days < 14) == (condition in {"expired", "expiring in 13 days", "expired intermediate"})
     assert (days < 0) == (condition in {"expired", "expired intermediate"})
@@ -193,24 +182,24 @@ def test_a_renewal_shows_until_the_server_is_reloaded(stage: Stage, endpoint: st
     old, new = stage.issue("expiring in 13 days"), stage.issue("valid")
     stage.install(old)
     stage.reload(old)
-    assert stage.probe(endpoint).value("ssl_certificate_served_matches_file") == 1
+    assert stage.probe(endpoint)("ssl_certificate_served_matches_file") == 1
 
     stage.install(new)
     renewed = stage.probe(endpoint)
-    assert renewed.value("ssl_certificate_served_matches_file") == 0
-    assert renewed.value("ssl_certificate_expiry_days") < 14
+    assert renewed("ssl_certificate_served_matches_file") == 0
+    assert renewed("ssl_certificate_expiry_days") < 14
 
     stage.reload(new)
     reloaded = stage.probe(endpoint)
-    assert reloaded.value("ssl_certificate_served_matches_file") == 1
-    assert reloaded.value("ssl_certificate_expiry_days") > 14
+    assert reloaded("ssl_certificate_served_matches_file") == 1
+    assert reloaded("ssl_certificate_expiry_days") > 14
 
 
 def test_a_server_that_accepts_tls_1_1_is_weak(stage: Stage) -> None:
     weak, good = stage.probe("old-tls"), stage.probe("haproxy")
 
     assert "weak_protocol" in weak.reasons()
-    assert weak.value("ssl_certificate_trusted") == 0
+    assert weak("ssl_certificate_trusted") == 0
     assert "weak_protocol" not in good.reasons()
 
 
@@ -221,9 +210,9 @@ def test_a_stopped_server_keeps_its_last_known_dates(stage: Stage) -> None:
     coturn.stop()
     down = stage.probe("coturn")
 
-    assert down.value("ssl_certificate_probe_success") == 0
-    assert down.labels("ssl_certificate_probe_info") == [{"target": "coturn", "reason": "refused"}]
+    assert down("ssl_certificate_probe_success") == 0
+    assert down.by("ssl_certificate_probe_info", "reason") == {"refused": 1}
     assert down.chain() == seen.chain()
-    assert down.value("ssl_certificate_expiry_days") == pytest.approx(seen.value("ssl_certificate_expiry_days"), abs=1)
+    assert down("ssl_certificate_expiry_days") == pytest.approx(seen("ssl_certificate_expiry_days"), abs=1)
     coturn.start()
-    assert stage.probe("coturn").value("ssl_certificate_probe_success") == 1
+    assert stage.probe("coturn")("ssl_certificate_probe_success") == 1
