@@ -57,7 +57,8 @@ class Authority:
             x509.CertificateBuilder()
             .subject_name(self.name)
             .public_key(self.key.public_key())
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True),
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False),
             days=days,
         )
 

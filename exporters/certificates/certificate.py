@@ -23,6 +23,15 @@ _PEM_BLOCK = re.compile(
     rb"-----BEGIN (?:X509 )?CERTIFICATE-----(.*?)(?:-----END (?:X509 )?CERTIFICATE-----|\Z)", re.DOTALL
 )
 _PEM_BEGIN = b"-----BEGIN "
+# What cryptography raises for a certificate that breaks the rules, when it is loaded or when a part is looked at.
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ class Certificate:
         """Take over what is needed; raises TargetError("bad_certificate") for one that cannot be understood."""
         try:
             return cls._read(certificate)
-        except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        except UNREADABLE as error:
             raise TargetError("bad_certificate", f"a certificate cannot be understood ({_one_line(error)})") from None
 
     @classmethod
@@ -98,7 +107,7 @@ def parse_file(data: bytes, *, at_most: int) -> tuple[Certificate, ...]:
     """
     try:
         found = _pem(data, at_most) if _PEM_BEGIN in data else _binary(data)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise TargetError("bad_file", f"not a complete PEM, DER or passwordless PKCS#12 ({_one_line(error)})") from None
     if not found:
         raise TargetError("bad_file", "it holds no certificate")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from OpenSSL import SSL
 
-from exporters.certificates.certificate import Certificate
+from exporters.certificates.certificate import UNREADABLE, Certificate
 from exporters.scrape import TargetError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _failed(error: SSL.Error, beginning: bytes) -> TargetError:
 def _chain(connection: SSL.Connection) -> tuple[Certificate, ...]:
     try:
         chain = connection.get_peer_cert_chain(as_cryptography=True)
-    except (ValueError, SSL.Error):
+    except (*UNREADABLE, SSL.Error):
         raise TargetError("bad_certificate", "a certificate of the server cannot be parsed") from None
     if not chain:
         raise TargetError("no_certificate", "the server sent no certificate")

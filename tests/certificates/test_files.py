@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, pkcs12
+from hypothesis import given
+from hypothesis import strategies as st
+from OpenSSL import crypto
 
 from exporters.certificates import files
+from exporters.certificates.certificate import parse_file
 from exporters.certificates.client import REASONS, Client
 from exporters.certificates.config import FILE, Target
 from exporters.certificates.files import read_file, read_leaf
+from exporters.certificates.verdict import judge
 from exporters.scrape import TargetError
 from lab.pki import Authority, Issued
 
@@ -75,6 +81,28 @@ def test_what_is_no_certificate_file_is_told(issued: Issued, tmp_path: Path) -> 
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
         assert why(tmp_path / name) == "bad_file", name
+
+
+@given(changes=st.lists(st.tuples(st.integers(0, 10_000), st.binary(min_size=1, max_size=3)), min_size=1, max_size=4))
+def test_a_damaged_certificate_is_read_or_told_whatever_the_damage(
+    issued: Issued, changes: list[tuple[int, bytes]]
+) -> None:
+    der = bytearray(issued.certificate.public_bytes(Encoding.DER))
+    for place, damage in changes:
+        start = place % len(der)
+        der[start : start + len(damage)] = damage
+    with suppress(TargetError):
+        judge(parse_file(bytes(der), at_most=1), crypto.X509Store(), [HOST])
+
+
+@pytest.mark.parametrize("version", [b"\x03", b"\x7f"])
+def test_a_certificate_of_no_known_version_is_told(issued: Issued, version: bytes) -> None:
+    der = issued.certificate.public_bytes(Encoding.DER).replace(
+        b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01" + version, 1
+    )
+    with pytest.raises(TargetError) as caught:
+        parse_file(der, at_most=1)
+    assert caught.value.reason in {"bad_file", "bad_certificate"}
 
 
 def test_limits_are_told(issued: Issued, tmp_path: Path) -> None:

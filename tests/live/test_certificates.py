@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 import urllib.request
 from dataclasses import dataclass
@@ -175,6 +176,30 @@ def test_every_metric_is_what_openssl_says(stage: Stage, condition: str, endpoin
     assert (first - after) / 86400 <= days <= (first - before) / 86400
     assert (days < 14) == (condition in {"expired", "expiring in 13 days", "expired intermediate"})
     assert (days < 0) == (condition in {"expired", "expired intermediate"})
+
+
+@pytest.mark.parametrize(
+    ("reason", "options"),
+    [
+        ("self_signed", []),
+        ("weak_key", ["-newkey", "rsa:1024", "-CA", "root.pem", "-CAkey", "root.key"]),
+        ("weak_signature", ["-sha1", "-CA", "root.pem", "-CAkey", "root.key"]),
+        ("ok", ["-CA", "root.pem", "-CAkey", "root.key"]),
+    ],
+)
+def test_a_weak_certificate_made_by_openssl_is_what_openssl_says(stage: Stage, reason: str, options: list[str]) -> None:
+    (stage.lab.directory / "root.key").write_bytes(Issued(stage.root.certificate, stage.root.key).key_pem)
+    key = [] if "-newkey" in options else ["-newkey", "rsa:2048"]
+    subject = ["-subj", f"/CN={DOMAIN}", "-addext", f"subjectAltName=DNS:{DOMAIN}", "-days", "40", "-nodes"]
+    files = ["-keyout", "file.key", "-out", str(stage.file)]
+    command = ["openssl", "req", "-x509", *key, *options, *subject, *files]
+    subprocess.run(command, cwd=stage.lab.directory, check=True, capture_output=True)
+
+    judge, metrics = stage.openssl("file"), stage.probe("file")
+    assert judge.reason == reason
+    assert metrics.reasons() == [judge.reason]
+    assert metrics("ssl_certificate_trusted") == (reason == "ok")
+    assert metrics.chain() == judge.chain
 
 
 @pytest.mark.parametrize("endpoint", SERVED)
