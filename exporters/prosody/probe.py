@@ -89,7 +89,8 @@ class WebSocketProbe:
     async def _connect(self, client: aiohttp.ClientSession) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         try:
             async with asyncio.timeout(self._timeout):
-                socket = await client.ws_connect(self.url, protocols=("xmpp",), autoping=False)
+                closing = aiohttp.ClientWSTimeout(ws_close=self._timeout)
+                socket = await client.ws_connect(self.url, protocols=("xmpp",), autoping=False, timeout=closing)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _ProbeError(_reason(error)) from error
         try:
