@@ -73,7 +73,7 @@ class Endpoint:
         app = web.Application()
         app.router.add_get("/xmpp-websocket", self.handle)
         server = TestServer(app, scheme="https" if tls else "http")
-        await server.start_server(ssl=tls)
+        await server.start_server(ssl=tls, shutdown_timeout=1)
         try:
             yield str(server.make_url("/xmpp-websocket"))
         finally:
