@@ -68,6 +68,10 @@ class Endpoint:
         self.connections += 1
         return await handler(self, request)
 
+    async def pinged_twice(self) -> None:
+        async with asyncio.timeout(10):  # a probe that fails instead tries for ever, and so would we
+            await self.pinged.wait()
+
     @asynccontextmanager
     async def listening(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
         app = web.Application()
@@ -254,7 +258,7 @@ async def test_every_pong_is_measured_on_one_connection(
     async with endpoint.listening() as url:
         probe = WebSocketProbe(url, interval=AT_ONCE)
         async with probe.running():
-            await endpoint.pinged.wait()
+            await endpoint.pinged_twice()
     trips = probe.observations.round_trips
     assert trips.total >= 1
     assert trips.sum_seconds > 0
@@ -276,7 +280,7 @@ async def test_the_connection_ends_with_the_probe() -> None:
         endpoint = Endpoint(until_closed)
         url = await stack.enter_async_context(endpoint.listening())
         async with WebSocketProbe(url, interval=AT_ONCE).running():
-            await endpoint.pinged.wait()
+            await endpoint.pinged_twice()
         await ended.wait()
 
 
@@ -285,7 +289,7 @@ async def test_a_close_in_good_order_is_no_error_and_a_new_connection_follows(li
     async with endpoint.listening() as url:
         probe = WebSocketProbe(url, interval=AT_ONCE)
         async with probe.running():
-            await endpoint.pinged.wait()
+            await endpoint.pinged_twice()
     assert endpoint.connections == 2
     assert counted(probe) == {}
     assert lines.queue.empty()
@@ -315,7 +319,7 @@ async def test_a_lasting_failure_and_its_end_are_logged_once(
     async with endpoint.listening() as url:
         probe = WebSocketProbe(url, interval=AT_ONCE, timeout=SHORT)
         async with probe.running():
-            await endpoint.pinged.wait()
+            await endpoint.pinged_twice()
     assert counted(probe) == {reason: 3}
     assert [lines.queue.get_nowait() for _ in range(lines.queue.qsize())] == [
         f"WARNING the WebSocket probe fails on {url}: {reason}; do clients connect?",
