@@ -29,7 +29,12 @@ _log = logging.getLogger(__name__)
 
 
 def _url(text: str) -> str:
-    if text and (urlsplit(text).scheme not in {"http", "https", "ws", "wss"} or not urlsplit(text).hostname):
+    try:
+        url = urlsplit(text)
+        valid = url.scheme in {"http", "https", "ws", "wss"} and url.hostname and url.port != 0
+    except ValueError:  # a port above 65535, a bracket that is not closed
+        valid = False
+    if text and not valid:
         raise ArgumentTypeError(
             f"{text!r} is not a URL; write http://127.0.0.1:5280/xmpp-websocket, or '' for no probe"
         )
