@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
+import socket
 import struct
 import tracemalloc
 from typing import TYPE_CHECKING
@@ -138,6 +140,25 @@ async def test_a_closed_port_is_refused() -> None:
     with pytest.raises(TargetError, match="does the server run") as caught:
         await Client().observe(target(port), None)
     assert caught.value.reason == "refused"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "dns"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "unreachable"),
+        (OSError("Multiple exceptions: [Errno 111] ..., [Errno 101] ..."), "unreachable"),
+    ],
+)
+async def test_a_host_that_cannot_be_had_is_told(monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str) -> None:
+    async def no_connection(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(asyncio, "open_connection", no_connection)  # what a network without that host answers
+    with pytest.raises(TargetError) as caught:
+        await Client().observe(target(443), None)
+    assert caught.value.reason == reason
+    assert "127.0.0.1:443" in str(caught.value)
 
 
 async def test_an_alert_in_place_of_a_handshake_is_a_failed_handshake() -> None:

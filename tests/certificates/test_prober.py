@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from contextlib import asynccontextmanager
@@ -24,10 +25,20 @@ from lab.pki import Authority
 from tests.certificates.fakes import HOST, server, silence, tls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from exporters.certificates.config import Target
+
+
+@pytest.fixture(autouse=True)
+def log_of_the_process() -> Iterator[None]:
+    """Give the root logger back as it was: a program sets it up for itself."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 class Scripted(Client):
