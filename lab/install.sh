@@ -37,7 +37,7 @@ prosody_is_13() {
 is_there() {
     case $1 in
         prosody) prosody_is_13 ;;
-        postgres) { command -v postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres'; } >/dev/null ;; # Debian's place
+        postgres) { command -v postgres || command -v pg_ctlcluster; } >/dev/null ;; # Debian keeps the first off PATH
         *) command -v "$1" >/dev/null ;;
     esac
 }
