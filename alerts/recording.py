@@ -35,7 +35,7 @@ RECORDINGS: Final = (
     ),
     Recording(
         "push_gateway_up",
-        'max by (job, instance) (up{job="push-gateway"})',
+        'up{job="push-gateway"}',
         "The scraped listener is the process that serves /push; providers have push_provider_state.",
     ),
     Recording(
@@ -54,7 +54,7 @@ RECORDINGS: Final = (
     ),
     Recording(
         "instance_handler:push_latency_ms:p99",
-        "histogram_quantile(0.99, sum by (job, instance, handler, le) (rate(push_latency_ms_bucket[<window>])))",
+        "histogram_quantile(0.99, rate(push_latency_ms_bucket[<window>]))",
         "Exact at 2000, where a bucket ends. NaN when nothing was pushed.",
         serves="PushLatencyHigh",
     ),

@@ -45,7 +45,7 @@ class Watched:
         )
 
 
-def _of(answers: str, dashboard: str, *series: str, by: str = "job, instance") -> tuple[Watched, ...]:
+def _of(answers: str, dashboard: str, *series: str, by: str = "instance") -> tuple[Watched, ...]:
     return tuple(Watched(name, answers, by, dashboard) for name in series)
 
 
@@ -81,7 +81,7 @@ WATCHED: Final = (
     *_of('up{job="haproxy"} == 1', JOBS["haproxy"], "haproxy_backend_up"),
     *_of('up{job="postgresql"} == 1', JOBS["postgresql"], "pg_up"),
     # Only the primary measures it, and which server that is changes.
-    *_of("max by (job) (pg_up == 1)", JOBS["postgresql"], "pg_replication_lag_bytes", by="job"),
+    *_of("group by (job) (pg_up == 1)", JOBS["postgresql"], "pg_replication_lag_bytes", by="job"),
     *_of('up{job="coturn"} == 1', JOBS["coturn"], "coturn_up"),
     *_of(
         "coturn_up == 1",
@@ -101,7 +101,7 @@ WATCHED: Final = (
         "ssl_certificate_probe_success == 1",
         JOBS["certificates"],
         "ssl_certificate_expiry_days",
-        by="job, instance, target",
+        by="instance, target",
     ),
 )
 

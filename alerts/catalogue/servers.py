@@ -13,10 +13,7 @@ ALERTS: Final = (
     Alert(
         name="HaproxyBackendNodesLow",
         expr="haproxy_backend_up < <value>",
-        summary=(
-            "{{ $labels.instance }}: only {{ $value }} of the servers in {{ $labels.proxy }} are up (needs "
-            "<limit>)"
-        ),
+        summary="{{ $labels.instance }}: {{ $value }} servers of {{ $labels.proxy }} are up (needs <limit>)",
         description=(
             "Users move to the nodes that are left; with none, nobody can connect. Find the node that is down and "
             "bring it back."
@@ -48,7 +45,7 @@ ALERTS: Final = (
         name="PostgresReplicaMissing",
         expr=(
             '(\n  count by (job) (pg_stat_replication_pg_wal_lsn_diff{state="streaming"})\n'
-            "  or\n  0 * max by (job) (pg_up == 1)\n) < <value>"
+            "  or\n  0 * group by (job) (pg_up == 1)\n) < <value>"
         ),
         summary="{{ $labels.job }}: {{ $value }} replicas are streaming (needs <limit>)",
         description=(
@@ -80,7 +77,7 @@ ALERTS: Final = (
     # A quota of 0 is no quota, and must not be divided by.
     Alert(
         name="CoturnQuotaNearlyUsed",
-        expr='coturn_active_allocations / on (job, instance) (coturn_quota{kind="total"} > 0) > <value>',
+        expr='coturn_active_allocations / ignoring (kind) (coturn_quota{kind="total"} > 0) > <value>',
         summary="{{ $labels.instance }}: {{ $value | humanizePercentage }} of total-quota is used (limit <limit>)",
         description=(
             "When it is used up, every new call through this node is refused (486). Raise total-quota in "
