@@ -8,9 +8,11 @@ import logging
 import signal
 import socket
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 from prometheus_client.registry import Collector
@@ -33,6 +35,15 @@ _GRACE = 0.4
 _SHUTDOWN = 0.95  # seconds for everything, the background's end included
 
 
+def _not_the_clients_fault(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+# aiohttp logs a traceback for a request that is not HTTP, too: whoever reaches the port could fill the log.
+_requests = logging.getLogger(f"{__name__}.requests")
+_requests.addFilter(_not_the_clients_fault)
+
+
 class _Families(Collector):
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
@@ -46,11 +57,8 @@ def application(exporter: Exporter[Any], config: WebConfig) -> web.Application:
     scrape = Scrape(exporter, version())
 
     async def metrics(request: web.Request) -> web.StreamResponse:
-        families = await scrape.families(deadline(request.headers.get("X-Prometheus-Scrape-Timeout-Seconds")))
-        try:
-            return await _render(request, families)
-        except Exception:  # noqa: BLE001 - a family that cannot be rendered must not cost the whole scrape
-            return await _render(request, scrape.unrenderable())
+        seconds = deadline(request.headers.get("X-Prometheus-Scrape-Timeout-Seconds"))
+        return await scrape.answer(seconds, partial(_render, request))
 
     async def healthy(_: web.Request) -> web.Response:
         return web.Response(text=f"{exporter.title} is healthy.\n")
@@ -93,9 +101,7 @@ async def serving(
     Yields the URLs it really listens on. Raises OSError if an address cannot be had.
     """
     sockets = _listen(addresses)
-    runner = web.AppRunner(
-        application(exporter, config), access_log=None, shutdown_timeout=_GRACE, handler_cancellation=False
-    )
+    runner = web.AppRunner(application(exporter, config), access_log=None, logger=_requests, shutdown_timeout=_GRACE)
     try:
         await runner.setup()
         sites = [web.SockSite(runner, listener, ssl_context=config.ssl_context) for listener in sockets]

@@ -33,7 +33,7 @@ class ConnectionEndedError(XmppError):
 
 
 @dataclass(frozen=True)
-class Server:
+class Endpoints:
     """Where one XMPP server listens. `tls_ca` None means its certificate is not verified."""
 
     domain: str
@@ -123,7 +123,7 @@ class WebSocketTransport:
         self._tcp = connection.transport if connection else None
 
     @classmethod
-    async def connect(cls, server: Server, http: aiohttp.ClientSession) -> "WebSocketTransport":
+    async def connect(cls, server: Endpoints, http: aiohttp.ClientSession) -> "WebSocketTransport":
         """Connect and negotiate the `xmpp` subprotocol. Raises XmppError."""
         try:
             connection = await http.ws_connect(server.websocket_url, protocols=("xmpp",), compress=0)
@@ -191,7 +191,7 @@ class TcpTransport:
         self._arrived: deque[ET.Element] = deque()
 
     @classmethod
-    async def connect(cls, server: Server) -> "TcpTransport":
+    async def connect(cls, server: Endpoints) -> "TcpTransport":
         """Connect and negotiate TLS. Raises XmppError."""
         try:
             reader, writer = await asyncio.open_connection(server.tcp_host, server.tcp_port)
@@ -205,7 +205,7 @@ class TcpTransport:
             raise
         return transport
 
-    async def _start_tls(self, server: Server) -> None:
+    async def _start_tls(self, server: Endpoints) -> None:
         features = await self.open(server.domain)
         if features.find(f"{{{TLS}}}starttls") is None:
             raise XmppError("the server offers no STARTTLS")
