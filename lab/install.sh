@@ -14,6 +14,7 @@ programs="
 prosody     prosody
 prometheus  prometheus
 promtool    prometheus
+amtool      prometheus-alertmanager
 haproxy     haproxy
 turnserver  coturn
 postgres    postgresql
