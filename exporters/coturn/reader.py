@@ -217,7 +217,7 @@ class Reader:
             async with self._quiet:
                 try:
                     await self._round()
-                except Exception:  # a bug of ours must not end the probing
+                except Exception:  # noqa: BLE001 - a bug of ours must not end the probing
                     _log.exception("a bug in the probe; please report it")
             answers = any(outcome.failure not in _UNANSWERED for outcome in self._probe.outcomes.values())
             await asyncio.sleep(self._interval if answers else min(self._interval, _IMPATIENT))
