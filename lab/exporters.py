@@ -37,6 +37,11 @@ class Exporter(Server):
         """The address of its landing page."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def address(self) -> str:
+        """Its landing page."""
+        return self.url
+
     def command(self) -> list[str]:
         """Run the package with the Python that runs the lab."""
         return [

@@ -43,6 +43,11 @@ class Prometheus(Server):
         """The address of its web page and API."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def address(self) -> str:
+        """Its web page."""
+        return self.url
+
     def prepare(self) -> None:
         """Copy the operator's folder and fit it to the lab."""
         shutil.copytree(ROOT / "prometheus", self.directory, dirs_exist_ok=True)

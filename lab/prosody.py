@@ -38,6 +38,11 @@ class Prosody(Server):
         return self.directory / "prosody.sock"
 
     @property
+    def address(self) -> str:
+        """Both its doors."""
+        return f"{self.websocket_url}, c2s 127.0.0.1:{self.c2s_port}"
+
+    @property
     def websocket_url(self) -> str:
         """The address clients and the exporter's probe connect to (RFC 7395)."""
         return f"ws://127.0.0.1:{self.http_port}/xmpp-websocket"
