@@ -80,7 +80,9 @@ class Coturn(Server):
             "listening-ip=127.0.0.1",
             "relay-ip=127.0.0.1",
             "allow-loopback-peers",  # every peer is on loopback here; never in production
-            f"cli-port={self.cli_port}",  # the CLI stays closed, as it has no password
+            f"cli-port={self.cli_port}",
+            # Without a password the CLI is closed anyway, but coturn wants to be told so when loopback peers are allowed.
+            *([] if "cli-password" in self.config else ["no-cli"]),
             f"userdb={self.directory / 'turndb'}",
             f"pidfile={self.directory / 'turnserver.pid'}",
         ]

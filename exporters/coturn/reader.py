@@ -72,11 +72,11 @@ class Reader:
             finally:
                 probing.cancel()
                 await asyncio.wait({probing})
-                with suppress(OSError):
+                async with self._quiet:
                     await self._probe.settle()
-                self._probe.close()
-                if self._cli:
-                    self._cli.close()
+                    self._probe.close()
+                    if self._cli:
+                        self._cli.close()
 
     async def read(self) -> Snapshot:
         """Take one snapshot. Raises TargetError with one of REASONS."""
