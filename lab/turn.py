@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _ALLOCATE = [(Attribute.REQUESTED_TRANSPORT, stun.UDP_RELAY)]
 _PATIENCE = 5.0  # seconds for one answer
+_MISMATCH = 437  # coturn still has an allocation of the one who had our port a second ago
 
 
 class TurnClient:
@@ -33,17 +34,13 @@ class TurnClient:
     """
 
     def __init__(self, coturn: Coturn, transport: str = "udp", user: str = "alice", secret: str = SECRET) -> None:
+        self._coturn = coturn
+        self._transport = transport
         self._user = user
         self._secret = secret
         self._credentials: Credentials | None = None
         self._stream = transport != "udp"
-        kind = socket.SOCK_STREAM if self._stream else socket.SOCK_DGRAM
-        self._socket = socket.socket(socket.AF_INET, kind)
-        self._socket.settimeout(_PATIENCE)
-        self._socket.connect(("127.0.0.1", coturn.tls_port if transport == "tls" else coturn.port))
-        if transport == "tls":
-            context = ssl.create_default_context(cafile=str(coturn.lab.directory / "ca.pem"))
-            self._socket = context.wrap_socket(self._socket, server_hostname="turn.commeazy.com")
+        self._socket = self._connected()
 
     def __enter__(self) -> Self:
         return self
@@ -58,6 +55,10 @@ class TurnClient:
     def allocate(self) -> Response:
         """Ask for a relay: first without credentials, as the protocol wants it, then with them."""
         challenge = self._ask(Method.ALLOCATE, _ALLOCATE)
+        while challenge.error == _MISMATCH:
+            self._socket.close()
+            self._socket = self._connected()
+            challenge = self._ask(Method.ALLOCATE, _ALLOCATE)
         username = f"{int(time.time()) + 3600}:{self._user}"
         password = base64.b64encode(hmac.digest(self._secret.encode(), username.encode(), "sha1")).decode()
         realm, nonce = (challenge.attributes[kind] for kind in (Attribute.REALM, Attribute.NONCE))
@@ -67,6 +68,16 @@ class TurnClient:
     def release(self) -> Response:
         """Give the relay back."""
         return self._ask(Method.REFRESH, [(Attribute.LIFETIME, bytes(4))], self._credentials)
+
+    def _connected(self) -> socket.socket:
+        kind = socket.SOCK_STREAM if self._stream else socket.SOCK_DGRAM
+        connection = socket.socket(socket.AF_INET, kind)
+        connection.settimeout(_PATIENCE)
+        connection.connect(("127.0.0.1", self._coturn.tls_port if self._transport == "tls" else self._coturn.port))
+        if self._transport == "tls":
+            context = ssl.create_default_context(cafile=str(self._coturn.lab.directory / "ca.pem"))
+            connection = context.wrap_socket(connection, server_hostname="turn.commeazy.com")
+        return connection
 
     def _ask(
         self, method: Method, attributes: Sequence[tuple[Attribute, bytes]], credentials: Credentials | None = None
