@@ -81,7 +81,7 @@ class Coturn(Server):
             "relay-ip=127.0.0.1",
             "allow-loopback-peers",  # every peer is on loopback here; never in production
             f"cli-port={self.cli_port}",
-            # Without a password the CLI is closed anyway, but coturn wants to be told so when loopback peers are allowed.
+            # Without a password the CLI is closed anyway; with loopback peers, coturn insists on being told so.
             *([] if "cli-password" in self.config else ["no-cli"]),
             f"userdb={self.directory / 'turndb'}",
             f"pidfile={self.directory / 'turnserver.pid'}",

@@ -163,7 +163,9 @@ class LoadTools:
 
     def _start(self, *command: str) -> subprocess.Popen[str]:
         process = self._stack.enter_context(
-            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
         )
         self._stack.callback(process.kill)
         return process

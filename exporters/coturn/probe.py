@@ -22,7 +22,7 @@ from exporters.coturn.connection import connect
 from exporters.coturn.stun import Attribute, Credentials, Method
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Container, Mapping
 
     from exporters.coturn.connection import Connection
     from exporters.coturn.stun import Response
@@ -92,9 +92,9 @@ class Probe:
         """Probe every transport once; takes at most some 2.5 seconds, whatever the server does."""
         await asyncio.gather(*(self._probe(transport, port) for transport, port in self._listeners.items()))
 
-    def held(self, open_sockets: Collection[int]) -> set[int]:
+    def held(self, open_sockets: Container[int]) -> set[int]:
         """Which of these relay sockets (by inode) are the probe's own; others it had are closed, and forgotten."""
-        self._held &= set(open_sockets)
+        self._held = {inode for inode in self._held if inode in open_sockets}
         return set(self._held)
 
     async def settle(self) -> None:

@@ -50,7 +50,7 @@ class Reader:
         self._config = config
         self._interval = probe_interval
         self._turnserver = Turnserver(config)
-        self._relay_ports = RelayPorts(set(config.relay_ports) - set(config.listeners.values()), config.relay_addresses)
+        self._relay_ports = RelayPorts(config.relay_ports, config.listeners.values(), config.relay_addresses)
         self._probe = Probe(config.address, config.listeners, config.secret, self._inodes_of)
         self._cli = AdminCli(config.cli) if config.cli and config.cli.password else None
         self._statistics = LogStatistics(self._probe.tag.encode())

@@ -23,10 +23,11 @@ _REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 _DONE = 3  # NLMSG_DONE
 _HEADER = struct.Struct("=LHHLL")  # struct nlmsghdr: length, kind, ...
 _QUESTION = struct.Struct("=BBBBL48x")  # struct inet_diag_req_v2: family, protocol, extensions, pad, states, any id
-# The header and a struct inet_diag_msg (linux/inet_diag.h): length; own port, peer's port, own address; uid, inode
-_ANSWER = struct.Struct("=L16x2s2s16s40xLL")
+# The header and a struct inet_diag_msg (linux/inet_diag.h): length; port, address; uid, inode
+_ANSWER = struct.Struct("=L16x2s2x16s40xLL")
 _LAST = 20  # bytes of the message that ends a dump: a header and an error number
-_NO_PORT = b"\0\0"
+# TCP_CLOSE: a UDP socket without a fixed peer. That is a relay; a client's socket with a port in the range has one.
+_UNCONNECTED = 1 << 7
 _BUFFER = 1 << 17
 _PATIENCE = 1.0  # seconds; the kernel answers at once or not at all
 
@@ -35,62 +36,70 @@ class RelayPorts:
     """The relay sockets of one process.
 
     Args:
-        ports: coturn's min-port to max-port, without those it listens on.
+        ports: coturn's min-port to max-port.
+        listeners: the ports it listens on; one in the range is no relay.
         addresses: coturn's relay-ip; empty for any.
     """
 
-    def __init__(self, ports: Collection[int], addresses: Collection[str]) -> None:
-        self._ports = frozenset(ports)
+    def __init__(self, ports: range, listeners: Collection[int] = (), addresses: Collection[str] = ()) -> None:
+        self._ports = ports
+        self._listeners = frozenset(listeners)
         self._addresses = frozenset(_packed(address) for address in addresses)
         self._inodes: dict[int, str] = {}  # the process's sockets, with the name of their file descriptor
         self._foreign: set[int] = set()
 
     def read(self, pid: int, uid: int | None) -> dict[int, int]:
-        """Relay ports in use, by the inode of their socket.
+        """Relay ports in use, by the inode of their socket, which is unique while it is open.
 
         Args:
             pid: of the turnserver process.
-            uid: whose sockets to count if /proc/<pid>/fd may not be read; None for everybody's.
+            uid: the user it runs as, None if that is not known. If /proc/<pid>/fd may not be read, all sockets of that
+                user count.
 
         Raises:
             OSError: the kernel does not answer (a sandbox without AF_NETLINK).
         """
-        found = self._listed()
+        found = self._listed(uid)
         try:
-            ours = self._owned(pid, found.keys())
-        except OSError:  # another user's process: its sockets can still be told by their owner
-            return {inode: port for inode, (port, owner) in found.items() if uid in {None, owner}}
-        return {inode: found[inode][0] for inode in ours}
+            self._look_up(pid, found)
+        except OSError:  # another user's process
+            return found
+        if self._foreign:
+            return {inode: port for inode, port in found.items() if inode not in self._foreign}
+        return found
 
     def inodes_of(self, port: int) -> set[int]:
         """The sockets at one relay port, of whichever process."""
-        return {inode for inode, (at, _) in self._listed().items() if at == port}
+        return {inode for inode, at in self._listed(None).items() if at == port}
 
-    def _owned(self, pid: int, found: Collection[int]) -> set[int]:
-        sockets = set(found)
-        self._foreign &= sockets
-        if not sockets <= self._foreign | self._inodes.keys():
-            folder = f"/proc/{pid}/fd"
-            names = os.listdir(folder)  # noqa: PTH208 - thousands of names, no need for objects
-            known = {name: inode for inode, name in self._inodes.items() if inode in sockets}
-            self._inodes = {known.get(name) or _socket_inode(f"{folder}/{name}"): name for name in names}
-            self._foreign = sockets - self._inodes.keys()
-        return sockets - self._foreign
+    def _look_up(self, pid: int, found: dict[int, int]) -> None:
+        """Find out whose the sockets are that were not there before."""
+        self._foreign &= found.keys()
+        if all(inode in self._inodes or inode in self._foreign for inode in found):
+            return
+        folder = f"/proc/{pid}/fd"
+        names = os.listdir(folder)  # noqa: PTH208 - thousands of names, no need for objects
+        known = {name: inode for inode, name in self._inodes.items() if inode in found}
+        self._inodes = {known.get(name) or _socket_inode(f"{folder}/{name}"): name for name in names}
+        self._foreign = found.keys() - self._inodes.keys()
 
-    def _listed(self) -> dict[int, tuple[int, int]]:
-        """Port and owner of the UDP sockets in the range, by inode, which is unique while a socket is open."""
+    def _listed(self, uid: int | None) -> dict[int, int]:
+        """Port by inode, of the sockets in the range that belong to this user."""
         found = {}
-        ports, addresses, unpack = self._ports, self._addresses, _ANSWER.unpack_from
+        ports, listeners, addresses = self._ports, self._listeners, self._addresses
         for answer in chain(_dump(socket.AF_INET), _dump(socket.AF_INET6)):
             at = 0
             while at + _ANSWER.size <= len(answer):
-                size, own, peer, source, uid, inode = unpack(answer, at)
+                size, own, address, owner, inode = _ANSWER.unpack_from(answer, at)
                 at += size + -size % 4
-                # A relay socket has no fixed peer; a client's socket that happens to have a port in the range does.
-                if peer == _NO_PORT and (not addresses or source in addresses):
-                    port = int.from_bytes(own)
-                    if port in ports:
-                        found[inode] = (port, uid)
+                port = int.from_bytes(own)
+                if (
+                    port in ports
+                    and port not in listeners
+                    and (uid is None or uid == owner)
+                    and (not addresses or address in addresses)
+                ):
+                    found[inode] = port
         return found
 
 
@@ -108,8 +117,8 @@ def _packed(address: str) -> bytes:
 
 
 def _dump(family: int) -> Iterator[bytes]:
-    """Every UDP socket of one address family, as a run of messages of the kind _ANSWER."""
-    question = _QUESTION.pack(family, socket.IPPROTO_UDP, 0, 0, 0xFFFFFFFF)
+    """Every unconnected UDP socket of one address family, as a run of messages of the kind _ANSWER."""
+    question = _QUESTION.pack(family, socket.IPPROTO_UDP, 0, 0, _UNCONNECTED)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as kernel:
         kernel.settimeout(_PATIENCE)
         kernel.send(_HEADER.pack(_HEADER.size + len(question), _SOCK_DIAG_BY_FAMILY, _REQUEST_DUMP, 1, 0) + question)

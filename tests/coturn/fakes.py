@@ -1,8 +1,10 @@
-"""Servers that speak coturn's protocols and misbehave as a test says: the CLI, STUN and TURN over UDP, a page of metrics."""
+"""Servers that speak coturn's protocols, and misbehave as a test says: CLI, TURN over UDP, a page of metrics."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import hmac
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -119,9 +121,6 @@ class FakeTurn(asyncio.DatagramProtocol):
         self._transport.sendto(stun.HEADER.pack(kind, len(body), stun.COOKIE, request[8:20]) + body, addr)
 
     def _password_of(self, username: str) -> str:
-        import base64
-        import hmac
-
         return base64.b64encode(hmac.digest(self._password.encode(), username.encode(), "sha1")).decode()
 
 

@@ -16,16 +16,16 @@ STYLES = {
 CALL = """\
 192 session 000000000000000003: realm <commeazy.com> user <>: incoming packet message processed, error 401: Unauthorized
 192 IPv4. Local relay addr: 127.0.0.1:24694
-192 session 000000000000000003: new, realm=<commeazy.com>, username=<1795577381:alice>, lifetime=777, cipher=A, method=B
-192 session 000000000000000003: realm <commeazy.com> user <1795577381:alice>: incoming packet ALLOCATE processed, success
-193 session 000000000000000003: refreshed, realm=<commeazy.com>, username=<1795577381:alice>, lifetime=600
+192 session 000000000000000003: new, realm=<commeazy.com>, username=<1795577381:amy>, lifetime=777, cipher=A
+192 session 000000000000000003: realm <commeazy.com> user <1795577381:amy>: incoming packet ALLOCATE processed, success
+193 session 000000000000000003: refreshed, realm=<commeazy.com>, username=<1795577381:amy>, lifetime=600
 193 session 000000000000000003: peer 127.0.0.1:23481 lifetime updated: 600
-232 session 000000000000000003: refreshed, realm=<commeazy.com>, username=<1795577381:alice>, lifetime=0
-232 session 000000000000000003: usage: realm=<commeazy.com>, username=<1795577381:alice>, rp=14, rb=1612, sp=14, sb=1236
-232 session 000000000000000003: peer usage: realm=<commeazy.com>, username=<1795577381:alice>, rp=3, rb=300, sp=4, sb=400
-232 session 000000000000000003: closed (2nd stage), user <1795577381:alice> realm <commeazy.com> origin <>, local \
+232 session 000000000000000003: refreshed, realm=<commeazy.com>, username=<1795577381:amy>, lifetime=0
+232 session 000000000000000003: usage: realm=<commeazy.com>, username=<1795577381:amy>, rp=9, rb=1612, sp=9, sb=1236
+232 session 000000000000000003: peer usage: realm=<commeazy.com>, username=<1795577381:amy>, rp=3, rb=300, sp=4, sb=400
+232 session 000000000000000003: closed (2nd stage), user <1795577381:amy> realm <commeazy.com> origin <>, local \
 127.0.0.1:23478, remote 127.0.0.1:53254, reason: allocation timeout
-232 session 000000000000000003: delete: realm=<commeazy.com>, username=<1795577381:alice>"""
+232 session 000000000000000003: delete: realm=<commeazy.com>, username=<1795577381:amy>"""
 BANNER = "Version Coturn-4.6.1 'Gorst'"
 
 
@@ -75,8 +75,12 @@ def test_a_timestamp_of_the_operators_own_still_counts_but_tells_no_duration() -
 
 
 def test_a_full_quota_is_counted_once_though_it_is_logged_twice() -> None:
-    refused = "1 session 000000000000000009: realm <commeazy.com> user <1:bob>: incoming packet {} processed, error 486: "
-    run = run_of(f"{refused.format('ALLOCATE')}Allocation Quota Reached\n{refused.format('message')}Allocation Quota Reached")
+    refused = (
+        "1 session 000000000000000009: realm <commeazy.com> user <1:bob>: incoming packet {} processed, error 486: "
+    )
+    run = run_of(
+        f"{refused.format('ALLOCATE')}Allocation Quota Reached\n{refused.format('message')}Allocation Quota Reached"
+    )
     assert run.errors == {486: 1}
 
 
@@ -95,7 +99,7 @@ def test_wrong_credentials_are_an_error_401(line: str) -> None:
 
 def test_the_probes_sessions_leave_no_trace() -> None:
     origin = f"origin <https://{TAG}.invalid:443> "
-    probe = CALL.replace("alice", TAG).replace(": realm <commeazy.com> user", f": {origin}realm <commeazy.com> user")
+    probe = CALL.replace("amy", TAG).replace(": realm <commeazy.com> user", f": {origin}realm <commeazy.com> user")
     assert run_of(probe) == Run()
 
 
@@ -132,7 +136,8 @@ def test_a_scan_costs_a_bounded_amount_of_memory() -> None:
     statistics = LogStatistics(TAG.encode())
     for number in range(30_000):
         statistics.feed(
-            b"1: : session %018d: realm <r> user <>: incoming packet message processed, error 401: Unauthorized" % number
+            b"1: : session %018d: realm <r> user <>: incoming packet message processed, error 401: Unauthorized"
+            % number
         )
     assert len(statistics._strangers) == 10_000
 

@@ -42,7 +42,7 @@ async def test_the_endpoint_counts_allocations_where_there_is_nothing_else(tmp_p
         assert snapshot.best == 5
         assert snapshot.bindings == (0, "endpoint")
         assert snapshot.sources == {"relay_ports": False, "endpoint": True}
-        assert [family.name for family in snapshot.passed_through][0] == "stun_binding_request"
+        assert snapshot.passed_through[0].name == "stun_binding_request"
 
 
 async def test_nobody_there_is_told_with_what_to_do(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ def response_to(request: bytes, kind: int, *attributes: bytes) -> bytes:
 
 def test_the_fingerprint_is_that_of_the_rfcs_sample() -> None:
     body = SAMPLE[20:-8]
-    crc = stun.zlib.crc32(SAMPLE[:20] + body) ^ stun.FINGERPRINT_XOR
+    crc = zlib.crc32(SAMPLE[:20] + body) ^ stun.FINGERPRINT_XOR
     assert crc.to_bytes(4) == SAMPLE[-4:]
 
 

@@ -100,7 +100,11 @@ def test_four_thousand_allocations_at_once_are_seen_by_every_source() -> None:
 
 def test_the_probe_is_in_no_number_at_any_moment() -> None:
     config = f"{CLI}\nlog-binding"
-    with CoturnLab(config, probe_interval=0.02) as lab, TurnClient(lab.coturn) as stranger, Allocations(lab.coturn) as calls:
+    with (
+        CoturnLab(config, probe_interval=0.02) as lab,
+        TurnClient(lab.coturn) as stranger,
+        Allocations(lab.coturn) as calls,
+    ):
         stranger.bind()
         calls.hold(5)
         for _ in range(200):
@@ -135,7 +139,9 @@ def test_an_exhausted_port_range_is_error_508_and_all_ports_in_use() -> None:
             assert unlucky.allocate().error == 508
         lab.exporter.start()
         page = lab.until(lambda page: page.value("coturn_probe_success", probe="turn", transport="udp") == 0)
-        assert page.value("coturn_relay_ports", state="used") == page.value("coturn_relay_ports", state="capacity") == 10
+        assert (
+            page.value("coturn_relay_ports", state="used") == page.value("coturn_relay_ports", state="capacity") == 10
+        )
         assert page.by("code", "coturn_allocate_errors_total") == {"508": 1}
         assert page.value("coturn_probe_failures_total", probe="turn", transport="udp", reason="ports")
 

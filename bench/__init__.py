@@ -1,0 +1,1 @@
+"""What the exporters cost, measured on real servers; printed, not asserted."""
