@@ -1,1 +1,1 @@
-"""What the exporters cost, measured on real servers; printed, not asserted."""
+"""Benchmarks, run by `make bench`: each prints figures and ratios from one run, and judges nothing."""

@@ -194,17 +194,17 @@ class Server(ABC):
         assert self._executor.process is not None
         return f"{self.name} ended by itself with exit code {self._executor.process.returncode}{self.last_words()}"
 
-    def _send(self, number: signal.Signals) -> None:
-        assert self._executor is not None, f"{self.name} is not started"
-        assert self._executor.process is not None
-        self._executor.process.send_signal(number)
-
     def last_words(self, lines: int = 8) -> str:
         """Return its last log lines, introduced to follow what is said of the server."""
         words = self.log.read_text(errors="replace").splitlines()[-lines:]
         return (
             "; its last log lines:\n" + "\n".join(f"    {line}" for line in words) if words else "; it logged nothing"
         )
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self._executor is not None, f"{self.name} is not started"
+        assert self._executor.process is not None
+        self._executor.process.send_signal(number)
 
 
 def http_answers(url: str, status: HTTPStatus | None = None) -> bool:

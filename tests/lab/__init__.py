@@ -1,1 +1,1 @@
-"""Tests of the lab itself; the servers in them are small ones, so nothing has to be installed."""
+"""Tests of the lab that need no server."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING
 
 from lab.server import Server, http_answers
@@ -48,7 +50,7 @@ class Script(Page):
 
 
 NEVER_READY = "import time; print('not yet'); time.sleep(600)"
-DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on'); time.sleep(600)"
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('asked')); print('on'); time.sleep(600)"
 BROKEN = "import sys; print('the disk is full'); sys.exit(3)"
 
 
@@ -96,6 +98,12 @@ def while_a_server_stops(lab: Workspace) -> None:
     for server in (Page(lab), Script(lab, DEAF)):
         server.start()
         tell(pid=server.pid)
+    threading.Thread(target=_announce_the_end, args=(server,), daemon=True).start()
+
+
+def _announce_the_end(server: Server) -> None:
+    while "asked" not in server.log.read_text():
+        time.sleep(0.01)
     tell(now="waiting")
 
 

@@ -63,14 +63,6 @@ def test_an_interrupt_leaves_no_process_and_no_file(moment: str, number: signal.
     lab.process.send_signal(number)
     assert lab.left() == []
     assert not lab.directory.exists()
-
-
-def test_a_second_interrupt_does_not_break_off_the_clean_up() -> None:
-    lab = Interrupted("while_a_server_stops")
-    for _ in range(3):
-        lab.process.send_signal(signal.SIGINT)
-    assert lab.left() == []
-    assert not lab.directory.exists()
     assert lab.process.returncode != 0
 
 
@@ -89,7 +81,7 @@ def test_a_failure_inside_leaves_nothing_and_stays_the_failure_one_sees() -> Non
         page.start()
         pid = page.pid
         _ = 1 / 0
-    assert "page; its last log lines:\n    127.0.0.1 - - [" in failure.value.__notes__[0]
+    assert "GET / HTTP/1.1" in failure.value.__notes__[0]
     assert not psutil.pid_exists(pid)
     assert not lab.directory.exists()
 

@@ -1,1 +1,1 @@
-"""Tests against real servers; left out, and listed, where these are not installed."""
+"""Tests against real servers, which the lab starts."""

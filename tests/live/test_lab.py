@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +12,6 @@ import pytest
 from lab.prosody import DOMAIN, Prosody
 from lab.server import http_answers
 from lab.stack import Lab
-from lab.workspace import ROOT
 
 SPECIFIED = {  # Appendix A, read back from the running server
     "c2s_timeout": "300",
@@ -123,15 +120,6 @@ def test_the_servers_close_their_ports_at_an_orderly_end(name: str) -> None:
         assert http_answers(addresses[name])
         getattr(lab, name).stop()
         assert not http_answers(addresses[name])
-
-
-def test_the_demo_ends_well_after_its_summary_and_names_what_it_found() -> None:
-    command = [sys.executable, "-m", "lab.demo", "--once"]
-    demo = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
-    assert demo.stderr == ""
-    assert demo.returncode == 0
-    assert "All targets are up and every metric has samples." in demo.stdout
-    assert "MISSING" not in demo.stdout
 
 
 def _until(lab: Lab, expression: str) -> None:
