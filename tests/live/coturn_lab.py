@@ -6,11 +6,10 @@ import time
 import urllib.request
 from typing import TYPE_CHECKING, Self
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from lab.coturn import Coturn
 from lab.exporters import Exporter
 from lab.workspace import Workspace
+from tests.scraping import Scrape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,33 +17,20 @@ if TYPE_CHECKING:
 _PATIENCE = 20.0
 
 
-class Page:
-    """One page of metrics."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self._samples = {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
-        self.names = {name for name, _ in self._samples}
+class Page(Scrape):
+    """One page of the coturn exporter."""
 
     def value(self, name: str, **labels: str) -> float | None:
-        """The value of one series, None if there is none."""
-        return self._samples.get((name, frozenset(labels.items())))
-
-    def by(self, label: str, name: str) -> dict[str, float]:
-        """The values of a metric with one label."""
-        return {
-            dict(labels)[label]: value for (found, labels), value in self._samples.items() if found == name and value
-        }
+        """The value of one metric, None if there is none."""
+        try:
+            return self(name, **labels)
+        except KeyError:
+            return None
 
     @property
     def active(self) -> dict[str, float]:
         """Active allocations by source, and "" for the family everybody uses."""
-        samples = self._samples.items()
-        found = {dict(labels)["source"]: v for (n, labels), v in samples if n == "coturn_active_allocations_source"}
+        found = {s.labels["source"]: s.value for s in self.samples if s.name == "coturn_active_allocations_source"}
         best = self.value("coturn_active_allocations")
         return found if best is None else {"": best, **found}
 

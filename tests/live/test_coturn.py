@@ -38,7 +38,7 @@ def agree(count: float, *sources: str) -> dict[str, float]:
 
 def settled(page: Page) -> bool:
     """Whether the exporter has read the log, and probed over every transport."""
-    return "coturn_allocations_total" in page.names and len(page.by("transport", "coturn_probe_success")) == 3
+    return "coturn_allocations_total" in page.names and len(page.by("coturn_probe_success", "transport")) == 3
 
 
 def test_the_specified_configuration_gives_every_family_of_the_contract() -> None:
@@ -51,7 +51,7 @@ def test_the_specified_configuration_gives_every_family_of_the_contract() -> Non
         assert page.value("coturn_quota", kind="limit") == 100
         assert page.value("coturn_relay_ports", state="capacity") == 16384
         assert page.value("coturn_log_in_configured_place") == 1
-        assert page.by("option", "coturn_config_commented_values") == {"bps-capacity": 1, "denied-peer-ip": 1}
+        assert page.by("coturn_config_commented_values", "option") == {"bps-capacity": 1, "denied-peer-ip": 1}
         for transport in TRANSPORTS:
             assert page.value("coturn_probe_success", probe="stun", transport=transport) == 1
             assert page.value("coturn_probe_success", probe="turn", transport=transport) == 1
@@ -79,7 +79,7 @@ def test_calls_over_udp_tcp_and_tls_are_counted_to_the_byte() -> None:
         for direction in ("received", "sent"):
             assert (after.value("coturn_traffic_bytes_total", side="client", direction=direction) or 0) > relayed
         assert after.value("coturn_allocation_duration_seconds_count") == 2 * calls - clients["udp"]
-        assert after.by("code", "coturn_allocate_errors_total") == {}
+        assert after.by("coturn_allocate_errors_total", "code") == {}
 
 
 def test_four_thousand_allocations_at_once_are_seen_by_every_source() -> None:
@@ -114,7 +114,7 @@ def test_the_probe_is_in_no_number_at_any_moment() -> None:
             assert page.value("coturn_allocations_total", event="created") == 5
             assert page.value("coturn_allocations_total", event="deleted") == 0
             assert page.value("coturn_stun_bindings_total") == 1
-        assert page.by("side", "coturn_traffic_bytes_total") == {}, "no call has ended, so all traffic is the probe's"
+        assert page.by("coturn_traffic_bytes_total", "side") == {}, "no call has ended, so all traffic is the probe's"
 
 
 def test_a_reached_quota_is_counted_once_and_fails_the_turn_probe() -> None:
@@ -126,7 +126,7 @@ def test_a_reached_quota_is_counted_once_and_fails_the_turn_probe() -> None:
         page = lab.until(lambda page: page.value("coturn_probe_success", probe="turn", transport="udp") == 0)
         assert page.active == agree(100, *SPECIFIED_SOURCES)
         assert page.value("coturn_quota", kind="used") == page.value("coturn_quota", kind="limit") == 100
-        assert page.by("code", "coturn_allocate_errors_total") == {"486": 3}
+        assert page.by("coturn_allocate_errors_total", "code") == {"486": 3}
         assert page.value("coturn_probe_success", probe="stun", transport="udp") == 1
         assert page.value("coturn_probe_failures_total", probe="turn", transport="udp", reason="quota")
         assert page.value("coturn_up") == 1
@@ -142,7 +142,7 @@ def test_an_exhausted_port_range_is_error_508_and_all_ports_in_use() -> None:
         assert (
             page.value("coturn_relay_ports", state="used") == page.value("coturn_relay_ports", state="capacity") == 10
         )
-        assert page.by("code", "coturn_allocate_errors_total") == {"508": 1}
+        assert page.by("coturn_allocate_errors_total", "code") == {"508": 1}
         assert page.value("coturn_probe_failures_total", probe="turn", transport="udp", reason="ports")
 
 
@@ -151,7 +151,7 @@ def test_wrong_credentials_are_error_401_but_the_challenge_is_not() -> None:
         assert right.allocate().success
         assert wrong.allocate().error == 401
         page = lab.until(lambda page: page.value("coturn_allocations_total", event="created") == 1)
-        assert page.by("code", "coturn_allocate_errors_total") == {"401": 1}
+        assert page.by("coturn_allocate_errors_total", "code") == {"401": 1}
 
 
 def test_a_secret_that_differs_is_the_probes_failure_not_a_clients() -> None:
@@ -162,7 +162,7 @@ def test_a_secret_that_differs_is_the_probes_failure_not_a_clients() -> None:
             lambda page: page.value("coturn_probe_failures_total", probe="turn", transport="udp", reason="credentials")
         )
         assert page.value("coturn_probe_success", probe="stun", transport="udp") == 1
-        assert page.by("code", "coturn_allocate_errors_total") == {}
+        assert page.by("coturn_allocate_errors_total", "code") == {}
         assert page.value("coturn_up") == 1
         lab.coturn.write_config()
         os.kill(lab.exporter.pid, signal.SIGHUP)
@@ -202,7 +202,7 @@ def test_stopped_it_is_down_and_afterwards_all_is_as_before() -> None:
         page = lab.until(lambda page: page.value("coturn_up") == 1)
         for _ in range(30):
             assert lab.scrape().active == agree(4, "cli", *SPECIFIED_SOURCES), "a probe left something behind"
-        assert page.by("event", "coturn_allocations_total") == before.by("event", "coturn_allocations_total")
+        assert page.by("coturn_allocations_total", "event") == before.by("coturn_allocations_total", "event")
 
 
 def test_a_restarted_exporter_goes_on_with_the_same_numbers() -> None:
@@ -266,7 +266,7 @@ def test_stun_bindings_are_counted_with_the_log_and_without_it() -> None:
                 with TurnClient(lab.coturn, "tcp") as client:  # over UDP, coturn closes such a session a minute later
                     assert client.bind().success
             page = lab.until(lambda page: page.value("coturn_stun_bindings_total") == 4)
-            assert page.by("source", "coturn_stun_bindings_source") == {source: 1}
+            assert page.by("coturn_stun_bindings_source", "source") == {source: 1}
 
 
 def test_without_verbose_the_active_allocations_are_still_there() -> None:
