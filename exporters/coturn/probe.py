@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
+import math
 import ssl
 import time
 from contextlib import suppress
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from exporters.coturn.stun import Response
 
 _PATIENCE = 2.0  # seconds for everything on one connection
+ENDING = 0.05  # seconds from a relay's closed socket until coturn has surely taken it out of its count
 _FAREWELL = 0.5  # seconds for a release
 _CREDENTIALS_LAST = 60  # seconds; an ephemeral user name is its time of expiry
 _FORGOTTEN_AFTER = 660.0  # seconds; an allocation lasts 600 unless it is refreshed
@@ -79,6 +81,7 @@ class Probe:
         self._secret = secret
         self._inodes_of = inodes_of
         self._held: set[int] = set()
+        self._ended = -math.inf
         self._owed: list[_Owed] = []
         key = secret.encode() or urandom(16)
         self.tag = f"coturn-exporter-{hmac.digest(key, b'coturn-exporter', 'sha256').hex()[:16]}"
@@ -94,8 +97,16 @@ class Probe:
 
     def held(self, open_sockets: Container[int]) -> set[int]:
         """Which of these relay sockets (by inode) are the probe's own; others it had are closed, and forgotten."""
-        self._held = {inode for inode in self._held if inode in open_sockets}
-        return set(self._held)
+        still = {inode for inode in self._held if inode in open_sockets}
+        if still != self._held:
+            self._held = still
+            self._ended = time.monotonic()
+        return set(still)
+
+    @property
+    def has_just_ended(self) -> bool:
+        """Whether a relay of the probe was seen to be gone only now, so that coturn may still count it."""
+        return time.monotonic() - self._ended < ENDING
 
     async def settle(self) -> None:
         """Release what an unanswered request may have left behind; tried again until coturn answers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -14,7 +15,7 @@ from exporters.coturn.admin_cli import AdminCli, CliError, CliStatus
 from exporters.coturn.endpoint import EndpointError
 from exporters.coturn.log_follower import LogFollower
 from exporters.coturn.log_statistics import LogStatistics
-from exporters.coturn.probe import Probe
+from exporters.coturn.probe import ENDING, Probe
 from exporters.coturn.process import ProcessState, Turnserver
 from exporters.coturn.relay_ports import RelayPorts
 from exporters.coturn.snapshot import Snapshot
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 REASONS = ("not_running", "stopped", "no_answer")
 _UNANSWERED = {"timeout", "refused", "tls"}
 _IMPATIENT = 1.0  # seconds to the next probe while coturn does not answer
-_TRIES = 3
+_LINGERS = 2.0  # seconds after which all the probe's allocations are gone
+_LOOK, _LOOKS = 0.25, 8  # seconds between looks whether they are, and how many
 _VERSION = re.compile(r"Coturn-(\S+)")
 Answer = TypeVar("Answer")
 _log = logging.getLogger("exporters.coturn")
@@ -109,8 +111,7 @@ class Reader:
         )
 
     async def _snapshot(self, process: ProcessState | None) -> Snapshot:
-        sockets, status, families = await self._count()
-        own = len(self._probe.held(sockets)) if sockets is not None else 0
+        sockets, own, status, families = await self._count()
         active = {}
         if status is not None:
             active["cli"] = status.allocations - own
@@ -138,18 +139,28 @@ class Reader:
             passed_through=families,
         )
 
-    async def _count(self) -> tuple[dict[int, int] | None, CliStatus | None, Sequence[Metric]]:
-        """Ask all sources that count allocations for one and the same moment as far as the probe is concerned."""
-        for _ in range(_TRIES):
+    async def _count(self) -> tuple[dict[int, int] | None, int, CliStatus | None, Sequence[Metric]]:
+        """Ask all sources that count allocations, and how many of them are the probe's: for one and the same moment.
+
+        An allocation of the probe lingers for about a second. It must not have ended while the others were asked, nor
+        just before: coturn closes its socket first, and takes it out of its own count a moment later.
+        """
+        url = self._config.endpoint
+        until = time.monotonic() + _LINGERS
+        while True:
             sockets = self._sockets()
             held = self._probe.held(sockets or ())
             status = await self._asked("cli", self._cli.read()) if self._cli else None
-            url = self._config.endpoint
-            families = await self._asked("endpoint", endpoint.read(url)) if url else ()
-            # An allocation of the probe lingers for a second: it must not have ended while the others were asked.
-            if not held or self._probe.held(self._sockets() or ()) == held:
+            families = await self._asked("endpoint", endpoint.read(url)) if url else None
+            if status is None and families is None:
                 break
-        return sockets, status, families or ()
+            settled = not held or self._probe.held(self._sockets() or ()) == held
+            if (settled and not self._probe.has_just_ended) or time.monotonic() > until:
+                break
+            await asyncio.sleep(ENDING)
+        if self._cli and status is None:
+            self._check_runs()  # it hung: was it stopped meanwhile?
+        return sockets, len(held), status, families or ()
 
     def _sockets(self) -> dict[int, int] | None:
         identity = self._turnserver.identity
@@ -219,6 +230,11 @@ class Reader:
                     await self._round()
                 except Exception:  # noqa: BLE001 - a bug of ours must not end the probing
                     _log.exception("a bug in the probe; please report it")
+            # See its relays go, so that a scrape seldom has to wait for that.
+            for _ in range(_LOOKS):
+                if not self._probe.held(self._sockets() or ()):
+                    break
+                await asyncio.sleep(min(_LOOK, self._interval / _LOOKS))
             answers = any(outcome.failure not in _UNANSWERED for outcome in self._probe.outcomes.values())
             await asyncio.sleep(self._interval if answers else min(self._interval, _IMPATIENT))
 
