@@ -60,7 +60,7 @@ _TABLE = (
         "counter",
         "coturn_traffic_bytes_total",
         ("side", "direction"),
-        "Bytes coturn received and sent, by side. Each call is up to 4,096 packets behind until it ends.",
+        "Bytes coturn received and sent, by side. A call is up to some 1,000 packets each way behind.",
     ),
     (
         "counter",

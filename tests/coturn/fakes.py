@@ -48,12 +48,15 @@ class FakeCli:
         while (await reader.readline()).strip() != self.password:
             writer.write(b"Enter password: \r\n")
         writer.write(b"> ")
+        late = b""
         while line := await reader.readline():
             if self.hang_up:
                 break
             self.asked.append(line.strip())
+            late += STATUS if not self.silent else STATUS.replace(b"allocs: 7", b"allocs: 6")
             if not self.silent:
-                writer.write(STATUS)
+                writer.write(late)
+                late = b""
         writer.close()
 
 

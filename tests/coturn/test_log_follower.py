@@ -75,9 +75,10 @@ async def test_a_run_of_several_days_is_read_from_its_first_file(dated: Followed
     dated.write(b"older", name="turn_2026-01-29.log")
     dated.write(b"old", START, b"a", name="turn_2026-01-30.log")
     dated.write(b"b", name="turn_2026-01-31.log")
+    dated.write(b"c", name="turn_2026-02-01.log")
     dated.write(b"not a log", name="turn_old.log")
     await started(dated)
-    assert await dated.now() == [START, b"a", b"b"]
+    assert await dated.now() == [START, b"a", b"b", b"c"]
 
 
 async def test_a_start_too_far_back_is_not_searched_for(single: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +109,19 @@ async def test_at_midnight_the_old_file_is_read_to_its_end_and_then_the_new_one(
     await started(dated)
     dated.write(b"a", name="turn_2026-01-30.log")
     dated.write(b"b", name="turn_2026-01-31.log")
+    assert await dated.now() == [START, b"a", b"b"]
+
+
+async def test_a_line_written_while_the_next_file_is_looked_for_is_not_lost(dated: Followed) -> None:
+    dated.write(START, name="turn_2026-01-30.log")
+    await started(dated)
+
+    def midnight() -> None:
+        if not (dated.folder / "turn_2026-01-31.log").exists():
+            dated.write(b"a", name="turn_2026-01-30.log")
+            dated.write(b"b", name="turn_2026-01-31.log")
+
+    dated.follower._held_open = midnight
     assert await dated.now() == [START, b"a", b"b"]
 
 

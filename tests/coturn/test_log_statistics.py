@@ -123,6 +123,14 @@ def test_a_banner_starts_everything_anew() -> None:
     assert statistics.run == Run(complete=True, version="4.6.1")
 
 
+def test_a_session_of_the_next_run_is_not_the_probes_for_having_its_number() -> None:
+    probe = f"1 session 000000000000000003: new, realm=<r>, username=<1:{TAG}>, lifetime=600"
+    statistics = LogStatistics(TAG.encode())
+    for line in [*lines(probe), BANNER.encode(), *lines(CALL)]:
+        statistics.feed(line)
+    assert statistics.run.events["created"] == 1
+
+
 def test_stun_bindings_of_sessions_without_an_allocation_are_what_is_not_turn() -> None:
     stranger = "1 session 000000000000000007: "
     run = run_of(

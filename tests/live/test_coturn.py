@@ -83,7 +83,7 @@ def test_calls_over_udp_tcp_and_tls_are_counted_to_the_byte() -> None:
 
 
 def test_four_thousand_allocations_at_once_are_seen_by_every_source() -> None:
-    with CoturnLab(f"total-quota=5000\n{CLI}", probe_interval=0.5) as lab:
+    with CoturnLab(f"total-quota=5000\nnew-log-timestamp\n{CLI}", probe_interval=0.5) as lab:
         with Allocations(lab.coturn) as allocations:
             allocations.hold(4000)
             page = lab.scrape()
