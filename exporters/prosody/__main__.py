@@ -29,7 +29,12 @@ _log = logging.getLogger(__name__)
 
 
 def _url(text: str) -> str:
-    if text and (urlsplit(text).scheme not in {"http", "https", "ws", "wss"} or not urlsplit(text).hostname):
+    try:
+        url = urlsplit(text)
+        valid = url.scheme in {"http", "https", "ws", "wss"} and url.hostname and url.port != 0
+    except ValueError:  # a port above 65535, a bracket that is not closed
+        valid = False
+    if text and not valid:
         raise ArgumentTypeError(
             f"{text!r} is not a URL; write http://127.0.0.1:5280/xmpp-websocket, or '' for no probe"
         )
@@ -89,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code: 0, 1 if it cannot listen or uninstall, 2 for wrong usage."""
     args = _parser().parse_args(argv)
     if args.print_script:
-        print("\n".join(SCRIPTS[name] for name in sorted(SCRIPTS)))  # noqa: T201 - this is the output asked for
+        for name, text in sorted(SCRIPTS.items()):
+            print(f"==> {name}.lua <==\n>{text}")  # noqa: T201 - this is the output asked for; `>` makes it Lua to the shell
         return 0
     if args.uninstall:
         logs.setup(args.log_level, args.log_format)
