@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class Configuration:
     @property
     def relay_addresses(self) -> tuple[str, ...]:
         """The configured relay addresses; none means whichever address a client came in on."""
-        return tuple(dict.fromkeys(self.options.get("relay-ip", ())))
+        given = dict.fromkeys(self.options.get("relay-ip", ()))
+        return tuple(address for address in given if _is_address(address))
 
     @property
     def secret(self) -> str:
@@ -131,6 +133,13 @@ class Configuration:
         if not self.flag("verbose", "Verbose") or self.flag("syslog") or base in _UNLOGGED:
             return None
         return LogPlace(self.path.parent / base if base else None, dated=not self.flag("simple-log"))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(ip_address(text))
+    except ValueError:
+        return False
 
 
 def load(path: Path) -> Configuration:

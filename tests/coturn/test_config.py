@@ -70,6 +70,11 @@ def test_the_endpoint_is_where_it_was_put(tmp_path: Path) -> None:
     assert loaded(tmp_path, text).endpoint == "http://[::1]:1/m"
 
 
+def test_relay_addresses_are_those_coturn_understands(tmp_path: Path) -> None:
+    config = loaded(tmp_path, "relay-ip=192.0.2.1\nrelay-ip=2001:db8::1\nrelay-ip=192.0.2.1\nrelay-ip=192.0.2.2 # no")
+    assert config.relay_addresses == ("192.0.2.1", "2001:db8::1")
+
+
 def test_a_transport_that_is_off_is_not_probed(tmp_path: Path) -> None:
     assert loaded(tmp_path, "no-udp").listeners == {"tcp": 3478}
     assert loaded(tmp_path, "cert=c\npkey=p\nno-tcp").listeners == {"udp": 3478, "tls": 5349}
