@@ -35,10 +35,11 @@ lint: ## Style, types, Prometheus' configuration, and that generated files are u
 	@before=$$($(changes)) && $(MAKE) --no-print-directory generate && [[ $$($(changes)) == "$$before" ]] || \
 	    { echo "make generate changed files: look at them and commit them" >&2; git status --short >&2; exit 1; }
 
-bench: ## What scrapes cost Prosody, in ratios, and what the exporters cost; takes minutes
+bench: ## What scrapes and probes cost, in ratios; takes minutes
 	@lab/install.sh demo
 	@$(python) -m bench.prosody
-	@$(python) -m bench.coturn
+	@$(python) -m bench.certificates
+	@exec $(python) -m bench.coturn
 
 soak: ## Ten minutes of churn
 	@lab/install.sh demo
