@@ -63,9 +63,13 @@ def test_calls_over_udp_tcp_and_tls_are_counted_to_the_byte() -> None:
     with CoturnLab(CLI) as lab, LoadTools(lab.coturn) as tools:
         running = [tools.start(transport, count, messages=10, size=100) for transport, count in clients.items()]
         # turnutils_uclient opens two allocations per client. Over UDP it forgets to release the first.
-        during = lab.until(lambda page: page.value("coturn_allocations_total", event="created") == 2 * calls)
-        assert set(during.active) == {"", "cli", *SPECIFIED_SOURCES}
-        assert len(set(during.active.values())) == 1, "the sources disagree"
+        # How many are open at once is the tool's affair; that every source sees as many is ours.
+        during = lab.until(
+            lambda page: (
+                page.value("coturn_allocations_total", event="created") == 2 * calls
+                and page.active == agree(page.active[""], "cli", *SPECIFIED_SOURCES)
+            )
+        )
         assert during.value("coturn_relay_ports", state="used") == during.active[""] >= calls
         assert during.value("coturn_quota", kind="used") == during.active[""]
         for process in running:
