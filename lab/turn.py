@@ -145,7 +145,11 @@ class LoadTools:
             self._peer_port = free.getsockname()[1]
 
     def __enter__(self) -> Self:
-        self._start("turnutils_peer", "-L", "127.0.0.1", "-p", str(self._peer_port))
+        peer = self._start("turnutils_peer", "-L", "127.0.0.1", "-p", str(self._peer_port))
+        # uclient sends to this port and to the next; what comes before the peer listens on both is lost.
+        while _is_free(self._peer_port) or _is_free(self._peer_port + 1):
+            assert peer.poll() is None, "turnutils_peer ended by itself"
+            time.sleep(0.02)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -169,3 +173,12 @@ class LoadTools:
         )
         self._stack.callback(process.kill)
         return process
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tried:
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
