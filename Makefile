@@ -47,6 +47,7 @@ bench: ## What scrapes, probes and rules cost, in ratios; takes minutes
 	@lab/install.sh demo
 	@$(python) -m bench.prosody
 	@$(python) -m bench.certificates
+	@$(python) -m bench.coturn
 	@$(python) -m bench.rules
 
 soak: ## Ten minutes of churn
