@@ -58,7 +58,7 @@ def application(exporter: Exporter[Any], config: WebConfig) -> web.Application:
 
     async def metrics(request: web.Request) -> web.StreamResponse:
         seconds = deadline(request.headers.get("X-Prometheus-Scrape-Timeout-Seconds"))
-        return await scrape.answer(seconds, partial(_render, request))
+        return await scrape.answer(seconds, partial(render, request))
 
     async def healthy(_: web.Request) -> web.Response:
         return web.Response(text=f"{exporter.title} is healthy.\n")
@@ -180,7 +180,8 @@ def _listener(address: Address) -> socket.socket:
     return socket.create_server((address.host, address.port), family=family)
 
 
-async def _render(request: web.Request, families: Iterable[Metric]) -> web.StreamResponse:
+async def render(request: web.Request, families: Iterable[Metric]) -> web.StreamResponse:
+    """Answer with these families, in the format and encoding that the request asks for."""
     registry = CollectorRegistry(support_collectors_without_names=True)  # so that `name[]` finds the families, too
     registry.register(_Families(families))
     return await make_aiohttp_handler(registry)(request)

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web as http
-from prometheus_client import CollectorRegistry
-from prometheus_client.aiohttp import make_aiohttp_handler
-from prometheus_client.registry import Collector
 
 from exporters import cli, logs, web
 from exporters.certificates.client import Client
@@ -22,9 +19,7 @@ from exporters.scrape import Exporter, deadline
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterable, Sequence
-
-    from prometheus_client.core import Metric
+    from collections.abc import Sequence
 
     from exporters.certificates.snapshot import Snapshot
 
@@ -91,9 +86,7 @@ def _exporter(args: Namespace) -> Exporter[Snapshot]:
             snapshot = await prober.probe(name, seconds)
         except KeyError:
             return http.Response(status=404, text="No target of this name in the configuration.\n")
-        registry = CollectorRegistry(support_collectors_without_names=True)
-        registry.register(_Families(collect_targets(snapshot)))
-        return await make_aiohttp_handler(registry)(request)
+        return await web.render(request, collect_targets(snapshot))
 
     return Exporter(
         name="certificate",
@@ -105,14 +98,6 @@ def _exporter(args: Namespace) -> Exporter[Snapshot]:
         background=prober.running,
         routes=(http.get("/probe", probe),),
     )
-
-
-class _Families(Collector):
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from exporters.prosody.families import FAMILIES, fill, fill_histogram
+from exporters.prosody.families import FAMILIES
 from exporters.prosody.registry import parse_registry
-from exporters.prosody.snapshot import SHOWS, TRANSPORTS, Counts, Rows, Snapshot
+from exporters.prosody.snapshot import SHOWS, TRANSPORTS, Counts, Histogram, Rows, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ FORBIDDEN_MODULES = frozenset({"mam", "muc_mam", "offline", "register", "s2s"})
 
 def missing_families(*, instrument: bool, probe: bool) -> list[str]:
     """Name the families that have no samples when a source is switched off."""
-    on = {"server", *(["instrument"] if instrument else []), *(["probe"] if probe else [])}
+    on = {"", *(["instrument"] if instrument else []), *(["probe"] if probe else [])}
     return [family.name for family in FAMILIES.values() if not on & set(family.needs.split(" or "))]
 
 
@@ -39,7 +39,7 @@ def collect(snapshot: Snapshot | None, observations: Observations | None) -> Ite
         observations: what the WebSocket probe has seen so far; None when it is switched off.
     """
     if observations is not None:
-        yield fill_histogram("prosody_websocket_ping_seconds", observations.round_trips)
+        yield _histogram("prosody_websocket_ping_seconds", observations.round_trips)
     counts = snapshot.counts if snapshot else None
     if counts is not None or observations is not None:
         yield _connection_errors(counts, observations)
@@ -50,14 +50,19 @@ def collect(snapshot: Snapshot | None, observations: Observations | None) -> Ite
             yield from _events(snapshot.counts)
             yield from _bookkeeping(snapshot.counts)
         families, left_out = parse_registry(snapshot.registry or "", FAMILIES)
-        yield fill("prosody_exporter_registry_families_left_out", ((), left_out))
+        yield FAMILIES.fill("prosody_exporter_registry_families_left_out", ((), left_out))
         yield from families
 
 
+def _histogram(name: str, histogram: Histogram) -> Metric:
+    beyond = histogram.total - sum(histogram.counts)
+    return FAMILIES.fill_histogram(name, histogram.edges, [*histogram.counts, beyond], histogram.sum_seconds)
+
+
 def _server(snapshot: Snapshot) -> Iterator[Metric]:
-    yield fill("prosody_build_info", ((snapshot.version,), 1))
-    yield fill("prosody_start_time_seconds", ((), snapshot.start_time))
-    yield fill("prosody_lua_heap_bytes", ((), snapshot.lua_heap_bytes))
+    yield FAMILIES.fill("prosody_build_info", ((snapshot.version,), 1))
+    yield FAMILIES.fill("prosody_start_time_seconds", ((), snapshot.start_time))
+    yield FAMILIES.fill("prosody_lua_heap_bytes", ((), snapshot.lua_heap_bytes))
     process = snapshot.process
     for name, value in (
         ("prosody_cpu_seconds_total", process.cpu_seconds),
@@ -65,9 +70,9 @@ def _server(snapshot: Snapshot) -> Iterator[Metric]:
         ("prosody_open_fds", process.open_fds),
     ):
         if value is not None:
-            yield fill(name, ((), value))
-    yield fill("prosody_setting", *(((name,), value) for name, value in sorted(snapshot.settings.items())))
-    yield fill("prosody_module_loaded", *_modules(snapshot))
+            yield FAMILIES.fill(name, ((), value))
+    yield FAMILIES.fill("prosody_setting", *(((name,), value) for name, value in sorted(snapshot.settings.items())))
+    yield FAMILIES.fill("prosody_module_loaded", *_modules(snapshot))
 
 
 def _modules(snapshot: Snapshot) -> Iterator[tuple[tuple[str, str], float]]:
@@ -91,9 +96,9 @@ def _sessions(counts: Counts, virtual_hosts: Iterable[str]) -> Iterator[Metric]:
         by_show[s.host, s.show] += s.count
         if s.hibernated:
             hibernated[s.host,] += s.count
-    yield fill("prosody_c2s_sessions", *by_transport.items())
-    yield fill("prosody_presence_sessions", *by_show.items())
-    yield fill("prosody_c2s_hibernated_sessions", *hibernated.items())
+    yield FAMILIES.fill("prosody_c2s_sessions", *by_transport.items())
+    yield FAMILIES.fill("prosody_presence_sessions", *by_show.items())
+    yield FAMILIES.fill("prosody_c2s_hibernated_sessions", *hibernated.items())
 
 
 def _rows(rows: Rows) -> Iterator[tuple[tuple[str, str], float]]:
@@ -103,26 +108,28 @@ def _rows(rows: Rows) -> Iterator[tuple[tuple[str, str], float]]:
 
 
 def _events(counts: Counts) -> Iterator[Metric]:
-    yield fill("prosody_stanzas_total", *_rows(counts.stanzas))
-    yield fill("prosody_presence_updates_total", *_rows(counts.presence_updates))
-    yield fill("prosody_dead_connections_total", *_rows(counts.dead_connections))
-    yield fill("prosody_authentications_total", *_rows(counts.authentications))
-    yield fill("prosody_push_notifications_total", *_rows(counts.pushes))
-    yield fill("prosody_push_registrations", *(((host,), n) for host, n in sorted(counts.registrations.items())))
-    yield fill_histogram("prosody_event_loop_lag_seconds", counts.lag)
+    yield FAMILIES.fill("prosody_stanzas_total", *_rows(counts.stanzas))
+    yield FAMILIES.fill("prosody_presence_updates_total", *_rows(counts.presence_updates))
+    yield FAMILIES.fill("prosody_dead_connections_total", *_rows(counts.dead_connections))
+    yield FAMILIES.fill("prosody_authentications_total", *_rows(counts.authentications))
+    yield FAMILIES.fill("prosody_push_notifications_total", *_rows(counts.pushes))
+    yield FAMILIES.fill(
+        "prosody_push_registrations", *(((host,), n) for host, n in sorted(counts.registrations.items()))
+    )
+    yield _histogram("prosody_event_loop_lag_seconds", counts.lag)
 
 
 def _connection_errors(counts: Counts | None, observations: Observations | None) -> Metric:
     errors: dict[str, Mapping[str, float]] = dict(counts.stream_errors) if counts else {}
     if observations is not None:
         errors["websocket"] = {**errors.get("websocket", {}), **observations.errors}
-    return fill("prosody_connection_errors_total", *_rows(errors))
+    return FAMILIES.fill("prosody_connection_errors_total", *_rows(errors))
 
 
 def _bookkeeping(counts: Counts) -> Iterator[Metric]:
-    yield fill("prosody_exporter_instrument_version", ((), counts.version))
-    yield fill("prosody_exporter_sessions_settled", ((), counts.settled))
-    yield fill("prosody_exporter_sessions_adopted_total", ((), counts.adopted))
-    yield fill("prosody_exporter_session_drift_total", ((), counts.drift))
-    yield fill("prosody_exporter_reconciliations_total", ((), counts.sweeps))
-    yield fill("prosody_exporter_instrument_errors_total", ((), counts.errors))
+    yield FAMILIES.fill("prosody_exporter_instrument_version", ((), counts.version))
+    yield FAMILIES.fill("prosody_exporter_sessions_settled", ((), counts.settled))
+    yield FAMILIES.fill("prosody_exporter_sessions_adopted_total", ((), counts.adopted))
+    yield FAMILIES.fill("prosody_exporter_session_drift_total", ((), counts.drift))
+    yield FAMILIES.fill("prosody_exporter_reconciliations_total", ((), counts.sweeps))
+    yield FAMILIES.fill("prosody_exporter_instrument_errors_total", ((), counts.errors))

@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from exporters.certificates.certificate import Certificate
-from exporters.certificates.collector import FAMILIES, collect
+from exporters.certificates.collector import collect
+from exporters.certificates.families import FAMILIES
 from exporters.certificates.snapshot import Chain, Observation, Snapshot, Standing
 
 if TYPE_CHECKING:

@@ -1,0 +1,70 @@
+"""An exporter's metric families as one table that reads like documentation, apart from the code that fills them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Filled = CounterMetricFamily | GaugeMetricFamily
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family before it has samples.
+
+    Args:
+        kind: "gauge", "counter" or "histogram".
+        name: as in the metric contract, a counter's with `_total`.
+        labels: label names in the order in which values are given.
+        help: what it means to the person on call.
+        needs: the exporter's word for what must be there for it to have samples; "" if nothing beside the target.
+    """
+
+    kind: str
+    name: str
+    labels: tuple[str, ...]
+    help: str
+    needs: str = ""
+
+
+class Families(dict[str, Family]):
+    """Families by name, in the order in which they are documented.
+
+    Args:
+        families: each name once.
+    """
+
+    def __init__(self, *families: Family) -> None:
+        super().__init__((family.name, family) for family in families)
+        assert len(self) == len(families), "a family is listed twice"
+
+    def fill(self, name: str, *samples: tuple[tuple[str, ...], float]) -> Filled:
+        """Return the family `name` with these samples, each as (label values, value)."""
+        spec = self[name]
+        kind = CounterMetricFamily if spec.kind == "counter" else GaugeMetricFamily
+        family: Filled = kind(spec.name, spec.help, labels=spec.labels)
+        for labels, value in samples:
+            family.add_metric(labels, float(value))
+        return family
+
+    def fill_histogram(
+        self, name: str, edges: Sequence[float], counts: Sequence[float], total: float
+    ) -> HistogramMetricFamily:
+        """Return the family `name` as one histogram.
+
+        Args:
+            name: of the family.
+            edges: upper edges of the buckets, ascending.
+            counts: values in each bucket, not cumulative, and last those above every edge.
+            total: sum of all values.
+        """
+        family = HistogramMetricFamily(name, self[name].help)
+        names = [*(str(float(edge)) for edge in edges), "+Inf"]
+        family.add_metric((), list(zip(names, accumulate(counts), strict=True)), total)
+        return family
