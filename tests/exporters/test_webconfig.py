@@ -15,7 +15,7 @@ from exporters import auth
 from exporters.cli import Address
 from exporters.web import serving
 from exporters.webconfig import WebConfig, WebConfigError
-from tests.exporters.certificates import Authority
+from tests.exporters.authority import Authority
 from tests.exporters.fakes import Target, process
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from exporters.cli import Address
 from exporters.scrape import TargetError
 from exporters.webconfig import WebConfig
 from lab.pki import Authority
-from tests.certificates.fakes import HOST, server, silence, tls
+from tests.exporters.certificates.fakes import HOST, server, silence, tls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -9,7 +9,7 @@ import pytest
 from exporters.coturn import connection, probe
 from exporters.coturn.probe import Outcome, Probe
 from exporters.coturn.stun import Method
-from tests.coturn.fakes import FakeTurn
+from tests.exporters.coturn.fakes import FakeTurn
 
 if TYPE_CHECKING:
     from collections.abc import Collection

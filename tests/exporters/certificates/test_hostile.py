@@ -16,10 +16,10 @@ from exporters.certificates.client import REASONS, Client
 from exporters.certificates.collector import label
 from exporters.scrape import TargetError
 from lab.pki import Authority, Issued
-from tests.certificates.fakes import HOST, server, silence, target, tls
+from tests.exporters.certificates.fakes import HOST, server, silence, target, tls
 
 if TYPE_CHECKING:
-    from tests.certificates.fakes import Handler
+    from tests.exporters.certificates.fakes import Handler
 
 MEGABYTE = 1 << 20
 ENDLESS = 100 * MEGABYTE

@@ -16,7 +16,7 @@ from exporters.certificates.client import Client
 from exporters.certificates.verdict import Authorities, is_for_host, judge
 from exporters.scrape import TargetError
 from lab.pki import Authority, Issued, new_key
-from tests.certificates.fakes import HOST, server, silence, target, tls
+from tests.exporters.certificates.fakes import HOST, server, silence, target, tls
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import pytest
 
 from exporters.coturn import endpoint
 from exporters.coturn.endpoint import EndpointError
-from tests.coturn.fakes import page
+from tests.exporters.coturn.fakes import page
 
 RECORDED = """\
 # HELP stun_binding_request Incoming STUN Binding requests

@@ -10,7 +10,7 @@ import pytest
 from exporters.certificates.config import KINDS, ConfigError, Target, duration, load
 from exporters.cli import Address
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def read(tmp_path: Path, text: str) -> tuple[Target, ...]:

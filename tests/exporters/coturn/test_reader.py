@@ -11,8 +11,8 @@ from exporters.coturn.__main__ import main
 from exporters.coturn.config import load
 from exporters.coturn.reader import Reader, _EndpointBindings
 from exporters.scrape import TargetError
-from tests.coturn.fakes import FakeTurn, page
-from tests.coturn.test_endpoint import RECORDED
+from tests.exporters.coturn.fakes import FakeTurn, page
+from tests.exporters.coturn.test_endpoint import RECORDED
 
 if TYPE_CHECKING:
     from pathlib import Path

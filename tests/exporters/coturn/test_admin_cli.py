@@ -11,7 +11,7 @@ import pytest
 from exporters.coturn import admin_cli
 from exporters.coturn.admin_cli import AdminCli, CliError, CliStatus, parse
 from exporters.coturn.config import Cli
-from tests.coturn.fakes import STATUS, FakeCli
+from tests.exporters.coturn.fakes import STATUS, FakeCli
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
