@@ -52,10 +52,14 @@ def main() -> int:
 
 def _start(lab: Lab) -> None:
     print("Starting on 127.0.0.1, in a temporary directory:")
-    generator = Generator(lab.prosody, USERS)
-    for server in (lab.prosody, lab.prosody_exporter, lab.prometheus, generator):
+    servers = (
+        *(lab.prosody, lab.coturn),
+        *(lab.prosody_exporter, lab.coturn_exporter, lab.certificate_exporter),
+        *(lab.prometheus, Generator(lab.prosody, USERS), lab.calls),
+    )
+    for server in servers:
         server.start()
-        print(f"  {server.name:<20}ready in {server.ready_after:.1f} s   {server.address}", flush=True)
+        print(f"  {server.name:<23}ready in {server.ready_after:.1f} s   {server.address}", flush=True)
 
 
 def _wait_for_everything(lab: Lab) -> list[str]:
@@ -83,6 +87,8 @@ def _found(lab: Lab) -> list[Finding]:
 def _print_summary(lab: Lab) -> None:
     print("\nTargets, as Prometheus sees them:", *target_lines(lab.prometheus.targets()), sep="\n")
     print("\nMetrics, as Prometheus has them (value: the sum over the samples):", *finding_lines(_found(lab)), sep="\n")
+    days = {s.labels["target"]: s.value for s in lab.prometheus.query("ssl_certificate_expiry_days")}
+    print("\nCertificates:", ", ".join(f"{target} {left:.1f} days left" for target, left in sorted(days.items())))
     print(f"\nPrometheus  {lab.prometheus.url}\nExporter    {lab.prosody_exporter.url}", flush=True)
 
 

@@ -6,11 +6,17 @@ import sys
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+import yaml
+
+from lab.prosody import DOMAIN
 from lab.server import Server, Target, http_answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from lab.coturn import Coturn
+    from lab.prosody import Prosody
     from lab.workspace import Workspace
 
 
@@ -53,3 +59,49 @@ class Exporter(Server):
     def is_ready(self) -> bool:
         """Use its own readiness page."""
         return http_answers(f"{self.url}/-/ready", HTTPStatus.OK)
+
+
+class CertificateExporter(Exporter):
+    """The certificate exporter, looking at what the lab's servers serve and at the files they have it from.
+
+    Args:
+        prosody: probed over XMPP STARTTLS.
+        coturn: probed over TLS.
+    """
+
+    def __init__(self, prosody: Prosody, coturn: Coturn) -> None:
+        super().__init__(
+            prosody.lab,
+            "certificates",
+            instance="monitoring",
+            flags=lambda: [f"--config.file={self.config_file}", "--probe.interval=5s"],
+        )
+        self._prosody = prosody
+        self._coturn = coturn
+
+    @property
+    def config_file(self) -> Path:
+        """Its certificates.yml."""
+        return self.directory / "certificates.yml"
+
+    def prepare(self) -> None:
+        """Name the endpoints; each served certificate should be the one in its file."""
+        served = [
+            ("xmpp-c2s", "xmpp-client", DOMAIN, self._prosody.c2s_port),
+            ("turn-tls", "tls", "turn.commeazy.com", self._coturn.tls_port),
+        ]
+        ca = str(self.lab.directory / "ca.pem")
+        targets: list[dict[str, object]] = [
+            {
+                "name": name,
+                "kind": kind,
+                "address": f"127.0.0.1:{port}",
+                "server_name": host,
+                "ca": ca,
+                "file": str(self.lab.directory / "certificates" / f"{host}.crt"),
+            }
+            for name, kind, host, port in served
+        ]
+        files = [str(self.lab.directory / "certificates" / "*.crt")]
+        targets.append({"name": "files", "kind": "file", "paths": files, "ca": ca})
+        self.config_file.write_text(yaml.safe_dump({"targets": targets}))

@@ -129,7 +129,7 @@ class Server(ABC):
         began = time.monotonic()
         with INTERRUPTS.held(), self.log.open("ab") as log:
             self._executor = mirakuru.SimpleExecutor(
-                [*_ending_with_us(), *command],
+                [*ending_with_us(), *command],
                 cwd=str(ROOT),
                 timeout=self.patience,
                 sleep=0.05,
@@ -227,6 +227,6 @@ def tcp_accepts(port: int) -> bool:
     return True
 
 
-def _ending_with_us() -> list[str]:
+def ending_with_us() -> list[str]:
     """Return the command prefix that makes the kernel kill the server when our process dies, however it dies."""
     return ["setpriv", "--pdeathsig", "KILL", "--"]

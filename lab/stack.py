@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lab.exporters import Exporter
+from lab.calls import Calls
+from lab.coturn import Coturn
+from lab.exporters import CertificateExporter, Exporter
 from lab.prometheus import Prometheus
 from lab.prosody import Prosody
 from lab.workspace import Workspace
@@ -32,6 +34,15 @@ class Lab(Workspace):
                 f"--prosody.websocket-url=http://127.0.0.1:{self.prosody.http_port}/xmpp-websocket",
             ],
         )
+        self.coturn = Coturn(self)
+        self.coturn_exporter = Exporter(
+            self,
+            "coturn",
+            instance="coturn1",
+            flags=lambda: [f"--coturn.config={self.coturn.config_file}"],
+        )
+        self.calls = Calls(self.coturn)
+        self.certificate_exporter = CertificateExporter(self.prosody, self.coturn)
         self.prometheus = Prometheus(self)
 
     def start(self, *servers: Server) -> None:

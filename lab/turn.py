@@ -9,11 +9,12 @@ import ssl
 import subprocess
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from exporters.coturn import stun
 from exporters.coturn.stun import Attribute, Credentials, Method, Response
 from lab.coturn import SECRET, Coturn
+from lab.server import ending_with_us
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,6 +131,18 @@ class Allocations(ExitStack):
             super().__exit__(None, None, None)
 
 
+class Relay(Protocol):
+    """Where a coturn listens on 127.0.0.1."""
+
+    @property
+    def port(self) -> int:
+        """The one without TLS."""
+
+    @property
+    def tls_port(self) -> int:
+        """The one with TLS."""
+
+
 class LoadTools:
     """coturn's own turnutils_uclient and turnutils_peer: clients that relay messages to a peer, which sends them back.
 
@@ -137,7 +150,7 @@ class LoadTools:
         coturn: the server.
     """
 
-    def __init__(self, coturn: Coturn) -> None:
+    def __init__(self, coturn: Relay) -> None:
         self._coturn = coturn
         self._stack = ExitStack()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
@@ -168,7 +181,11 @@ class LoadTools:
     def _start(self, *command: str) -> subprocess.Popen[str]:
         process = self._stack.enter_context(
             subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                [*ending_with_us(), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
             )
         )
         self._stack.callback(process.kill)

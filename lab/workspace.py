@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from lab.server import Server
 
 ROOT = Path(__file__).resolve().parent.parent  # of the project: its packages, its prometheus/ folder
+
+
+VALIDITY = timedelta(days=90)  # of a certificate, as Let's Encrypt issues them
 
 
 class LabError(Exception):
@@ -80,7 +84,7 @@ class Workspace:
         folder = self.directory / "certificates"
         folder.mkdir(exist_ok=True)
         chain, key = folder / f"{host}.crt", folder / f"{host}.key"
-        issued = self.authority.issue_cert(host)
+        issued = self.authority.issue_cert(host, not_after=datetime.now(UTC) + VALIDITY)
         chain.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
         issued.private_key_pem.write_to_path(str(key))
         return chain, key
