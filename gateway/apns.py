@@ -1,0 +1,63 @@
+"""A call as APNs wants it, and what APNs' answers mean. Pure: sending is `provider`'s, retrying `delivery`'s."""
+
+from __future__ import annotations
+
+from hpack import NeverIndexedHeaderTuple
+
+from gateway.http2 import Headers, Response
+from gateway.push import Answer, Outcome, Push
+from gateway.tokens import Minted
+
+HOSTS = {"production": "api.push.apple.com", "sandbox": "api.sandbox.push.apple.com"}
+TOKEN_YOUNGEST = 20 * 60.0  # seconds; Apple refuses new tokens that come faster
+
+_TOKEN_REFUSED = frozenset({"ExpiredProviderToken", "InvalidProviderToken", "MissingProviderToken"})
+
+
+class Apns:
+    """VoIP pushes for one app.
+
+    Args:
+        authority: APNs' host name.
+        bundle_id: the app's; the topic is its `.voip`.
+    """
+
+    def __init__(self, authority: str, bundle_id: str) -> None:
+        self._first: Headers = [(":method", "POST"), (":scheme", "https"), (":authority", authority)]
+        self._always: Headers = [
+            ("apns-topic", f"{bundle_id}.voip"),
+            ("apns-push-type", "voip"),
+            ("apns-priority", "10"),
+        ]
+
+    def compose(self, push: Push, minted: Minted, remaining: float) -> tuple[Headers, bytes]:  # noqa: ARG002 - expiry is absolute here
+        """The request (Apple, "Sending notification requests to APNs").
+
+        The payload tells when to stop ringing, since Apple may deliver late whatever the header says; nothing in it is personal.
+        """
+        headers = [
+            *self._first,
+            NeverIndexedHeaderTuple(":path", f"/3/device/{push.node}"),
+            ("authorization", f"bearer {minted.token}"),
+            *self._always,
+            NeverIndexedHeaderTuple("apns-expiration", str(int(push.expires))),
+            NeverIndexedHeaderTuple("apns-id", push.id),
+        ]
+        return headers, b'{"aps":{},"type":"incoming-call","expires":%d}' % push.expires
+
+    def understand(self, response: Response) -> Answer:
+        """The meaning of an answer (Apple, "Handling notification responses from APNs")."""
+        if response.status == 200:
+            return Answer(Outcome.SENT)
+        body = response.json()
+        reason = str(body.get("reason", f"status_{response.status}"))
+        match response.status:
+            case 410:
+                since = body.get("timestamp")  # milliseconds
+                return Answer(Outcome.UNREGISTERED, reason, since=since / 1000 if isinstance(since, int) else None)
+            case 429:
+                return Answer(None, reason, response.retry_after)  # too many to one device: not APNs' fault
+            case 500 | 503:
+                return Answer(None, reason, response.retry_after, faulty=True)
+        refused = reason in _TOKEN_REFUSED
+        return Answer(Outcome.REJECTED, reason, faulty=refused, token_refused=refused)
