@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 Snapshot = TypeVar("Snapshot")
+Answer = TypeVar("Answer")
 
 
 class TargetError(Exception):
@@ -108,8 +109,11 @@ class Scrape(Generic[Snapshot]):
             f"{exporter.name}_exporter_build", "Version of the running exporter.", {"version": version}
         )
 
-    async def families(self, seconds: float) -> list[Metric]:
-        """Every family of one scrape, after at most `seconds`. Raises nothing: a failure is a family, too."""
+    async def answer(self, seconds: float, render: Callable[[list[Metric]], Awaitable[Answer]]) -> Answer:
+        """Scrape, in at most `seconds`, and render the families. A failure is a family, too, and never raised.
+
+        Should the exporter's own families not be renderable, `render` is called again with those about the scrape only.
+        """
         started = time.monotonic()
         snapshot: Snapshot | None = None
         reason: str | None = None
@@ -124,22 +128,15 @@ class Scrape(Generic[Snapshot]):
         except Exception:  # noqa: BLE001 - a bug of ours must show as <name>_up 0, not as an error page
             reason = self._failed("internal", "a bug in reading the target; please report it", bug=True)
         duration = time.monotonic() - started
-        target: list[Metric] = []
         try:
-            target = list(self._exporter.collect(snapshot))
+            answer = await render([*self._exporter.collect(snapshot), *self._about(duration, reason)])
         except Exception:  # noqa: BLE001 - as above
-            if reason is None:  # a scrape counts one failure, its first
-                reason = self._failed(
-                    "internal", "a bug in making metrics of what was read; please report it", bug=True
-                )
+            # A scrape counts one failure, its first.
+            reason = reason or self._failed("internal", "a bug in making metrics of it; please report it", bug=True)
+            answer = await render(self._about(duration, reason))
         if reason is None:
             self._recovered()
-        return [*target, *self._about(duration, reason)]
-
-    def unrenderable(self) -> list[Metric]:
-        """Give the families to show instead of ones that could not be rendered; call it while handling the exception."""
-        reason = self._failed("internal", "a bug: metrics that cannot be rendered; please report it", bug=True)
-        return self._about(0.0, reason)
+        return answer
 
     async def close(self) -> None:
         """Cancel a read under way, and wait for its end."""

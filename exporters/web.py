@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -46,11 +47,8 @@ def application(exporter: Exporter[Any], config: WebConfig) -> web.Application:
     scrape = Scrape(exporter, version())
 
     async def metrics(request: web.Request) -> web.StreamResponse:
-        families = await scrape.families(deadline(request.headers.get("X-Prometheus-Scrape-Timeout-Seconds")))
-        try:
-            return await _render(request, families)
-        except Exception:  # noqa: BLE001 - a family that cannot be rendered must not cost the whole scrape
-            return await _render(request, scrape.unrenderable())
+        seconds = deadline(request.headers.get("X-Prometheus-Scrape-Timeout-Seconds"))
+        return await scrape.answer(seconds, partial(_render, request))
 
     async def healthy(_: web.Request) -> web.Response:
         return web.Response(text=f"{exporter.title} is healthy.\n")

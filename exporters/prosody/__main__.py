@@ -1,0 +1,131 @@
+"""Wires the Prosody exporter: command line, admin shell, WebSocket probe and the shared web server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import sys
+from argparse import ArgumentTypeError
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from exporters import cli, logs, web
+from exporters.prosody.client import REASONS, AdminShell
+from exporters.prosody.collector import collect, missing_families
+from exporters.prosody.probe import WebSocketProbe
+from exporters.prosody.reader import SCRIPTS, Reader
+from exporters.scrape import Exporter, TargetError
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
+
+    from exporters.prosody.snapshot import Snapshot
+
+_log = logging.getLogger(__name__)
+
+
+def _url(text: str) -> str:
+    if text and (urlsplit(text).scheme not in {"http", "https", "ws", "wss"} or not urlsplit(text).hostname):
+        raise ArgumentTypeError(
+            f"{text!r} is not a URL; write http://127.0.0.1:5280/xmpp-websocket, or '' for no probe"
+        )
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _parser() -> ArgumentParser:
+    parser = cli.parser("prosody-exporter", "Exports the metrics of one Prosody 13 for Prometheus.", ":9871")
+    parser.add_argument(
+        "--prosody.socket",
+        dest="socket",
+        type=Path,
+        default=Path("/var/lib/prosody/prosody.sock"),
+        metavar="PATH",
+        help="Prosody's admin socket (its option admin_socket); default %(default)s",
+    )
+    parser.add_argument(
+        "--prosody.timeout",
+        dest="timeout",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="longest time for one answer of the admin socket; default %(default)s",
+    )
+    parser.add_argument(
+        "--prosody.instrument",
+        dest="instrument",
+        choices=("on", "off"),
+        default="on",
+        help="keep the counting script installed in Prosody; off reads only what Prosody has by itself (default on)",
+    )
+    parser.add_argument(
+        "--prosody.websocket-url",
+        dest="websocket_url",
+        type=_url,
+        default="http://127.0.0.1:5280/xmpp-websocket",
+        metavar="URL",
+        help="WebSocket endpoint to ping; '' pings none (default %(default)s)",
+    )
+    actions = parser.add_mutually_exclusive_group()
+    actions.add_argument("--uninstall", action="store_true", help="remove the counting script from Prosody, and end")
+    actions.add_argument("--print-script", action="store_true", help="print what would be sent to Prosody, and end")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code: 0, 1 if it cannot listen or uninstall, 2 for wrong usage."""
+    args = _parser().parse_args(argv)
+    if args.print_script:
+        print("\n".join(SCRIPTS[name] for name in sorted(SCRIPTS)))  # noqa: T201 - this is the output asked for
+        return 0
+    if args.uninstall:
+        logs.setup(args.log_level, args.log_format)
+        return asyncio.run(_uninstall(args))
+    return web.run(_exporter(args), args)
+
+
+async def _uninstall(args: Namespace) -> int:
+    shell = AdminShell(args.socket, timeout=args.timeout)
+    try:
+        await Reader(shell, instrument=True).uninstall()
+    except TargetError as error:
+        _log.error("cannot uninstall: %s", error)
+        return 1
+    finally:
+        await shell.close()
+    _log.info("the counting script is removed from Prosody")
+    return 0
+
+
+def _exporter(args: Namespace) -> Exporter[Snapshot]:
+    reader = Reader(AdminShell(args.socket, timeout=args.timeout), instrument=args.instrument == "on")
+    probe = WebSocketProbe(args.websocket_url) if args.websocket_url else None
+    logs.setup(args.log_level, args.log_format)
+    if missing := missing_families(instrument=args.instrument == "on", probe=probe is not None):
+        _log.warning("these metrics will be missing, as their source is switched off: %s", ", ".join(missing))
+    return Exporter(
+        name="prosody",
+        title="Prosody exporter",
+        read=reader.read,
+        collect=lambda snapshot: collect(snapshot, probe.observations if probe else None),
+        reasons=REASONS,
+        up_help="1 if Prosody answered this scrape over its admin socket.",
+        background=probe.running if probe else nullcontext,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

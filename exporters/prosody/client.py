@@ -1,0 +1,234 @@
+"""Speaks Prosody's admin socket (mod_admin_socket with mod_admin_shell): one command, one answer. Knows no Prometheus.
+
+The socket has no password and gives full control of the server, so callers send only the fixed texts of this package.
+The protocol is an XML stream: `<repl-input>` asks; any number of `<repl-output>` and one `<repl-result>` answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import struct
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from xml.parsers import expat
+from xml.sax.saxutils import escape
+
+from exporters.scrape import TargetError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STREAM_HEADER = (
+    "<stream:stream xmlns='xmpp:prosody.im/admin' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
+)
+REASONS = (
+    "no_socket",
+    "permission_denied",
+    "connection_refused",
+    "connection_lost",
+    "protocol_error",
+    "error_answer",
+    "timeout",
+)
+_CHUNK_BYTES = 64 * 1024
+_FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS = 0.05, 1.0
+
+
+class AnswerParser:
+    """Puts the answers of the stream together as its bytes arrive.
+
+    Args:
+        max_bytes: most bytes that may arrive before an answer is complete; above it `feed` raises TargetError.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._answers: list[tuple[bool, str]] = []
+        self._text: list[str] = []
+        self._unanswered_bytes = 0
+        self._depth = 0
+        self._is_error = False
+        self._stream_error = ""
+        self._parser = expat.ParserCreate(namespace_separator=" ")
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+        self._parser.CharacterDataHandler = self._characters
+        self._parser.StartDoctypeDeclHandler = self._refuse_doctype
+
+    def feed(self, data: bytes) -> list[tuple[bool, str]]:
+        """Return the answers that these bytes complete, each as (is an error, text).
+
+        Raises TargetError: "protocol_error" for what is not this protocol, "connection_lost" for a stream error.
+        """
+        self._unanswered_bytes += len(data)
+        if self._unanswered_bytes > self._max_bytes:
+            message = f"an answer is longer than {self._max_bytes} bytes; which module of Prosody grows without bound?"
+            raise TargetError("protocol_error", message)
+        try:
+            self._parser.Parse(data)
+        except expat.ExpatError as error:
+            message = f"what the admin socket sends is not its protocol ({error}); is another program listening there?"
+            raise TargetError("protocol_error", message) from None
+        if self._answers:
+            self._unanswered_bytes = 0
+        answers, self._answers = self._answers, []
+        return answers
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        tag = name.rpartition(" ")[2]
+        if self._depth == 1 and tag != "stream":
+            message = (
+                f"the admin socket opens with <{tag[:40]}> instead of <stream>; is another program listening there?"
+            )
+            raise TargetError("protocol_error", message)
+        if self._depth == 2:  # noqa: PLR2004 - the stanzas are the stream's children
+            self._is_error = attributes.get("type") == "error"
+        if self._depth == 3 and not self._stream_error:  # noqa: PLR2004 - <stream:error> names its condition in a child
+            self._stream_error = tag
+
+    def _end(self, name: str) -> None:
+        self._depth -= 1
+        tag = name.rpartition(" ")[2]
+        if self._depth == 1 and tag == "repl-result":
+            self._answers.append((self._is_error, "".join(self._text)))
+            self._text.clear()
+        elif self._depth == 1 and tag == "error":
+            raise TargetError(
+                "connection_lost", f"Prosody closed the admin socket ({self._stream_error}); is it stopping?"
+            )
+
+    def _characters(self, text: str) -> None:
+        if self._depth > 1:  # white space between stanzas only keeps an idle connection alive
+            self._text.append(text)
+
+    def _refuse_doctype(self, *_: object) -> None:
+        raise TargetError(
+            "protocol_error", "the admin socket sends a document type, which XMPP forbids (RFC 6120, 11.1)"
+        )
+
+
+@dataclass
+class _Connection:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    parser: AnswerParser
+    waiting: list[tuple[bool, str]] = field(default_factory=list)
+
+    async def ask(self, text: str) -> tuple[bool, str]:
+        self.writer.write(f"<repl-input width='132' repl='0'>{escape(text)}</repl-input>".encode())
+        try:
+            await self.writer.drain()
+            while not self.waiting:
+                data = await self.reader.read(_CHUNK_BYTES)
+                if not data:
+                    raise TargetError(
+                        "connection_lost", "Prosody closed the admin socket before answering; did it stop?"
+                    )
+                self.waiting += self.parser.feed(data)
+        except ConnectionError as error:
+            raise TargetError("connection_lost", f"the admin socket broke ({error}); did Prosody stop?") from None
+        return self.waiting.pop(0)
+
+
+class AdminShell:
+    """One persistent connection to the admin socket, opened when needed and opened anew when it is lost.
+
+    Args:
+        path: the socket, the option `admin_socket` in Prosody's configuration.
+        timeout: seconds that one command may take, connecting included; a Lua loop in Prosody knows no limit itself.
+        max_answer_bytes: an answer longer than this is refused while it arrives.
+    """
+
+    def __init__(self, path: Path, *, timeout: float = 5.0, max_answer_bytes: int = 8 * 1024 * 1024) -> None:
+        self.path = path
+        self.timeout = timeout
+        self.max_answer_bytes = max_answer_bytes
+        self._connection: _Connection | None = None
+        self._lock = asyncio.Lock()
+        self._backoff = 0.0
+        self._not_before = 0.0
+
+    @property
+    def peer_pid(self) -> int | None:
+        """Process id of the server at the other end as the kernel knows it; None when not connected or hidden."""
+        if self._connection is None:
+            return None
+        peer = self._connection.writer.get_extra_info("socket")
+        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        pid: int = struct.unpack("3i", credentials)[0]
+        return pid or None
+
+    async def lua(self, source: str) -> str:
+        """Run Lua inside Prosody and return the value it returns, as text.
+
+        Raises TargetError with one of REASONS.
+        """
+        async with self._lock:
+            try:
+                async with asyncio.timeout(self.timeout):
+                    is_error, text = await self._ask(f">{source}")
+            except TimeoutError:
+                self._drop()
+                message = f"no answer from {self.path} in {self.timeout:g} s: Prosody hangs or is busy; look at its CPU"
+                raise TargetError("timeout", message) from None
+            except BaseException:
+                self._drop()  # a late answer must never be taken for the next command's
+                raise
+        self._backoff = self._not_before = 0.0
+        if is_error:
+            remedy = (
+                "enable mod_admin_shell in modules_enabled" if "mod_admin_shell" in text else "look at Prosody's log"
+            )
+            raise TargetError("error_answer", f"Prosody answers with an error ({text[:200]!r}); {remedy}")
+        return text.removeprefix("Result: ")
+
+    async def close(self) -> None:
+        """Close the connection; a later command opens a new one."""
+        async with self._lock:
+            self._drop()
+
+    async def _ask(self, text: str) -> tuple[bool, str]:
+        if self._connection is not None:
+            connection = self._connection
+            try:
+                return await connection.ask(text)
+            except TargetError as error:
+                if error.reason != "connection_lost":
+                    raise
+                self._drop()  # restarted between two scrapes: the new server answers in this one
+        self._connection = await self._connect()
+        return await self._connection.ask(text)
+
+    async def _connect(self) -> _Connection:
+        await asyncio.sleep(self._not_before - time.monotonic())
+        self._backoff = min(max(2 * self._backoff, _FIRST_BACKOFF_SECONDS), _LONGEST_BACKOFF_SECONDS)
+        self._not_before = time.monotonic() + self._backoff
+        try:
+            reader, writer = await asyncio.open_unix_connection(self.path)
+        except OSError as error:
+            raise _connect_error(self.path, error) from None
+        writer.write(STREAM_HEADER.encode())
+        return _Connection(reader, writer, AnswerParser(self.max_answer_bytes))
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.writer.transport.abort()
+            self._connection = None
+
+
+def _connect_error(path: Path, error: OSError) -> TargetError:
+    match error.errno:
+        case errno.ENOENT:
+            return TargetError(
+                "no_socket", f"no socket {path}: start Prosody, enable mod_admin_shell, or correct --prosody.socket"
+            )
+        case errno.EACCES | errno.EPERM:
+            return TargetError("permission_denied", f"no permission for {path}: run the exporter as the user prosody")
+        case errno.ECONNREFUSED | errno.ENOTSOCK:
+            return TargetError("connection_refused", f"nothing listens on {path}: start Prosody")
+        case _:
+            return TargetError("connection_lost", f"cannot connect to {path}: {error.strerror}")

@@ -1,0 +1,126 @@
+"""Turns one snapshot of Prosody into metric families. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from exporters.prosody.families import FAMILIES, fill, fill_histogram
+from exporters.prosody.registry import parse_registry
+from exporters.prosody.snapshot import SHOWS, TRANSPORTS, Counts, Rows, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from prometheus_client.core import Metric
+
+    from exporters.prosody.probe import Observations
+
+# Appendix A of the specification: what it enables, and what it (with Appendix C) forbids
+REQUIRED_MODULES = frozenset({
+    "admin_adhoc", "admin_shell", "blocklist", "bookmarks", "carbons", "cloud_notify", "csi_simple", "disco",
+    "http_openmetrics", "limits", "mimicking", "pep", "ping", "private", "roster", "saslauth", "smacks", "time", "tls",
+    "uptime", "vcard4", "vcard_legacy", "version", "websocket",
+})  # fmt: skip
+FORBIDDEN_MODULES = frozenset({"mam", "muc_mam", "offline", "register", "s2s"})
+
+
+def missing_families(*, instrument: bool, probe: bool) -> list[str]:
+    """Name the families that have no samples when a source is switched off."""
+    on = {"server", *(["instrument"] if instrument else []), *(["probe"] if probe else [])}
+    return [family.name for family in FAMILIES.values() if family.needs not in on]
+
+
+def collect(snapshot: Snapshot | None, observations: Observations | None) -> Iterable[Metric]:
+    """Return every family that has samples.
+
+    Args:
+        snapshot: of the server; None when it could not be read.
+        observations: what the WebSocket probe has seen so far; None when it is switched off.
+    """
+    if observations is not None:
+        yield fill_histogram("prosody_websocket_ping_seconds", observations.round_trips)
+    yield _connection_errors(snapshot.counts if snapshot else None, observations)
+    if snapshot is not None:
+        yield from _server(snapshot)
+        if snapshot.counts is not None:
+            yield from _sessions(snapshot.counts, snapshot.virtual_hosts)
+            yield from _events(snapshot.counts)
+            yield from _bookkeeping(snapshot.counts)
+        families, left_out = parse_registry(snapshot.registry or "", FAMILIES)
+        yield fill("prosody_exporter_registry_families_left_out", ((), left_out))
+        yield from families
+
+
+def _server(snapshot: Snapshot) -> Iterator[Metric]:
+    yield fill("prosody_build_info", ((snapshot.version,), 1))
+    yield fill("prosody_start_time_seconds", ((), snapshot.start_time))
+    yield fill("prosody_lua_heap_bytes", ((), snapshot.lua_heap_bytes))
+    process = snapshot.process
+    for name, value in (
+        ("prosody_cpu_seconds_total", process.cpu_seconds),
+        ("prosody_memory_used_bytes", process.resident_bytes),
+        ("prosody_open_fds", process.open_fds),
+    ):
+        if value is not None:
+            yield fill(name, ((), value))
+    yield fill("prosody_setting", *(((name,), value) for name, value in sorted(snapshot.settings.items())))
+    yield fill("prosody_module_loaded", *_modules(snapshot))
+
+
+def _modules(snapshot: Snapshot) -> Iterator[tuple[tuple[str, str], float]]:
+    for host, loaded in sorted(snapshot.modules.items()):
+        absent = REQUIRED_MODULES | FORBIDDEN_MODULES if host in snapshot.virtual_hosts else frozenset()
+        absent = absent - loaded - snapshot.modules["*"]
+        yield from (((host, module), 1) for module in sorted(loaded))
+        yield from (((host, module), 0) for module in sorted(absent))
+
+
+def _sessions(counts: Counts, virtual_hosts: Iterable[str]) -> Iterator[Metric]:
+    by_transport: dict[tuple[str, str], float] = defaultdict(float)
+    by_show: dict[tuple[str, str], float] = defaultdict(float)
+    hibernated: dict[tuple[str], float] = defaultdict(float)
+    for host in virtual_hosts:
+        by_transport.update({(host, transport): 0 for transport in TRANSPORTS})
+        by_show.update({(host, show): 0 for show in SHOWS})
+        hibernated.update({(host,): 0})
+    for s in counts.sessions:
+        by_transport[s.host, s.transport] += s.count
+        by_show[s.host, s.show] += s.count
+        if s.hibernated:
+            hibernated[s.host,] += s.count
+    yield fill("prosody_c2s_sessions", *by_transport.items())
+    yield fill("prosody_presence_sessions", *by_show.items())
+    yield fill("prosody_c2s_hibernated_sessions", *hibernated.items())
+
+
+def _rows(rows: Rows) -> Iterator[tuple[tuple[str, str], float]]:
+    for first, row in sorted(rows.items()):
+        for second, value in sorted(row.items()):
+            yield (first, second), value
+
+
+def _events(counts: Counts) -> Iterator[Metric]:
+    yield fill("prosody_stanzas_total", *_rows(counts.stanzas))
+    yield fill("prosody_presence_updates_total", *_rows(counts.presence_updates))
+    yield fill("prosody_dead_connections_total", *_rows(counts.dead_connections))
+    yield fill("prosody_authentications_total", *_rows(counts.authentications))
+    yield fill("prosody_push_notifications_total", *_rows(counts.pushes))
+    yield fill("prosody_push_registrations", *(((host,), n) for host, n in sorted(counts.registrations.items())))
+    yield fill_histogram("prosody_event_loop_lag_seconds", counts.lag)
+
+
+def _connection_errors(counts: Counts | None, observations: Observations | None) -> Metric:
+    errors: dict[str, Mapping[str, float]] = dict(counts.stream_errors) if counts else {}
+    if observations is not None:
+        errors["websocket"] = {**errors.get("websocket", {}), **observations.errors}
+    return fill("prosody_connection_errors_total", *_rows(errors))
+
+
+def _bookkeeping(counts: Counts) -> Iterator[Metric]:
+    yield fill("prosody_exporter_instrument_version", ((), counts.version))
+    yield fill("prosody_exporter_sessions_settled", ((), counts.settled))
+    yield fill("prosody_exporter_sessions_adopted_total", ((), counts.adopted))
+    yield fill("prosody_exporter_session_drift_total", ((), counts.drift))
+    yield fill("prosody_exporter_reconciliations_total", ((), counts.sweeps))
+    yield fill("prosody_exporter_instrument_errors_total", ((), counts.errors))

@@ -1,0 +1,369 @@
+-- Counts what Prosody does, by its own events, so that a scrape only reads numbers. It changes nothing that Prosody does.
+--
+-- The exporter sends this text over the admin socket. It lives in package.loaded under NAME until Prosody stops or
+-- `prosody-exporter --uninstall` removes it. Rules of the house:
+--   * every handler runs in a guard: it cannot raise into Prosody, and it returns nil, so Prosody goes on as if alone;
+--   * no pass over all sessions in one go: Prosody has one thread, and who walks 50,000 tables stops every message;
+--   * sending it twice changes nothing; a higher VERSION takes over the older one's counters and removes its hooks.
+local VERSION = 1;
+local NAME = "commeazy.monitoring";
+
+local SLICE, TICK = 100, 0.01; -- sessions looked at in one go, and seconds of other work between two slices
+local SWEEP_EVERY = 60; -- seconds between two reconciliations
+local LAG_EVERY = 0.1; -- seconds between two looks at the clock
+local LAG_BUCKETS = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10 };
+local FIRST, LAST = 1000, -2000; -- before every handler of Prosody's own; after mod_websocket's filter (-1000)
+
+local previous = package.loaded[NAME];
+if previous and previous.leaving then
+	previous.stop();
+	previous = nil;
+elseif previous and previous.version >= VERSION then
+	return "kept version " .. previous.version;
+end
+
+local filters = require "prosody.util.filters";
+local monotonic = require "prosody.util.time".monotonic;
+local storagemanager = require "prosody.core.storagemanager";
+local timer = require "prosody.util.timer";
+
+local hosts, full_sessions = prosody.hosts, prosody.full_sessions;
+
+local function set(words)
+	local list = {};
+	for word in words:gmatch("%S+") do list[word] = true; end
+	return list;
+end
+
+-- RFC 6120, 4.9.3; what is not here is counted as undefined-condition, so that a label stays bounded.
+local STREAM_ERRORS = set [[bad-format bad-namespace-prefix conflict connection-timeout host-gone host-unknown
+	improper-addressing internal-server-error invalid-from invalid-namespace invalid-xml not-authorized not-well-formed
+	policy-violation remote-connection-failed reset resource-constraint restricted-xml see-other-host system-shutdown
+	undefined-condition unsupported-encoding unsupported-feature unsupported-stanza-type unsupported-version]];
+local SHOWS = set "away chat dnd xa";
+local STREAM_NAMESPACES = set "jabber:client jabber:server jabber:component:accept";
+
+---------- State: counters are what an upgrade keeps ----------
+
+local counters = previous and previous.counters or {
+	sessions = {}; -- "host transport connected|hibernated show" -> how many
+	authentications = {}; presence_updates = {}; dead_connections = {}; pushes = {}; -- host -> label -> count
+	stream_errors = {}; -- transport -> condition -> count
+	stanzas = { ["in"] = { message = 0, presence = 0, iq = 0 }, out = { message = 0, presence = 0, iq = 0 } };
+	registrations = {}; -- host -> push registrations of the users in `registered`
+	lag = { count = 0, sum = 0, buckets = {} };
+	adopted = 0; drift = 0; sweeps = 0; errors = 0;
+	settled = false; -- true once every session that was there before us is counted
+};
+local tracked = previous and previous.tracked or {}; -- session -> its key in counters.sessions
+local registered = previous and previous.registered or {}; -- host -> user -> push registrations
+
+local self = { version = VERSION, counters = counters, tracked = tracked, registered = registered };
+local hooks, timers = {}, {}; -- what stop() has to end
+
+local function guard(handler)
+	return function (...)
+		if not pcall(handler, ...) then counters.errors = counters.errors + 1; end
+	end
+end
+
+local function count(family, group, label)
+	local row = counters[family][group];
+	if not row then
+		row = {};
+		counters[family][group] = row;
+	end
+	row[label] = (row[label] or 0) + 1;
+end
+
+local function every(delay, step) -- step returns the seconds until it wants to run again, or nil to end
+	local id;
+	id = timer.add_task(delay, function ()
+		if not timers[id] then return; end
+		local ok, again = pcall(step);
+		if not ok then
+			counters.errors = counters.errors + 1;
+		elseif again then
+			return again;
+		end
+		timers[id] = nil;
+	end);
+	timers[id] = true;
+end
+
+---------- Stanzas: one addition each ----------
+
+-- Open sessions hold these two functions, so an upgrade keeps them and only exchanges what they call.
+local stanza_filters = previous and previous.stanza_filters or { add = {} };
+for direction, counts in pairs(counters.stanzas) do
+	stanza_filters.add[direction] = guard(function (stanza)
+		local n = counts[stanza.name];
+		local xmlns = n and stanza.attr.xmlns;
+		if n and (not xmlns or STREAM_NAMESPACES[xmlns]) then counts[stanza.name] = n + 1; end
+	end);
+	stanza_filters[direction] = stanza_filters[direction] or function (stanza)
+		stanza_filters.add[direction](stanza);
+		return stanza;
+	end
+end
+
+local function add_filters(session)
+	filters.add_filter(session, "stanzas/in", stanza_filters["in"], FIRST);
+	filters.add_filter(session, "stanzas/out", stanza_filters.out, LAST);
+end
+
+local function remove_filters(session)
+	filters.remove_filter(session, "stanzas/in", stanza_filters["in"]);
+	filters.remove_filter(session, "stanzas/out", stanza_filters.out);
+end
+
+---------- Sessions: each is in exactly one place of counters.sessions ----------
+
+-- A session resumed over another transport keeps its old websocket_request, but its close() comes from the new one.
+local transport_of_close = setmetatable({}, { __mode = "k" });
+local function transport_of(session)
+	if session.bosh_version then return "bosh"; end
+	local close = session.close;
+	local transport = close and transport_of_close[close];
+	if close and transport == nil then
+		local source = debug.getinfo(close, "S").source;
+		transport = source:find("mod_websocket", 1, true) and "websocket" or source:find("mod_c2s", 1, true) and "tcp" or false;
+		transport_of_close[close] = transport;
+	end
+	return transport or session.websocket_request and "websocket" or "tcp";
+end
+
+local function show_of(presence)
+	if not presence then return "unavailable"; end
+	local show = presence:get_child_text("show");
+	return SHOWS[show] and show or "available";
+end
+
+local function key_of(session, show)
+	return table.concat({ session.host, transport_of(session), session.hibernating and "hibernated" or "connected",
+		show or show_of(session.presence) }, " ");
+end
+
+local function place(session, key) -- key nil: the session is gone
+	local old = tracked[session];
+	if old == key then return false; end
+	local n = counters.sessions;
+	if old then n[old] = n[old] - 1; end
+	if key then n[key] = (n[key] or 0) + 1; end
+	tracked[session] = key;
+	return true;
+end
+
+local function check(session)
+	add_filters(session);
+	return place(session, key_of(session));
+end
+
+-- Walks a table that changes meanwhile. Lua forgets a removed key once its slot is taken again: then begin anew, as
+-- visit may see an entry twice. An entry that the walk misses because the table grew is found by the next walk.
+local function sweep(t, visit, done)
+	local key;
+	every(TICK, function ()
+		for _ = 1, SLICE do
+			local ok, k, v = pcall(next, t, key);
+			if not ok then
+				key = nil;
+				return TICK;
+			elseif k == nil then
+				return done();
+			end
+			key = k;
+			visit(k, v);
+		end
+		return TICK;
+	end);
+end
+
+local function reconcile()
+	local found = 0;
+	sweep(full_sessions, function (_, session)
+		if check(session) then found = found + 1; end
+	end, function ()
+		sweep(tracked, function (session)
+			if full_sessions[session.full_jid] ~= session then
+				place(session, nil);
+				found = found + 1;
+			end
+		end, function ()
+			counters.sweeps = counters.sweeps + 1;
+			if counters.settled then
+				counters.drift = counters.drift + found;
+			else
+				counters.adopted = counters.adopted + found;
+				counters.settled = found == 0;
+			end
+			every(counters.settled and SWEEP_EVERY or TICK, reconcile);
+		end);
+	end);
+end
+
+---------- Push registrations: Prosody keeps them in its storage, so one user at a time is read, when it may have changed ----------
+
+local stores, dirty, reading = {}, {}, false;
+
+local function read_registrations(host, user)
+	stores[host] = stores[host] or storagemanager.open(host, "cloud_notify", "keyval");
+	local n = 0;
+	for _ in pairs(stores[host]:get(user) or {}) do n = n + 1; end
+	local users = registered[host];
+	counters.registrations[host] = counters.registrations[host] + n - (users[user] or 0);
+	users[user] = n > 0 and n or nil;
+end
+
+local function registrations_changed(host, user)
+	if not (user and registered[host] and hosts[host].modules.cloud_notify) then return; end
+	dirty[user .. "@" .. host] = { host, user };
+	if reading then return; end
+	reading = true;
+	every(TICK, function ()
+		local jid, item = next(dirty);
+		reading = jid ~= nil;
+		if not jid then return nil; end
+		dirty[jid] = nil;
+		if not pcall(read_registrations, item[1], item[2]) then counters.errors = counters.errors + 1; end
+		return TICK;
+	end);
+end
+
+---------- Events ----------
+
+local function hook(host, name, handler) -- host nil: the server's own events
+	local events, guarded = (host and hosts[host] or prosody).events, guard(handler);
+	events.add_handler(name, guarded, FIRST);
+	hooks[#hooks + 1] = { host = host, events = events, name = name, handler = guarded };
+end
+
+local function stream_closing(event)
+	local session, reason = event.session, event.reason;
+	if not reason or not session.conn then return; end -- an orderly end
+	local condition = reason;
+	if type(reason) == "table" then
+		condition = reason.condition or reason.tags and reason.tags[1] and reason.tags[1].name;
+	end
+	count("stream_errors", transport_of(session), STREAM_ERRORS[condition] and condition or "undefined-condition");
+end
+
+local function push_kind(stanza)
+	if not stanza or stanza.name ~= "message" then return "other"; end
+	return stanza:get_child("propose", "urn:xmpp:jingle-message:0") and "call" or "message"; -- XEP-0353
+end
+
+local function watch_host(host)
+	if hosts[host].type ~= "local" then return; end
+	for family, labels in pairs {
+		authentications = "success failure"; presence_updates = "available unavailable";
+		dead_connections = "read_timeout hibernation_expired"; pushes = "call message other";
+	} do
+		local row = counters[family][host] or {};
+		for label in pairs(set(labels)) do row[label] = row[label] or 0; end
+		counters[family][host] = row;
+	end
+	counters.registrations[host] = counters.registrations[host] or 0;
+	registered[host] = registered[host] or {};
+
+	hook(host, "resource-bind", function (event)
+		check(event.session);
+		registrations_changed(host, event.session.username);
+	end);
+	hook(host, "smacks-hibernation-start", function (event) check(event.origin); end);
+	hook(host, "pre-resource-unbind", function (event)
+		if event.error == "read timeout" then count("dead_connections", host, "read_timeout"); end
+	end);
+	hook(host, "resource-unbind", function (event)
+		local session = event.session;
+		if event.error == "Hibernating too long" then count("dead_connections", host, "hibernation_expired"); end
+		-- Prosody now tells the contacts, if the client has not done so itself
+		if session.presence then count("presence_updates", host, "unavailable"); end
+		place(session, nil);
+	end);
+	hook(host, "presence/bare", function (event)
+		local session, stanza = event.origin, event.stanza;
+		local kind = stanza.attr.type;
+		if stanza.attr.to or not tracked[session] or kind and kind ~= "unavailable" then return; end
+		count("presence_updates", host, kind or "available");
+		-- mod_presence notes it in the session only after us
+		place(session, key_of(session, show_of(not kind and stanza)));
+	end);
+	hook(host, "authentication-success", function () count("authentications", host, "success"); end);
+	hook(host, "authentication-failure", function () count("authentications", host, "failure"); end);
+	hook(host, "pre-session-close", stream_closing);
+	hook(host, "cloud_notify/push", function (event)
+		count("pushes", host, push_kind(event.original_stanza));
+		registrations_changed(host, event.username); -- too many errors may have removed one
+	end);
+	local function changed(event) registrations_changed(host, event.origin.username); end
+	hook(host, "cloud_notify/registration", changed);
+	hook(host, "iq-set/self/urn:xmpp:push:0:disable", changed);
+end
+
+local function forget_host(host)
+	stores[host], registered[host], counters.registrations[host] = nil, nil, nil;
+	for i = #hooks, 1, -1 do
+		if hooks[i].host == host then table.remove(hooks, i); end
+	end
+end
+
+---------- Event loop lag: how late a timer runs is how long a message may have waited ----------
+
+local due = monotonic() + LAG_EVERY;
+local function look_at_the_clock()
+	local now = monotonic();
+	local late = math.max(now - due, 0);
+	local lag = counters.lag;
+	lag.count, lag.sum = lag.count + 1, lag.sum + late;
+	for i = 1, #LAG_BUCKETS do
+		if late <= LAG_BUCKETS[i] then
+			lag.buckets[i] = lag.buckets[i] + 1;
+			break;
+		end
+	end
+	due = now + LAG_EVERY;
+	return LAG_EVERY;
+end
+
+---------- Install, read, remove ----------
+
+function self.snapshot()
+	return { version = VERSION, counters = counters, lag_buckets = LAG_BUCKETS };
+end
+
+function self.stop() -- nothing of us runs any more, but open sessions still hold the two stanza filters
+	for id in pairs(timers) do
+		timer.stop(id);
+		timers[id] = nil;
+	end
+	for _, h in ipairs(hooks) do h.events.remove_handler(h.name, h.handler); end
+	hooks = {};
+	filters.remove_filter_hook(add_filters);
+end
+
+function self.uninstall() -- takes a few slices of time: ask again until the answer is "removed"
+	if not self.leaving then
+		self.stop();
+		self.leaving = true;
+		stanza_filters.add = { ["in"] = function () end, out = function () end };
+		sweep(full_sessions, function (_, session) remove_filters(session); end, function ()
+			package.loaded[NAME] = nil;
+		end);
+	end
+	return package.loaded[NAME] and "removing" or "removed";
+end
+
+self.stanza_filters = stanza_filters;
+for i = 1, #LAG_BUCKETS do counters.lag.buckets[i] = counters.lag.buckets[i] or 0; end
+if previous then previous.stop(); end
+filters.add_filter_hook(add_filters);
+hook(nil, "c2s-session-updated", function (event) check(event.session); end);
+hook(nil, "pre-session-close", stream_closing);
+hook(nil, "host-activated", watch_host);
+hook(nil, "host-deactivated", forget_host);
+for host in pairs(hosts) do watch_host(host); end
+every(LAG_EVERY, look_at_the_clock);
+reconcile();
+package.loaded[NAME] = self;
+return "installed version " .. VERSION;

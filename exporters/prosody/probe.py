@@ -1,0 +1,144 @@
+"""Holds one real WebSocket connection to Prosody (RFC 7395) and pings it, as a client would. It never logs in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from exporters.prosody.snapshot import Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_log = logging.getLogger(__name__)
+
+EDGES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+REASONS = ("probe_refused", "probe_unreachable", "probe_tls", "probe_handshake", "probe_timeout", "probe_closed")
+_LIFETIME_SECONDS = 240.0  # Prosody ends a connection that has not logged in after c2s_timeout, 300 s
+
+
+@dataclass
+class Observations:
+    """What the probe has seen: round trips in seconds, and failures by reason (REASONS)."""
+
+    round_trips: Histogram = field(default_factory=lambda: Histogram(EDGES, [0.0] * len(EDGES)))
+    errors: dict[str, float] = field(default_factory=lambda: dict.fromkeys(REASONS, 0.0))
+
+
+class _ProbeError(Exception):
+    """The connection failed; the argument is one of REASONS."""
+
+
+class WebSocketProbe:
+    """Keeps one connection open and pings it.
+
+    Args:
+        url: of the endpoint, http(s) or ws(s).
+        interval: seconds between two pings, and between two attempts to connect.
+        timeout: seconds that a connection attempt or a pong may take.
+    """
+
+    def __init__(self, url: str, *, interval: float = 5.0, timeout: float = 5.0) -> None:
+        self.url = url
+        self.observations = Observations()
+        self._interval = interval
+        self._timeout = timeout
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Probe in the background until the context ends."""
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self) -> None:
+        failing = ""
+        async with aiohttp.ClientSession() as client:
+            while True:
+                try:
+                    async with self._connect(client) as socket:
+                        if failing:
+                            _log.info("the WebSocket probe reaches %s again", self.url)
+                        failing = ""
+                        await self._ping_until_old(socket)
+                except _ProbeError as error:
+                    reason = str(error)
+                    self.observations.errors[reason] += 1
+                    if reason != failing:
+                        _log.warning("the WebSocket probe fails on %s: %s; do clients connect?", self.url, reason)
+                    failing = reason
+                    await asyncio.sleep(self._interval)
+
+    @asynccontextmanager
+    async def _connect(self, client: aiohttp.ClientSession) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        try:
+            async with asyncio.timeout(self._timeout):
+                socket = await client.ws_connect(self.url, protocols=("xmpp",), autoping=False)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _ProbeError(_reason(error)) from error
+        try:
+            if socket.protocol != "xmpp":
+                raise _ProbeError("probe_handshake")
+            yield socket
+        finally:
+            await socket.close()
+
+    async def _ping_until_old(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        end = time.monotonic() + _LIFETIME_SECONDS
+        while time.monotonic() < end:
+            sent = time.monotonic()
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await socket.ping(b"probe")
+                    if not await _pong(socket):
+                        return
+            except TimeoutError:
+                raise _ProbeError("probe_timeout") from None
+            except (aiohttp.ClientError, OSError) as error:
+                raise _ProbeError("probe_closed") from error
+            self.observations.round_trips.observe(time.monotonic() - sent)
+            await asyncio.sleep(self._interval)
+
+
+async def _pong(socket: aiohttp.ClientWebSocketResponse) -> bool:
+    """Wait for the pong; False when Prosody closed in good order (c2s_timeout), which a new connection answers."""
+    while True:
+        message = await socket.receive()
+        match message.type:
+            case aiohttp.WSMsgType.PONG:
+                return True
+            case aiohttp.WSMsgType.PING:
+                await socket.pong(message.data)
+            case aiohttp.WSMsgType.TEXT:
+                continue
+            case aiohttp.WSMsgType.CLOSE if message.data == aiohttp.WSCloseCode.OK:
+                return False
+            case _:
+                raise _ProbeError("probe_closed")
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case TimeoutError():
+            return "probe_timeout"
+        case aiohttp.WSServerHandshakeError():
+            return "probe_handshake"
+        case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionRefusedError):
+            return "probe_refused"
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return "probe_tls"
+        case aiohttp.ClientConnectionError() if not isinstance(error, aiohttp.ClientConnectorError):
+            return "probe_closed"
+        case _:
+            return "probe_unreachable"

@@ -1,0 +1,85 @@
+"""One reading of Prosody: installs the counting script where it is missing, and asks for the numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import re
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import psutil
+
+from exporters.prosody.snapshot import Process, Snapshot, parse_snapshot
+from exporters.scrape import TargetError
+
+if TYPE_CHECKING:
+    from exporters.prosody.client import AdminShell
+
+
+def _script(name: str) -> str:
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+
+
+# Everything this exporter ever sends to Prosody; nothing that comes from outside is put into it.
+SCRIPTS = {name: _script(f"{name}.lua") for name in ("instrument", "read", "registry", "uninstall")}
+_version = re.search(r"^local VERSION = (\d+);", SCRIPTS["instrument"], re.MULTILINE)
+assert _version, "instrument.lua states its version"
+INSTRUMENT_VERSION = int(_version[1])
+
+
+class Reader:
+    """Reads one Prosody through its admin shell.
+
+    Args:
+        shell: the connection.
+        instrument: whether instrument.lua is kept installed; without it a reading has no counts.
+    """
+
+    def __init__(self, shell: AdminShell, *, instrument: bool) -> None:
+        self._shell = shell
+        self._instrument = instrument
+
+    async def read(self) -> Snapshot:
+        """Take one snapshot.
+
+        Raises TargetError with one of exporters.prosody.client.REASONS.
+        """
+        snapshot = parse_snapshot(await self._shell.lua(SCRIPTS["read"]))
+        if self._instrument and (snapshot.counts is None or snapshot.counts.version < INSTRUMENT_VERSION):
+            await self._shell.lua(SCRIPTS["instrument"])
+            snapshot = parse_snapshot(await self._shell.lua(SCRIPTS["read"]))
+            if snapshot.counts is None:
+                raise TargetError(
+                    "error_answer", "Prosody takes the counting script but does not run it; look at its log"
+                )
+        registry = await self._shell.lua(SCRIPTS["registry"])
+        return dataclasses.replace(
+            snapshot,
+            counts=snapshot.counts if self._instrument else None,
+            registry=registry or None,
+            process=inspect_process(self._shell.peer_pid, snapshot.process),
+        )
+
+    async def uninstall(self) -> None:
+        """Remove every hook of instrument.lua and wait until no open session holds one. Raises TargetError."""
+        while await self._shell.lua(SCRIPTS["uninstall"]) != "removed":  # noqa: ASYNC110 - another process works
+            await asyncio.sleep(0.1)
+
+
+def inspect_process(pid: int | None, inside: Process) -> Process:
+    """Look at the server's process from outside, which costs the server nothing.
+
+    Args:
+        pid: of the server; None when another machine or container runs it.
+        inside: what Prosody says of itself, taken where the look from outside fails.
+    """
+    if pid is None:
+        return inside
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            cpu = process.cpu_times()
+            return Process(cpu.user + cpu.system, process.memory_info().rss, process.num_fds())
+    except psutil.Error:
+        return inside

@@ -1,0 +1,172 @@
+"""What one reading of Prosody says, as typed values: the JSON of read.lua checked and unpacked. No I/O."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from exporters.scrape import TargetError
+
+TRANSPORTS = ("websocket", "tcp", "bosh")
+SHOWS = ("available", "away", "chat", "dnd", "xa", "unavailable")
+
+Rows = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """How many sessions with a bound resource are in one place.
+
+    Args:
+        host: virtual host, the domain of the users.
+        transport: one of TRANSPORTS.
+        hibernated: whether the connection is gone and the session waits to be resumed (XEP-0198).
+        show: one of SHOWS; "unavailable" has announced no presence.
+        count: sessions.
+    """
+
+    host: str
+    transport: str
+    hibernated: bool
+    show: str
+    count: float
+
+
+@dataclass
+class Histogram:
+    """Durations in seconds, counted per bucket.
+
+    Args:
+        edges: upper edges of the buckets, ascending.
+        counts: durations in each bucket, not cumulative; those above the last edge are in `total` only.
+        total: all durations.
+        sum_seconds: their sum.
+    """
+
+    edges: tuple[float, ...]
+    counts: list[float]
+    total: float = 0
+    sum_seconds: float = 0
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration."""
+        bucket = bisect_left(self.edges, seconds)
+        if bucket < len(self.edges):
+            self.counts[bucket] += 1
+        self.total += 1
+        self.sum_seconds += seconds
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What instrument.lua has counted since Prosody started; rows have their labels in the order of the contract."""
+
+    version: int
+    sessions: tuple[Sessions, ...]
+    stanzas: Rows
+    presence_updates: Rows
+    dead_connections: Rows
+    authentications: Rows
+    stream_errors: Rows
+    pushes: Rows
+    registrations: Mapping[str, float]
+    lag: Histogram
+    adopted: float
+    drift: float
+    sweeps: float
+    errors: float
+    settled: bool
+
+
+@dataclass(frozen=True)
+class Process:
+    """What the server process uses: CPU seconds since its start, resident bytes, open files. None: not known."""
+
+    cpu_seconds: float | None = None
+    resident_bytes: float | None = None
+    open_fds: float | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One reading of one Prosody.
+
+    Args:
+        version: of Prosody.
+        start_time: of the server, seconds since 1970.
+        lua_heap_bytes: what Lua's garbage collector manages.
+        process: see Process.
+        settings: option name -> value in force; seconds, or 0 and 1 for a switch.
+        modules: host -> loaded modules; host "*" holds the global ones.
+        virtual_hosts: the hosts that have users.
+        counts: None while instrument.lua is not installed.
+        registry: Prosody's own metrics in the OpenMetrics text format; None when `statistics` is off.
+    """
+
+    version: str
+    start_time: float
+    lua_heap_bytes: float
+    process: Process
+    settings: Mapping[str, float]
+    modules: Mapping[str, frozenset[str]]
+    virtual_hosts: tuple[str, ...]
+    counts: Counts | None = None
+    registry: str | None = None
+
+
+def parse_snapshot(text: str) -> Snapshot:
+    """Unpack the answer of read.lua.
+
+    Raises TargetError("protocol_error") when it is not what read.lua returns.
+    """
+    try:
+        answer: dict[str, Any] = json.loads(text)
+        instrument = answer.get("instrument")
+        return Snapshot(
+            version=str(answer["prosody_version"]),
+            start_time=float(answer["start_time"]),
+            lua_heap_bytes=float(answer["lua_heap_bytes"]),
+            process=Process(**answer["process"]),
+            settings={name: float(value) for name, value in answer["settings"].items()},
+            modules={host: frozenset(names) for host, names in answer["modules"].items()},
+            virtual_hosts=tuple(sorted(answer["virtual_hosts"])),
+            counts=_parse_counts(instrument) if instrument else None,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        message = f"Prosody's answer is not a snapshot ({type(error).__name__}: {error}); is its version 13.0?"
+        raise TargetError("protocol_error", message) from None
+
+
+def _parse_counts(instrument: Mapping[str, Any]) -> Counts:
+    counters = instrument["counters"]
+    lag = counters["lag"]
+    return Counts(
+        version=instrument["version"],
+        sessions=tuple(_parse_sessions(key, count) for key, count in counters["sessions"].items()),
+        lag=Histogram(tuple(instrument["lag_buckets"]), lag["buckets"], lag["count"], lag["sum"]),
+        **{
+            name: counters[name]
+            for name in (
+                "stanzas",
+                "presence_updates",
+                "dead_connections",
+                "authentications",
+                "stream_errors",
+                "pushes",
+                "registrations",
+                "adopted",
+                "drift",
+                "sweeps",
+                "errors",
+                "settled",
+            )
+        },
+    )
+
+
+def _parse_sessions(key: str, count: float) -> Sessions:
+    host, transport, state, show = key.split(" ")
+    return Sessions(host, transport, state == "hibernated", show, count)

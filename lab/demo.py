@@ -1,0 +1,120 @@
+"""`make demo`: the whole stack on this machine, with traffic on it, and what Prometheus sees of it.
+
+It measures nothing itself: every figure it prints is an answer of Prometheus.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from lab.contract import PROMISED
+from lab.generator import Generator
+from lab.stack import Lab
+from lab.summary import Finding, finding_lines, findings, problems, selector, target_lines
+from lab.workspace import LabError
+
+USERS = 20
+DEADLINE = 60.0  # seconds until everything must have been scraped twice
+REFRESH = 2.0  # seconds between two looks at Prometheus
+_NAMES = [name for names in PROMISED.values() for name in names]
+
+# The specification waits 60 s for a dead connection and keeps its session for 30 s more: too long to watch.
+SHORT_TIMES = """
+network_settings = { read_timeout = 6 }
+smacks_hibernation_time = 6
+"""
+
+
+def main() -> int:
+    """Run the demo; return 0 if all is well, 1 if not, 130 if --once was interrupted."""
+    parser = argparse.ArgumentParser(prog="demo", description="The monitoring stack on loopback, with traffic on it.")
+    parser.add_argument("--once", action="store_true", help="end after the summary; fail if anything is missing")
+    once = parser.parse_args().once
+    try:
+        with Lab(prosody_config=SHORT_TIMES) as lab:
+            _start(lab)
+            wrong = _wait_for_everything(lab)
+            _print_summary(lab)
+            _print_verdict(wrong)
+            if not once:
+                _watch(lab)
+            return 1 if wrong else 0
+    except KeyboardInterrupt:
+        print("\nStopped; nothing is left behind.")
+        return 130 if once else 0
+    except LabError as error:
+        print(f"demo failed: {error}", file=sys.stderr)
+        return 1
+
+
+def _start(lab: Lab) -> None:
+    print("Starting on 127.0.0.1, in a temporary directory:")
+    generator = Generator(lab.prosody, USERS)
+    for server in (lab.prosody, lab.prosody_exporter, generator, lab.prometheus):
+        server.start()
+        print(f"  {server.name:<20}ready in {server.ready_after:.1f} s   {server.address}", flush=True)
+
+
+def _wait_for_everything(lab: Lab) -> list[str]:
+    """Wait until each target was scraped twice and nothing is missing; return what is, at the deadline."""
+    print("Waiting until Prometheus has scraped everything twice ...", flush=True)
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        _fail_on_a_crash(lab)
+        scrapes = [sample.value for sample in lab.prometheus.query("count_over_time(up[10m])")]
+        targets = lab.prometheus.targets()
+        wrong = problems(targets, _found(lab))
+        if not wrong and len(scrapes) == len(targets) and min(scrapes) > 1:
+            return []
+        if time.monotonic() > deadline:
+            return wrong or ["a target was scraped less than twice"]
+        time.sleep(0.5)
+
+
+def _found(lab: Lab) -> list[Finding]:
+    return findings(_NAMES, lab.prometheus.query(selector(_NAMES)))
+
+
+def _print_summary(lab: Lab) -> None:
+    print("\nTargets, as Prometheus sees them:", *target_lines(lab.prometheus.targets()), sep="\n")
+    print("\nMetrics, as Prometheus has them (value: the sum over the samples):", *finding_lines(_found(lab)), sep="\n")
+    print(f"\nPrometheus  {lab.prometheus.url}\nExporter    {lab.prosody_exporter.url}", flush=True)
+
+
+def _print_verdict(wrong: list[str]) -> None:
+    if wrong:
+        print(f"\ndemo failed: {'; '.join(wrong)}", file=sys.stderr, flush=True)
+    else:
+        print("\nAll targets are up and every metric has samples.", flush=True)
+
+
+def _watch(lab: Lab) -> None:
+    """Keep one line of status up to date until Ctrl-C; without a terminal there is nobody to refresh it for."""
+    print("Running until Ctrl-C.", flush=True)
+    while True:
+        _fail_on_a_crash(lab)
+        if sys.stdout.isatty():
+            print(f"\r\033[K{_status(lab)}", end="", flush=True)
+        time.sleep(REFRESH)
+
+
+def _status(lab: Lab) -> str:
+    def number(expression: str) -> str:
+        return "".join(f"{sample.value:.0f}" for sample in lab.prometheus.query(expression)) or "?"
+
+    return (
+        f"{number('sum(up)')} of {number('count(up)')} targets up · {number('sum(prosody_c2s_sessions)')} sessions, "
+        f"{number('sum(prosody_c2s_hibernated_sessions)')} of them hibernated · "
+        f"{number('sum(rate(prosody_stanzas_total[30s]))')} stanzas/s"
+    )
+
+
+def _fail_on_a_crash(lab: Lab) -> None:
+    if crashed := lab.crashed():
+        raise LabError("\n".join(crashed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""The whole stack on loopback: every server the lab knows, named. A new server is one class and one line here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lab.exporters import Exporter
+from lab.prometheus import Prometheus
+from lab.prosody import Prosody
+from lab.workspace import Workspace
+
+if TYPE_CHECKING:
+    from lab.server import Server
+
+
+class Lab(Workspace):
+    """The servers by name; none runs until it is started, and all are gone when the lab is left.
+
+    Args:
+        prosody_config: lines that win over the lab's Prosody configuration, see `lab.prosody.Prosody`.
+    """
+
+    def __init__(self, *, prosody_config: str = "") -> None:
+        super().__init__()
+        self.prosody = Prosody(self, config=prosody_config)
+        self.prosody_exporter = Exporter(
+            self,
+            "prosody",
+            instance="prosody1",
+            flags=lambda: [
+                f"--prosody.socket={self.prosody.admin_socket}",
+                f"--prosody.websocket-url=http://127.0.0.1:{self.prosody.http_port}/xmpp-websocket",
+            ],
+        )
+        self.prometheus = Prometheus(self)
+
+    def start(self, *servers: Server) -> None:
+        """Start these servers in this order, each when the one before is ready. Prometheus goes last."""
+        for server in servers:
+            server.start()
