@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hpack import NeverIndexedHeaderTuple
+from functools import lru_cache
 
-from gateway.http2 import Headers, Response
+from gateway.frames import field
+from gateway.http2 import Response
 from gateway.push import Answer, Outcome, Push
 from gateway.tokens import Minted
 
@@ -23,27 +24,25 @@ class Apns:
     """
 
     def __init__(self, authority: str, bundle_id: str) -> None:
-        self._first: Headers = [(":method", "POST"), (":scheme", "https"), (":authority", authority)]
-        self._always: Headers = [
-            ("apns-topic", f"{bundle_id}.voip"),
-            ("apns-push-type", "voip"),
-            ("apns-priority", "10"),
-        ]
+        self._first = field(":method", "POST") + field(":scheme", "https") + field(":authority", authority)
+        self._always = (
+            field("apns-topic", f"{bundle_id}.voip") + field("apns-push-type", "voip") + field("apns-priority", "10")
+        )
 
-    def compose(self, push: Push, minted: Minted, remaining: float) -> tuple[Headers, bytes]:  # noqa: ARG002 - expiry is absolute here
+    def compose(self, push: Push, minted: Minted, remaining: float) -> tuple[bytes, bytes]:  # noqa: ARG002 - expiry is absolute here
         """The request (Apple, "Sending notification requests to APNs").
 
         The payload tells when to stop ringing, since Apple may deliver late whatever the header says; nothing in it is personal.
         """
-        headers = [
-            *self._first,
-            NeverIndexedHeaderTuple(":path", f"/3/device/{push.node}"),
-            ("authorization", f"bearer {minted.token}"),
-            *self._always,
-            NeverIndexedHeaderTuple("apns-expiration", str(int(push.expires))),
-            NeverIndexedHeaderTuple("apns-id", push.id),
-        ]
-        return headers, b'{"aps":{},"type":"incoming-call","expires":%d}' % push.expires
+        block = (
+            self._first
+            + field(":path", f"/3/device/{push.node}")
+            + _authorization(minted.token)
+            + self._always
+            + field("apns-expiration", str(int(push.expires)))
+            + field("apns-id", push.id)
+        )
+        return block, b'{"aps":{},"type":"incoming-call","expires":%d}' % push.expires
 
     def understand(self, response: Response) -> Answer:
         """The meaning of an answer (Apple, "Handling notification responses from APNs")."""
@@ -61,3 +60,8 @@ class Apns:
                 return Answer(None, reason, response.retry_after, faulty=True)
         refused = reason in _TOKEN_REFUSED
         return Answer(Outcome.REJECTED, reason, faulty=refused, token_refused=refused)
+
+
+@lru_cache(maxsize=1)
+def _authorization(token: str) -> bytes:
+    return field("authorization", f"bearer {token}")

@@ -10,14 +10,16 @@ import re
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from aiohttp import web
+from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway import __version__
+from gateway.collector import collect
 from gateway.delivery import Delivery
 from gateway.metrics import Metrics
 from gateway.push import Answer, Kind, Outcome, Push
@@ -66,12 +68,16 @@ class Gateway:
         rate_limit: requests to /push in any second; 0 for no limit.
         deliveries: by handler name; one that does not run is missing.
         metrics: the gateway's.
+
+    Attributes:
+        ports: where it listens, in the order in which that began.
     """
 
     def __init__(self, secret: bytes, rate_limit: int, deliveries: Mapping[str, Delivery], metrics: Metrics) -> None:
         self._secret = secret
         self._rate = RateLimit(rate_limit)
-        self._deliveries = deliveries
+        self.deliveries = deliveries
+        self.ports: list[int] = []
         self._metrics = metrics
         self._accepted = 0
         self._idle = asyncio.Event()
@@ -94,6 +100,10 @@ class Gateway:
         self._draining = True
         await self._idle.wait()
 
+    def collect(self) -> Iterable[Metric]:
+        """The metric families now; makes this a registry for `generate_latest`."""
+        return collect(self._metrics, {name: delivery.status() for name, delivery in self.deliveries.items()})
+
     # The pages
 
     async def _push(self, request: web.Request) -> web.Response:
@@ -102,7 +112,7 @@ class Gateway:
             fields = await self._read(request, arrived)
             push = self._understand(fields, request.headers.get("TTL"), arrived)
         except Refusal as refusal:
-            self._metrics.request(refusal.status)
+            self._metrics.requests[str(refusal.status)] += 1
             return web.Response(status=refusal.status, text=refusal.text)
         self._accepted += 1
         self._idle.clear()
@@ -112,7 +122,7 @@ class Gateway:
             self._accepted -= 1
             if not self._accepted:
                 self._idle.set()
-        self._metrics.request(200)
+        self._metrics.requests["200"] += 1
         headers = {"Push-Outcome": str(answer.outcome)}
         if answer.since is not None:
             headers["Push-Unregistered-Since"] = str(int(answer.since))
@@ -120,7 +130,7 @@ class Gateway:
 
     async def _health(self, _: web.Request) -> web.Response:
         def said(handler: str, word: str) -> str:
-            delivery = self._deliveries.get(handler)
+            delivery = self.deliveries.get(handler)
             return "disabled" if delivery is None else word if delivery.provider.ready else "unavailable"
 
         return web.json_response(
@@ -134,7 +144,7 @@ class Gateway:
         )
 
     async def _show_metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=generate_latest(self), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _healthy(self, _: web.Request) -> web.Response:
         return web.Response(text="alive\n")
@@ -142,7 +152,7 @@ class Gateway:
     async def _ready(self, _: web.Request) -> web.Response:
         if self._draining:
             return web.Response(status=503, text="shutting down\n")
-        if not any(delivery.ready for delivery in self._deliveries.values()):
+        if not any(delivery.ready for delivery in self.deliveries.values()):
             return web.Response(status=503, text="no provider can be reached\n")
         return web.Response(text="ready\n")
 
@@ -191,9 +201,9 @@ class Gateway:
     async def _deliver(self, push: Push) -> Answer:
         to_apns = push.kind is Kind.CALL and len(push.node) <= _MAX_APNS_TOKEN and _APNS_TOKEN.fullmatch(push.node)
         handler = "voip" if to_apns else "fcm"
-        delivery = self._deliveries.get(handler)
+        delivery = self.deliveries.get(handler)
         if delivery is None:
-            self._metrics.handlers[handler].count(Outcome.UNAVAILABLE, "disabled")
+            self._metrics.handlers[handler].fail("disabled")
             return Answer(Outcome.UNAVAILABLE, "disabled")
         return await delivery.push(push)
 

@@ -13,7 +13,7 @@ import ssl
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from gateway.http2 import Connection, Exchange, Headers, Response, Timing
+from gateway.http2 import Connection, Exchange, Response, Timing
 from gateway.metrics import HandlerMetrics
 
 RECONNECT_FIRST = 0.1  # seconds; doubled after every failure, up to the next
@@ -43,7 +43,7 @@ class Endpoint:
 
     host: str
     port: int
-    timeout: float = 5.0
+    timeout: float
 
 
 class Channel:
@@ -57,23 +57,18 @@ class Channel:
     """
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        context: ssl.SSLContext,
-        metrics: HandlerMetrics,
-        timing: Timing | None = None,
+        self, endpoint: Endpoint, context: ssl.SSLContext, metrics: HandlerMetrics, timing: Timing
     ) -> None:
         self._endpoint = endpoint
         self._context = context
         self._metrics = metrics
-        self._timing = timing or Timing()
+        self._timing = timing
         self._current: Connection | None = None
         self._all: set[Connection] = set()
         self._urgent: dict[Exchange, None] = {}
         self._others: dict[Exchange, None] = {}
         self._reason = "no_connection"
-        # A resolver of its own: one provider's name that hangs must not hold up the other's.
-        self._resolver = ThreadPoolExecutor(1, thread_name_prefix="resolve")
+        self._resolver: ThreadPoolExecutor | None = None
 
     @property
     def opened(self) -> float | None:
@@ -83,6 +78,8 @@ class Channel:
     async def run(self) -> None:
         """Keep one connection warm, for ever. Cancel it to close all."""
         pause = RECONNECT_FIRST
+        # A resolver of its own: one provider's name that hangs must not hold up the other's.
+        self._resolver = ThreadPoolExecutor(1, thread_name_prefix="resolve")
         try:
             while True:
                 reason = await self._connect()
@@ -101,7 +98,7 @@ class Channel:
                 connection.close()
             self._resolver.shutdown(wait=False, cancel_futures=True)
 
-    async def request(self, headers: Headers, body: bytes, *, urgent: bool, deadline: float) -> tuple[Response, float]:
+    async def request(self, block: bytes, body: bytes, *, urgent: bool, deadline: float) -> tuple[Response, float]:
         """Send a request as soon as there is a connection with a free stream, the urgent ones first.
 
         Returns:
@@ -111,17 +108,19 @@ class Channel:
             LateError: no answer by `deadline` (the loop's time).
             LostError: sent, but its connection or stream was lost.
         """
-        exchange = Exchange(headers, body, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        exchange = Exchange(block, body, loop.create_future())
         queue = self._urgent if urgent else self._others
         queue[exchange] = None
         self._pump()
+        timer = loop.call_at(deadline, _expire, exchange.answer)  # a third of what asyncio.timeout costs
         try:
-            async with asyncio.timeout_at(deadline):
-                response = await exchange.answer
+            response = await exchange.answer
         except TimeoutError:
             sent = exchange.opened is not None
             raise LateError(sent=sent, reason="no_answer" if sent else self._why_waiting()) from None
         finally:
+            timer.cancel()
             queue.pop(exchange, None)
             if exchange.connection is not None:
                 exchange.connection.abandon(exchange)
@@ -155,10 +154,10 @@ class Channel:
                 "cannot connect to provider",
                 extra={"provider": self._endpoint.host, "reason": self._reason, "error": str(error)},
             )
-            self._metrics.connect_failed(self._reason)
+            self._metrics.connection_failures[self._reason] += 1
             return self._reason
         _log.info("connected to provider", extra={"provider": self._endpoint.host})
-        self._metrics.connected()
+        self._metrics.connections += 1
         self._pump()
         return None
 
@@ -210,8 +209,13 @@ class Channel:
         return [str(entry[4][0]) for entry in found]
 
 
+def _expire(answer: asyncio.Future[Response]) -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError())
+
+
 def _reason(error: OSError) -> str:
-    """A word for `metrics.OWN_REASONS`."""
+    """One of `metrics.CONNECT_REASONS`."""
     match error:
         case socket.gaierror():
             return "dns"

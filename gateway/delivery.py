@@ -8,7 +8,8 @@ import logging
 import random
 
 from gateway.breaker import Breaker
-from gateway.metrics import HandlerMetrics, Status
+from gateway.collector import Status
+from gateway.metrics import HandlerMetrics
 from gateway.provider import Provider
 from gateway.push import Answer, Kind, Outcome, Push
 
@@ -33,8 +34,7 @@ class Delivery:
         self.name = name
         self.provider = provider
         self._metrics = metrics
-        self._breaker = Breaker(metrics.breaker)
-        self._inflight = 0
+        self._breaker = Breaker(self._moved)
 
     @property
     def ready(self) -> bool:
@@ -45,8 +45,8 @@ class Delivery:
         """What the gauges say now."""
         opened, token = self.provider.channel.opened, self.provider.token
         return Status(
-            state=float(self.ready),
-            credentials=float(token.current is not None and not token.broken),
+            ready=self.ready,
+            credentials=token.current is not None and not token.broken,
             connection_age=None if opened is None else asyncio.get_running_loop().time() - opened,
             token_age=token.age,
         )
@@ -55,18 +55,16 @@ class Delivery:
         """Deliver a push; the answer's outcome is never None."""
         if not self.provider.usable:
             answer = Answer(Outcome.UNAVAILABLE, "credentials")
-        elif self._inflight >= (QUEUE if push.kind is Kind.CALL else QUEUE_MESSAGES):
+        elif self._metrics.inflight >= (QUEUE if push.kind is Kind.CALL else QUEUE_MESSAGES):
             answer = Answer(Outcome.UNAVAILABLE, "queue_full")
         else:
-            self._inflight += 1
-            self._metrics.inflight.inc()
+            self._metrics.inflight += 1
             try:
                 answer = await self._deliver(push)
             finally:
-                self._inflight -= 1
-                self._metrics.inflight.dec()
+                self._metrics.inflight -= 1
         assert answer.outcome is not None
-        self._metrics.count(answer.outcome, answer.reason)
+        self._count(answer)
         self._report(push, answer)
         return answer
 
@@ -77,7 +75,7 @@ class Delivery:
         for attempt in itertools.count():
             if not await self._breaker.admit(push.deadline) or loop.time() >= push.deadline:
                 break
-            self._metrics.observe_stage("queue", loop.time() - began)
+            self._metrics.stages["queue"].observe(loop.time() - began)
             answer = await self.provider.send(push)
             if answer.faulty is not None:
                 self._breaker.record(faulty=answer.faulty)
@@ -92,6 +90,20 @@ class Delivery:
             self._metrics.retry(reason)
             await asyncio.sleep(pause)
         return Answer(Outcome.EXPIRED, reason)
+
+    def _count(self, answer: Answer) -> None:
+        metrics = self._metrics
+        if answer.outcome is Outcome.SENT:
+            metrics.sent += 1
+        elif answer.outcome is Outcome.UNREGISTERED:
+            metrics.unregistered += 1
+        else:
+            metrics.fail(answer.reason)
+            metrics.expired += answer.outcome is Outcome.EXPIRED
+
+    def _moved(self, is_open: bool) -> None:  # noqa: FBT001 - a gauge's value
+        self._metrics.breaker_open = is_open
+        _log.warning("breaker open" if is_open else "breaker closed", extra={"handler": self.name})
 
     def _report(self, push: Push, answer: Answer) -> None:
         level = logging.INFO if answer.outcome in (Outcome.SENT, Outcome.UNREGISTERED) else logging.WARNING

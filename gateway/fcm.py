@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from functools import lru_cache
 
-from gateway.http2 import Headers, Response
+from gateway.frames import field
+from gateway.http2 import Response
 from gateway.push import Answer, Kind, Outcome, Push
 from gateway.tokens import Minted
 
@@ -21,22 +23,21 @@ class Fcm:
     """
 
     def __init__(self, authority: str) -> None:
-        self._first: Headers = [(":method", "POST"), (":scheme", "https"), (":authority", authority)]
-        self._always: Headers = [("content-type", "application/json")]
+        self._first = field(":method", "POST") + field(":scheme", "https") + field(":authority", authority)
+        self._always = field("content-type", "application/json")
 
-    def compose(self, push: Push, minted: Minted, remaining: float) -> tuple[Headers, bytes]:
+    def compose(self, push: Push, minted: Minted, remaining: float) -> tuple[bytes, bytes]:
         """The request (Firebase, "projects.messages.send"); `ttl` is what is left of the push's worth. Nothing in it is personal."""
-        headers = [
-            *self._first,
-            (":path", f"/v1/projects/{minted.project}/messages:send"),
-            ("authorization", f"Bearer {minted.token}"),
-            *self._always,
-        ]
+        block = (
+            self._first
+            + _place(minted)
+            + self._always
+        )
         data = {"type": "new-message"}
         if push.kind is Kind.CALL:
             data = {"type": "incoming-call", "expires": str(int(push.expires))}
         android = {"priority": "high", "ttl": f"{math.ceil(remaining)}s"}
-        return headers, json.dumps({"message": {"token": push.node, "data": data, "android": android}}).encode()
+        return block, json.dumps({"message": {"token": push.node, "data": data, "android": android}}).encode()
 
     def understand(self, response: Response) -> Answer:
         """The meaning of an answer (Firebase, "ErrorCode")."""
@@ -65,3 +66,9 @@ def _reason(response: Response) -> str:
         if isinstance(detail, dict) and "errorCode" in detail:
             return str(detail["errorCode"])
     return str(error.get("status", f"status_{response.status}"))
+
+
+@lru_cache(maxsize=1)
+def _place(minted: Minted) -> bytes:
+    path = f"/v1/projects/{minted.project}/messages:send"
+    return field(":path", path) + field("authorization", f"Bearer {minted.token}")

@@ -1,4 +1,4 @@
-"""One HTTP/2 connection to a provider, over the `h2` library: requests out, answers in, PING. No reconnecting, no retrying: see `channel`."""
+"""One HTTP/2 connection to a provider: requests out, answers in, PING, GOAWAY, flow control. Reconnecting is `channel`'s."""
 
 from __future__ import annotations
 
@@ -10,20 +10,15 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.errors import ErrorCodes
-from h2.events import DataReceived, ResponseReceived, StreamEnded, StreamReset
-from h2.exceptions import ProtocolError
-from h2.frame_buffer import FrameBuffer
-from hpack import Encoder
-from hyperframe.frame import Frame, GoAwayFrame
+from hpack import Decoder, HPACKError
 
-Headers = list[tuple[str, str]]
+from gateway import frames
+from gateway.frames import FrameError
 
 MAX_ANSWER = 16 * 1024  # bytes kept of one answer; what APNs and FCM say is far below a kilobyte
+MAX_HEADERS = 64 * 1024  # bytes of one header block
 STREAMS = 500  # at most this many at a time, whatever the peer allows
-LAST_STREAM_ID = 2**31 - 1
+ACKNOWLEDGE = frames.WINDOW // 4  # bytes read before the peer is told that it may send as many again
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ class Timing:
     pong: float = 3.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Response:
     """A provider's answer: status, header fields (lower case names) and body."""
 
@@ -53,7 +48,7 @@ class Response:
         """The body as a JSON object; empty if it is none."""
         try:
             parsed = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return parsed if isinstance(parsed, dict) else {}
 
@@ -70,7 +65,7 @@ class Response:
 
 
 class LostError(Exception):
-    """The request was under way and will get no answer on its connection.
+    """The request was under way and will get no answer.
 
     Args:
         reason: connection_lost, ping_timeout, protocol_error, stream_reset, or refused_stream: never processed (RFC 9113, 8.7).
@@ -83,80 +78,62 @@ class LostError(Exception):
 
 @dataclass(eq=False, slots=True)
 class Exchange:
-    """One request on its way to one answer. `answer` raises LostError; `opened` is the loop's time when it was sent."""
+    """One request on its way to one answer.
 
-    headers: Headers
+    Args:
+        block: the header fields, encoded by `frames.field`, pseudo-header fields first.
+        body: what follows them.
+        answer: the Response, or LostError.
+        opened: the loop's time when it was sent, None before.
+    """
+
+    block: bytes
     body: bytes
     answer: asyncio.Future[Response]
     opened: float | None = None
     connection: Connection | None = None
     stream_id: int = 0
-    status: int = 0
     received: dict[str, str] = field(default_factory=dict)
     content: bytes = b""
 
 
-class _Frames(FrameBuffer):
-    """Keeps GOAWAY from h2, which would refuse the answers that RFC 9113, 6.8 still allows, and hands it over instead."""
-
-    def __init__(self, on_goaway: Callable[[GoAwayFrame], None]) -> None:
-        super().__init__()
-        self._on_goaway = on_goaway
-
-    def __next__(self) -> Frame:
-        frame = super().__next__()
-        while isinstance(frame, GoAwayFrame):
-            self._on_goaway(frame)
-            frame = super().__next__()
-        return frame
-
-
-class _PlainEncoder(Encoder):
-    """HPACK without Huffman coding: half the time for a few dozen bytes more."""
-
-    def encode(self, headers: Headers, huffman: bool = False) -> bytes:  # type: ignore[override]  # noqa: FBT001, FBT002 - the library's signature
-        return super().encode(headers, huffman)
-
-
-class _Http2(H2Connection):
-    MAX_CLOSED_STREAMS = 8192  # remembered for late frames; the library's 65,536 grow to several MiB
-
-
 class Connection(asyncio.Protocol):
-    """A client's connection; one `asyncio.Protocol` for one TLS connection.
+    """A client's connection.
 
     Args:
-        changed: called after anything that may have made room for a request, or taken it away.
+        changed: called after anything that may have made room for a request.
         timing: when to ask whether the peer is alive.
+
+    Attributes:
+        ready: done with the peer's first frame, its SETTINGS (RFC 9113, 3.4).
+        leaving: why no more requests can be sent: goaway, stream_ids, or why it was lost.
+        gone: done when the connection is closed.
+        opened: the loop's time of its beginning.
     """
 
     def __init__(self, changed: Callable[[], None], timing: Timing) -> None:
-        self._loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         self._changed = changed
         self._timing = timing
-        self._h2 = _Http2(
-            H2Configuration(
-                header_encoding="utf-8",
-                # Our own header fields are right by construction; the provider's are only read. Half of h2's time otherwise.
-                validate_outbound_headers=False,
-                normalize_outbound_headers=False,
-                validate_inbound_headers=False,
-                normalize_inbound_headers=False,
-            )
-        )
-        self._h2.incoming_buffer = _Frames(self._on_goaway)
-        self._h2.encoder = _PlainEncoder()
+        self._reader = frames.Reader()
+        self._decoder = Decoder(MAX_HEADERS)
         self._exchanges: dict[int, Exchange] = {}
-        self._transport: asyncio.Transport | None = None
-        self._flushing = False
+        self._next_id = 1
+        self._streams = STREAMS
+        self._window = self._stream_window = frames.WINDOW  # what the peer lets us send
+        self._frame = frames.FRAME
+        self._unacknowledged = 0  # bytes of DATA read since the last WINDOW_UPDATE
+        self._block: tuple[int, int, bytes] | None = None  # a header block whose CONTINUATION is awaited
+        self._out: list[bytes] = []
         self._writable = True
         self._heard = 0.0
         self._pinged: float | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport | None = None
         self.opened = 0.0
-        self.ready: asyncio.Future[None] = self._loop.create_future()
-        self.leaving: asyncio.Future[str] = self._loop.create_future()
-        self.gone: asyncio.Future[None] = self._loop.create_future()
+        self.ready: asyncio.Future[None] = loop.create_future()
+        self.leaving: asyncio.Future[str] = loop.create_future()
+        self.gone: asyncio.Future[None] = loop.create_future()
 
     # What the channel asks
 
@@ -167,38 +144,38 @@ class Connection(asyncio.Protocol):
 
     def room_for(self, exchange: Exchange) -> bool:
         """True if the peer's limits and windows let the request be sent now."""
-        settings = self._h2.remote_settings
         return (
-            self.accepting
+            len(self._exchanges) < self._streams
+            and len(exchange.body) <= self._window
+            and len(exchange.body) <= self._stream_window
             and self._writable
-            and len(self._exchanges) < min(STREAMS, settings.max_concurrent_streams)
-            and len(exchange.body) <= min(self._h2.outbound_flow_control_window, settings.initial_window_size)
+            and self.accepting
         )
 
     def send(self, exchange: Exchange) -> None:
         """Open a stream for the request; `room_for` must be true."""
-        stream_id = self._h2.get_next_available_stream_id()
-        self._h2.send_headers(stream_id, exchange.headers)
-        self._h2.send_data(stream_id, exchange.body, end_stream=True)
+        stream_id = self._next_id
+        self._next_id += 2
         exchange.connection, exchange.stream_id, exchange.opened = self, stream_id, self._loop.time()
         self._exchanges[stream_id] = exchange
-        if stream_id >= LAST_STREAM_ID - 2:
+        self._window -= len(exchange.body)
+        self._write(
+            frames.frame(frames.HEADERS, frames.END_HEADERS, stream_id, exchange.block)
+            + frames.data(stream_id, exchange.body, self._frame)
+        )
+        if self._next_id > frames.LAST_STREAM_ID:
             self._leave("stream_ids")
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
 
     def abandon(self, exchange: Exchange) -> None:
         """Give up one request; a late answer to it disturbs no other."""
         if self._exchanges.pop(exchange.stream_id, None) is not None:
-            self._h2.reset_stream(exchange.stream_id, ErrorCodes.CANCEL)
-            self._flush()
+            self._write(frames.reset(exchange.stream_id, frames.CANCEL))
             self._after_exchange()
 
-    def close(self, reason: str = "closed") -> None:
+    def close(self, reason: str = "closed", code: int = frames.NO_ERROR) -> None:
         """Say goodbye and fail what is still awaited."""
         if self._transport is not None and not self._transport.is_closing():
-            self._h2.close_connection()
+            self._write(frames.goaway(code))
             self._flush()
             self._transport.close()
         self._fail_all(reason)
@@ -206,47 +183,25 @@ class Connection(asyncio.Protocol):
     # What asyncio tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Open the HTTP/2 connection. No server push; a header table as large as the default."""
+        """Open the HTTP/2 connection; we want no server push."""
         self._transport = cast("asyncio.Transport", transport)
         self._heard = self.opened = self._loop.time()
-        self._h2.initiate_connection()
-        self._flush()
+        self._transport.write(frames.PREFACE + frames.settings({frames.ENABLE_PUSH: 0}))
         self._watch = self._loop.call_later(self._timing.pong / 3, self._look)
 
     def data_received(self, data: bytes) -> None:
         """Give the answers in `data` to those who await them."""
         self._heard = self._loop.time()
-        try:
-            events = self._h2.receive_data(data)
-        except ProtocolError:
-            self.close("protocol_error")
-            return
         self._pinged = None
-        if not self.ready.done():
-            self.ready.set_result(None)  # the first frame of a server is its SETTINGS (RFC 9113, 3.4)
-        exchanges = self._exchanges
-        for event in events:
-            stream_id = getattr(event, "stream_id", None)
-            exchange = exchanges.get(stream_id) if stream_id else None
-            if isinstance(event, DataReceived):
-                self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            if exchange is None:
-                continue
-            if isinstance(event, ResponseReceived):
-                exchange.received = dict(event.headers)
-                status = exchange.received.get(":status", "")
-                exchange.status = int(status) if status.isdecimal() else 0
-            elif isinstance(event, DataReceived):
-                exchange.content = (exchange.content + event.data)[:MAX_ANSWER]
-            elif isinstance(event, StreamEnded):
-                del exchanges[event.stream_id]
-                if not exchange.answer.done():
-                    exchange.answer.set_result(Response(exchange.status, exchange.received, exchange.content))
-            elif isinstance(event, StreamReset):
-                del exchanges[event.stream_id]
-                refused = event.error_code == ErrorCodes.REFUSED_STREAM
-                _fail(exchange, "refused_stream" if refused else "stream_reset")
-        self._flush()
+        try:
+            for kind, flags, stream_id, payload in self._reader.feed(data):
+                self._take(kind, flags, stream_id, payload)
+        except (FrameError, HPACKError):
+            self.close("protocol_error", frames.PROTOCOL_ERROR)
+            return
+        if self._unacknowledged >= ACKNOWLEDGE:
+            self._write(frames.window_update(0, self._unacknowledged))
+            self._unacknowledged = 0
         self._after_exchange()
 
     def pause_writing(self) -> None:
@@ -268,37 +223,118 @@ class Connection(asyncio.Protocol):
         self._fail_all("connection_lost")
         self.gone.set_result(None)
 
-    # How it works
+    # Frames
+
+    def _take(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """Handle one frame.
+
+        Raises:
+            FrameError, HPACKError: RFC 9113 or 7541 forbids it.
+        """
+        if self._block is not None and kind != frames.CONTINUATION:
+            raise FrameError("a header block that is interrupted")
+        if not self.ready.done() and kind != frames.SETTINGS:
+            raise FrameError("no SETTINGS at the beginning")
+        match kind:
+            case frames.HEADERS:
+                self._header_block(flags, flags, stream_id, frames.unpad(kind, flags, payload))
+            case frames.CONTINUATION:
+                if self._block is None or self._block[1] != stream_id:
+                    raise FrameError("a CONTINUATION of nothing")
+                first, _, begun = self._block
+                self._header_block(first, flags, stream_id, begun + payload)
+            case frames.DATA:
+                self._data(flags, stream_id, payload)
+            case frames.RST_STREAM:
+                exchange = self._exchanges.pop(stream_id, None)
+                refused = frames.read_number(payload) == frames.REFUSED_STREAM
+                _fail(exchange, "refused_stream" if refused else "stream_reset")
+            case frames.SETTINGS if not flags & frames.ACK:
+                self._settings(frames.read_settings(payload))
+            case frames.PING if not flags & frames.ACK:
+                self._write(frames.frame(frames.PING, frames.ACK, 0, payload))
+            case frames.GOAWAY:
+                self._goaway(frames.read_number(payload) & frames.LAST_STREAM_ID)
+            case frames.WINDOW_UPDATE if not stream_id:  # a stream's own is not needed: bodies are sent whole
+                self._window += frames.read_number(payload) & frames.LAST_STREAM_ID
+            case frames.PUSH_PROMISE:
+                raise FrameError("a server push that we ruled out")
+
+    def _header_block(self, first: int, flags: int, stream_id: int, block: bytes) -> None:
+        """Header fields of an answer; the block is decoded in any case, because the decoder's table must stay the peer's."""
+        if len(block) > MAX_HEADERS:
+            raise FrameError("a header block without end")
+        if not flags & frames.END_HEADERS:
+            self._block = first, stream_id, block
+            return
+        self._block = None
+        fields = self._decoder.decode(block)
+        exchange = self._exchanges.get(stream_id)
+        if exchange is not None:
+            exchange.received.update(cast("list[tuple[str, str]]", fields))
+            if first & frames.END_STREAM:
+                self._complete(exchange)
+
+    def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
+        """A piece of an answer's body. Padding counts for the windows (RFC 9113, 6.9.1), and so do bodies nobody awaits."""
+        self._unacknowledged += len(payload)
+        exchange = self._exchanges.get(stream_id)
+        if exchange is None:
+            return
+        exchange.content = (exchange.content + frames.unpad(frames.DATA, flags, payload))[:MAX_ANSWER]
+        if flags & frames.END_STREAM:
+            self._complete(exchange)
+        elif payload:
+            self._write(frames.window_update(stream_id, len(payload)))
+
+    def _complete(self, exchange: Exchange) -> None:
+        del self._exchanges[exchange.stream_id]
+        if not exchange.answer.done():
+            status = exchange.received.get(":status", "")
+            number = int(status) if status.isascii() and status.isdecimal() else 0
+            exchange.answer.set_result(Response(number, exchange.received, exchange.content))
+
+    def _settings(self, values: dict[int, int]) -> None:
+        self._streams = min(STREAMS, values.get(frames.MAX_CONCURRENT_STREAMS, self._streams))
+        self._stream_window = values.get(frames.INITIAL_WINDOW_SIZE, self._stream_window)
+        self._frame = values.get(frames.MAX_FRAME_SIZE, self._frame)
+        self._write(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        if not self.ready.done():
+            self.ready.set_result(None)
+
+    def _goaway(self, last_stream_id: int) -> None:
+        """Streams above the last id were never processed (RFC 9113, 6.8); those up to it are answered yet."""
+        self._leave("goaway")
+        for stream_id in [number for number in self._exchanges if number > last_stream_id]:
+            _fail(self._exchanges.pop(stream_id), "refused_stream")
+
+    # The rest
+
+    def _write(self, data: bytes) -> None:
+        """Send with everything else of this turn of the loop: one TLS record instead of many."""
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(data)
 
     def _flush(self) -> None:
-        self._flushing = False
-        data = self._h2.data_to_send()
-        if data and self._transport is not None:
-            self._transport.write(data)
+        if self._out and self._transport is not None:
+            self._transport.write(b"".join(self._out))
+            self._out.clear()
 
     def _look(self) -> None:
         """Ask for a sign of life after a silence; give the connection up when none comes."""
         now = self._loop.time()
-        if self._pinged is not None:
-            if now - self._pinged >= self._timing.pong:
-                self._give_up("ping_timeout")
-                return
-        elif now - self._heard >= (self._timing.awaiting if self._exchanges else self._timing.idle):
+        if self._pinged is not None and now - self._pinged >= self._timing.pong:
+            if self._transport is not None:
+                self._transport.abort()
+            self._fail_all("ping_timeout")
+            return
+        if self._pinged is None and now - self._heard >= (
+            self._timing.awaiting if self._exchanges else self._timing.idle
+        ):
             self._pinged = now
-            self._h2.ping(b"alive?!!")
-            self._flush()
+            self._write(frames.frame(frames.PING, 0, 0, b"alive?!!"))
         self._watch = self._loop.call_later(self._timing.pong / 3, self._look)
-
-    def _give_up(self, reason: str) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-        self._fail_all(reason)
-
-    def _on_goaway(self, frame: GoAwayFrame) -> None:
-        """Streams above the last id were never processed (RFC 9113, 6.8); those below are answered yet."""
-        self._leave("goaway")
-        for stream_id in [number for number in self._exchanges if number > frame.last_stream_id]:
-            _fail(self._exchanges.pop(stream_id), "refused_stream")
 
     def _after_exchange(self) -> None:
         if self.leaving.done() and not self._exchanges:
@@ -317,6 +353,6 @@ class Connection(asyncio.Protocol):
             _fail(exchange, reason)
 
 
-def _fail(exchange: Exchange, reason: str) -> None:
-    if not exchange.answer.done():
+def _fail(exchange: Exchange | None, reason: str) -> None:
+    if exchange is not None and not exchange.answer.done():
         exchange.answer.set_exception(LostError(reason))

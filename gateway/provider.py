@@ -6,7 +6,7 @@ import asyncio
 from typing import Protocol
 
 from gateway.channel import Channel, LateError
-from gateway.http2 import Headers, LostError, Response
+from gateway.http2 import LostError, Response
 from gateway.metrics import HandlerMetrics
 from gateway.push import Answer, Kind, Outcome, Push
 from gateway.tokens import Minted, Token
@@ -15,8 +15,8 @@ from gateway.tokens import Minted, Token
 class Dialect(Protocol):
     """What is particular to APNs or FCM."""
 
-    def compose(self, push: Push, minted: Minted, remaining: float) -> tuple[Headers, bytes]:
-        """The request for a push that is worth `remaining` more seconds."""
+    def compose(self, push: Push, minted: Minted, remaining: float) -> tuple[bytes, bytes]:
+        """The header block and body for a push that is worth `remaining` more seconds."""
 
     def understand(self, response: Response) -> Answer:
         """The meaning of an answer."""
@@ -55,21 +55,21 @@ class Provider:
         minted = await self.token.get(push.deadline)
         if minted is None:
             return Answer(Outcome.EXPIRED if self.usable else Outcome.UNAVAILABLE, "credentials", faulty=None)
-        headers, body = self._dialect.compose(push, minted, push.deadline - began)
+        block, body = self._dialect.compose(push, minted, push.deadline - began)
         try:
             response, sent = await self.channel.request(
-                headers, body, urgent=push.kind is Kind.CALL, deadline=push.deadline
+                block, body, urgent=push.kind is Kind.CALL, deadline=push.deadline
             )
         except LateError as late:
             return Answer(Outcome.FAILED if late.sent else Outcome.EXPIRED, late.reason, faulty=late.sent or None)
         except LostError as lost:
             return Answer(None, lost.reason, faulty=None if lost.reason == "refused_stream" else True)
         now = loop.time()
-        self._metrics.observe_stage("connect", sent - began)
-        self._metrics.observe_stage("provider", now - sent)
+        self._metrics.stages["connect"].observe(sent - began)
+        self._metrics.stages["provider"].observe(now - sent)
         answer = self._dialect.understand(response)
         if answer.token_refused and self.token.refuse(minted.token):
             return Answer(None, answer.reason, faulty=True)
         if answer.outcome is not None:
-            self._metrics.answered(now - push.arrived)
+            self._metrics.latency.observe(1000 * (now - push.arrived))
         return answer

@@ -11,7 +11,8 @@ import random
 import stat
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.credentials import BAD
@@ -39,6 +40,9 @@ class Minted:
         return not -60.0 <= now - self.issued < 2 / 3 * (self.expires - self.issued)  # noqa: PLR2004 - said above
 
 
+Attempt = tuple[Minted | None, bool, str]  # the token, or whether a person must act, and why
+
+
 @dataclass(frozen=True)
 class Source:
     """How to obtain a token.
@@ -61,13 +65,21 @@ class Token:
 
     Args:
         source: where it comes from.
-        renewed: called with ok or failed after every attempt.
+        renewals: counts the attempts that ended ok or failed.
+        mint: makes one attempt; `mint` of this module.
         clock: Unix time.
     """
 
-    def __init__(self, source: Source, renewed: Callable[[str], None], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        source: Source,
+        renewals: Counter[str],
+        mint: Callable[[Sequence[str]], Awaitable[Attempt]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._source = source
-        self._renewed = renewed
+        self._renewals = renewals
+        self._mint = mint
         self._clock = clock
         self._minted: Minted | None = None
         self._refused = False
@@ -94,6 +106,8 @@ class Token:
 
     async def get(self, deadline: float) -> Minted | None:
         """The token; waits for the first one until `deadline` (the loop's time), at a start or after an outage."""
+        if (minted := self.current) is not None:
+            return minted
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 while (minted := self.current) is None and self.usable:
@@ -138,8 +152,8 @@ class Token:
                     await self._wake.wait()
 
     async def _renew(self) -> bool:
-        minted, broken, error = await _mint(self._source.arguments)
-        self._renewed("ok" if minted is not None else "failed")
+        minted, broken, error = await self._mint(self._source.arguments)
+        self._renewals["ok" if minted is not None else "failed"] += 1
         if minted is None:
             self.broken = broken
             _log.error("no access token", extra={"for": self._source.arguments[0], "error": error})
@@ -166,8 +180,8 @@ class Token:
                 )
 
 
-async def _mint(arguments: Sequence[str]) -> tuple[Minted | None, bool, str]:
-    """One run of `gateway.credentials`: the token, or whether a person must act, and why."""
+async def mint(arguments: Sequence[str]) -> Attempt:
+    """Run `gateway.credentials` once."""
     environment = {name: value for name, value in os.environ.items() if name != "PUSH_SECRET"}
     pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     command = (sys.executable, "-m", "gateway.credentials", *arguments)

@@ -1,0 +1,485 @@
+"""What reaches APNs and FCM, and what the metrics say, when a provider or the way to it misbehaves. Each was a lost or doubled call once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from typing import Any
+
+import pytest
+
+from gateway import channel as channel_module
+from gateway.http2 import Timing
+from lab import apns, fcm
+from lab.apns import FakeApns
+from lab.fcm import FakeFcm
+from lab.http2 import REFUSED_STREAM, Behaviour, Request
+from tests.gateway.conftest import ANDROID, IPHONE, Caller, Start, until
+
+
+def once(first: Any, then: Any = apns.accept) -> Any:
+    """Answer the first push with `first`, all others with `then`."""
+    left = [first]
+
+    def answer(request: Request) -> None:
+        (left.pop() if left else then)(request)
+
+    return answer
+
+
+def withhold(kept: list[Request]) -> Any:
+    return kept.append
+
+
+async def test_a_call_arrives_with_nothing_personal_in_it(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    before = time.time()
+    answer = await caller.push()
+    assert (answer.status, answer.text, answer.outcome) == (200, "OK", "sent")
+    (push,) = apple.received
+    assert push.node == IPHONE
+    assert push.payload == {"aps": {}, "type": "incoming-call", "expires": int(push.expiration)}
+    assert before + 28 < push.expiration <= time.time() + 30
+    assert "bert" not in json.dumps(push.headers)
+    assert await caller.counts() == {"push_voip_sent_total": 1}
+
+
+async def test_a_message_arrives_through_fcm(start: Start, google: FakeFcm) -> None:
+    caller = await start()
+    assert (await caller.push(ANDROID, "message")).outcome == "sent"
+    (push,) = google.received
+    assert push.message == {"token": ANDROID, "data": {"type": "new-message"}, "android": {"priority": "high", "ttl": "60s"}}
+    assert await caller.counts() == {"push_fcm_sent_total": 1}
+
+
+async def test_a_call_to_android_goes_through_fcm_for_30_seconds(start: Start, apple: FakeApns, google: FakeFcm) -> None:
+    caller = await start()
+    assert (await caller.push(ANDROID, "call")).outcome == "sent"
+    (push,) = google.received
+    assert (push.data["type"], push.priority, push.ttl) == ("incoming-call", "high", 30)
+    assert abs(float(push.data["expires"]) - time.time() - 30) < 2
+    assert not apple.received
+
+
+async def test_a_reset_stream_is_tried_again_with_the_same_id(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    apple.answer = once(Request.reset)
+    assert (await caller.push()).outcome == "sent"
+    first, second = apple.received
+    assert (first.id, first.expiration) == (second.id, second.expiration)
+    assert await caller.counts() == {
+        "push_voip_sent_total": 1,
+        'push_retries_total{handler="voip",reason="stream_reset"}': 1,
+    }
+
+
+async def test_a_refused_stream_is_tried_again(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    apple.answer = once(lambda request: request.reset(REFUSED_STREAM))
+    assert (await caller.push()).outcome == "sent"
+    assert len({push.id for push in apple.received}) == 1
+
+
+async def test_goaway_neither_doubles_nor_loses_what_is_in_flight(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    kept: list[Request] = []
+    apple.answer = withhold(kept)
+    calls = [asyncio.create_task(caller.push(f"{number:064x}")) for number in range(20)]
+    await until(lambda: len(kept) == 20)
+    old = kept[0].connection
+    processed = kept[11].stream_id  # the rest, Apple says, it has not looked at
+    apple.answer = apns.accept
+    old.goaway(processed)
+    for request in kept[:12]:
+        apns.accept(request)
+    assert {answer.outcome for answer in await asyncio.gather(*calls)} == {"sent"}
+    again = [push.node for push in apple.received[20:]]
+    assert sorted(again) == sorted(f"{number:064x}" for number in range(20) if f"{number:064x}" in {
+        request.headers[":path"].removeprefix("/3/device/") for request in kept[12:]
+    })
+    await until(lambda: not old.open)
+    assert len(apple.live) == 1
+    assert await caller.counts() == {
+        "push_voip_sent_total": 20,
+        'push_retries_total{handler="voip",reason="refused_stream"}': 8,
+    }
+
+
+async def test_a_graceful_goaway_is_answered_on_the_old_connection(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    kept: list[Request] = []
+    apple.answer = withhold(kept)
+    call = asyncio.create_task(caller.push())
+    await until(lambda: bool(kept))
+    kept[0].connection.goaway()
+    await until(lambda: len(apple.connections) == 2)
+    apple.answer = apns.accept
+    assert (await caller.push()).outcome == "sent"
+    assert not call.done()
+    apns.accept(kept[0])
+    assert (await call).outcome == "sent"
+    assert len(apple.received) == 2
+
+
+async def test_a_killed_connection_loses_no_call(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    kept: list[Request] = []
+    apple.answer = withhold(kept)
+    calls = [asyncio.create_task(caller.push(f"{number:064x}")) for number in range(20)]
+    await until(lambda: len(kept) == 20)
+    apple.answer = apns.accept
+    kept[0].connection.kill()
+    assert {answer.outcome for answer in await asyncio.gather(*calls)} == {"sent"}
+    assert len({push.id for push in apple.received}) == 20
+    counts = await caller.counts()
+    assert counts["push_voip_sent_total"] == 20
+    assert counts['push_retries_total{handler="voip",reason="connection_lost"}'] == 20
+
+
+async def test_a_cancelled_push_and_a_lost_connection_hang_nobody(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    kept: list[Request] = []
+    apple.answer = withhold(kept)
+    late = await caller.push(headers={"TTL": "0"})
+    assert late.outcome in ("expired", "failed")
+    first = asyncio.create_task(caller.push(headers={"TTL": "1"}))
+    others = [asyncio.create_task(caller.push()) for _ in range(3)]
+    assert (await first).outcome == "failed"
+    apple.answer = apns.accept
+    apple.live[0].kill()
+    assert {answer.outcome for answer in await asyncio.gather(*others)} == {"sent"}
+
+
+async def test_tls_that_never_answers_holds_nobody_for_good(start: Start, apple: FakeApns) -> None:
+    """The connection attempt ends by itself, and the next one works."""
+    port = apple.port
+    await apple.stop()
+    accepted: list[asyncio.StreamWriter] = []
+    mute = await asyncio.start_server(lambda _, writer: accepted.append(writer), "127.0.0.1", port)
+    caller = await start(ready=False, workings={"connect_timeout": 0.3})
+    call = asyncio.create_task(caller.push())
+    await until(lambda: len(accepted) >= 2)
+    assert (await caller.health())["apns"] == "unavailable"
+    mute.close()
+    for writer in accepted:
+        writer.transport.abort()
+    await apple.start(port)
+    assert (await call).outcome == "sent"
+    samples = await caller.samples()
+    assert samples['push_connection_failures_total{handler="voip",reason="connect_timeout"}'] >= 1
+    assert len(apple.received) == 1
+
+
+async def test_a_server_that_never_says_a_word_is_no_connection(start: Start, apple: FakeApns) -> None:
+    apple.behaviour.silent = True
+    caller = await start(ready=False, workings={"connect_timeout": 0.2})
+    answer = await caller.push(headers={"TTL": "1"})
+    assert answer.outcome == "expired"
+    assert (await caller.counts())['push_failures_total{handler="voip",reason="connect_timeout"}'] == 1
+    assert not apple.received
+
+
+async def test_no_answer_is_a_failure_that_is_not_repeated(start: Start, apple: FakeApns) -> None:
+    """On a connection that lives, APNs may have the push; a second one could ring twice."""
+    caller = await start()
+    kept: list[Request] = []
+    apple.answer = withhold(kept)
+    answer = await caller.push(headers={"TTL": "1"})
+    assert answer.outcome == "failed"
+    assert len(apple.received) == 1
+    await until(lambda: kept[0].stream_id in kept[0].connection.resets)
+    assert await caller.counts() == {
+        "push_voip_failed_total": 1,
+        'push_failures_total{handler="voip",reason="no_answer"}': 1,
+    }
+
+
+async def test_a_late_answer_disturbs_no_other_call(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    kept: list[Request] = []
+    apple.answer = withhold(kept)
+    given_up = asyncio.create_task(caller.push(headers={"TTL": "1"}))
+    waiting = asyncio.create_task(caller.push())
+    assert (await given_up).outcome == "failed"
+    apns.refuse(kept[0], 503, "ServiceUnavailable")
+    apns.accept(kept[1])
+    assert (await waiting).outcome == "sent"
+    assert len(apple.connections) == 1
+
+
+async def test_a_connection_that_hears_nothing_is_replaced_and_the_call_repeated(start: Start, apple: FakeApns) -> None:
+    apple.behaviour = Behaviour(mute_pings=True)
+    caller = await start()
+    apple.answer = once(lambda _: None)
+    apple.behaviour = Behaviour()
+    assert (await caller.push()).outcome == "sent"
+    assert len({push.id for push in apple.received}) == 1
+    assert (await caller.counts())['push_retries_total{handler="voip",reason="ping_timeout"}'] == 1
+
+
+async def test_1500_error_answers_on_one_connection_stall_nothing(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    apple.answer = lambda request: apns.refuse(request, 400, "BadDeviceToken")
+    answers = []
+    for _ in range(15):
+        answers += await asyncio.gather(*(caller.push() for _ in range(100)))
+    assert [answer.outcome for answer in answers] == ["rejected"] * 1500
+    apple.answer = apns.accept
+    assert (await caller.push()).outcome == "sent"
+    assert len(apple.connections) == 1
+    assert await caller.counts() == {
+        "push_voip_sent_total": 1,
+        "push_voip_failed_total": 1500,
+        'push_failures_total{handler="voip",reason="BadDeviceToken"}': 1500,
+    }
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_apns_in_trouble_is_asked_again_with_the_same_id(start: Start, apple: FakeApns, status: int) -> None:
+    reason = {429: "TooManyRequests", 500: "InternalServerError", 503: "ServiceUnavailable"}[status]
+    caller = await start()
+    apple.answer = once(lambda request: apns.refuse(request, status, reason))
+    assert (await caller.push()).outcome == "sent"
+    assert len(apple.received) == 2
+    assert len({push.id for push in apple.received}) == 1
+    assert await caller.counts() == {
+        "push_voip_sent_total": 1,
+        f'push_retries_total{{handler="voip",reason="{reason}"}}': 1,
+    }
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_retry_after_beyond_the_deadline_ends_the_push_at_once(start: Start, google: FakeFcm, status: int) -> None:
+    code = {429: "QUOTA_EXCEEDED", 500: "INTERNAL", 503: "UNAVAILABLE"}[status]
+    caller = await start()
+    google.answer = lambda request: fcm.refuse(request, status, code, {"retry-after": "3600"})
+    answer = await caller.push(ANDROID, "message")
+    assert answer.outcome == "expired"
+    assert answer.seconds < 5
+    assert len(google.received) == 1
+    assert await caller.counts() == {
+        "push_fcm_failed_total": 1,
+        'push_expired_total{handler="fcm"}': 1,
+        f'push_failures_total{{handler="fcm",reason="{code}"}}': 1,
+    }
+
+
+async def test_a_short_retry_after_is_obeyed(start: Start, google: FakeFcm) -> None:
+    caller = await start()
+    times: list[float] = []
+
+    def answer(request: Request) -> None:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            fcm.refuse(request, 503, "UNAVAILABLE", {"retry-after": "1"})
+        else:
+            fcm.accept(request)
+
+    google.answer = answer
+    assert (await caller.push(ANDROID, "message")).outcome == "sent"
+    assert times[1] - times[0] >= 1.0
+    assert google.received[1].ttl < 60
+
+
+async def test_tries_stop_at_the_deadline(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    apple.answer = lambda request: apns.refuse(request, 503, "ServiceUnavailable")
+    answer = await caller.push(headers={"TTL": "1"})
+    assert answer.outcome == "expired"
+    assert answer.seconds < 1.5
+    assert len(apple.received) >= 2
+    assert len({push.id for push in apple.received}) == 1
+
+
+async def test_410_is_final_and_counted_apart(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    apple.answer = lambda request: apns.refuse(request, 410, "Unregistered", timestamp=1_700_000_000_123)
+    answer = await caller.push()
+    assert answer.outcome == "unregistered"
+    assert answer.headers["Push-Unregistered-Since"] == "1700000000"
+    assert len(apple.received) == 1
+    assert await caller.counts() == {'push_unregistered_total{handler="voip"}': 1}
+
+
+async def test_unregistered_at_fcm_is_final_and_counted_apart(start: Start, google: FakeFcm) -> None:
+    caller = await start()
+    google.answer = lambda request: fcm.refuse(request, 404, "UNREGISTERED")
+    assert (await caller.push(ANDROID, "message")).outcome == "unregistered"
+    assert await caller.counts() == {'push_unregistered_total{handler="fcm"}': 1}
+
+
+async def test_an_expired_token_is_replaced_and_the_call_repeated(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    await caller.push()
+    caller.clock.ahead = 25 * 60
+    apple.answer = once(lambda request: apns.refuse(request, 403, "ExpiredProviderToken"))
+    assert (await caller.push()).outcome == "sent"
+    assert len(apple.tokens()) == 2
+    assert (await caller.counts())['push_retries_total{handler="voip",reason="ExpiredProviderToken"}'] == 1
+
+
+async def test_a_young_token_is_not_replaced_whatever_apns_says(start: Start, apple: FakeApns) -> None:
+    """Apple allows one token in 20 minutes."""
+    caller = await start()
+    apple.answer = lambda request: apns.refuse(request, 403, "ExpiredProviderToken")
+    answers = await asyncio.gather(*(caller.push() for _ in range(3)))
+    assert {answer.outcome for answer in answers} == {"rejected"}
+    assert len(apple.tokens()) == 1
+
+
+async def test_fcm_gets_a_new_token_after_401(start: Start, google: FakeFcm) -> None:
+    caller = await start()
+    caller.clock.ahead = 120
+    google.answer = once(lambda request: fcm.refuse(request, 401, "UNAUTHENTICATED"), fcm.accept)
+    assert (await caller.push(ANDROID, "message")).outcome == "sent"
+    first, second = google.received
+    assert first.headers["authorization"] != second.headers["authorization"]
+
+
+async def test_calls_flow_while_fcm_is_slow(start: Start, apple: FakeApns, google: FakeFcm) -> None:
+    caller = await start()
+    kept: list[Request] = []
+    google.answer = withhold(kept)
+    messages = [asyncio.create_task(caller.push(ANDROID, "message")) for _ in range(300)]
+    await until(lambda: len(kept) == 300)
+    calls = await asyncio.gather(*(caller.push() for _ in range(100)))
+    assert {call.outcome for call in calls} == {"sent"}
+    assert not any(message.done() for message in messages)
+    for request in kept:
+        fcm.accept(request)
+    assert {message.outcome for message in await asyncio.gather(*messages)} == {"sent"}
+
+
+async def test_a_stalled_fcm_takes_no_more_than_its_queue(start: Start, apple: FakeApns, google: FakeFcm) -> None:
+    caller = await start()
+    kept: list[Request] = []
+    google.answer = withhold(kept)
+    messages = [asyncio.create_task(caller.push(ANDROID, "message")) for _ in range(850)]
+    await until(lambda: sum(message.done() for message in messages) == 50)
+    assert {message.result().outcome for message in messages if message.done()} == {"unavailable"}
+    assert (await caller.push()).outcome == "sent"
+    call = asyncio.create_task(caller.push(ANDROID, "call"))
+    await until(lambda: caller.gateway.deliveries["fcm"].status() is not None and len(kept) == 500)
+    fcm.accept(kept[0])
+    await until(lambda: len(kept) == 501)
+    assert json.loads(kept[500].body)["message"]["data"]["type"] == "incoming-call"  # overtakes 300 messages
+    google.answer = fcm.accept
+    for request in kept[1:]:
+        fcm.accept(request)
+    assert (await call).outcome == "sent"
+    await asyncio.gather(*messages)
+    assert (await caller.counts())['push_failures_total{handler="fcm",reason="queue_full"}'] == 50
+
+
+async def test_a_token_endpoint_that_is_down_stops_only_fcm(start: Start, pki: Any) -> None:
+    from tests.gateway.conftest import Clock, Minting
+
+    minting = Minting(pki.key_path, Clock(), failing=(None, False, "the token endpoint does not answer"))
+    caller = await start(ready=False, workings={"mint": minting})
+    await until(lambda: caller.gateway.deliveries["voip"].ready)
+    message = asyncio.create_task(caller.push(ANDROID, "message"))
+    assert (await caller.push()).outcome == "sent"
+    assert (await caller.health())["fcm"] == "unavailable"
+    assert (await caller.get("/-/ready"))[0] == 200
+    assert not message.done()  # it is worth 60 seconds
+    minting.failing = None
+    assert (await message).outcome == "sent"
+    assert (await caller.samples())['push_token_renewals_total{handler="fcm",result="failed"}'] >= 1
+
+
+async def test_a_token_that_is_valid_outlives_the_token_endpoint(start: Start, google: FakeFcm, pki: Any) -> None:
+    from tests.gateway.conftest import Clock, Minting
+
+    clock = Clock()
+    minting = Minting(pki.key_path, clock)
+    caller = await start(workings={"mint": minting, "clock": clock})
+    minting.failing = (None, False, "the token endpoint does not answer")
+    clock.ahead = 50 * 60
+    caller.gateway.deliveries["fcm"].provider.token.reload()
+    await until(lambda: minting.attempts >= 3)
+    assert (await caller.push(ANDROID, "message")).outcome == "sent"
+
+
+async def test_dns_that_fails_or_hangs_is_told_and_survived(
+    start: Start, apple: FakeApns, google: FakeFcm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = socket.getaddrinfo
+    broken = True
+
+    def resolve(host: str, port: int, *rest: Any, **more: Any) -> Any:
+        if broken and port == apple.port:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return real(host, port, *rest, **more)
+
+    monkeypatch.setattr(channel_module.socket, "getaddrinfo", resolve)
+    caller = await start(ready=False)
+    await until(lambda: caller.gateway.deliveries["fcm"].ready)
+    lost = await caller.push(headers={"TTL": "1"})
+    assert lost.outcome == "expired"
+    assert (await caller.counts())['push_failures_total{handler="voip",reason="dns"}'] == 1
+    assert (await caller.push(ANDROID, "message")).outcome == "sent"
+    call = asyncio.create_task(caller.push())
+    broken = False
+    assert (await call).outcome == "sent"
+
+
+async def test_the_first_stream_limit_of_apns_is_kept(start: Start, apple: FakeApns) -> None:
+    """Apple allows one stream until it has seen a valid token, then a thousand."""
+    apple.behaviour = Behaviour(streams=1)
+    caller = await start()
+    kept: list[Request] = []
+    apple.answer = withhold(kept)
+    calls = [asyncio.create_task(caller.push()) for _ in range(10)]
+    await until(lambda: len(kept) == 1)
+    connection = apple.live[0]
+    apple.behaviour.streams = 1000
+    connection.limit(1000)
+    await until(lambda: len(kept) == 10)
+    for request in kept:
+        apns.accept(request)
+    assert {answer.outcome for answer in await asyncio.gather(*calls)} == {"sent"}
+
+
+async def test_the_window_of_the_provider_is_kept(start: Start, google: FakeFcm) -> None:
+    google.behaviour = Behaviour(window=65_535)
+    caller = await start()
+    pushes = [asyncio.create_task(caller.push("n" * 3000, "message")) for _ in range(30)]
+    await until(lambda: len(google.received) == 20)
+    assert google.behaviour.window is not None
+    assert google.behaviour.window < 3200
+    google.behaviour.window += 65_535
+    google.live[0].grant(65_535)
+    assert {answer.outcome for answer in await asyncio.gather(*pushes)} == {"sent"}
+
+
+async def test_an_idle_connection_is_kept_alive(start: Start, apple: FakeApns) -> None:
+    apple.behaviour = Behaviour(idle_timeout=0.8)
+    caller = await start(workings={"timing": Timing(idle=0.2, awaiting=0.2, pong=0.3)})
+    await until(lambda: apple.connections[0].pings >= 6)
+    assert (await caller.push()).outcome == "sent"
+    assert len(apple.connections) == 1
+
+
+async def test_a_provider_in_trouble_is_probed_and_nothing_is_lost_when_it_is_back(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    apple.answer = lambda request: apns.refuse(request, 503, "ServiceUnavailable")
+    calls = [asyncio.create_task(caller.push(f"{number:064x}")) for number in range(20)]
+    await until(lambda: not caller.gateway.deliveries["voip"].ready)
+    assert (await caller.samples())['push_breaker_open{handler="voip"}'] == 1
+    tries = len(apple.received)
+    await asyncio.sleep(0.4)  # the first probe is due after 0.5 seconds: nothing may have been tried until now
+    assert len(apple.received) <= max(tries, 20)
+    apple.answer = apns.accept
+    assert {answer.outcome for answer in await asyncio.gather(*calls)} == {"sent"}
+    assert len({push.id for push in apple.received}) == 20
+    assert 'push_breaker_open{handler="voip"}' not in await caller.samples()
+
+
+async def test_a_server_that_breaks_the_protocol_is_left(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    apple.answer = once(lambda request: request.connection.send(1, 4, request.stream_id, b"\xff\xff\xff"))
+    assert (await caller.push()).outcome == "sent"
+    assert len(apple.connections) == 2
+    assert (await caller.counts())['push_retries_total{handler="voip",reason="protocol_error"}'] == 1
