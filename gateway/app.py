@@ -78,7 +78,7 @@ class Gateway:
         self._rate = RateLimit(rate_limit)
         self.deliveries = deliveries
         self.ports: list[int] = []
-        self._metrics = metrics
+        self.metrics = metrics
         self._accepted = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -102,7 +102,7 @@ class Gateway:
 
     def collect(self) -> Iterable[Metric]:
         """The metric families now; makes this a registry for `generate_latest`."""
-        return collect(self._metrics, {name: delivery.status() for name, delivery in self.deliveries.items()})
+        return collect(self.metrics, {name: delivery.status() for name, delivery in self.deliveries.items()})
 
     # The pages
 
@@ -112,7 +112,7 @@ class Gateway:
             fields = await self._read(request, arrived)
             push = self._understand(fields, request.headers.get("TTL"), arrived)
         except Refusal as refusal:
-            self._metrics.requests[str(refusal.status)] += 1
+            self.metrics.requests[str(refusal.status)] += 1
             return web.Response(status=refusal.status, text=refusal.text)
         self._accepted += 1
         self._idle.clear()
@@ -122,7 +122,7 @@ class Gateway:
             self._accepted -= 1
             if not self._accepted:
                 self._idle.set()
-        self._metrics.requests["200"] += 1
+        self.metrics.requests["200"] += 1
         headers = {"Push-Outcome": str(answer.outcome)}
         if answer.since is not None:
             headers["Push-Unregistered-Since"] = str(int(answer.since))
@@ -136,7 +136,7 @@ class Gateway:
         return web.json_response(
             {
                 "status": "draining" if self._draining else "ok",
-                "uptime": int(time.time() - self._metrics.started),
+                "uptime": int(time.time() - self.metrics.started),
                 "apns": said("voip", "connected"),
                 "fcm": said("fcm", "initialized"),
                 "version": __version__,
@@ -203,7 +203,7 @@ class Gateway:
         handler = "voip" if to_apns else "fcm"
         delivery = self.deliveries.get(handler)
         if delivery is None:
-            self._metrics.handlers[handler].fail("disabled")
+            self.metrics.handlers[handler].fail("disabled")
             return Answer(Outcome.UNAVAILABLE, "disabled")
         return await delivery.push(push)
 

@@ -25,7 +25,8 @@ class Breaker:
         self._report = report
         self._faults = 0
         self._pause = PAUSE_FIRST
-        self._probe_at = 0.0
+        self._asked_at = 0.0  # the loop's time of the last probe, or of the opening
+        self._probe_at = 0.0  # and of the next
         self._closed = asyncio.Event()
         self._closed.set()
 
@@ -42,26 +43,37 @@ class Breaker:
             if now >= deadline:
                 return False
             if now >= self._probe_at:
-                self._probe_at = now + self._pause
+                self._ask_after_pause()
                 return True
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(min(deadline, self._probe_at)):
                     await self._closed.wait()
         return True
 
-    def record(self, *, faulty: bool) -> None:
-        """Learn from a try: `faulty` if the provider, not the push, was to blame."""
+    def record(self, began: float, *, faulty: bool) -> None:
+        """Learn from a try.
+
+        Args:
+            began: the loop's time of its beginning.
+            faulty: the provider, not the push, was to blame.
+        """
         if not faulty:
             self._faults, self._pause = 0, PAUSE_FIRST
             if self.open:
                 self._closed.set()
                 self._report(False)  # noqa: FBT003 - a gauge's value
             return
-        self._faults += 1
         if self.open:
-            self._pause = min(PAUSE_MOST, 2 * self._pause)
-            self._probe_at = max(self._probe_at, asyncio.get_running_loop().time() + self._pause)
-        elif self._faults >= FAULTS:
-            self._probe_at = asyncio.get_running_loop().time() + self._pause
+            if began >= self._asked_at:  # a probe; not one of the many that were under way when it opened
+                self._pause = min(PAUSE_MOST, 2 * self._pause)
+                self._ask_after_pause()
+            return
+        self._faults += 1
+        if self._faults >= FAULTS:
+            self._ask_after_pause()
             self._closed.clear()
             self._report(True)  # noqa: FBT003 - a gauge's value
+
+    def _ask_after_pause(self) -> None:
+        self._asked_at = asyncio.get_running_loop().time()
+        self._probe_at = self._asked_at + self._pause

@@ -75,10 +75,11 @@ class Delivery:
         for attempt in itertools.count():
             if not await self._breaker.admit(push.deadline) or loop.time() >= push.deadline:
                 break
-            self._metrics.stages["queue"].observe(loop.time() - began)
+            tried = loop.time()
+            self._metrics.stages["queue"].observe(tried - began)
             answer = await self.provider.send(push)
             if answer.faulty is not None:
-                self._breaker.record(faulty=answer.faulty)
+                self._breaker.record(tried, faulty=answer.faulty)
             if answer.outcome is not None:
                 return answer
             reason = answer.reason

@@ -63,7 +63,8 @@ class Provider:
         except LateError as late:
             return Answer(Outcome.FAILED if late.sent else Outcome.EXPIRED, late.reason, faulty=late.sent or None)
         except LostError as lost:
-            return Answer(None, lost.reason, faulty=None if lost.reason == "refused_stream" else True)
+            # Only a reset tells about the provider's health; a connection is the channel's to renew, at its own pace.
+            return Answer(None, lost.reason, faulty=True if lost.reason == "stream_reset" else None)
         now = loop.time()
         self._metrics.stages["connect"].observe(sent - began)
         self._metrics.stages["provider"].observe(now - sent)

@@ -152,6 +152,9 @@ class Caller:
             took = time.monotonic() - began
             return Answer(answer.status, text, answer.headers.get("Push-Outcome"), took, dict(answer.headers))
 
+    def inflight(self, handler: str) -> int:
+        return self.gateway.metrics.handlers[handler].inflight
+
     async def get(self, path: str) -> tuple[int, str]:
         async with self.session.get(f"{self.base}{path}") as answer:
             return answer.status, await answer.text()
@@ -202,6 +205,9 @@ async def start(pki: Pki, apple: apns.FakeApns, google: fcm.FakeFcm) -> AsyncIte
             return caller
 
         yield start
+        apple.answer, google.answer = apns.accept, fcm.accept
+        for connection in apple.live + google.live:
+            connection.kill()  # a test that failed half way must not wait for its pushes' deadlines
 
 
 def make_settings(pki: Pki, apns_port: int, fcm_port: int, environment: dict[str, str]) -> Settings:
