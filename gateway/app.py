@@ -25,8 +25,8 @@ from gateway.metrics import Metrics
 from gateway.push import Answer, Kind, Outcome, Push
 
 MAX_BODY = 16 * 1024  # bytes; a push is a few hundred
+MAX_NODE = 4096  # characters; the longest FCM allows
 _APNS_TOKEN = re.compile(r"[0-9a-fA-F]{64,}")  # contradiction 6 of the specification: any other node is FCM's
-_MAX_APNS_TOKEN = 200  # hex digits; Apple announces at most 100 bytes
 
 _log = logging.getLogger(__name__)
 
@@ -190,7 +190,9 @@ class Gateway:
         node, kind = fields.get("node"), fields.get("type")
         if not isinstance(node, str) or not node:
             raise Refusal(400, "Missing device token (node)")
-        if kind not in ("call", "message"):
+        if len(node) > MAX_NODE:
+            raise Refusal(400, "Device token (node) is too long")
+        if kind not in list(Kind):
             raise Refusal(400, "Unknown type: must be call or message")
         kind = Kind(kind)
         worth = kind.worth
@@ -199,7 +201,7 @@ class Gateway:
         return Push(node, kind, arrived, arrived + worth, time.time() + worth, str(uuid.uuid4()))
 
     async def _deliver(self, push: Push) -> Answer:
-        to_apns = push.kind is Kind.CALL and len(push.node) <= _MAX_APNS_TOKEN and _APNS_TOKEN.fullmatch(push.node)
+        to_apns = push.kind is Kind.CALL and _APNS_TOKEN.fullmatch(push.node)
         handler = "voip" if to_apns else "fcm"
         delivery = self.deliveries.get(handler)
         if delivery is None:

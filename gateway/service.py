@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway import apns, fcm
+from gateway import apns, discretion, fcm
 from gateway.app import Gateway
 from gateway.channel import Channel, Endpoint
 from gateway.delivery import Delivery
@@ -75,6 +75,7 @@ async def serving(settings: Settings, workings: Workings) -> AsyncIterator[Gatew
     Raises:
         ListenError: an address is taken.
     """
+    discretion.impose()
     metrics = Metrics()
     handlers = build(settings, metrics, workings)
     gateway = Gateway(settings.secret, settings.rate_limit, handlers, metrics)
