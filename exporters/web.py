@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 from prometheus_client.registry import Collector
@@ -32,6 +33,15 @@ _log = logging.getLogger(__name__)
 # aiohttp waits this long twice: for the requests under way, then for the connections. Together under one second.
 _GRACE = 0.4
 _SHUTDOWN = 0.95  # seconds for everything, the background's end included
+
+
+def _not_the_clients_fault(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+# aiohttp logs a traceback for a request that is not HTTP, too: whoever reaches the port could fill the log.
+_requests = logging.getLogger(f"{__name__}.requests")
+_requests.addFilter(_not_the_clients_fault)
 
 
 class _Families(Collector):
@@ -91,9 +101,7 @@ async def serving(
     Yields the URLs it really listens on. Raises OSError if an address cannot be had.
     """
     sockets = _listen(addresses)
-    runner = web.AppRunner(
-        application(exporter, config), access_log=None, shutdown_timeout=_GRACE, handler_cancellation=False
-    )
+    runner = web.AppRunner(application(exporter, config), access_log=None, logger=_requests, shutdown_timeout=_GRACE)
     try:
         await runner.setup()
         sites = [web.SockSite(runner, listener, ssl_context=config.ssl_context) for listener in sockets]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lab.traffic import Traffic
 from lab.xmpp import Client, ResumptionError, Show, TransportName
-from lab.xmpp_transport import Server, XmppError
+from lab.xmpp_transport import Endpoints, XmppError
 
 LOG = logging.getLogger("traffic")
 LOG_EVERY = 5.0  # seconds
@@ -171,7 +171,7 @@ async def _run(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     host, port = options.tcp_address
-    server = Server(options.domain, options.websocket_url, host, port, options.tls_ca)
+    server = Endpoints(options.domain, options.websocket_url, host, port, options.tls_ca)
     async with Traffic(server, options.admin_socket, seed=options.seed) as traffic:
         crowd = Wanderers(
             traffic, users=options.users, tcp_users=options.tcp_users, rate=options.rate, seed=options.seed

@@ -21,7 +21,7 @@ from lab.xmpp_transport import (
     CLIENT,
     STREAMS,
     ConnectionEndedError,
-    Server,
+    Endpoints,
     TcpTransport,
     Transport,
     WebSocketTransport,
@@ -65,7 +65,7 @@ class Client:
 
     def __init__(  # noqa: PLR0913 - an account, a device and a place to log in to
         self,
-        server: Server,
+        server: Endpoints,
         username: str,
         password: str,
         *,

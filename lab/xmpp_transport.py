@@ -17,6 +17,8 @@ from xml.etree import ElementTree as ET  # the lab's own server is the only peer
 
 import aiohttp
 
+from exporters.prosody.client import split_half_tag
+
 CLIENT = "jabber:client"
 STREAMS = "http://etherx.jabber.org/streams"
 TLS = "urn:ietf:params:xml:ns:xmpp-tls"
@@ -33,7 +35,7 @@ class ConnectionEndedError(XmppError):
 
 
 @dataclass(frozen=True)
-class Server:
+class Endpoints:
     """Where one XMPP server listens. `tls_ca` None means its certificate is not verified."""
 
     domain: str
@@ -75,6 +77,7 @@ class ElementStream:
 
     def __init__(self) -> None:
         self._parser: ET.XMLPullParser[ET.Element] = ET.XMLPullParser(("start", "end"))
+        self._half_tag = b""
         self._depth = 0
         self._root: ET.Element | None = None
         self.ended = False
@@ -82,8 +85,10 @@ class ElementStream:
     def feed(self, data: bytes | str) -> list[ET.Element]:
         """Return the elements that `data` completed. Raises ConnectionEndedError if it is not XML."""
         complete: list[ET.Element] = []
+        data = data.encode() if isinstance(data, str) else data
+        whole, self._half_tag = split_half_tag(self._half_tag + data)
         try:
-            self._parser.feed(data)
+            self._parser.feed(whole)
             for event, element in cast("list[tuple[str, ET.Element]]", list(self._parser.read_events())):
                 if event == "start":
                     self._depth += 1
@@ -123,7 +128,7 @@ class WebSocketTransport:
         self._tcp = connection.transport if connection else None
 
     @classmethod
-    async def connect(cls, server: Server, http: aiohttp.ClientSession) -> "WebSocketTransport":
+    async def connect(cls, server: Endpoints, http: aiohttp.ClientSession) -> "WebSocketTransport":
         """Connect and negotiate the `xmpp` subprotocol. Raises XmppError."""
         try:
             connection = await http.ws_connect(server.websocket_url, protocols=("xmpp",), compress=0)
@@ -191,7 +196,7 @@ class TcpTransport:
         self._arrived: deque[ET.Element] = deque()
 
     @classmethod
-    async def connect(cls, server: Server) -> "TcpTransport":
+    async def connect(cls, server: Endpoints) -> "TcpTransport":
         """Connect and negotiate TLS. Raises XmppError."""
         try:
             reader, writer = await asyncio.open_connection(server.tcp_host, server.tcp_port)
@@ -205,7 +210,7 @@ class TcpTransport:
             raise
         return transport
 
-    async def _start_tls(self, server: Server) -> None:
+    async def _start_tls(self, server: Endpoints) -> None:
         features = await self.open(server.domain)
         if features.find(f"{{{TLS}}}starttls") is None:
             raise XmppError("the server offers no STARTTLS")

@@ -7,7 +7,7 @@ import logging
 import math
 import sys
 from argparse import ArgumentTypeError
-from contextlib import nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from exporters.scrape import Exporter, TargetError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from exporters.prosody.snapshot import Snapshot
 
@@ -111,11 +111,19 @@ async def _uninstall(args: Namespace) -> int:
 
 
 def _exporter(args: Namespace) -> Exporter[Snapshot]:
-    reader = Reader(AdminShell(args.socket, timeout=args.timeout), instrument=args.instrument == "on")
+    shell = AdminShell(args.socket, timeout=args.timeout)
+    reader = Reader(shell, instrument=args.instrument == "on")
     probe = WebSocketProbe(args.websocket_url) if args.websocket_url else None
     logs.setup(args.log_level, args.log_format)
     if missing := missing_families(instrument=args.instrument == "on", probe=probe is not None):
         _log.warning("these metrics will be missing, as their source is switched off: %s", ", ".join(missing))
+
+    @asynccontextmanager
+    async def background() -> AsyncIterator[None]:
+        async with reader.keeping_installed(), probe.running() if probe else nullcontext():
+            yield
+        await shell.close()
+
     return Exporter(
         name="prosody",
         title="Prosody exporter",
@@ -123,7 +131,7 @@ def _exporter(args: Namespace) -> Exporter[Snapshot]:
         collect=lambda snapshot: collect(snapshot, probe.observations if probe else None),
         reasons=REASONS,
         up_help="1 if Prosody answered this scrape over its admin socket.",
-        background=probe.running if probe else nullcontext,
+        background=background,
     )
 
 

@@ -152,6 +152,32 @@ async def test_an_unknown_page_is_a_plain_404() -> None:
         assert "script" not in await response.text()
 
 
+@pytest.mark.parametrize(
+    "request_line", [b"\0garbage", b"GET /" + b"a" * 20_000 + b" HTTP/1.1"], ids=["garbage", "long"]
+)
+async def test_what_is_not_http_is_refused_without_a_word_in_the_log(
+    request_line: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(Target().exporter(), [LOOPBACK], WebConfig()) as (url,):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(request_line + b"\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.0 400")
+        writer.close()
+    assert not caplog.records
+
+
+async def test_a_bug_in_an_extra_page_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(_: aioweb.Request) -> aioweb.Response:
+        raise ZeroDivisionError("inner secret")
+
+    exporter = dataclasses.replace(Target().exporter(), routes=(aioweb.get("/probe", broken),))
+    async with client_of(exporter) as client, client.get("/probe") as response:
+        assert response.status == 500
+        assert "inner secret" not in await response.text()
+    [record] = caplog.records
+    assert record.exc_info
+
+
 async def test_the_background_runs_while_the_server_does() -> None:
     seen: list[str] = []
 
@@ -183,6 +209,25 @@ async def test_every_given_address_is_listened_on() -> None:
         for url in urls:
             async with client.get(url + "/-/ready") as response:
                 assert response.status == 200
+
+
+async def test_a_running_scrape_finishes_while_new_connections_are_refused() -> None:
+    target = Target()
+    target.answers.clear()
+    async with aiohttp.ClientSession() as client:
+        server = serving(target.exporter(), [LOOPBACK], WebConfig())
+        (url,) = await server.__aenter__()
+        scrape = asyncio.create_task(client.get(url + "/metrics"))
+        await target.reading.wait()
+        leaving = asyncio.create_task(server.__aexit__(None, None, None))
+        await asyncio.sleep(0)  # lets it begin to leave
+        for _ in range(100):  # many, so that the scrape is seen to be waited for
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        target.answers.set()
+        async with await scrape as response:
+            assert "demo_up 1.0" in await response.text()
+        await leaving
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ALICE = bcrypt.hashpw(b"wonderland", bcrypt.gensalt(4)).decode()
 BOB = bcrypt.hashpw(b"builder", bcrypt.gensalt(5)).decode().replace("$2b$", "$2y$")
+DORA = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()  # bcrypt reads no more than 72 bytes
 SERVER = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
 MUTUAL = SERVER + "  client_ca_file: ca.crt\n"
 
@@ -156,7 +157,7 @@ async def test_a_half_renewed_certificate_leaves_the_old_one_and_is_told_once(
         assert await served_certificate(url, trusting(folder)) == "renewed"
 
 
-USERS = f"basic_auth_users:\n  alice: {ALICE}\n  bob: {BOB}\n"
+USERS = f"basic_auth_users:\n  alice: {ALICE}\n  bob: {BOB}\n  dora: {DORA}\n"
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/", "/-/healthy", "/-/ready", "/nothing-here"])
@@ -176,6 +177,7 @@ async def test_every_page_asks_for_a_user(tmp_path: Path, path: str) -> None:
         ("alice", "", 401),
         ("alice", "\0", 401),
         ("bob", "x" * 100, 401),
+        ("dora", "x" * 100, 200),
         ("carol", "wonderland", 401),
         ("carol", "builder", 401),  # the hash an unknown user is compared with is bob's
         ("", "", 401),

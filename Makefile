@@ -1,0 +1,53 @@
+# Every target is complete in itself: it sets up what it needs (lab/install.sh) and works on a fresh clone.
+# As root on Debian 12 that includes the servers; anywhere else it says what to install.
+
+SHELL := /bin/bash
+python := .venv/bin/python
+changes := git status --porcelain && git diff | cksum
+if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else echo "$(1) is not here: left out"; fi
+sources := $(wildcard alerts bench dashboards exporters gateway lab tests)
+
+.PHONY: help demo test generate lint bench soak lock clean
+.DEFAULT_GOAL := help
+
+help: ## Say what can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: ## The whole stack on this machine with traffic on it, until Ctrl-C; ONCE=1 ends after the summary
+	@lab/install.sh demo
+	@exec $(python) -m lab.demo $(if $(ONCE),--once)
+
+test: ## Every test; says what it leaves out if servers are missing
+	@lab/install.sh test
+	@exec $(python) -m pytest $(PYTEST)
+
+generate: ## Write everything that is generated and committed
+	@lab/install.sh lint
+	@echo "Nothing is generated yet."
+
+lint: ## Style, types, Prometheus' configuration, and that generated files are up to date
+	@lab/install.sh lint
+	$(python) -m ruff check $(sources)
+	$(python) -m ruff format --check $(sources)
+	$(python) -m mypy $(sources)
+	$(call if-there,promtool,check config prometheus/prometheus.yml)
+	$(call if-there,shellcheck,lab/install.sh .ci/run)
+	@before=$$($(changes)) && $(MAKE) --no-print-directory generate && [[ $$($(changes)) == "$$before" ]] || \
+	    { echo "make generate changed files: look at them and commit them" >&2; git status --short >&2; exit 1; }
+
+bench: ## What a scrape costs Prosody, in ratios; takes minutes
+	@lab/install.sh demo
+	@exec $(python) -m bench.prosody
+
+soak: ## Ten minutes of churn
+	@lab/install.sh demo
+	@exec $(python) -m bench.soak
+
+lock: ## Pin the newest versions of all dependencies in requirements.lock (needs uv)
+	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --upgrade \
+	    --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+clean: ## Remove everything that can be made again
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .stamps dist
+	find $(sources) -name __pycache__ -prune -exec rm -rf {} +

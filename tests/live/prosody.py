@@ -1,0 +1,90 @@
+"""A real Prosody with our exporter and known users, for the live tests of the Prosody exporter."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+from exporters.prosody.client import AdminShell
+from lab.prosody import DOMAIN
+from lab.traffic import Traffic
+from lab.xmpp_transport import Endpoints
+from tests.scraping import Scrape, scrape
+
+if TYPE_CHECKING:
+    from lab.stack import Lab
+
+# Seconds become testable; the specification's rate limit hides dead connections on 13.0.1 (see docs/prosody.md).
+QUICK = """
+smacks_hibernation_time = 2
+network_settings = { read_timeout = 2 }
+modules_disabled = { "offline"; "s2s"; "limits" }
+"""
+
+# How many handlers, filters and timers there are: what an uninstall must bring back to what it was.
+_HOOKS = """
+local events = {};
+local function count(owner, object)
+    local add, map = object.add_handler, nil;
+    for i = 1, 20 do
+        local name, value = debug.getupvalue(add, i);
+        if name == "event_map" then map = value; end
+    end
+    for event, handlers in pairs(map) do
+        for _ in pairs(handlers) do events[owner] = (events[owner] or 0) + 1; end
+    end
+end
+count("*", prosody.events);
+for host, h in pairs(prosody.hosts) do count(host, h.events); end
+local session_filters = 0;
+for _, session in pairs(prosody.full_sessions) do
+    for _, list in pairs(session.filters or {}) do session_filters = session_filters + #list; end
+end
+return require "prosody.util.json".encode {
+    events = events; session_filters = session_filters; loaded = package.loaded["commeazy.monitoring"] ~= nil;
+};
+"""
+
+
+def traffic_on(lab: Lab, prefix: str = "user") -> Traffic:
+    """Return users for the lab's Prosody, their names beginning with `prefix`; use it in an `async with` block."""
+    server = Endpoints(DOMAIN, lab.prosody.websocket_url, "127.0.0.1", lab.prosody.c2s_port)
+    return Traffic(server, lab.prosody.admin_socket, prefix=prefix)
+
+
+async def lua(lab: Lab, source: str) -> str:
+    """Run Lua in the lab's Prosody."""
+    shell = AdminShell(lab.prosody.admin_socket)
+    try:
+        return await shell.lua(source)
+    finally:
+        await shell.close()
+
+
+async def hooks(lab: Lab) -> dict[str, object]:
+    """Count what is hooked into the lab's Prosody."""
+    answer: dict[str, object] = json.loads(await lua(lab, _HOOKS))
+    return answer
+
+
+async def read(lab: Lab) -> Scrape:
+    """Scrape the exporter."""
+    return await scrape(lab.prosody_exporter.url)
+
+
+async def read_until(lab: Lab, name: str, value: float, /, **labels: str) -> Scrape:
+    """Scrape until a sample has this value; the test's own timeout ends a wait in vain."""
+    while True:
+        metrics = await read(lab)
+        try:
+            if metrics(name, **labels) == value:
+                return metrics
+        except KeyError:
+            pass
+        await asyncio.sleep(0.1)
+
+
+async def settled(lab: Lab) -> Scrape:
+    """Scrape once every session that is older than the counting script is counted."""
+    return await read_until(lab, "prosody_exporter_sessions_settled", 1)
