@@ -67,7 +67,8 @@ def fcm(path: str) -> dict[str, Any]:
     except google.auth.exceptions.GoogleAuthError as error:
         if getattr(error, "retryable", False):
             raise UnreachableError("the token endpoint of the service account gives no token now") from None
-        raise BadKeyError(f"{path}: the token endpoint refuses this service account") from None
+        word = str(error.args[0] if error.args else "").partition(":")[0]  # an OAuth error code, e.g. invalid_grant
+        raise BadKeyError(f"{path}: the token endpoint refuses this service account ({word})") from None
     return {
         "token": token.access_token,
         "issued": issued,

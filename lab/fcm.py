@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PROJECT = "commeazy-lab"
 EMAIL = f"push@{PROJECT}.iam.gserviceaccount.com"
 SCOPES = ("https://www.googleapis.com/auth/firebase.messaging", "https://www.googleapis.com/auth/cloud-platform")
+AUDIENCE = "https://oauth2.googleapis.com/token"  # what google-auth signs for, whatever the account's token_uri
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
@@ -83,7 +84,7 @@ class TokenEndpoint:
         pem = self.account["private_key"].encode()
         public = serialization.load_pem_private_key(pem, None).public_key()
         try:
-            claims = jwt.decode(str(form["assertion"]), public, ["RS256"], audience=self.account["token_uri"])
+            claims = jwt.decode(str(form["assertion"]), public, ["RS256"], audience=AUDIENCE)
         except (KeyError, jwt.PyJWTError) as error:
             return web.json_response({"error": "invalid_grant", "error_description": str(error)}, status=400)
         if form.get("grant_type") != GRANT or claims["iss"] != EMAIL or not set(SCOPES) & set(claims["scope"].split()):

@@ -6,7 +6,6 @@ import asyncio
 import json
 import ssl
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,8 @@ from lab.server import Server, tcp_accepts
 if TYPE_CHECKING:
     from lab.http2 import Request
     from lab.workspace import Workspace
+
+UNREGISTERED = "token-of-an-app-that-was-removed"  # FCM has given it up
 
 
 class Providers(Server):
@@ -62,7 +63,7 @@ class Providers(Server):
         chain, key = self.lab.certificate("localhost")
         ports = (self.apns_port, self.fcm_port, self.token_port)
         paths = (chain, key, self.key_path, self.account_path)
-        return [sys.executable, "-m", "lab.providers", str(self.delay), *map(str, paths), *map(str, ports)]
+        return [sys.executable, "-m", "lab.providers", str(self.delay), *map(str, (*paths, *ports))]
 
     def is_ready(self) -> bool:
         """All three listen."""
@@ -87,16 +88,25 @@ async def main() -> None:
         made.set_alpn_protocols(list(protocols))
         return made
 
-    def told(provider: str, server: apns.FakeApns | fcm.FakeFcm, accept: Any, request: Request) -> None:  # noqa: ANN401 - either accept
-        print(json.dumps({"provider": provider, **vars(server.received[-1])}), flush=True)
-        loop.call_later(delay, accept, request)
+    def tell(provider: str, received: object) -> None:
+        print(json.dumps({"provider": provider, **vars(received)}), flush=True)
+
+    def answer_call(request: Request) -> None:
+        tell("apns", apple.received[-1])
+        loop.call_later(delay, apns.accept, request)
+
+    def answer_message(request: Request) -> None:
+        tell("fcm", google.received[-1])
+        if google.received[-1].node == UNREGISTERED:
+            fcm.refuse(request, 404, "UNREGISTERED")
+        else:
+            loop.call_later(delay, fcm.accept, request)
 
     tokens = fcm.TokenEndpoint(context("http/1.1"))
     tokens.account = json.loads(Path(account_path).read_text())
     apple = apns.FakeApns(context("h2"), Path(key_path).read_text())
     google = fcm.FakeFcm(context("h2"), valid=lambda token: token in tokens.issued)
-    apple.answer = partial(told, "apns", apple, apns.accept)
-    google.answer = partial(told, "fcm", google, fcm.accept)
+    apple.answer, google.answer = answer_call, answer_message
     await apple.start(apns_port)
     await google.start(fcm_port)
     await tokens.start(token_port)

@@ -96,7 +96,7 @@ local function send(push)
 	push.tries = push.tries + 1;
 	client:request(urls[push.kind], {
 		method = "POST";
-		headers = { ["Content-Type"] = "application/json"; ["TTL"] = string.format("%d", left) };
+		headers = { ["Content-Type"] = "application/json"; ["TTL"] = string.format("%d", math.ceil(left)) };
 		body = push.body;
 	}, function (_, code, response)
 		if code == 200 then
