@@ -14,6 +14,7 @@ programs="
 prosody     prosody
 prometheus  prometheus
 promtool    prometheus
+systemd-analyze systemd
 "
 venv=.venv
 
