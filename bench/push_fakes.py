@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import ssl
 import struct
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import ssl
-
 from lab import http2
+from lab.fcm import TokenEndpoint
 
 
 class Quick(http2.ServerConnection):
@@ -20,10 +20,10 @@ class Quick(http2.ServerConnection):
 
     def __init__(self, server: http2.Http2Server) -> None:
         super().__init__(server)
-        self._out: list[bytes] = []
         self._used = 0
 
     def data_received(self, data: bytes) -> None:
+        """Look at types and lengths only."""
         if self._preface:
             super().data_received(data)
             return
@@ -55,21 +55,29 @@ class Quick(http2.ServerConnection):
         if self._used > 16_000:
             frames.append(struct.pack(">LBLL", 4 << 8 | http2.WINDOW_UPDATE, 0, 0, self._used))
             self._used = 0
+        assert self._transport is not None
         self._transport.write(b"".join(frames))
 
 
 async def main() -> None:
-    delay, cert, key, *ports = sys.argv[1:]
+    """Serve until the end."""
+    delay, chain, key, account, token_port, *ports = sys.argv[1:]
     Quick.delay = float(delay)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(cert, key)
-    context.set_alpn_protocols(["h2"])
-    loop = asyncio.get_running_loop()
+
+    def context(protocol: str) -> ssl.SSLContext:
+        made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        made.load_cert_chain(chain, key)
+        made.set_alpn_protocols([protocol])
+        return made
+
+    tokens = TokenEndpoint(context("http/1.1"))
+    tokens.account = json.loads(Path(account).read_text())
+    await tokens.start(int(token_port))
+    server = http2.Http2Server(lambda _: None, context("h2"))
     for port in ports:
-        server = http2.Http2Server(lambda request: request.respond(200), context)
-        await loop.create_server(lambda server=server: Quick(server), "127.0.0.1", int(port), ssl=context)
-    print("ready", flush=True)
+        await asyncio.get_running_loop().create_server(lambda: Quick(server), "127.0.0.1", int(port), ssl=context("h2"))
     await asyncio.Event().wait()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())
