@@ -24,7 +24,7 @@ from lab.workspace import Workspace
 
 CALLERS = 100  # connections of Prosody's, each with one push under way
 SECONDS = 4.0  # of one round
-ROUNDS = 5
+ROUNDS = 3
 PROVIDER_DELAY = 0.05  # seconds, at half load
 SOAK = 200_000  # pushes
 QUIET = 600.0  # seconds
@@ -108,7 +108,7 @@ async def steady_load(port: int, rate: float) -> list[float]:
     text = request("call")
     callers = [
         (await loop.create_connection(lambda: Caller(text, delays, busy=False), "127.0.0.1", port))[1]
-        for _ in range(int(rate * PROVIDER_DELAY * 4) + 10)
+        for _ in range(int(rate * PROVIDER_DELAY * 2) + 10)
     ]
     for caller in callers:
         caller.answered.set()

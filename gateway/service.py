@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import ssl
@@ -133,6 +134,9 @@ async def serve(settings: Settings) -> None:
                 delivery.provider.token.reload()
 
         loop.add_signal_handler(signal.SIGHUP, reload)
+        # What is here now stays: looking through it again for garbage would stop the loop for tens of milliseconds.
+        gc.collect()
+        gc.freeze()
         await stop.wait()
         _log.info("shutting down")
     _log.info("stopped")
