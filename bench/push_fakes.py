@@ -1,4 +1,4 @@
-"""APNs and FCM for the bench: right frames, no checks, answers after a set delay; so fast that the gateway is what is measured."""
+"""APNs and FCM for the bench: right frames, no checks, a set delay; so fast that the gateway is what is measured."""
 
 from __future__ import annotations
 

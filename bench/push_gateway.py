@@ -1,7 +1,7 @@
-"""Calls and messages a second of one push gateway on one core, its delays and its memory, next to a bare aiohttp handler.
+"""What one push gateway on one core can do, its delays and its memory, next to a bare aiohttp handler.
 
-`python -m bench.push_gateway soak` instead sends 200,000 pushes, looks whether memory grows, and sends one call after ten
-quiet minutes.
+`python -m bench.push_gateway soak` instead sends 200,000 pushes, looks whether memory grows, and sends one call after
+ten quiet minutes.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ async def full_load(port: int, pid: int, kind: str) -> Round:
     loop = asyncio.get_running_loop()
     text = request(kind)
     callers = [
-        (await loop.create_connection(lambda: Caller(text, delays, busy=True), "127.0.0.1", port))[1] for _ in range(CALLERS)
+        (await loop.create_connection(lambda: Caller(text, delays, busy=True), "127.0.0.1", port))[1]
+        for _ in range(CALLERS)
     ]
     await asyncio.sleep(0.5)
     delays.clear()
@@ -241,15 +242,21 @@ async def soak(gateway: PushGateway) -> None:
                 caller.transport.abort()
             print(f"{len(delays):8} pushes ({kind}, part {part + 1}): {memory(gateway.pid)}", flush=True)
     single: list[float] = []
-    _, caller = await loop.create_connection(lambda: Caller(request("call"), single, busy=False), "127.0.0.1", gateway.port)
+    _, caller = await loop.create_connection(
+        lambda: Caller(request("call"), single, busy=False), "127.0.0.1", gateway.port
+    )
     for _ in range(50):
         caller.push()
         await caller.answered.wait()
         await asyncio.sleep(0.02)
     caller.transport.abort()
-    print(f"one call, then the next: P50 {percentiles(single)[0]:.2f} ms, slowest {1000 * max(single):.2f} ms", flush=True)
+    print(
+        f"one call, then the next: P50 {percentiles(single)[0]:.2f} ms, slowest {1000 * max(single):.2f} ms", flush=True
+    )
     await asyncio.sleep(QUIET)
-    _, caller = await loop.create_connection(lambda: Caller(request("call"), single, busy=False), "127.0.0.1", gateway.port)
+    _, caller = await loop.create_connection(
+        lambda: Caller(request("call"), single, busy=False), "127.0.0.1", gateway.port
+    )
     caller.push()
     await caller.answered.wait()
     print(f"one call after {QUIET:.0f} quiet seconds: {1000 * single[-1]:.2f} ms")

@@ -18,10 +18,10 @@ def main() -> int:
         logs.setup(settings.log_level, "logfmt")
         asyncio.run(serve(settings))
     except SettingsError as error:
-        print(f"push-gateway: {error}", file=sys.stderr)
+        print(f"push-gateway: {error}", file=sys.stderr)  # noqa: T201 - the one line for a person
         return error.code
     except ListenError as error:
-        print(f"push-gateway: {error}", file=sys.stderr)
+        print(f"push-gateway: {error}", file=sys.stderr)  # noqa: T201 - the one line for a person
         return 1
     return 0
 

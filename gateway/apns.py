@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from gateway.frames import field
-from gateway.http2 import Response
 from gateway.push import Answer, Outcome, Push
-from gateway.tokens import Minted
+
+if TYPE_CHECKING:
+    from gateway.http2 import Response
+    from gateway.tokens import Minted
 
 HOSTS = {"production": "api.push.apple.com", "sandbox": "api.sandbox.push.apple.com"}
 TOKEN_YOUNGEST = 20 * 60.0  # seconds; Apple refuses new tokens that come faster
@@ -32,7 +35,8 @@ class Apns:
     def compose(self, push: Push, minted: Minted, remaining: float) -> tuple[bytes, bytes]:  # noqa: ARG002 - expiry is absolute here
         """The request (Apple, "Sending notification requests to APNs").
 
-        The payload tells when to stop ringing, since Apple may deliver late whatever the header says; nothing in it is personal.
+        The payload tells when to stop ringing, since Apple may deliver late whatever the header says. Nothing in it is
+        personal.
         """
         block = (
             self._first

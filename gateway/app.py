@@ -10,19 +10,24 @@ import re
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from aiohttp import web
-from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway import __version__
 from gateway.collector import collect
-from gateway.delivery import Delivery
-from gateway.metrics import Metrics
 from gateway.push import Answer, Kind, Outcome, Push
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from prometheus_client.core import Metric
+
+    from gateway.delivery import Delivery
+    from gateway.metrics import Metrics
 
 MAX_BODY = 16 * 1024  # bytes; a push is a few hundred
 MAX_NODE = 4096  # characters; the longest FCM allows
@@ -194,9 +199,9 @@ class Gateway:
             raise Refusal(400, "Device token (node) is too long")
         if kind not in list(Kind):
             raise Refusal(400, "Unknown type: must be call or message")
-        kind = Kind(kind)
+        kind = Kind(str(kind))
         worth = kind.worth
-        if ttl is not None and ttl.isascii() and ttl.isdecimal() and len(ttl) < 6:
+        if ttl is not None and ttl.isascii() and ttl.isdecimal() and len(ttl) < 6:  # noqa: PLR2004 - digits
             worth = min(worth, float(ttl))
         return Push(node, kind, arrived, arrived + worth, time.time() + worth, str(uuid.uuid4()))
 

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FAULTS = 5  # in a row open the breaker
 PAUSE_FIRST = 0.5  # seconds between probes; doubled with every fault, up to the next

@@ -1,4 +1,4 @@
-"""A provider always within reach: one warm HTTP/2 connection, renewed when it is lost, and the requests that wait for it.
+"""A provider always within reach: one warm HTTP/2 connection, renewed when lost, and the requests that wait for it.
 
 It does not know what a push is and does not retry a request: see `delivery`.
 """
@@ -12,9 +12,12 @@ import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gateway.http2 import Connection, Exchange, Response, Timing
-from gateway.metrics import HandlerMetrics
+
+if TYPE_CHECKING:
+    from gateway.metrics import HandlerMetrics
 
 RECONNECT_FIRST = 0.1  # seconds; doubled after every failure, up to the next
 RECONNECT_MOST = 2.0
@@ -39,7 +42,7 @@ class LateError(Exception):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a provider listens. `timeout`, in seconds: for its name, and again for TCP, TLS and SETTINGS of one address."""
+    """Where a provider listens. `timeout`, in seconds: for its name, and again for TCP, TLS and SETTINGS."""
 
     host: str
     port: int
@@ -56,9 +59,7 @@ class Channel:
         timing: when a connection is asked whether it is alive.
     """
 
-    def __init__(
-        self, endpoint: Endpoint, context: ssl.SSLContext, metrics: HandlerMetrics, timing: Timing
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext, metrics: HandlerMetrics, timing: Timing) -> None:
         self._endpoint = endpoint
         self._context = context
         self._metrics = metrics

@@ -5,14 +5,18 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from gateway import __version__
-from gateway.metrics import HandlerMetrics, Histogram, Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gateway.metrics import HandlerMetrics, Histogram, Metrics
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,20 @@ class Status:
 # name -> (help, attribute of HandlerMetrics); Prometheus adds _total
 _BY_HANDLER = {
     "push_expired": ("Pushes dropped because they came to be too late. Also failures.", "expired"),
-    "push_unregistered": ("Pushes to a token that its provider has given up (410, UNREGISTERED). Not failures.", "unregistered"),
+    "push_unregistered": (
+        "Pushes to a token that its provider has given up (410, UNREGISTERED). Not failures.",
+        "unregistered",
+    ),
     "push_connections": ("Connections made to the provider.", "connections"),
 }
 _BY_WORD = {
     "push_failures": ("Pushes that were not sent, by cause.", "reason", "failures"),
     "push_retries": ("Further tries, by why the one before failed.", "reason", "retries"),
-    "push_connection_failures": ("Connections to the provider that could not be made, by cause.", "reason", "connection_failures"),
+    "push_connection_failures": (
+        "Connections to the provider that could not be made, by cause.",
+        "reason",
+        "connection_failures",
+    ),
     "push_token_renewals": ("Access tokens asked for: ok or failed.", "result", "renewals"),
 }
 # name -> (help, attribute of Status)
@@ -98,7 +109,7 @@ def _handlers(handlers: Mapping[str, HandlerMetrics]) -> Iterable[Metric]:
     )
     stages = HistogramMetricFamily(
         "push_stage_seconds",
-        "Seconds of one try: queue (waiting for its turn), connect (for a connection and a free stream), provider (for the answer).",
+        "Seconds of one try: queue (waiting for its turn), connect (for a free stream), provider (for the answer).",
         labels=["handler", "stage"],
     )
     for name, handler in handlers.items():

@@ -1,6 +1,6 @@
-"""Turns a private key into a short-lived token, in a process of its own that ends at once: `python -m gateway.credentials apns|fcm …`.
+"""Turns a private key into a short-lived token, in a process of its own: `python -m gateway.credentials apns|fcm …`.
 
-So the libraries for it (29 MiB), the key itself and a blocking token endpoint never are in the gateway's process. See `tokens`.
+So its libraries (29 MiB), the key itself and a blocking token endpoint never are in the gateway's process (`tokens`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,12 @@ def apns(path: str, key_id: str, team_id: str) -> dict[str, Any]:
         token = jwt.encode({"iss": team_id, "iat": issued}, pem, algorithm="ES256", headers={"kid": key_id})
     except (ValueError, TypeError, jwt.PyJWTError):
         raise BadKeyError(f"{path}: no ES256 private key (the .p8 file from the Apple Developer Portal)") from None
-    return {"token": token, "issued": issued, "expires": issued + JWT_LIFETIME, "key": _fingerprint(pem, key_id, team_id)}
+    return {
+        "token": token,
+        "issued": issued,
+        "expires": issued + JWT_LIFETIME,
+        "key": _fingerprint(pem, key_id, team_id),
+    }
 
 
 def fcm(path: str) -> dict[str, Any]:
@@ -52,7 +57,7 @@ def fcm(path: str) -> dict[str, Any]:
         UnreachableError: the token endpoint does not answer.
     """
     import google.auth.exceptions  # noqa: PLC0415 - as above
-    from firebase_admin import credentials  # noqa: PLC0415 - as above
+    from firebase_admin import credentials  # type: ignore[import-untyped]  # noqa: PLC0415 - it has no types; as above
 
     text = _read(path)
     try:
@@ -96,14 +101,14 @@ def main() -> int:
     """Print the token and its times as JSON; the gateway reads them through a pipe."""
     command, *arguments = sys.argv[1:]
     try:
-        minted = {"apns": apns, "fcm": fcm}[command](*arguments)
+        minted = apns(*arguments) if command == "apns" else fcm(*arguments)
     except BadKeyError as error:
-        print(error, file=sys.stderr)
+        print(error, file=sys.stderr)  # noqa: T201 - to the gateway
         return BAD
     except UnreachableError as error:
-        print(error, file=sys.stderr)
+        print(error, file=sys.stderr)  # noqa: T201 - to the gateway
         return LATER
-    print(json.dumps(minted))
+    print(json.dumps(minted))  # noqa: T201 - to the gateway
     return 0
 
 

@@ -1,4 +1,7 @@
-"""What every push goes through, whoever its provider is: deadline, queue, breaker, retries, counting. No protocol is spoken here."""
+"""What every push goes through, whoever its provider is: deadline, queue, breaker, retries, counting.
+
+No protocol is spoken here.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ import asyncio
 import itertools
 import logging
 import random
+from typing import TYPE_CHECKING
 
 from gateway.breaker import Breaker
 from gateway.collector import Status
-from gateway.metrics import HandlerMetrics
-from gateway.provider import Provider
 from gateway.push import Answer, Kind, Outcome, Push
+
+if TYPE_CHECKING:
+    from gateway.metrics import HandlerMetrics
+    from gateway.provider import Provider
 
 QUEUE = 1000  # pushes of one handler at a time, waiting ones included; each holds some 25 KiB of connection and task
 QUEUE_MESSAGES = 800  # of which messages: the rest is kept for calls

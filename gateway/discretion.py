@@ -1,4 +1,7 @@
-"""Keeps what callers and providers say out of the log lines of the libraries: aiohttp quotes a malformed request, hpack every header field."""
+"""Keeps what callers and providers say out of the libraries' log lines.
+
+aiohttp quotes a malformed request, hpack every header field.
+"""
 
 from __future__ import annotations
 

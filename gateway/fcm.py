@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from gateway.frames import field
-from gateway.http2 import Response
 from gateway.push import Answer, Kind, Outcome, Push
-from gateway.tokens import Minted
+
+if TYPE_CHECKING:
+    from gateway.http2 import Response
+    from gateway.tokens import Minted
 
 HOST = "fcm.googleapis.com"
 TOKEN_YOUNGEST = 60.0  # seconds between two access tokens when FCM refuses one
@@ -27,12 +30,8 @@ class Fcm:
         self._always = field("content-type", "application/json")
 
     def compose(self, push: Push, minted: Minted, remaining: float) -> tuple[bytes, bytes]:
-        """The request (Firebase, "projects.messages.send"); `ttl` is what is left of the push's worth. Nothing in it is personal."""
-        block = (
-            self._first
-            + _place(minted)
-            + self._always
-        )
+        """The request (Firebase, "projects.messages.send"); `ttl` is what is left. Nothing in it is personal."""
+        block = self._first + _place(minted) + self._always
         data = {"type": "new-message"}
         if push.kind is Kind.CALL:
             data = {"type": "incoming-call", "expires": str(int(push.expires))}
@@ -49,7 +48,7 @@ class Fcm:
                 return Answer(Outcome.UNREGISTERED, reason)
             case 429, _:
                 return Answer(None, reason, response.retry_after)
-            case (500 | 503), _:
+            case ((500 | 503), _):
                 return Answer(None, reason, response.retry_after, faulty=True)
             case 401, "UNAUTHENTICATED":
                 return Answer(Outcome.REJECTED, reason, faulty=True, token_refused=True)

@@ -1,9 +1,12 @@
-"""HTTP/2 on the wire (RFC 9113) and header fields in their plainest form (RFC 7541), for a client that only asks. Pure: bytes in, bytes out."""
+"""HTTP/2 on the wire (RFC 9113), and header fields in their plainest form (RFC 7541). Pure: bytes in, bytes out."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -132,17 +135,17 @@ def read_number(payload: bytes, at: int = 0) -> int:
 
 
 def field(name: str, value: str) -> bytes:
-    """A header field as a literal that nobody may index (RFC 7541, 6.2.3): secrets stay out of tables, and a block needs no state."""
+    """A header field as a literal that nobody may index (RFC 7541, 6.2.3): no secret in a table, no state to keep."""
     return b"\x10" + _text(name) + _text(value)
 
 
 def _text(text: str) -> bytes:
     raw = text.encode()
     size = len(raw)
-    if size < 0x7F:
+    if size < 0x7F:  # noqa: PLR2004 - a length in 7 bits and then in groups of 7 (RFC 7541, 5.1)
         return bytes((size,)) + raw
     prefix, size = bytearray((0x7F,)), size - 0x7F
-    while size >= 0x80:
+    while size >= 0x80:  # noqa: PLR2004 - as above
         prefix.append(size & 0x7F | 0x80)
         size >>= 7
     prefix.append(size)

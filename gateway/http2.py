@@ -1,19 +1,21 @@
-"""One HTTP/2 connection to a provider: requests out, answers in, PING, GOAWAY, flow control. Reconnecting is `channel`'s."""
+"""One HTTP/2 connection to a provider: requests out, answers in, PING, GOAWAY, windows. Reconnecting is `channel`'s."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hpack import Decoder, HPACKError
 
 from gateway import frames
 from gateway.frames import FrameError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_ANSWER = 16 * 1024  # bytes kept of one answer; what APNs and FCM say is far below a kilobyte
 MAX_HEADERS = 64 * 1024  # bytes of one header block
@@ -68,7 +70,8 @@ class LostError(Exception):
     """The request was under way and will get no answer.
 
     Args:
-        reason: connection_lost, ping_timeout, protocol_error, stream_reset, or refused_stream: never processed (RFC 9113, 8.7).
+        reason: connection_lost, ping_timeout, protocol_error, stream_reset, or refused_stream: never processed (RFC
+            9113, 8.7).
     """
 
     def __init__(self, reason: str) -> None:
@@ -249,6 +252,16 @@ class Connection(asyncio.Protocol):
                 exchange = self._exchanges.pop(stream_id, None)
                 refused = frames.read_number(payload) == frames.REFUSED_STREAM
                 _fail(exchange, "refused_stream" if refused else "stream_reset")
+            case _:
+                self._control(kind, flags, stream_id, payload)
+
+    def _control(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """Handle a frame that is about the connection.
+
+        Raises:
+            FrameError: RFC 9113 forbids it.
+        """
+        match kind:
             case frames.SETTINGS if not flags & frames.ACK:
                 self._settings(frames.read_settings(payload))
             case frames.PING if not flags & frames.ACK:
@@ -261,7 +274,7 @@ class Connection(asyncio.Protocol):
                 raise FrameError("a server push that we ruled out")
 
     def _header_block(self, first: int, flags: int, stream_id: int, block: bytes) -> None:
-        """Header fields of an answer; the block is decoded in any case, because the decoder's table must stay the peer's."""
+        """Header fields of an answer, decoded even if nobody awaits it: the decoder's table must stay the peer's."""
         if len(block) > MAX_HEADERS:
             raise FrameError("a header block without end")
         if not flags & frames.END_HEADERS:
@@ -276,7 +289,7 @@ class Connection(asyncio.Protocol):
                 self._complete(exchange)
 
     def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """A piece of an answer's body. Padding counts for the windows (RFC 9113, 6.9.1), and so do bodies nobody awaits."""
+        """A piece of a body. Padding counts for the windows (RFC 9113, 6.9.1), and so do bodies nobody awaits."""
         self._unacknowledged += len(payload)
         exchange = self._exchanges.get(stream_id)
         if exchange is None:

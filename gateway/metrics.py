@@ -1,11 +1,14 @@
-"""What the gateway counts, as plain numbers: a push touches a dozen of them. Their names in Prometheus are `collector`'s."""
+"""What the gateway counts, as plain numbers: a push touches a dozen of them. Prometheus' names are `collector`'s."""
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 HANDLERS = ("voip", "fcm")
 STAGES = ("queue", "connect", "provider")

@@ -1,15 +1,17 @@
-"""One try to send a push: a token, a request on the provider's channel, the meaning of its answer. What it takes to retry is `delivery`'s."""
+"""One try to send a push: a token, a request, the meaning of its answer. Trying again is `delivery`'s."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.channel import Channel, LateError
 from gateway.http2 import LostError, Response
-from gateway.metrics import HandlerMetrics
 from gateway.push import Answer, Kind, Outcome, Push
-from gateway.tokens import Minted, Token
+
+if TYPE_CHECKING:
+    from gateway.metrics import HandlerMetrics
+    from gateway.tokens import Minted, Token
 
 
 class Dialect(Protocol):

@@ -9,8 +9,8 @@ import logging
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -21,8 +21,12 @@ from gateway.delivery import Delivery
 from gateway.http2 import Timing
 from gateway.metrics import HandlerMetrics, Metrics
 from gateway.provider import Dialect, Provider
-from gateway.settings import Address, Settings
 from gateway.tokens import Attempt, Source, Token, mint
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from gateway.settings import Address, Settings
 
 FLUSH = 5.0  # seconds for the last answers to leave after the last push is done
 RESTART = 1.0  # seconds until a part that ended by an error of its own starts anew
@@ -36,11 +40,11 @@ class ListenError(Exception):
 
 @dataclass(frozen=True)
 class Workings:
-    """What tests set otherwise: how a token is obtained, what time it is, when a connection is asked whether it is alive."""
+    """What tests set otherwise: how a token is obtained, what time it is, how patient a connection is."""
 
     mint: Callable[[Sequence[str]], Awaitable[Attempt]] = mint
     clock: Callable[[], float] = time.time
-    timing: Timing = Timing()
+    timing: Timing = field(default_factory=Timing)
     connect_timeout: float = 5.0
 
 
@@ -50,7 +54,9 @@ def build(settings: Settings, metrics: Metrics, workings: Workings) -> dict[str,
     if "voip" in settings.handlers:
         a = settings.apns
         source = Source(a.key_path, ("apns", a.key_path, a.key_id, a.team_id), apns.TOKEN_YOUNGEST, a.missing)
-        made["voip"] = _delivery("voip", apns.Apns(a.server.host, a.bundle_id), source, a.server, metrics.handlers["voip"], workings)
+        made["voip"] = _delivery(
+            "voip", apns.Apns(a.server.host, a.bundle_id), source, a.server, metrics.handlers["voip"], workings
+        )
     if "fcm" in settings.handlers:
         f = settings.fcm
         source = Source(f.account_path, ("fcm", f.account_path), fcm.TOKEN_YOUNGEST, f.missing)
@@ -58,7 +64,7 @@ def build(settings: Settings, metrics: Metrics, workings: Workings) -> dict[str,
     return made
 
 
-def _delivery(  # noqa: PLR0913 - the six things a handler is made of
+def _delivery(  # noqa: PLR0913, PLR0917 - the six things a handler is made of
     name: str, dialect: Dialect, source: Source, server: Address, metrics: HandlerMetrics, workings: Workings
 ) -> Delivery:
     context = ssl.create_default_context()
@@ -66,7 +72,9 @@ def _delivery(  # noqa: PLR0913 - the six things a handler is made of
     context.set_alpn_protocols(["h2"])
     endpoint = Endpoint(server.host, server.port, workings.connect_timeout)
     token = Token(source, metrics.renewals, workings.mint, workings.clock)
-    return Delivery(name, Provider(dialect, Channel(endpoint, context, metrics, workings.timing), token, metrics), metrics)
+    return Delivery(
+        name, Provider(dialect, Channel(endpoint, context, metrics, workings.timing), token, metrics), metrics
+    )
 
 
 @contextlib.asynccontextmanager
@@ -112,7 +120,7 @@ async def _forever(run: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await run()
-        except Exception:
+        except Exception:  # noqa: BLE001 - a defect of ours, whatever it is
             _log.exception("unexpected error")
         await asyncio.sleep(RESTART)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from exporters.logs import LEVELS
 from gateway import apns, fcm
 from gateway.metrics import HANDLERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class SettingsError(Exception):
@@ -145,7 +148,7 @@ def _address(env: Mapping[str, str], name: str, default: str) -> Address:
 
 
 def _server(env: Mapping[str, str], name: str, default: str) -> Address:
-    """A provider's address: Apple's and Google's unless the lab or a port that a firewall lets through says otherwise."""
+    """A provider's address: Apple's or Google's, but for the lab, a proxy, or the one port a firewall lets through."""
     text = env.get(name, default)
     try:
         url = urlsplit(text)

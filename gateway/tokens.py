@@ -1,4 +1,7 @@
-"""A valid access token at hand at any moment: renewed ahead of time, by `credentials` in a process of its own. No push ever waits for a renewal."""
+"""A valid access token at hand at any moment, renewed ahead of time: no push ever waits for a renewal.
+
+Making one is the work of `credentials`, in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,14 @@ import random
 import stat
 import sys
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gateway.credentials import BAD
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Awaitable, Callable, Sequence
 
 LOOK = 20.0  # seconds between looks at the clock, which may be set
 RETRY = 30.0  # seconds between attempts, while there is no new token

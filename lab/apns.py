@@ -1,4 +1,7 @@
-"""A fake APNs: takes VoIP pushes over HTTP/2 and TLS as strictly as Apple does, and remembers what reached it. What goes wrong is up to the test."""
+"""A fake APNs: takes VoIP pushes over HTTP/2 and TLS as strictly as Apple does, and remembers them.
+
+What goes wrong is up to the test.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,13 @@ def make_key() -> str:
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
 
 
+def public_key(pem: str) -> str:
+    """What checks the signatures of a private key."""
+    public = serialization.load_pem_private_key(pem.encode(), None).public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return public.public_bytes(serialization.Encoding.PEM, form).decode()
+
+
 @dataclass(frozen=True)
 class Received:
     """One push that reached APNs, accepted or not."""
@@ -57,8 +67,7 @@ class FakeApns(Http2Server):
 
     def __init__(self, context: ssl.SSLContext, key: str) -> None:
         super().__init__(self._take, context)
-        private = serialization.load_pem_private_key(key.encode(), None)
-        self._public = private.public_key()
+        self._public = public_key(key)
         self._verified: dict[str, dict[str, Any]] = {}
         self.answer: Callable[[Request], None] = accept
         self.received: list[Received] = []
@@ -135,7 +144,9 @@ def accept(request: Request) -> None:
 
 def refuse(request: Request, status: int, reason: str, **more: object) -> None:
     """Answer with an error in Apple's form; `timestamp=` for a 410."""
-    request.respond(status, json.dumps({"reason": reason, **more}).encode(), {"apns-id": request.headers.get("apns-id", "")})
+    request.respond(
+        status, json.dumps({"reason": reason, **more}).encode(), {"apns-id": request.headers.get("apns-id", "")}
+    )
 
 
 def _is_uuid(text: str) -> bool:

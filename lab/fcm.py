@@ -1,4 +1,7 @@
-"""A fake FCM: Google's OAuth token endpoint and the HTTP v1 send method over TLS, strict, with a memory. What goes wrong is up to the test."""
+"""A fake FCM: Google's OAuth token endpoint and the HTTP v1 send method over TLS, strict, with a memory.
+
+What goes wrong is up to the test.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from lab.apns import public_key
 from lab.http2 import Http2Server, Request
 
 if TYPE_CHECKING:
@@ -81,8 +85,7 @@ class TokenEndpoint:
         if self.status != 200:
             return web.json_response({"error": "backend_error"}, status=self.status)
         form = await request.post()
-        pem = self.account["private_key"].encode()
-        public = serialization.load_pem_private_key(pem, None).public_key()
+        public = public_key(self.account["private_key"])
         try:
             claims = jwt.decode(str(form["assertion"]), public, ["RS256"], audience=AUDIENCE)
         except (KeyError, jwt.PyJWTError) as error:
@@ -145,7 +148,9 @@ class FakeFcm(Http2Server):
             return
         if headers.get(":method") != "POST" or headers.get(":path") != f"/v1/projects/{PROJECT}/messages:send":
             self._refuse(request, 404, "NOT_FOUND")
-        elif headers.get("content-type") != "application/json" or not all(isinstance(v, str) for v in received.data.values()):
+        elif headers.get("content-type") != "application/json" or not all(
+            isinstance(v, str) for v in received.data.values()
+        ):
             self._refuse(request, 400, "INVALID_ARGUMENT")
         elif not self._valid(headers.get("authorization", "").removeprefix("Bearer ")):
             self._refuse(request, 401, "UNAUTHENTICATED")

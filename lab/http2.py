@@ -1,6 +1,7 @@
-"""An HTTP/2 server in the lab that misbehaves on demand: frames by hand (RFC 9113), so that every frame can be sent, withheld or wrong.
+"""An HTTP/2 server that misbehaves on demand: frames by hand (RFC 9113), so that each can be sent, withheld or wrong.
 
-It keeps the client to the rules that matter here: stream limits, windows, header blocks. What a request means is the caller's.
+It keeps the client to the rules that matter here: stream limits, windows, header blocks. What a request means is the
+caller's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Apple and Google in the lab: the fake APNs, FCM and token endpoint as one server, whose log is a JSON line for every push that reached it."""
+"""Apple and Google in the lab: the fakes as one server, whose log has a JSON line for every push that reached it."""
 
 from __future__ import annotations
 

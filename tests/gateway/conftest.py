@@ -10,8 +10,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -19,12 +18,16 @@ import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway import credentials
-from gateway.app import Gateway
 from gateway.http2 import Timing
 from gateway.service import Workings, serving
 from gateway.settings import Settings, read
 from gateway.tokens import Attempt, Minted
 from lab import apns, fcm
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.app import Gateway
 
 IPHONE = "a1b2c3d4" * 8
 ANDROID = "fGh1:APA91bE-android_token-000001"
@@ -143,7 +146,9 @@ class Caller:
     base: str
     clock: Clock = field(default_factory=Clock)
 
-    async def push(self, node: str = IPHONE, kind: str = "call", headers: dict[str, str] | None = None, **more: Any) -> Answer:
+    async def push(
+        self, node: str = IPHONE, kind: str = "call", headers: dict[str, str] | None = None, **more: str
+    ) -> Answer:
         body = {"node": node, "secret": SECRET, "type": kind, "jid": "bert@commeazy.com", **more}
         async with self.session.post(f"{self.base}/push", json=body, headers=headers) as answer:
             text = await answer.text()
@@ -196,7 +201,7 @@ async def start(pki: Pki, apple: apns.FakeApns, google: fcm.FakeFcm) -> AsyncIte
 async def starting(pki: Pki, apple: apns.FakeApns, google: fcm.FakeFcm) -> AsyncIterator[Start]:
     async with contextlib.AsyncExitStack() as stack:
 
-        async def start(ready: bool = True, workings: dict[str, Any] | None = None, **environment: str) -> Caller:
+        async def start(*, ready: bool = True, workings: dict[str, Any] | None = None, **environment: str) -> Caller:
             clock = Clock()
             made = {"mint": Minting(pki.key_path, clock), "clock": clock, "timing": QUICK, **(workings or {})}
             settings = make_settings(pki, apple.port, google.port, environment)

@@ -35,7 +35,10 @@ async def post(caller: Caller, body: bytes, headers: dict[str, str]) -> tuple[in
 async def test_a_form_is_as_good_as_json(start: Start, apple: FakeApns) -> None:
     caller = await start()
     assert await post(caller, urlencode(GOOD).encode(), FORM) == (200, "OK")
-    assert await post(caller, json.dumps(GOOD).encode(), {"Content-Type": "application/json; charset=utf-8"}) == (200, "OK")
+    assert await post(caller, json.dumps(GOOD).encode(), {"Content-Type": "application/json; charset=utf-8"}) == (
+        200,
+        "OK",
+    )
     assert len(apple.received) == 2
 
 
@@ -181,7 +184,14 @@ async def test_a_log_line_has_six_characters_of_the_token_and_nothing_personal(
 
 TEXT = st.text(st.characters(codec=None), max_size=40)
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), TEXT, st.lists(TEXT, max_size=3), st.just(SECRET), st.just(IPHONE)
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    TEXT,
+    st.lists(TEXT, max_size=3),
+    st.just(SECRET),
+    st.just(IPHONE),
 )
 FIELDS = st.dictionaries(st.sampled_from(["node", "secret", "type", "jid", "x"]), VALUES, max_size=5)
 ALMOST = st.builds(lambda fields: {**GOOD, **fields}, FIELDS)
@@ -198,7 +208,9 @@ def encoded(fields: dict[str, Any], kind: str, codec: str) -> bytes:
 
 BODIES = st.one_of(
     st.binary(max_size=300),
-    st.builds(encoded, ALMOST, st.sampled_from(["form", "json"]), st.sampled_from(["utf-8", "utf-16", "utf-32", "cp037"])),
+    st.builds(
+        encoded, ALMOST, st.sampled_from(["form", "json"]), st.sampled_from(["utf-8", "utf-16", "utf-32", "cp037"])
+    ),
     st.integers(0, 3 * MAX_BODY).map(lambda size: b'{"a":"' + b"x" * size),
 )
 HEADERS = st.dictionaries(
@@ -209,7 +221,7 @@ HEADERS = st.dictionaries(
 
 
 async def raw(caller: Caller, request: bytes) -> bytes:
-    """One request as bytes on a connection of its own, with bytes enough after it; returns the first line of the answer."""
+    """One request as bytes on a connection of its own, with bytes enough after it; returns the answer's first line."""
     reader, writer = await asyncio.open_connection("127.0.0.1", caller.gateway.ports[-1])
     writer.write(request + b"\r\n\r\n" + b"x" * 2 * MAX_BODY)
     try:
@@ -257,7 +269,9 @@ def fuzzed(pki: Pki) -> Iterator[tuple[Caller, Run]]:
 RUNS = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def test_no_body_or_header_leads_to_a_500_or_a_leak(fuzzed: tuple[Caller, Run], caplog: pytest.LogCaptureFixture) -> None:
+def test_no_body_or_header_leads_to_a_500_or_a_leak(
+    fuzzed: tuple[Caller, Run], caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     caller, run = fuzzed
 
@@ -278,7 +292,9 @@ def test_no_bytes_at_all_lead_to_a_500_or_a_leak(fuzzed: tuple[Caller, Run], cap
     caplog.set_level(logging.DEBUG)
     caller, run = fuzzed
     good = json.dumps(GOOD).encode()
-    request = b"POST /push HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(good)
+    request = b"POST /push HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
+        good
+    )
     request += good
 
     @RUNS

@@ -1,25 +1,34 @@
-"""What reaches APNs and FCM, and what the metrics say, when a provider or the way to it misbehaves. Each was a lost or doubled call once."""
+"""What reaches APNs and FCM, and what the metrics say, when a provider or the way to it misbehaves.
+
+Each of these was a lost or a doubled call once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import socket
+import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway import channel as channel_module
 from gateway.http2 import Timing
 from lab import apns, fcm
-from lab.apns import FakeApns
-from lab.fcm import FakeFcm
 from lab.http2 import REFUSED_STREAM, Behaviour, Request
 from tests.gateway.conftest import ANDROID, IPHONE, Clock, Minting, Pki, Start, until
 
+if TYPE_CHECKING:
+    from lab.apns import FakeApns
+    from lab.fcm import FakeFcm
 
-def once(first: Any, then: Any = apns.accept) -> Any:
+
+Answering = Callable[[Request], None]
+
+
+def once(first: Answering, then: Answering = apns.accept) -> Answering:
     """Answer the first push with `first`, all others with `then`."""
     left = [first]
 
@@ -29,7 +38,7 @@ def once(first: Any, then: Any = apns.accept) -> Any:
     return answer
 
 
-def withhold(kept: list[Request]) -> Any:
+def withhold(kept: list[Request]) -> Answering:
     return kept.append
 
 
@@ -50,11 +59,17 @@ async def test_a_message_arrives_through_fcm(start: Start, google: FakeFcm) -> N
     caller = await start()
     assert (await caller.push(ANDROID, "message")).outcome == "sent"
     (push,) = google.received
-    assert push.message == {"token": ANDROID, "data": {"type": "new-message"}, "android": {"priority": "high", "ttl": "60s"}}
+    assert push.message == {
+        "token": ANDROID,
+        "data": {"type": "new-message"},
+        "android": {"priority": "high", "ttl": "60s"},
+    }
     assert await caller.counts() == {"push_fcm_sent_total": 1}
 
 
-async def test_a_call_to_android_goes_through_fcm_for_30_seconds(start: Start, apple: FakeApns, google: FakeFcm) -> None:
+async def test_a_call_to_android_goes_through_fcm_for_30_seconds(
+    start: Start, apple: FakeApns, google: FakeFcm
+) -> None:
     caller = await start()
     assert (await caller.push(ANDROID, "call")).outcome == "sent"
     (push,) = google.received
@@ -96,9 +111,11 @@ async def test_goaway_neither_doubles_nor_loses_what_is_in_flight(start: Start, 
         apns.accept(request)
     assert {answer.outcome for answer in await asyncio.gather(*calls)} == {"sent"}
     again = [push.node for push in apple.received[20:]]
-    assert sorted(again) == sorted(f"{number:064x}" for number in range(20) if f"{number:064x}" in {
-        request.headers[":path"].removeprefix("/3/device/") for request in kept[12:]
-    })
+    assert sorted(again) == sorted(
+        f"{number:064x}"
+        for number in range(20)
+        if f"{number:064x}" in {request.headers[":path"].removeprefix("/3/device/") for request in kept[12:]}
+    )
     await until(lambda: not old.open)
     assert len(apple.live) == 1
     assert await caller.counts() == {
@@ -251,7 +268,9 @@ async def test_apns_in_trouble_is_asked_again_with_the_same_id(start: Start, app
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_a_retry_after_beyond_the_deadline_ends_the_push_at_once(start: Start, google: FakeFcm, status: int) -> None:
+async def test_a_retry_after_beyond_the_deadline_ends_the_push_at_once(
+    start: Start, google: FakeFcm, status: int
+) -> None:
     code = {429: "QUOTA_EXCEEDED", 500: "INTERNAL", 503: "UNAVAILABLE"}[status]
     caller = await start()
     google.answer = lambda request: fcm.refuse(request, status, code, {"retry-after": "3600"})
@@ -336,7 +355,7 @@ async def test_fcm_gets_a_new_token_after_401(start: Start, google: FakeFcm) -> 
     assert first.headers["authorization"] != second.headers["authorization"]
 
 
-async def test_calls_flow_while_fcm_is_slow(start: Start, apple: FakeApns, google: FakeFcm) -> None:
+async def test_calls_flow_while_fcm_is_slow(start: Start, google: FakeFcm) -> None:
     caller = await start()
     kept: list[Request] = []
     google.answer = withhold(kept)
@@ -350,7 +369,7 @@ async def test_calls_flow_while_fcm_is_slow(start: Start, apple: FakeApns, googl
     assert {message.outcome for message in await asyncio.gather(*messages)} == {"sent"}
 
 
-async def test_a_stalled_fcm_takes_no_more_than_its_queue(start: Start, apple: FakeApns, google: FakeFcm) -> None:
+async def test_a_stalled_fcm_takes_no_more_than_its_queue(start: Start, google: FakeFcm) -> None:
     caller = await start()
     kept: list[Request] = []
     google.answer = withhold(kept)
@@ -385,7 +404,7 @@ async def test_a_token_endpoint_that_is_down_stops_only_fcm(start: Start, pki: P
     assert (await caller.samples())['push_token_renewals_total{handler="fcm",result="failed"}'] >= 1
 
 
-async def test_a_token_that_is_valid_outlives_the_token_endpoint(start: Start, google: FakeFcm, pki: Pki) -> None:
+async def test_a_token_that_is_valid_outlives_the_token_endpoint(start: Start, pki: Pki) -> None:
     clock = Clock()
     minting = Minting(pki.key_path, clock)
     caller = await start(workings={"mint": minting, "clock": clock})
@@ -396,26 +415,32 @@ async def test_a_token_that_is_valid_outlives_the_token_endpoint(start: Start, g
     assert (await caller.push(ANDROID, "message")).outcome == "sent"
 
 
-async def test_dns_that_fails_or_hangs_is_told_and_survived(
-    start: Start, apple: FakeApns, google: FakeFcm, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_name_that_cannot_be_resolved_stops_one_handler_until_it_can(
+    start: Start,
+    apple: FakeApns,
+    monkeypatch: pytest.MonkeyPatch,
+    hangs: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     real = socket.getaddrinfo
-    broken = True
+    mended = threading.Event()
 
-    def resolve(host: str, port: int, *rest: Any, **more: Any) -> Any:
-        if broken and port == apple.port:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    def resolve(host: str, port: int, *rest: int, **more: int) -> list[Any]:
+        if port == apple.port and not mended.is_set():
+            if hangs:
+                mended.wait(20)
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         return real(host, port, *rest, **more)
 
-    monkeypatch.setattr(channel_module.socket, "getaddrinfo", resolve)
-    caller = await start(ready=False)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    caller = await start(ready=False, workings={"connect_timeout": 0.3})
     await until(lambda: caller.gateway.deliveries["fcm"].ready)
     lost = await caller.push(headers={"TTL": "1"})
     assert lost.outcome == "expired"
     assert (await caller.counts())['push_failures_total{handler="voip",reason="dns"}'] == 1
     assert (await caller.push(ANDROID, "message")).outcome == "sent"
     call = asyncio.create_task(caller.push())
-    broken = False
+    mended.set()
     assert (await call).outcome == "sent"
 
 
@@ -456,7 +481,9 @@ async def test_an_idle_connection_is_kept_alive(start: Start, apple: FakeApns) -
     assert len(apple.connections) == 1
 
 
-async def test_a_provider_in_trouble_is_probed_and_nothing_is_lost_when_it_is_back(start: Start, apple: FakeApns) -> None:
+async def test_a_provider_in_trouble_is_probed_and_nothing_is_lost_when_it_is_back(
+    start: Start, apple: FakeApns
+) -> None:
     caller = await start()
     apple.answer = lambda request: apns.refuse(request, 503, "ServiceUnavailable")
     calls = [asyncio.create_task(caller.push(f"{number:064x}")) for number in range(20)]

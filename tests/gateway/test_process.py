@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -18,6 +18,9 @@ from lab.gateway import SECRET, PushGateway
 from lab.providers import Providers
 from lab.workspace import ROOT, Workspace
 from tests.gateway.conftest import ANDROID, IPHONE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture
@@ -53,7 +56,11 @@ def run(**environment: str) -> subprocess.CompletedProcess[str]:
         ({"PUSH_SECRET": "x", "APNS_ENVIRONMENT": "test"}, 2, "must be one of production, sandbox"),
         ({"PUSH_SECRET": "x", "METRICS_LISTEN_ADDRESS": "9874"}, 2, "must be host:port or :port"),
         ({"PUSH_SECRET": "x", "FCM_URL": "http://x"}, 2, "FCM_URL=http://x: must be https://host"),
-        ({"PUSH_SECRET": "x", "HOST": "203.0.113.1", "METRICS_LISTEN_ADDRESS": "127.0.0.1:0"}, 1, "cannot listen on 203.0"),
+        (
+            {"PUSH_SECRET": "x", "HOST": "203.0.113.1", "METRICS_LISTEN_ADDRESS": "127.0.0.1:0"},
+            1,
+            "cannot listen on 203.0",
+        ),
     ],
 )
 def test_a_wrong_setting_is_one_line_and_an_exit_code(environment: dict[str, str], code: int, line: str) -> None:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 
 from lab.accounts import PASSWORD, ask, create_accounts, username
 from lab.gateway import SECRET, PushGateway
+from lab.prosody import DOMAIN
 from lab.providers import UNREGISTERED, Providers
 from lab.stack import Lab
 from lab.workspace import ROOT
 from lab.xmpp import Client
-from lab.prosody import DOMAIN
 from tests.live.places import endpoints
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 IPHONE = "0f1e2d3c4b5a6978" * 4
 ANDROID = "dGVzdA:APA91bF-token_of_an_android_phone"
@@ -37,9 +39,7 @@ class Stack:
         self.lab = lab
         self.providers = Providers(lab)
         self.gateway = PushGateway(lab, self.providers)
-        lab.prosody.config = CONFIG.format(
-            plugins=ROOT / "deploy/prosody", url=self.gateway.address, domain=DOMAIN
-        )
+        lab.prosody.config = CONFIG.format(plugins=ROOT / "deploy/prosody", url=self.gateway.address, domain=DOMAIN)
         self._before = {"apns": 0, "fcm": 0}
         lab.start(self.providers, self.gateway, lab.prosody)
 
@@ -50,7 +50,7 @@ class Stack:
     async def received(self, provider: str, count: int) -> list[dict[str, Any]]:
         """The pushes that reached a provider in this test, once there are so many."""
         async with asyncio.timeout(15):
-            while len(received := self.providers.received(provider)[self._before[provider] :]) < count:
+            while len(received := self.providers.received(provider)[self._before[provider] :]) < count:  # noqa: ASYNC110 - another process announces nothing
                 await asyncio.sleep(0.02)
         return received
 
@@ -87,9 +87,7 @@ async def registered(phone: Client) -> Client:
     return phone
 
 
-async def test_a_message_and_a_call_reach_a_phone_that_is_offline(
-    stack: Stack, phone: Callable[[int], Client]
-) -> None:
+async def test_a_message_and_a_call_reach_a_phone_that_is_offline(stack: Stack, phone: Callable[[int], Client]) -> None:
     await registered(phone(1))
     sender = phone(2)
     await sender.login()
@@ -152,7 +150,7 @@ async def test_a_token_that_its_provider_has_given_up_is_forgotten(
     assert UNREGISTERED in await stack.registrations(5)
     await sender.message(f"{username(5)}@{DOMAIN}")
     async with asyncio.timeout(15):
-        while UNREGISTERED in await stack.registrations(5):
+        while UNREGISTERED in await stack.registrations(5):  # noqa: ASYNC110 - another process announces nothing
             await asyncio.sleep(0.05)
     left = await stack.registrations(5)
     assert IPHONE in left

@@ -1,14 +1,17 @@
-"""The systemd units, read by systemd itself. Only the programs they start are replaced, because those are installed later."""
+"""The systemd units, read by systemd itself. Only the programs are replaced, because those are installed later."""
 
 from __future__ import annotations
 
 import re
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from lab.workspace import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 UNITS = sorted((ROOT / "deploy/systemd").glob("*.service"))
 INSTALLED = "/opt/commeazy/monitoring/bin/"
