@@ -9,7 +9,7 @@ from gateway.frames import field
 from gateway.push import Answer, Outcome, Push
 
 if TYPE_CHECKING:
-    from gateway.http2 import Response
+    from gateway.exchange import Response
     from gateway.tokens import Minted
 
 HOSTS = {"production": "api.push.apple.com", "sandbox": "api.sandbox.push.apple.com"}

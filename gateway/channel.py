@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.http2 import Connection, Exchange, Response, Timing
+from gateway.exchange import Exchange, Response
+from gateway.http2 import Connection, Timing
 
 if TYPE_CHECKING:
     from gateway.metrics import HandlerMetrics

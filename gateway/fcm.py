@@ -11,7 +11,7 @@ from gateway.frames import field
 from gateway.push import Answer, Kind, Outcome, Push
 
 if TYPE_CHECKING:
-    from gateway.http2 import Response
+    from gateway.exchange import Response
     from gateway.tokens import Minted
 
 HOST = "fcm.googleapis.com"

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from hpack import Decoder, HPACKError
 
@@ -16,6 +13,8 @@ from gateway.frames import FrameError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from gateway.exchange import Exchange
 
 MAX_ANSWER = 16 * 1024  # bytes kept of one answer; what APNs and FCM say is far below a kilobyte
 MAX_HEADERS = 64 * 1024  # bytes of one header block
@@ -36,68 +35,6 @@ class Timing:
     idle: float = 20.0
     awaiting: float = 2.0
     pong: float = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A provider's answer: status, header fields (lower case names) and body."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    def json(self) -> dict[str, Any]:
-        """The body as a JSON object; empty if it is none."""
-        try:
-            parsed = json.loads(self.body)
-        except (ValueError, RecursionError):
-            return {}
-        return parsed if isinstance(parsed, dict) else {}
-
-    @property
-    def retry_after(self) -> float:
-        """Seconds to wait (RFC 9110, 10.2.3: a number or a date); 0.0 without a readable header."""
-        text = self.headers.get("retry-after", "")
-        if text.isascii() and text.isdecimal():
-            return float(text[:9])
-        try:
-            return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-        except (ValueError, TypeError):  # TypeError: a date without its zone
-            return 0.0
-
-
-class LostError(Exception):
-    """The request was under way and will get no answer.
-
-    Args:
-        reason: connection_lost, ping_timeout, protocol_error, stream_reset, or refused_stream: never processed (RFC
-            9113, 8.7).
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-@dataclass(eq=False, slots=True)
-class Exchange:
-    """One request on its way to one answer.
-
-    Args:
-        block: the header fields, encoded by `frames.field`, pseudo-header fields first.
-        body: what follows them.
-        answer: the Response, or LostError.
-        opened: the loop's time when it was sent, None before.
-    """
-
-    block: bytes
-    body: bytes
-    answer: asyncio.Future[Response]
-    opened: float | None = None
-    connection: Connection | None = None
-    stream_id: int = 0
-    received: dict[str, str] = field(default_factory=dict)
-    content: bytes = b""
 
 
 class Connection(asyncio.Protocol):
@@ -249,9 +186,9 @@ class Connection(asyncio.Protocol):
             case frames.DATA:
                 self._data(flags, stream_id, payload)
             case frames.RST_STREAM:
-                exchange = self._exchanges.pop(stream_id, None)
                 refused = frames.read_number(payload) == frames.REFUSED_STREAM
-                _fail(exchange, "refused_stream" if refused else "stream_reset")
+                if (exchange := self._exchanges.pop(stream_id, None)) is not None:
+                    exchange.fail("refused_stream" if refused else "stream_reset")
             case _:
                 self._control(kind, flags, stream_id, payload)
 
@@ -302,10 +239,7 @@ class Connection(asyncio.Protocol):
 
     def _complete(self, exchange: Exchange) -> None:
         del self._exchanges[exchange.stream_id]
-        if not exchange.answer.done():
-            status = exchange.received.get(":status", "")
-            number = int(status) if status.isascii() and status.isdecimal() else 0
-            exchange.answer.set_result(Response(number, exchange.received, exchange.content))
+        exchange.complete()
 
     def _settings(self, values: dict[int, int]) -> None:
         self._streams = min(STREAMS, values.get(frames.MAX_CONCURRENT_STREAMS, self._streams))
@@ -319,7 +253,7 @@ class Connection(asyncio.Protocol):
         """Streams above the last id were never processed (RFC 9113, 6.8); those up to it are answered yet."""
         self._leave("goaway")
         for stream_id in [number for number in self._exchanges if number > last_stream_id]:
-            _fail(self._exchanges.pop(stream_id), "refused_stream")
+            self._exchanges.pop(stream_id).fail("refused_stream")
 
     # The rest
 
@@ -363,9 +297,4 @@ class Connection(asyncio.Protocol):
         self._leave(reason)
         exchanges, self._exchanges = self._exchanges, {}
         for exchange in exchanges.values():
-            _fail(exchange, reason)
-
-
-def _fail(exchange: Exchange | None, reason: str) -> None:
-    if exchange is not None and not exchange.answer.done():
-        exchange.answer.set_exception(LostError(reason))
+            exchange.fail(reason)

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.channel import Channel, LateError
-from gateway.http2 import LostError, Response
+from gateway.exchange import LostError, Response
 from gateway.push import Answer, Kind, Outcome, Push
 
 if TYPE_CHECKING:
