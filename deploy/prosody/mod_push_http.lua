@@ -4,7 +4,7 @@
 --   modules_enabled = { ...; "cloud_notify"; "push_http" }
 --   push_http_url = "http://127.0.0.1:5281/push"
 --   push_http_secret = os.getenv("PUSH_SECRET")  -- else the secret that the client registered
---   push_http_call_url, push_http_message_url    -- only where calls and messages have a gateway each
+--   push_http_voip_url, push_http_fcm_url         -- only where APNs and FCM have a gateway each
 
 module:depends("cloud_notify");
 
@@ -17,10 +17,8 @@ local xmlns_jingle_message = "urn:xmpp:jingle-message:0";
 local xmlns_data_form = "jabber:x:data";
 
 local url = module:get_option_string("push_http_url", "http://127.0.0.1:5281/push");
-local urls = {
-	call = module:get_option_string("push_http_call_url", url);
-	message = module:get_option_string("push_http_message_url", url);
-};
+local voip_url = module:get_option_string("push_http_voip_url", url);
+local fcm_url = module:get_option_string("push_http_fcm_url", url);
 local secret = module:get_option_string("push_http_secret");
 
 -- The gateway restarts within two seconds and refuses what is new while it does. A push is asked for again as long
@@ -54,12 +52,15 @@ local function registered_options(push_info)
 	return options;
 end
 
--- A PushKit token rings and does nothing else; an iPhone without one cannot ring. APNs tokens are hexadecimal.
+local function is_apns_token(node)
+	return #node >= 64 and not node:find("%X");
+end
+
+-- A PushKit token rings and does nothing else; FCM takes both; any other token of Apple's is nobody's here.
 local function is_wanted(kind, node, options)
 	if node == "" then return false; end
 	if options.type == "voip" then return kind == "call"; end
-	local is_apns_token = #node >= 64 and not node:find("%X");
-	return not is_apns_token;
+	return not is_apns_token(node);
 end
 
 -- The provider has given the token up. `since` (Unix time, may be nil) is when it did: a registration made later is
@@ -94,7 +95,7 @@ local function send(push)
 		return;
 	end
 	push.tries = push.tries + 1;
-	client:request(urls[push.kind], {
+	client:request(push.url, {
 		method = "POST";
 		headers = { ["Content-Type"] = "application/json"; ["TTL"] = string.format("%d", math.ceil(left)) };
 		body = push.body;
@@ -128,6 +129,7 @@ module:hook("cloud_notify/push", function (event)
 	end
 	send {
 		kind = kind;
+		url = kind == "call" and is_apns_token(node) and voip_url or fcm_url;
 		identifier = identifier;
 		username = event.username;
 		info = info;
