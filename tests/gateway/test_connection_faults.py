@@ -9,6 +9,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -233,6 +234,7 @@ async def test_a_name_that_cannot_be_resolved_stops_one_handler_until_it_can(
         return real(host, port, *rest, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # which one name must not occupy
     caller = await start(ready=False, workings={"connect_timeout": 0.3})
     await until(lambda: caller.gateway.deliveries["fcm"].ready)
     lost = await caller.push(headers={"TTL": "1"})

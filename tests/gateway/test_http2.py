@@ -6,7 +6,7 @@ import asyncio
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import DataReceived, RequestReceived, SettingsAcknowledged, StreamEnded, StreamReset
+from h2.events import DataReceived, PingAckReceived, RequestReceived, SettingsAcknowledged, StreamEnded, StreamReset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,19 +21,20 @@ class StrictServer(asyncio.Protocol):
     def __init__(self) -> None:
         self.h2 = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
         self.requests: dict[int, tuple[dict[str, str], bytes]] = {}
-        self.acknowledged = False
+        self.acknowledged: set[type] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.h2.initiate_connection()
+        self.h2.ping(b"are you?")
         transport.write(self.h2.data_to_send())
 
     def data_received(self, data: bytes) -> None:
         events = self.h2.receive_data(data)
         given_up = {event.stream_id for event in events if isinstance(event, StreamReset)}
         for event in events:
-            self.acknowledged |= isinstance(event, SettingsAcknowledged)
+            self.acknowledged |= {type(event)} & {SettingsAcknowledged, PingAckReceived}
             if isinstance(event, RequestReceived):
                 self.requests[event.stream_id] = (dict(event.headers), b"")  # type: ignore[arg-type]  # text, as configured
             elif isinstance(event, DataReceived):
@@ -89,7 +90,7 @@ async def test_a_strict_server_accepts_everything_we_send_and_we_understand_its_
     last = Exchange(block("/last"), b"x" * 30_000, loop.create_future())
     connection.send(last)
     assert len((await last.answer).body) <= 16 * 1024
-    assert servers[0].acknowledged
+    assert servers[0].acknowledged == {SettingsAcknowledged, PingAckReceived}
     connection.close()
     await connection.gone
     listener.close()
