@@ -43,16 +43,18 @@ lint: ## Style, types, Prometheus' configuration, and that generated files are u
 	@before=$$($(changes)) && $(MAKE) --no-print-directory generate && [[ $$($(changes)) == "$$before" ]] || \
 	    { echo "make generate changed files: look at them and commit them" >&2; git status --short >&2; exit 1; }
 
-bench: ## What scrapes, probes and rules cost, in ratios; takes minutes
+bench: ## What scrapes, probes, pushes and rules cost, in ratios; takes minutes
 	@lab/install.sh demo
 	@$(python) -m bench.prosody
 	@$(python) -m bench.certificates
 	@$(python) -m bench.coturn
+	@$(python) -m bench.push_gateway
 	@$(python) -m bench.rules
 
-soak: ## Ten minutes of churn
+soak: ## Ten minutes of churn, then 200,000 pushes and ten quiet minutes
 	@lab/install.sh demo
-	@exec $(python) -m bench.soak
+	@$(python) -m bench.soak
+	@exec $(python) -m bench.push_gateway soak
 
 lock: ## Pin the newest versions of all dependencies in requirements.lock (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }

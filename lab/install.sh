@@ -18,6 +18,7 @@ amtool      prometheus-alertmanager
 haproxy     haproxy
 turnserver  coturn
 postgres    postgresql
+systemd-analyze systemd
 "
 venv=.venv
 

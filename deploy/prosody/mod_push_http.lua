@@ -1,0 +1,146 @@
+-- Sends the pushes of mod_cloud_notify to the push gateway by HTTP (specification, Section 12), in place of the
+-- XMPP stanza that mod_cloud_notify would send to a push service. It keeps no state but the requests under way.
+--
+--   modules_enabled = { ...; "cloud_notify"; "push_http" }
+--   push_http_url = "http://127.0.0.1:5281/push"
+--   push_http_secret = os.getenv("PUSH_SECRET")  -- else the secret that the client registered
+--   push_http_voip_url, push_http_fcm_url         -- only where APNs and FCM have a gateway each
+
+module:depends("cloud_notify");
+
+local http = require "prosody.net.http";
+local json = require "prosody.util.json";
+local st = require "prosody.util.stanza";
+local now = require "prosody.util.time".now;
+
+local xmlns_jingle_message = "urn:xmpp:jingle-message:0";
+local xmlns_data_form = "jabber:x:data";
+
+local url = module:get_option_string("push_http_url", "http://127.0.0.1:5281/push");
+local voip_url = module:get_option_string("push_http_voip_url", url);
+local fcm_url = module:get_option_string("push_http_fcm_url", url);
+local secret = module:get_option_string("push_http_secret");
+
+-- The gateway restarts within two seconds and refuses what is new while it does. A push is asked for again as long
+-- as it is worth something; the TTL header tells the gateway what is left.
+local worth = { call = 30; message = 60 };
+local retry_after = { 0.2, 0.4, 0.8, 1.6, 3.2 }; -- seconds; the last one again and again
+
+-- One connection is used again for the next push.
+local client = http.new({ connection_pooling = true; suppress_errors = true });
+
+-- Message pushes under way, by registration. A message push says no more than "look", and mod_cloud_notify asks for one
+-- for every stanza in the queue of a client that went to sleep: one at a time is enough.
+local under_way = {};
+
+-- A call is a <propose/> (XEP-0353). Presence and iq are no news to wake anybody for.
+local function kind_of(stanza)
+	if not stanza then return "message"; end -- the event cloud-notify-ping
+	if stanza.name ~= "message" then return nil; end
+	return stanza:get_child("propose", xmlns_jingle_message) and "call" or "message";
+end
+
+-- The client's publish options, by name.
+local function registered_options(push_info)
+	local options = {};
+	local form = push_info.options and st.deserialize(push_info.options);
+	if form and form.attr.xmlns == xmlns_data_form then
+		for field in form:childtags("field") do
+			options[field.attr.var or ""] = field:get_child_text("value");
+		end
+	end
+	return options;
+end
+
+local function is_apns_token(node)
+	return #node >= 64 and not node:find("%X");
+end
+
+-- A PushKit token rings and does nothing else; FCM takes both; any other token of Apple's is nobody's here.
+local function is_wanted(kind, node, options)
+	if node == "" then return false; end
+	if options.type == "voip" then return kind == "call"; end
+	return not is_apns_token(node);
+end
+
+-- The provider has given the token up. `since` (Unix time, may be nil) is when it did: a registration made later is
+-- with a token that works again.
+local function forget(username, push_info, since)
+	if since and push_info.timestamp and push_info.timestamp > since then return; end
+	local identifier = push_info.jid .. "<" .. push_info.node; -- as mod_cloud_notify composes it
+	local origin = { username = username };
+	local user = prosody.hosts[module.host].sessions[username];
+	for _, session in pairs(user and user.sessions or {}) do
+		if session.push_identifier == identifier then origin = session; end
+	end
+	-- mod_cloud_notify does it as if the client had asked for it, so that its cache, its store and the session agree.
+	local quiet = setmetatable({ send = function () end; log = function () end; }, { __index = origin; __newindex = origin });
+	module:fire_event("iq-set/self/urn:xmpp:push:0:disable", {
+		origin = quiet;
+		stanza = st.iq({ type = "set", id = "push_http" })
+			:tag("disable", { xmlns = "urn:xmpp:push:0", jid = push_info.jid, node = push_info.node });
+	});
+	module:log("info", "A push registration was removed: its provider has given the token up");
+end
+
+local function done(push)
+	if push.kind == "message" then under_way[push.identifier] = nil; end
+end
+
+local function send(push)
+	local left = push.deadline - now();
+	if left < 1 then
+		done(push);
+		module:log("warn", "A push (%s) was given up: the gateway did not take it in time", push.kind);
+		return;
+	end
+	push.tries = push.tries + 1;
+	client:request(push.url, {
+		method = "POST";
+		headers = { ["Content-Type"] = "application/json"; ["TTL"] = string.format("%d", math.ceil(left)) };
+		body = push.body;
+	}, function (_, code, response)
+		if code == 200 then
+			done(push);
+			local headers = response.headers;
+			if headers["push-outcome"] == "unregistered" then
+				forget(push.username, push.info, tonumber(headers["push-unregistered-since"]));
+			end
+		elseif code == 0 or code == 429 or code == 503 then -- not running, too busy, or restarting
+			module:add_timer(retry_after[push.tries] or retry_after[#retry_after], function () send(push); end);
+		else
+			done(push);
+			module:log("error", "The push gateway refused a push (%s) with status %d", push.kind, code);
+		end
+	end);
+end
+
+module:hook("cloud_notify/push", function (event)
+	local info = event.push_info;
+	local node = info.node;
+	local options = registered_options(info);
+	local kind = kind_of(event.original_stanza);
+	event.reason = "it goes to the push gateway"; -- for mod_cloud_notify's log
+	if not (kind and node and is_wanted(kind, node, options)) then return true; end
+	local identifier = event.username .. "<" .. info.jid .. "<" .. node;
+	if kind == "message" then
+		if under_way[identifier] then return true; end
+		under_way[identifier] = true;
+	end
+	send {
+		kind = kind;
+		url = kind == "call" and is_apns_token(node) and voip_url or fcm_url;
+		identifier = identifier;
+		username = event.username;
+		info = info;
+		tries = 0;
+		deadline = now() + worth[kind];
+		body = json.encode {
+			node = node;
+			secret = secret or options.secret;
+			type = kind;
+			jid = event.username .. "@" .. module.host;
+		};
+	};
+	return true; -- no stanza to a push service
+end);

@@ -1,0 +1,76 @@
+"""The words of the gateway: what a push is and what can become of it. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What is announced, and for how many seconds that is news (specification, Section 12)."""
+
+    CALL = "call"
+    MESSAGE = "message"
+
+    @property
+    def worth(self) -> float:
+        """Seconds from its arrival."""
+        return 30.0 if self is Kind.CALL else 60.0
+
+
+class Outcome(StrEnum):
+    """The values of the `Push-Outcome` header."""
+
+    SENT = "sent"
+    FAILED = "failed"
+    UNREGISTERED = "unregistered"
+    EXPIRED = "expired"
+    UNAVAILABLE = "unavailable"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One push.
+
+    Args:
+        node: the device's token at its provider.
+        kind: call or message.
+        arrived: the loop's time of the request.
+        deadline: the loop's time after which it is worth nothing.
+        expires: the same as Unix time.
+        id: a UUID, the same in every try.
+    """
+
+    node: str
+    kind: Kind
+    arrived: float
+    deadline: float
+    expires: float
+    id: str
+
+    @property
+    def suffix(self) -> str:
+        """All that a log may hold of the token; nothing of one so short that six characters would give it away."""
+        return self.node[-6:] if len(self.node) >= 16 else "short"  # noqa: PLR2004 - said above
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one try led to.
+
+    Args:
+        outcome: final; None if another try may help.
+        reason: a word of the provider's or the gateway's; `metrics` bounds it before it becomes a label.
+        retry_after: seconds the provider asks to wait.
+        faulty: the provider is in trouble, rather than this push; None if the try told nothing about it.
+        token_refused: it was our access token that the provider did not like.
+        since: Unix time since which the token is unregistered, if the provider said so.
+    """
+
+    outcome: Outcome | None
+    reason: str = ""
+    retry_after: float = 0.0
+    faulty: bool | None = False
+    token_refused: bool = False
+    since: float | None = None

@@ -1,0 +1,212 @@
+"""A valid access token at hand at any moment, renewed ahead of time: no push ever waits for a renewal.
+
+Making one is the work of `credentials`, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import random
+import stat
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.credentials import BAD
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Awaitable, Callable, Sequence
+
+LOOK = 20.0  # seconds between looks at the clock, which may be set
+RETRY = 30.0  # seconds between attempts, while there is no new token
+RETRY_WITHOUT = 2.0  # the same while there is none at all and the endpoint was unreachable
+MINT_TIMEOUT = 15.0  # seconds for one attempt
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Minted:
+    """A token, its Unix times, the fingerprint of its key, and FCM's project."""
+
+    token: str
+    issued: float
+    expires: float
+    key: str
+    project: str = ""
+
+    def due(self, now: float) -> bool:
+        """Two thirds of its life are over (36 minutes of Apple's 20 to 60), or the clock was set back."""
+        return not -60.0 <= now - self.issued < 2 / 3 * (self.expires - self.issued)  # noqa: PLR2004 - said above
+
+
+Attempt = tuple[Minted | None, bool, str]  # the token, or whether a person must act, and why
+
+
+@dataclass(frozen=True)
+class Source:
+    """How to obtain a token.
+
+    Args:
+        path: the key file.
+        arguments: those of `gateway.credentials`.
+        youngest: seconds that a token must have served before the same key may make another (Apple: 20 minutes).
+        missing: settings without which there is no token at all.
+    """
+
+    path: str
+    arguments: Sequence[str]
+    youngest: float
+    missing: Sequence[str] = ()
+
+
+class Token:
+    """The current token of one handler.
+
+    Args:
+        source: where it comes from.
+        renewals: counts the attempts that ended ok or failed.
+        mint: makes one attempt; `mint` of this module.
+        clock: Unix time.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        renewals: Counter[str],
+        mint: Callable[[Sequence[str]], Awaitable[Attempt]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._source = source
+        self._renewals = renewals
+        self._mint = mint
+        self._clock = clock
+        self._minted: Minted | None = None
+        self._refused = False
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Event()
+        self.broken = bool(source.missing)  # or the key file was not in order when last looked at
+
+    @property
+    def current(self) -> Minted | None:
+        """The token, if there is a valid one that the provider has not refused."""
+        if self._minted is not None and not self._refused and self._clock() < self._minted.expires:
+            return self._minted
+        return None
+
+    @property
+    def usable(self) -> bool:
+        """False if there is no token and only a person can change that."""
+        return self.current is not None or not self.broken
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since it was issued."""
+        return max(0.0, self._clock() - self._minted.issued) if self._minted is not None else None
+
+    async def get(self, deadline: float) -> Minted | None:
+        """The token; waits for the first one until `deadline` (the loop's time), at a start or after an outage."""
+        if (minted := self.current) is not None:
+            return minted
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                while (minted := self.current) is None and self.usable:
+                    await self._changed.wait()
+                return minted
+        return None
+
+    def refuse(self, token: str) -> bool:
+        """The provider refused this token. Returns True if another is on its way (or was obtained since)."""
+        minted = self._minted
+        if minted is None or minted.token != token:
+            return True
+        if 0 <= self._clock() - minted.issued < self._source.youngest:
+            return False
+        self._refused = True
+        self._wake.set()
+        return True
+
+    def reload(self) -> None:
+        """Read the key file again."""
+        self._warn_of_readers()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Keep the token fresh, for ever."""
+        if self._source.missing:
+            missing = ", ".join(self._source.missing)
+            _log.error("handler cannot send", extra={"for": self._source.arguments[0], "error": f"not set: {missing}"})
+            await asyncio.Event().wait()
+        self._warn_of_readers()
+        while True:
+            asked = self._wake.is_set()
+            self._wake.clear()
+            ok = True
+            if asked or self._minted is None or self._minted.due(self._clock()):
+                ok = await self._renew()
+                changed, self._changed = self._changed, asyncio.Event()
+                changed.set()
+            pause = LOOK if ok else RETRY_WITHOUT if self.current is None and not self.broken else RETRY
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause * random.uniform(0.8, 1.0)):  # noqa: S311 - jitter, not a secret
+                    await self._wake.wait()
+
+    async def _renew(self) -> bool:
+        minted, broken, error = await self._mint(self._source.arguments)
+        self._renewals["ok" if minted is not None else "failed"] += 1
+        if minted is None:
+            self.broken = broken
+            _log.error("no access token", extra={"for": self._source.arguments[0], "error": error})
+            return False
+        old, now = self._minted, self._clock()
+        self.broken = False
+        if (
+            old is not None
+            and old.key == minted.key
+            and not self._refused
+            and 0 <= now - old.issued < self._source.youngest
+        ):
+            return True  # asked to read the key again, and it is the same: one more token would be one too many
+        self._minted, self._refused = minted, False
+        _log.info("access token renewed", extra={"for": self._source.arguments[0]})
+        return True
+
+    def _warn_of_readers(self) -> None:
+        with contextlib.suppress(OSError):  # a missing file is what _renew reports
+            if os.stat(self._source.path).st_mode & (stat.S_IRWXG | stat.S_IRWXO):  # noqa: PTH116 - one bit test
+                _log.warning(
+                    "credentials can be read by others than their owner",
+                    extra={"file": self._source.path, "mend": f"chmod 600 {self._source.path}"},
+                )
+
+
+async def mint(arguments: Sequence[str]) -> Attempt:
+    """Run `gateway.credentials` once."""
+    environment = {name: value for name, value in os.environ.items() if name != "PUSH_SECRET"}
+    pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    command = (sys.executable, "-m", "gateway.credentials", *arguments)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=nothing, stdout=pipe, stderr=pipe, env=environment
+        )
+    except OSError as error:
+        return None, False, f"cannot start a process: {error.strerror}"
+    try:
+        async with asyncio.timeout(MINT_TIMEOUT):
+            out, err = await process.communicate()
+    except TimeoutError:
+        return None, False, "the token endpoint of the service account does not answer"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode == 0:
+        return Minted(**json.loads(out)), False, ""
+    lines = err.decode(errors="replace").strip().splitlines()
+    return None, process.returncode == BAD, lines[-1] if lines else f"exit code {process.returncode}"

@@ -1,0 +1,70 @@
+"""The push gateway in the lab: the real program, between a Prosody's bridge and the fake providers."""
+
+from __future__ import annotations
+
+import sys
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from lab import apns
+from lab.server import Server, Target, http_answers
+
+if TYPE_CHECKING:
+    from lab.providers import Providers
+    from lab.workspace import Workspace
+
+SECRET = "secret-of-the-lab"  # noqa: S105 - guards nothing
+
+
+class PushGateway(Server):
+    """One gateway.
+
+    Args:
+        lab: where it runs.
+        providers: whom it sends to.
+        name: unique in the lab.
+        settings: environment variables beside those of the lab.
+    """
+
+    def __init__(
+        self, lab: Workspace, providers: Providers, name: str = "push-gateway", settings: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(lab, name)
+        self.settings = settings or {}
+        self.port = lab.ports.reserve()
+        self.metrics_port = lab.ports.reserve()
+        self.target = Target("push-gateway", "prosody1", self.metrics_port)
+        self._providers = providers
+
+    @property
+    def address(self) -> str:
+        """Its main listener."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        """Run the program."""
+        return [sys.executable, "-m", "gateway"]
+
+    def environment(self) -> dict[str, str]:
+        """Return the specification's variables (Section 12), and whom to trust."""
+        assert self.lab.authority
+        trusted = str(self.lab.directory / "ca.pem")
+        return {
+            "SSL_CERT_FILE": trusted,
+            "REQUESTS_CA_BUNDLE": trusted,
+            "PUSH_SECRET": SECRET,
+            "PORT": str(self.port),
+            "METRICS_LISTEN_ADDRESS": f"127.0.0.1:{self.metrics_port}",
+            "APNS_KEY_ID": apns.KEY_ID,
+            "APNS_TEAM_ID": apns.TEAM_ID,
+            "APNS_BUNDLE_ID": apns.BUNDLE_ID,
+            "APNS_KEY_PATH": str(self._providers.key_path),
+            "APNS_URL": f"https://localhost:{self._providers.apns_port}",
+            "FCM_URL": f"https://localhost:{self._providers.fcm_port}",
+            "GOOGLE_APPLICATION_CREDENTIALS": str(self._providers.account_path),
+            **self.settings,
+        }
+
+    def is_ready(self) -> bool:
+        """At least one provider can send."""
+        return http_answers(f"{self.address}/-/ready", HTTPStatus.OK)

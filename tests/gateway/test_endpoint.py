@@ -1,0 +1,314 @@
+"""POST /push and the pages: what callers may rely on, whatever they send."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import string
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporters.logs import Logfmt
+from gateway.app import MAX_BODY, RateLimit
+from lab.apns import FakeApns
+from lab.fcm import FakeFcm
+from tests.gateway.conftest import ANDROID, IPHONE, SECRET, Caller, Pki, Start, starting
+
+JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+GOOD = {"node": IPHONE, "secret": SECRET, "type": "call", "jid": "bert@commeazy.com"}
+
+
+async def post(caller: Caller, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
+    async with caller.session.post(f"{caller.base}/push", data=body, headers=headers) as answer:
+        return answer.status, await answer.text()
+
+
+async def test_a_form_is_as_good_as_json(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    assert await post(caller, urlencode(GOOD).encode(), FORM) == (200, "OK")
+    assert await post(caller, json.dumps(GOOD).encode(), {"Content-Type": "application/json; charset=utf-8"}) == (
+        200,
+        "OK",
+    )
+    assert len(apple.received) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        ({"secret": "wrong"}, (403, "Forbidden")),
+        ({"secret": None}, (403, "Forbidden")),
+        ({"secret": ""}, (403, "Forbidden")),
+        ({"secret": [SECRET]}, (403, "Forbidden")),
+        ({"secret": SECRET + " "}, (403, "Forbidden")),
+        ({"node": ""}, (400, "Missing device token (node)")),
+        ({"node": None}, (400, "Missing device token (node)")),
+        ({"node": 17}, (400, "Missing device token (node)")),
+        ({"node": "n" * 5000}, (400, "Device token (node) is too long")),
+        ({"type": "sms"}, (400, "Unknown type: must be call or message")),
+        ({"type": None}, (400, "Unknown type: must be call or message")),
+        ({"type": ["call"]}, (400, "Unknown type: must be call or message")),
+        ({"secret": "wrong", "node": ""}, (403, "Forbidden")),
+    ],
+)
+async def test_a_request_without_secret_node_or_type_is_refused(
+    start: Start, apple: FakeApns, google: FakeFcm, change: dict[str, Any], answer: tuple[int, str]
+) -> None:
+    caller = await start()
+    assert await post(caller, json.dumps({**GOOD, **change}).encode(), JSON) == answer
+    assert not apple.received
+    assert not google.received
+    assert (await caller.samples())[f'push_requests_total{{code="{answer[0]}"}}'] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"{", JSON, 400),
+        (b"[]", JSON, 403),
+        (b"[" * 8000, JSON, 400),
+        (b"\xff\xfe", JSON, 400),
+        (b"node=%ff&secret=\xff", FORM, 400),
+        (b"x" * (MAX_BODY + 1), JSON, 413),
+        (b"{}", {"Content-Type": "text/plain"}, 415),
+        (b"{}", {**JSON, "Content-Encoding": "gzip"}, 415),
+        (b"", {"Content-Type": "multipart/form-data; boundary=x"}, 415),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_told_why(
+    start: Start, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    caller = await start()
+    assert (await post(caller, body, headers))[0] == status
+
+
+async def test_the_101st_request_in_a_second_is_refused(start: Start, apple: FakeApns) -> None:
+    caller = await start(RATE_LIMIT="100")
+    answers = await asyncio.gather(*(caller.push() for _ in range(110)))
+    refused = [answer for answer in answers if answer.status == 429]
+    assert refused
+    assert {answer.text for answer in refused} == {"Rate limit exceeded"}
+    assert len(apple.received) == len(answers) - len(refused)
+
+
+def test_the_rate_limit_counts_any_second_not_clock_seconds() -> None:
+    limit = RateLimit(3)
+    assert [limit.take(now) for now in (0.5, 0.625, 0.75, 0.875, 1.25, 1.5, 1.5625, 1.625)] == [
+        True, True, True, False, False, True, False, True,
+    ]  # fmt: skip
+    assert all(RateLimit(0).take(0.0) for _ in range(1000))
+
+
+async def test_a_handler_that_does_not_run_makes_its_pushes_unavailable(start: Start, google: FakeFcm) -> None:
+    caller = await start(HANDLERS="voip")
+    answer = await caller.push(ANDROID, "message")
+    assert (answer.status, answer.outcome) == (200, "unavailable")
+    assert (await caller.health())["fcm"] == "disabled"
+    assert not google.connections
+    assert (await caller.counts())['push_failures_total{handler="fcm",reason="disabled"}'] == 1
+
+
+async def test_settings_that_are_missing_switch_one_handler_off_loudly(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = await start(ready=False, APNS_KEY_ID="")
+    assert (await caller.push(ANDROID, "message")).outcome == "sent"
+    assert (await caller.push()).outcome == "unavailable"
+    assert (await caller.health())["apns"] == "unavailable"
+    samples = await caller.samples()
+    assert samples['push_credentials_valid{handler="fcm"}'] == 1
+    assert 'push_credentials_valid{handler="voip"}' not in samples
+    assert samples['push_failures_total{handler="voip",reason="credentials"}'] == 1
+    (error,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "APNS_KEY_ID" in Logfmt().format(error)
+
+
+async def test_the_second_listener_shows_health_and_metrics_only(start: Start) -> None:
+    caller = await start()
+    base = f"http://127.0.0.1:{caller.gateway.ports[0]}"
+    for path, status in (("/health", 200), ("/metrics", 200), ("/-/ready", 404)):
+        async with caller.session.get(base + path) as answer:
+            assert answer.status == status
+    async with caller.session.post(base + "/push", json=GOOD) as answer:
+        assert answer.status == 404
+
+
+async def test_health_is_what_the_specification_says_and_true(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    health = await caller.health()
+    assert list(health) == ["status", "uptime", "apns", "fcm", "version"]
+    assert (health["status"], health["apns"], health["fcm"]) == ("ok", "connected", "initialized")
+    assert (await caller.get("/-/healthy"))[0] == (await caller.get("/-/ready"))[0] == 200
+    await apple.stop()
+    async with asyncio.timeout(5):
+        while (await caller.health())["apns"] == "connected":
+            await asyncio.sleep(0.01)
+    samples = await caller.samples()
+    assert 'push_provider_state{handler="voip"}' not in samples
+    assert 'push_connection_age_seconds{handler="voip"}' not in samples
+    assert samples['push_provider_state{handler="fcm"}'] == 1
+
+
+async def test_the_latency_histogram_has_an_edge_at_2000_ms(start: Start) -> None:
+    caller = await start()
+    await caller.push()
+    samples = await caller.samples()
+    assert samples['push_latency_ms_bucket{handler="voip",le="2000.0"}'] == 1
+    for stage in ("queue", "connect", "provider"):
+        assert samples[f'push_stage_seconds_count{{handler="voip",stage="{stage}"}}'] == 1
+
+
+async def test_a_log_line_has_six_characters_of_the_token_and_nothing_personal(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    caller = await start()
+    await caller.push()
+    await caller.push(secret="guess")
+    written = "\n".join(Logfmt().format(record) for record in caplog.records)
+    assert f"token={IPHONE[-6:]} " in written
+    for private in (IPHONE[-7:], SECRET, "guess", "bert", "incoming-call"):
+        assert private not in written
+
+
+# Whatever a caller sends: an answer, and nothing of it in the log
+
+TEXT = st.text(st.characters(codec=None), max_size=40)
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    TEXT,
+    st.lists(TEXT, max_size=3),
+    st.just(SECRET),
+    st.just(IPHONE),
+)
+FIELDS = st.dictionaries(st.sampled_from(["node", "secret", "type", "jid", "x"]), VALUES, max_size=5)
+ALMOST = st.builds(lambda fields: {**GOOD, **fields}, FIELDS)
+TYPES = st.sampled_from(
+    ["application/json", "application/json; charset=utf-16", "application/x-www-form-urlencoded", "text/plain", "*", ""]
+)
+
+
+def encoded(fields: dict[str, Any], kind: str, codec: str) -> bytes:
+    if kind == "form":
+        return urlencode({name: str(value).encode("utf-8", "surrogatepass") for name, value in fields.items()}).encode()
+    return json.dumps(fields).encode(codec)
+
+
+BODIES = st.one_of(
+    st.binary(max_size=300),
+    st.builds(
+        encoded, ALMOST, st.sampled_from(["form", "json"]), st.sampled_from(["utf-8", "utf-16", "utf-32", "cp037"])
+    ),
+    st.integers(0, 3 * MAX_BODY).map(lambda size: b'{"a":"' + b"x" * size),
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(["TTL", "Content-Encoding", "Accept", "Expect", "X-Forwarded-For", "Cookie", "Transfer-Encoding"]),
+    st.text(string.printable.strip(), max_size=20),
+    max_size=3,
+)
+
+
+async def raw(caller: Caller, request: bytes) -> bytes:
+    """One request as bytes on a connection of its own, with bytes enough after it; returns the answer's first line."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", caller.gateway.ports[-1])
+    writer.write(request + b"\r\n\r\n" + b"x" * 2 * MAX_BODY)
+    try:
+        async with asyncio.timeout(10):
+            return await reader.readline()
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.transport.abort()
+
+
+def quiet(records: list[logging.LogRecord]) -> None:
+    for record in records:
+        written = Logfmt().format(record)
+        assert SECRET not in written
+        assert IPHONE not in written
+        assert "Traceback" not in written
+        assert record.levelno < logging.ERROR
+        written.encode()
+
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture
+def fuzzed(pki: Pki) -> Iterator[tuple[Caller, Run]]:
+    """A gateway on a loop that the synchronous tests of hypothesis can drive."""
+    with asyncio.Runner() as runner:
+
+        @contextlib.asynccontextmanager
+        async def between_fakes() -> AsyncIterator[Caller]:
+            apple, google = FakeApns(pki.server_context("h2"), pki.key), FakeFcm(pki.server_context("h2"))
+            await apple.start()
+            await google.start()
+            async with starting(pki, apple, google) as start:
+                yield await start()
+            await apple.stop()
+            await google.stop()
+
+        manager = between_fakes()
+        yield runner.run(manager.__aenter__()), runner.run
+        runner.run(manager.__aexit__(None, None, None))
+
+
+RUNS = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def test_no_body_or_header_leads_to_a_500_or_a_leak(
+    fuzzed: tuple[Caller, Run], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    caller, run = fuzzed
+
+    @RUNS
+    @given(BODIES, TYPES, HEADERS)
+    def check(body: bytes, kind: str, headers: dict[str, str]) -> None:
+        caplog.clear()
+        lines = "".join(f"{name}: {value.strip()}\r\n" for name, value in headers.items())
+        head = f"POST /push HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{lines}\r\n"
+        status = run(raw(caller, head.encode("latin-1") + body)).split()[1]
+        assert status in (b"200", b"100", b"400", b"403", b"413", b"415", b"417")
+        quiet(caplog.records)
+
+    check()
+
+
+def test_no_bytes_at_all_lead_to_a_500_or_a_leak(fuzzed: tuple[Caller, Run], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    caller, run = fuzzed
+    good = json.dumps(GOOD).encode()
+    request = b"POST /push HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
+        good
+    )
+    request += good
+
+    @RUNS
+    @given(st.integers(), st.integers(1, 8))
+    def check(seed: int, changes: int) -> None:
+        caplog.clear()
+        chance = random.Random(seed)
+        mutated = bytearray(request)
+        for _ in range(changes):
+            at = chance.randrange(len(mutated))
+            mutated[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(3))
+        line = run(raw(caller, bytes(mutated)))
+        assert not line or (line.startswith(b"HTTP/1.") and line.split()[1][:1] in b"1234"), line
+        quiet(caplog.records)
+
+    check()
+    assert run(caller.push()).outcome == "sent"

@@ -1,0 +1,206 @@
+"""The program as systemd runs it: settings, signals, a violent end, and credentials that are mended while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from lab.gateway import SECRET, PushGateway
+from lab.providers import Providers
+from lab.workspace import ROOT, Workspace
+from tests.gateway.conftest import ANDROID, IPHONE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def lab() -> Iterator[Workspace]:
+    with Workspace() as lab:
+        yield lab
+
+
+@pytest.fixture
+def providers(lab: Workspace) -> Providers:
+    providers = Providers(lab)
+    providers.start()
+    return providers
+
+
+def run(**environment: str) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": os.environ["PATH"], **environment}
+    return subprocess.run(
+        [sys.executable, "-m", "gateway"], env=env, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "line"),
+    [
+        ({}, 1, "PUSH_SECRET is not set"),
+        ({"PUSH_SECRET": " "}, 1, "PUSH_SECRET is not set"),
+        ({"PUSH_SECRET": "x", "PORT": "http"}, 2, "PORT=http: must be a whole number"),
+        ({"PUSH_SECRET": "x", "PORT": "70000"}, 2, "PORT=70000"),
+        ({"PUSH_SECRET": "x", "RATE_LIMIT": "-1"}, 2, "RATE_LIMIT=-1"),
+        ({"PUSH_SECRET": "x", "HANDLERS": "voip,sms"}, 2, "HANDLERS=voip,sms"),
+        ({"PUSH_SECRET": "x", "LOG_LEVEL": "loud"}, 2, "must be one of debug, info, warn, error"),
+        ({"PUSH_SECRET": "x", "APNS_ENVIRONMENT": "test"}, 2, "must be one of production, sandbox"),
+        ({"PUSH_SECRET": "x", "METRICS_LISTEN_ADDRESS": "9874"}, 2, "must be host:port or :port"),
+        ({"PUSH_SECRET": "x", "FCM_URL": "http://x"}, 2, "FCM_URL=http://x: must be https://host"),
+        (
+            {"PUSH_SECRET": "x", "HOST": "203.0.113.1", "METRICS_LISTEN_ADDRESS": "127.0.0.1:0"},
+            1,
+            "cannot listen on 203.0",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_an_exit_code(environment: dict[str, str], code: int, line: str) -> None:
+    ended = run(**environment)
+    assert ended.returncode == code
+    (written,) = [text for text in ended.stderr.splitlines() if not text.startswith("ts=")]
+    assert written.startswith("push-gateway: ")
+    assert line in written
+
+
+async def push(session: aiohttp.ClientSession, gateway: PushGateway, node: str, kind: str) -> tuple[int, str | None]:
+    body = {"node": node, "secret": SECRET, "type": kind, "jid": "bert@commeazy.com"}
+    async with session.post(f"{gateway.address}/push", json=body) as answer:
+        return answer.status, answer.headers.get("Push-Outcome")
+
+
+def health(gateway: PushGateway) -> dict[str, object]:
+    with urllib.request.urlopen(f"{gateway.address}/health", timeout=5) as answer:
+        found: dict[str, object] = json.load(answer)
+    return found
+
+
+async def test_sigterm_under_load_loses_nothing_that_was_accepted(lab: Workspace) -> None:
+    providers = Providers(lab, delay=0.2)
+    providers.start()
+    gateway = PushGateway(lab, providers, settings={"RATE_LIMIT": "0"})
+    gateway.start()
+    answers: list[tuple[int, str | None]] = []
+    stopping = False
+
+    async def caller(session: aiohttp.ClientSession, number: int) -> None:
+        """Push after push, until the gateway is gone; none may be left without an answer before that."""
+        while True:
+            try:
+                answer = await push(session, gateway, f"{number:064x}", "call")
+            except aiohttp.ClientConnectionError:
+                assert stopping
+                return
+            answers.append(answer)
+            if answer[0] == 503:
+                return
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        callers = [asyncio.create_task(caller(session, number)) for number in range(50)]
+        while len(answers) < 100:
+            await asyncio.sleep(0.01)
+        stopping = True
+        os.kill(gateway.pid, signal.SIGTERM)
+        await asyncio.gather(*callers)
+    gateway.stop()  # raises if its exit code is not 0
+    accepted = [outcome for status, outcome in answers if status == 200]
+    assert set(accepted) == {"sent"}
+    assert {status for status, _ in answers} == {200, 503}
+    assert len(accepted) == len(providers.received("apns"))
+
+
+async def test_after_kill_9_it_is_ready_again_within_two_seconds(lab: Workspace, providers: Providers) -> None:
+    """The one figure here is the specification's own (Section 12, Fault Isolation)."""
+    gateway = PushGateway(lab, providers)
+    gateway.start()
+    gateway.kill()
+    gateway.start()
+    assert gateway.ready_after < 2
+    async with aiohttp.ClientSession() as session:
+        assert await push(session, gateway, IPHONE, "call") == (200, "sent")
+
+
+async def test_a_bad_key_stops_its_handler_only_and_sighup_takes_the_mended_one(
+    lab: Workspace, providers: Providers
+) -> None:
+    good = providers.key_path.read_text()
+    providers.key_path.write_text("not a key")
+    gateway = PushGateway(lab, providers)
+    gateway.start()
+    async with aiohttp.ClientSession() as session:
+        assert await push(session, gateway, ANDROID, "message") == (200, "sent")
+        assert await push(session, gateway, IPHONE, "call") == (200, "unavailable")
+        assert health(gateway)["apns"] == "unavailable"
+        assert f"{providers.key_path}: no ES256 private key" in gateway.log.read_text()
+        providers.key_path.write_text(good)
+        os.kill(gateway.pid, signal.SIGHUP)
+        async with asyncio.timeout(10):
+            while health(gateway)["apns"] != "connected":
+                await asyncio.sleep(0.02)
+        assert await push(session, gateway, IPHONE, "call") == (200, "sent")
+
+
+async def test_a_bad_service_account_stops_its_handler_only_and_sighup_takes_the_mended_one(
+    lab: Workspace, providers: Providers
+) -> None:
+    good = providers.account_path.read_text()
+    providers.account_path.write_text("{}")
+    providers.account_path.chmod(0o644)
+    gateway = PushGateway(lab, providers)
+    gateway.start()
+    async with aiohttp.ClientSession() as session:
+        assert await push(session, gateway, IPHONE, "call") == (200, "sent")
+        async with asyncio.timeout(10):
+            while f"{providers.account_path}: no service account" not in gateway.log.read_text():
+                await asyncio.sleep(0.02)
+        assert await push(session, gateway, ANDROID, "message") == (200, "unavailable")
+        assert f'mend="chmod 600 {providers.account_path}"' in gateway.log.read_text()
+        providers.account_path.write_text(good)
+        os.kill(gateway.pid, signal.SIGHUP)
+        async with asyncio.timeout(10):
+            while health(gateway)["fcm"] != "initialized":
+                await asyncio.sleep(0.02)
+        assert await push(session, gateway, ANDROID, "message") == (200, "sent")
+
+
+async def test_sighup_with_the_same_key_makes_no_second_token(lab: Workspace, providers: Providers) -> None:
+    """Apple allows one in 20 minutes."""
+    gateway = PushGateway(lab, providers)
+    gateway.start()
+    async with aiohttp.ClientSession() as session:
+        assert (await push(session, gateway, IPHONE, "call"))[1] == "sent"
+        os.kill(gateway.pid, signal.SIGHUP)
+        async with asyncio.timeout(10):
+            while "push_token_renewals_total" not in (found := await metrics(session, gateway)) or not {
+                'push_token_renewals_total{handler="voip",result="ok"} 2.0'
+            } & set(found.splitlines()):
+                await asyncio.sleep(0.02)
+        assert (await push(session, gateway, IPHONE, "call"))[1] == "sent"
+    first, second = providers.received("apns")
+    assert first["token"] == second["token"]
+
+
+async def metrics(session: aiohttp.ClientSession, gateway: PushGateway) -> str:
+    async with session.get(f"{gateway.address}/metrics") as answer:
+        return await answer.text()
+
+
+async def test_two_processes_run_one_handler_each(lab: Workspace, providers: Providers) -> None:
+    """The specification's variant for more than 50,000 users."""
+    voip = PushGateway(lab, providers, "voip", {"HANDLERS": "voip"})
+    fcm = PushGateway(lab, providers, "fcm", {"HANDLERS": "fcm"})
+    voip.start()
+    fcm.start()
+    assert (health(voip)["apns"], health(voip)["fcm"]) == ("connected", "disabled")
+    assert (health(fcm)["apns"], health(fcm)["fcm"]) == ("disabled", "initialized")
+    async with aiohttp.ClientSession() as session:
+        assert (await push(session, voip, IPHONE, "call"))[1] == "sent"
+        assert (await push(session, fcm, ANDROID, "message"))[1] == "sent"

@@ -1,0 +1,248 @@
+"""What reaches APNs and FCM, and what the metrics say, when a provider is well, in trouble, or refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lab import apns, fcm
+from lab.http2 import Request
+from tests.gateway.conftest import ANDROID, IPHONE, Clock, Minting, Pki, Start, until
+
+if TYPE_CHECKING:
+    from lab.apns import FakeApns
+    from lab.fcm import FakeFcm
+
+
+Answering = Callable[[Request], None]
+
+
+def once(first: Answering, then: Answering = apns.accept) -> Answering:
+    """Answer the first push with `first`, all others with `then`."""
+    left = [first]
+
+    def answer(request: Request) -> None:
+        (left.pop() if left else then)(request)
+
+    return answer
+
+
+def withhold(kept: list[Request]) -> Answering:
+    return kept.append
+
+
+async def test_a_call_arrives_with_nothing_personal_in_it(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    before = time.time()
+    answer = await caller.push()
+    assert (answer.status, answer.text, answer.outcome) == (200, "OK", "sent")
+    (push,) = apple.received
+    assert push.node == IPHONE
+    assert push.payload == {"aps": {}, "type": "incoming-call", "expires": int(push.expiration)}
+    assert before + 28 < push.expiration <= time.time() + 30
+    assert "bert" not in json.dumps(push.headers)
+    assert await caller.counts() == {"push_voip_sent_total": 1}
+
+
+async def test_a_message_arrives_through_fcm(start: Start, google: FakeFcm) -> None:
+    caller = await start()
+    assert (await caller.push(ANDROID, "message")).outcome == "sent"
+    (push,) = google.received
+    assert push.message == {
+        "token": ANDROID,
+        "data": {"type": "new-message"},
+        "android": {"priority": "high", "ttl": "60s"},
+    }
+    assert await caller.counts() == {"push_fcm_sent_total": 1}
+
+
+async def test_a_call_to_android_goes_through_fcm_for_30_seconds(
+    start: Start, apple: FakeApns, google: FakeFcm
+) -> None:
+    caller = await start()
+    assert (await caller.push(ANDROID, "call")).outcome == "sent"
+    (push,) = google.received
+    assert (push.data["type"], push.priority, push.ttl) == ("incoming-call", "high", 30)
+    assert abs(float(push.data["expires"]) - time.time() - 30) < 2
+    assert not apple.received
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_apns_in_trouble_is_asked_again_with_the_same_id(start: Start, apple: FakeApns, status: int) -> None:
+    reason = {429: "TooManyRequests", 500: "InternalServerError", 503: "ServiceUnavailable"}[status]
+    caller = await start()
+    apple.answer = once(lambda request: apns.refuse(request, status, reason))
+    assert (await caller.push()).outcome == "sent"
+    assert len(apple.received) == 2
+    assert len({push.id for push in apple.received}) == 1
+    assert await caller.counts() == {
+        "push_voip_sent_total": 1,
+        f'push_retries_total{{handler="voip",reason="{reason}"}}': 1,
+    }
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_retry_after_beyond_the_deadline_ends_the_push_at_once(
+    start: Start, google: FakeFcm, status: int
+) -> None:
+    code = {429: "QUOTA_EXCEEDED", 500: "INTERNAL", 503: "UNAVAILABLE"}[status]
+    caller = await start()
+    google.answer = lambda request: fcm.refuse(request, status, code, {"retry-after": "3600"})
+    answer = await caller.push(ANDROID, "message")
+    assert answer.outcome == "expired"
+    assert len(google.received) == 1
+    assert await caller.counts() == {
+        "push_fcm_failed_total": 1,
+        'push_expired_total{handler="fcm"}': 1,
+        f'push_failures_total{{handler="fcm",reason="{code}"}}': 1,
+    }
+
+
+async def test_a_short_retry_after_is_obeyed(start: Start, google: FakeFcm) -> None:
+    caller = await start()
+    times: list[float] = []
+
+    def answer(request: Request) -> None:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            fcm.refuse(request, 503, "UNAVAILABLE", {"retry-after": "1"})
+        else:
+            fcm.accept(request)
+
+    google.answer = answer
+    assert (await caller.push(ANDROID, "message")).outcome == "sent"
+    assert times[1] - times[0] >= 1.0
+    assert google.received[1].ttl < 60
+
+
+async def test_tries_stop_at_the_deadline(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    apple.answer = lambda request: apns.refuse(request, 503, "ServiceUnavailable")
+    answer = await caller.push(headers={"TTL": "1"})
+    assert answer.outcome == "expired"
+    assert len(apple.received) >= 2
+    assert len({push.id for push in apple.received}) == 1
+
+
+async def test_410_is_final_and_counted_apart(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    apple.answer = lambda request: apns.refuse(request, 410, "Unregistered", timestamp=1_700_000_000_123)
+    answer = await caller.push()
+    assert answer.outcome == "unregistered"
+    assert answer.headers["Push-Unregistered-Since"] == "1700000000"
+    assert len(apple.received) == 1
+    assert await caller.counts() == {'push_unregistered_total{handler="voip"}': 1}
+
+
+async def test_unregistered_at_fcm_is_final_and_counted_apart(start: Start, google: FakeFcm) -> None:
+    caller = await start()
+    google.answer = lambda request: fcm.refuse(request, 404, "UNREGISTERED")
+    assert (await caller.push(ANDROID, "message")).outcome == "unregistered"
+    assert await caller.counts() == {'push_unregistered_total{handler="fcm"}': 1}
+
+
+async def test_an_expired_token_is_replaced_and_the_call_repeated(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    await caller.push()
+    caller.clock.ahead = 25 * 60
+    apple.answer = once(lambda request: apns.refuse(request, 403, "ExpiredProviderToken"))
+    assert (await caller.push()).outcome == "sent"
+    assert len(apple.tokens()) == 2
+    assert (await caller.counts())['push_retries_total{handler="voip",reason="ExpiredProviderToken"}'] == 1
+
+
+async def test_a_young_token_is_not_replaced_whatever_apns_says(start: Start, apple: FakeApns) -> None:
+    """Apple allows one token in 20 minutes."""
+    caller = await start()
+    apple.answer = lambda request: apns.refuse(request, 403, "ExpiredProviderToken")
+    answers = await asyncio.gather(*(caller.push() for _ in range(3)))
+    assert {answer.outcome for answer in answers} == {"rejected"}
+    assert len(apple.tokens()) == 1
+
+
+async def test_fcm_gets_a_new_token_after_401(start: Start, google: FakeFcm) -> None:
+    caller = await start()
+    caller.clock.ahead = 120
+    google.answer = once(lambda request: fcm.refuse(request, 401, "UNAUTHENTICATED"), fcm.accept)
+    assert (await caller.push(ANDROID, "message")).outcome == "sent"
+    first, second = google.received
+    assert first.headers["authorization"] != second.headers["authorization"]
+
+
+async def test_calls_flow_while_fcm_is_slow(start: Start, google: FakeFcm) -> None:
+    caller = await start()
+    kept: list[Request] = []
+    google.answer = withhold(kept)
+    messages = [asyncio.create_task(caller.push(ANDROID, "message")) for _ in range(300)]
+    await until(lambda: len(kept) == 300)
+    calls = await asyncio.gather(*(caller.push() for _ in range(100)))
+    assert {call.outcome for call in calls} == {"sent"}
+    assert not any(message.done() for message in messages)
+    for request in kept:
+        fcm.accept(request)
+    assert {message.outcome for message in await asyncio.gather(*messages)} == {"sent"}
+
+
+async def test_a_stalled_fcm_takes_no_more_than_its_queue(start: Start, google: FakeFcm) -> None:
+    caller = await start()
+    kept: list[Request] = []
+    google.answer = withhold(kept)
+    messages = [asyncio.create_task(caller.push(ANDROID, "message")) for _ in range(850)]
+    await until(lambda: sum(message.done() for message in messages) == 50)
+    assert {message.result().outcome for message in messages if message.done()} == {"unavailable"}
+    assert (await caller.push()).outcome == "sent"
+    call = asyncio.create_task(caller.push(ANDROID, "call"))
+    await until(lambda: caller.inflight("fcm") == 801 and len(kept) == 500)
+    fcm.accept(kept[0])
+    await until(lambda: len(kept) == 501)
+    assert json.loads(kept[500].body)["message"]["data"]["type"] == "incoming-call"  # overtakes 300 messages
+    google.answer = fcm.accept
+    for request in kept[1:]:
+        fcm.accept(request)
+    assert (await call).outcome == "sent"
+    await asyncio.gather(*messages)
+    assert (await caller.counts())['push_failures_total{handler="fcm",reason="queue_full"}'] == 50
+
+
+async def test_a_token_endpoint_that_is_down_stops_only_fcm(start: Start, pki: Pki) -> None:
+    minting = Minting(pki.key_path, Clock(), failing=(None, False, "the token endpoint does not answer"))
+    caller = await start(ready=False, workings={"mint": minting})
+    await until(lambda: caller.gateway.deliveries["voip"].ready)
+    message = asyncio.create_task(caller.push(ANDROID, "message"))
+    assert (await caller.push()).outcome == "sent"
+    assert (await caller.health())["fcm"] == "unavailable"
+    assert (await caller.get("/-/ready"))[0] == 200
+    assert not message.done()  # it is worth 60 seconds
+    minting.failing = None
+    assert (await message).outcome == "sent"
+    assert (await caller.samples())['push_token_renewals_total{handler="fcm",result="failed"}'] >= 1
+
+
+async def test_a_token_that_is_valid_outlives_the_token_endpoint(start: Start, pki: Pki) -> None:
+    clock = Clock()
+    minting = Minting(pki.key_path, clock)
+    caller = await start(workings={"mint": minting, "clock": clock})
+    minting.failing = (None, False, "the token endpoint does not answer")
+    clock.ahead = 50 * 60
+    caller.gateway.deliveries["fcm"].provider.token.reload()
+    await until(lambda: minting.attempts >= 3)
+    assert (await caller.push(ANDROID, "message")).outcome == "sent"
+
+
+async def test_a_provider_in_trouble_is_probed_and_nothing_is_lost_when_it_is_back(
+    start: Start, apple: FakeApns
+) -> None:
+    caller = await start()
+    apple.answer = lambda request: apns.refuse(request, 503, "ServiceUnavailable")
+    calls = [asyncio.create_task(caller.push(f"{number:064x}")) for number in range(20)]
+    await until(lambda: not caller.gateway.deliveries["voip"].ready)
+    assert (await caller.samples())['push_breaker_open{handler="voip"}'] == 1
+    apple.answer = apns.accept
+    assert {answer.outcome for answer in await asyncio.gather(*calls)} == {"sent"}
+    assert len({push.id for push in apple.received}) == 20
+    assert 'push_breaker_open{handler="voip"}' not in await caller.samples()

@@ -1,0 +1,171 @@
+"""From one user's phone to another's: a real Prosody, the bridge, the gateway, and the fakes of Apple and Google."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from lab.accounts import PASSWORD, ask, create_accounts, username
+from lab.gateway import SECRET, PushGateway
+from lab.prosody import DOMAIN
+from lab.providers import UNREGISTERED, Providers
+from lab.stack import Lab
+from lab.workspace import ROOT
+from lab.xmpp import Client
+from tests.live.places import endpoints
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+IPHONE = "0f1e2d3c4b5a6978" * 4
+ANDROID = "dGVzdA:APA91bF-token_of_an_android_phone"
+SERVICE = "push.commeazy.com"
+CONFIG = """
+plugin_paths = {{ "{plugins}" }}
+push_http_url = "{url}/push"
+VirtualHost "{domain}"
+    modules_enabled = {{ "push_http" }}
+"""
+
+
+class Stack:
+    """The servers, and the users on them."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.providers = Providers(lab)
+        self.gateway = PushGateway(lab, self.providers)
+        lab.prosody.config = CONFIG.format(plugins=ROOT / "deploy/prosody", url=self.gateway.address, domain=DOMAIN)
+        self._before = {"apns": 0, "fcm": 0}
+        lab.start(self.providers, self.gateway, lab.prosody)
+
+    def begin(self) -> None:
+        """Let the pushes so far be those of an earlier test."""
+        self._before = {provider: len(self.providers.received(provider)) for provider in self._before}
+
+    async def received(self, provider: str, count: int) -> list[dict[str, Any]]:
+        """The pushes that reached a provider in this test, once there are so many."""
+        async with asyncio.timeout(15):
+            while len(received := self.providers.received(provider)[self._before[provider] :]) < count:  # noqa: ASYNC110 - another process announces nothing
+                await asyncio.sleep(0.02)
+        return received
+
+    async def registrations(self, number: int) -> str:
+        """The nodes that Prosody has for a user."""
+        return await ask(
+            self.lab.prosody.admin_socket,
+            "> local d = require 'prosody.core.storagemanager'"
+            f".open('{DOMAIN}', 'cloud_notify'):get('{username(number)}') or {{}}; local n = {{}}; "
+            "for _, r in pairs(d) do n[#n+1] = r.node end; table.sort(n); return true, 'nodes: '..table.concat(n, ' ')",
+        )
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with Lab() as lab:
+        yield Stack(lab)
+
+
+@pytest.fixture
+async def phone(stack: Stack) -> AsyncIterator[Callable[[int], Client]]:
+    await create_accounts(stack.lab.prosody.admin_socket, DOMAIN, 8)
+    stack.begin()
+    async with aiohttp.ClientSession() as http:
+        yield lambda number: Client(endpoints(stack.lab), username(number), PASSWORD, http=http)
+
+
+async def registered(phone: Client) -> Client:
+    """An iPhone with both tokens and an Android phone of the same user, now offline."""
+    await phone.login()
+    await phone.enable_push(SERVICE, IPHONE, secret=SECRET, push_type="voip")
+    await phone.enable_push(SERVICE, ANDROID, secret=SECRET)
+    await phone.disconnect()
+    return phone
+
+
+async def test_a_message_and_a_call_reach_a_phone_that_is_offline(stack: Stack, phone: Callable[[int], Client]) -> None:
+    await registered(phone(1))
+    sender = phone(2)
+    await sender.login()
+    to = f"{username(1)}@{DOMAIN}"
+
+    await sender.message(to, "A secret greeting")
+    (message,) = await stack.received("fcm", 1)
+    assert message["node"] == ANDROID
+    assert message["message"] == {
+        "token": ANDROID,
+        "data": {"type": "new-message"},
+        "android": {"priority": "high", "ttl": "60s"},
+    }
+
+    await sender.propose_call(to)
+    (call,) = await stack.received("apns", 1)
+    assert call["node"] == IPHONE
+    assert call["payload"] == {"aps": {}, "type": "incoming-call", "expires": int(call["expiration"])}
+    _, android_call = await stack.received("fcm", 2)
+    assert android_call["data"] == {"type": "incoming-call", "expires": str(call["payload"]["expires"])}
+    assert android_call["ttl"] in (29, 30)
+
+    await sender.disconnect()
+    told = json.dumps([stack.providers.received("apns"), stack.providers.received("fcm")])
+    for private in ("greeting", username(1), username(2), DOMAIN, SECRET):
+        assert private not in told.replace("com.commeazy.app", "")
+    log = stack.gateway.log.read_text()
+    for private in ("greeting", username(1), username(2), SECRET, IPHONE, ANDROID):
+        assert private not in log
+    assert f"token={IPHONE[-6:]}" in log
+
+
+async def test_a_phone_that_sleeps_is_woken_once_for_a_queue_of_messages(
+    stack: Stack, phone: Callable[[int], Client]
+) -> None:
+    sleeper, sender = phone(3), phone(4)
+    await sender.login()
+    await sleeper.login()
+    await sleeper.enable_push(SERVICE, ANDROID, secret=SECRET)
+    sleeper.vanish()
+    to = f"{username(3)}@{DOMAIN}"
+    for _ in range(20):
+        await sender.message(to)
+    await sender.propose_call(to)
+    await sender.settle()
+    sleeper.abort()  # now its queue of 21 is looked through at once
+    received = await stack.received("fcm", 2)
+    assert sorted(push["data"]["type"] for push in received) == ["incoming-call", "new-message"]
+    await sender.disconnect()
+
+
+async def test_a_token_that_its_provider_has_given_up_is_forgotten(
+    stack: Stack, phone: Callable[[int], Client]
+) -> None:
+    phone_of_1, sender = await registered(phone(5)), phone(6)
+    await phone_of_1.login()
+    await phone_of_1.enable_push(SERVICE, UNREGISTERED, secret=SECRET)
+    await phone_of_1.disconnect()
+    await sender.login()
+    assert UNREGISTERED in await stack.registrations(5)
+    await sender.message(f"{username(5)}@{DOMAIN}")
+    async with asyncio.timeout(15):
+        while UNREGISTERED in await stack.registrations(5):  # noqa: ASYNC110 - another process announces nothing
+            await asyncio.sleep(0.05)
+    left = await stack.registrations(5)
+    assert IPHONE in left
+    assert ANDROID in left
+    await sender.disconnect()
+
+
+async def test_a_call_survives_a_restart_of_the_gateway(stack: Stack, phone: Callable[[int], Client]) -> None:
+    await registered(phone(7))
+    sender = phone(8)
+    await sender.login()
+    stack.gateway.kill()
+    await sender.propose_call(f"{username(7)}@{DOMAIN}")
+    await sender.ping()
+    stack.gateway.start()
+    (call,) = await stack.received("apns", 1)
+    assert call["node"] == IPHONE
+    await sender.disconnect()
