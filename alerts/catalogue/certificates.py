@@ -1,0 +1,44 @@
+"""Alerts about certificates: what clients are shown, not only what lies in a file."""
+
+from typing import Final
+
+from alerts.catalogue.alert import Alert
+
+_DASHBOARD: Final = "websocket-health"
+
+ALERTS: Final = (
+    Alert(
+        name="CertificateExpiringSoon",
+        expr="ssl_certificate_expiry_days < <value>",
+        summary='{{ $labels.target }}: the certificate ends in {{ $value | printf "%.1f" }} days (limit <limit>)',
+        description="Users notice nothing until that day; then nobody can connect. Renew it: see why certbot did not.",
+        dashboard=_DASHBOARD,
+    ),
+    Alert(
+        name="CertificateNotTrusted",
+        expr="ssl_certificate_trusted == 0",
+        summary="{{ $labels.target }}: clients do not trust the certificate",
+        description=(
+            "Apps refuse to connect here. The reason stands in ssl_certificate_verification_info: expired, chain or "
+            "name."
+        ),
+        dashboard=_DASHBOARD,
+    ),
+    Alert(
+        name="CertificateNotReloaded",
+        expr="ssl_certificate_served_matches_file == 0",
+        summary="{{ $labels.target }}: the server does not serve the certificate that lies in its file",
+        description=(
+            "Users notice nothing until the old one ends. Reload the server (coturn: SIGUSR2); mend certbot's "
+            "hook."
+        ),
+        dashboard=_DASHBOARD,
+    ),
+    Alert(
+        name="CertificateProbeFailed",
+        expr="ssl_certificate_probe_success == 0",
+        summary="{{ $labels.target }}: no certificate could be read",
+        description="The endpoint is down or speaks something else, and its expiry is not watched. Try it by hand.",
+        dashboard=_DASHBOARD,
+    ),
+)

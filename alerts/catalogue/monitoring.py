@@ -1,0 +1,158 @@
+"""Alerts about the monitoring itself: what is down, what is missing, and the one that always fires."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from alerts.catalogue.alert import Alert
+
+_OVERVIEW: Final = "prosody-overview"
+# Whose silence users would feel. The push gateway has an alert of its own (PushGatewayDown).
+_SERVING: Final = "coturn|haproxy|postgresql|prosody"
+# Every job of prometheus.yml, with the dashboard that belongs to it.
+JOBS: Final = {
+    "alertmanager": _OVERVIEW,
+    "certificates": "websocket-health",
+    "coturn": "coturn",
+    "haproxy": "haproxy",
+    "postgresql": "postgresql",
+    "prometheus": _OVERVIEW,
+    "prosody": _OVERVIEW,
+    "push-gateway": "push-gateway-health",
+}
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A series that alerts stand on, and the series that says its target answers, so that it must be there."""
+
+    series: str
+    answers: str
+    by: str
+    dashboard: str
+
+    @property
+    def alert(self) -> Alert:
+        """The alert for this series' absence from a target that answers."""
+        who = "{{ $labels.job }}" if self.by == "job" else "{{ $labels.instance }}"
+        return Alert(
+            name="MetricAbsent",
+            # Not absent(): that is blind to one node of three. What does not answer at all is another alert's business.
+            expr=f"{self.answers} unless on ({self.by}) {self.series}",
+            summary=f"{who} answers, but without {self.series}",
+            description="The alerts on this metric cannot fire. See the runbook for what usually takes a metric away.",
+            dashboard=self.dashboard,
+            labels={"metric": self.series},
+        )
+
+
+def _of(answers: str, dashboard: str, *series: str, by: str = "instance") -> tuple[Watched, ...]:
+    return tuple(Watched(name, answers, by, dashboard) for name in series)
+
+
+WATCHED: Final = (
+    *_of('up{job="prosody"} == 1', _OVERVIEW, "prosody_up"),
+    *_of(
+        "prosody_up == 1",
+        _OVERVIEW,
+        "prosody_c2s_sessions",
+        "prosody_memory_used_bytes",
+        "prosody_stanza_rate",
+        "prosody_module_loaded",
+        'prosody_setting{name="allow_registration"}',
+        'prosody_setting{name="c2s_require_encryption"}',
+        'prosody_setting{name="push_notification_with_body"}',
+        'prosody_setting{name="push_notification_with_sender"}',
+        'prosody_setting{name="read_timeout"}',
+        'prosody_setting{name="smacks_hibernation_time"}',
+    ),
+    *_of('up{job="push-gateway"}', JOBS["push-gateway"], "push_gateway_up"),
+    *_of(
+        'up{job="push-gateway"} == 1',
+        JOBS["push-gateway"],
+        "push_gateway_uptime_seconds",
+        "push_gateway_memory_bytes",
+        "push_voip_failed_total",
+        "push_fcm_failed_total",
+        "push_latency_ms_count",
+        "instance:push_voip_failed:ratio",
+        "instance:push_fcm_failed:ratio",
+        "instance_handler:push_latency_ms:p99",
+    ),
+    *_of('up{job="haproxy"} == 1', JOBS["haproxy"], "haproxy_backend_up"),
+    *_of('up{job="postgresql"} == 1', JOBS["postgresql"], "pg_up"),
+    # Only the primary measures it, and which server that is changes.
+    *_of("group by (job) (pg_up == 1)", JOBS["postgresql"], "pg_replication_lag_bytes", by="job"),
+    *_of('up{job="coturn"} == 1', JOBS["coturn"], "coturn_up"),
+    *_of(
+        "coturn_up == 1",
+        JOBS["coturn"],
+        "coturn_active_allocations",
+        'coturn_quota{kind="total"}',
+        'coturn_allocate_errors_total{code="508"}',
+    ),
+    *_of(
+        'up{job="certificates"} == 1',
+        JOBS["certificates"],
+        "ssl_certificate_probe_success",
+        "ssl_certificate_trusted",
+        "ssl_certificate_served_matches_file",
+    ),
+    *_of(
+        "ssl_certificate_probe_success == 1",
+        JOBS["certificates"],
+        "ssl_certificate_expiry_days",
+        by="instance, target",
+    ),
+)
+
+ALERTS: Final = (
+    Alert(
+        name="Watchdog",
+        expr="vector(1)",
+        summary="Alerts reach their receiver",
+        description="This alert always fires. The receiver raises the alarm when it stops arriving.",
+        dashboard=_OVERVIEW,
+    ),
+    Alert(
+        name="NodeDown",
+        expr="max by (instance) (up) == 0 and count by (instance) (up) > 1",
+        summary="{{ $labels.instance }}: nothing on the node answers",
+        description=(
+            "Users of this node reconnect to the others; pushes from it have stopped. See whether the machine and its "
+            "network run."
+        ),
+        dashboard=_OVERVIEW,
+    ),
+    Alert(
+        name="TargetDown",
+        expr=f'up{{job=~"{_SERVING}"}} == 0',
+        summary="{{ $labels.instance }}: the {{ $labels.job }} target does not answer",
+        description=(
+            "The service may be down with it; if not, it is unwatched. See whether the service runs, then its "
+            "exporter."
+        ),
+        dashboard=_OVERVIEW,
+    ),
+    Alert(
+        name="MonitoringTargetDown",
+        expr=f'up{{job!~"{_SERVING}|push-gateway"}} == 0',
+        summary="{{ $labels.instance }}: the {{ $labels.job }} target does not answer",
+        description="Users notice nothing; its alerts cannot fire. Look at the service and its log.",
+        dashboard=_OVERVIEW,
+    ),
+    *(
+        Alert(
+            name="JobMissing",
+            expr=f'absent(up{{job="{job}"}})',
+            summary="No target of job {{ $labels.job }} is scraped",
+            description=(
+                "None of the job's alerts can fire. See whether its file in targets/ is there and is valid "
+                "YAML."
+            ),
+            dashboard=dashboard,
+            labels={"job": job},  # what absent() says too; here it tells promtool that these are no duplicates
+        )
+        for job, dashboard in JOBS.items()
+    ),
+    *(watched.alert for watched in WATCHED),
+)

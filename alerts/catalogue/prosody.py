@@ -1,0 +1,103 @@
+"""Alerts about Prosody: its load, whether it runs, and the settings that the specification does not leave open."""
+
+from typing import Final
+
+from alerts.catalogue.alert import Alert
+
+_OVERVIEW: Final = "prosody-overview"
+_PRESENCE: Final = "presence-health"
+
+ALERTS: Final = (
+    Alert(
+        name="ProsodySessionsHigh",
+        expr="sum by (job, instance) (prosody_c2s_sessions) > <value>",
+        summary='{{ $labels.instance }} holds {{ $value | printf "%.0f" }} sessions (limit <limit>)',
+        description=(
+            "Users notice nothing yet. Plan another Prosody node now; see whether the other nodes carry as "
+            "much."
+        ),
+        dashboard=_OVERVIEW,
+    ),
+    Alert(
+        name="ProsodySessionsCritical",
+        expr="sum by (job, instance) (prosody_c2s_sessions) > <value>",
+        summary='{{ $labels.instance }} holds {{ $value | printf "%.0f" }} sessions (limit <limit>)',
+        description="The node is full: logins become slow, then fail, and memory runs out. Add a Prosody node now.",
+        dashboard=_OVERVIEW,
+    ),
+    Alert(
+        name="ProsodyMemoryHigh",
+        expr="prosody_memory_used_bytes > <value>",
+        summary="{{ $labels.instance }}: Prosody uses {{ $value | humanize }}B of memory (limit <limit>)",
+        description=(
+            "When memory runs out, all sessions of the node drop at once. Look for a leak: memory against "
+            "sessions."
+        ),
+        dashboard=_OVERVIEW,
+    ),
+    Alert(
+        name="ProsodyStanzaRateHigh",
+        expr="prosody_stanza_rate > <value>",
+        summary='{{ $labels.instance }} handles {{ $value | printf "%.0f" }} stanzas/s (limit <limit>)',
+        description="Messages of this node begin to lag. Find the kind of stanza that grew, and review performance.",
+        dashboard=_OVERVIEW,
+    ),
+    Alert(
+        name="ProsodyDown",
+        expr="prosody_up == 0",
+        summary="{{ $labels.instance }}: Prosody does not answer its exporter",
+        description=(
+            "Users of this node are disconnected and reconnect to the others. Look at the service and its log; "
+            "restart it."
+        ),
+        dashboard=_OVERVIEW,
+    ),
+    Alert(
+        name="ProsodyStoresMessages",
+        expr='prosody_module_loaded{module=~"mam|muc_mam|offline"} > 0',
+        summary=(
+            "{{ $labels.instance }}: mod_{{ $labels.module }} is loaded on {{ $labels.host }} and can store "
+            "messages"
+        ),
+        description=(
+            "The promise that no message stays on the server is broken. Unload the module now, then find out who "
+            "loaded it."
+        ),
+        dashboard=_OVERVIEW,
+    ),
+    Alert(
+        name="ProsodyRegistrationOpen",
+        expr='prosody_setting{name="allow_registration"} > 0',
+        summary="{{ $labels.instance }}: anyone can register an account",
+        description="Spammers find an open server within days. Set allow_registration = false and reload.",
+        dashboard=_OVERVIEW,
+    ),
+    Alert(
+        name="ProsodyEncryptionNotRequired",
+        expr='prosody_setting{name=~"c2s_require_encryption|s2s_require_encryption"} == 0',
+        summary="{{ $labels.instance }}: {{ $labels.name }} is off",
+        description="Passwords and messages may cross the network in the clear. Set it to true and reload.",
+        dashboard=_OVERVIEW,
+    ),
+    Alert(
+        name="ProsodyPushRevealsContent",
+        expr='prosody_setting{name=~"push_notification_with_body|push_notification_with_sender"} > 0',
+        summary="{{ $labels.instance }}: {{ $labels.name }} is on",
+        description="Apple and Google are told who writes or what. Set it to false and reload.",
+        dashboard=_OVERVIEW,
+    ),
+    Alert(
+        name="ProsodyReadTimeoutHigh",
+        expr='prosody_setting{name="read_timeout"} > <value>',
+        summary="{{ $labels.instance }}: read_timeout is {{ $value | humanizeDuration }} (limit <limit>)",
+        description="Users who are gone look online for too long. Set network_settings.read_timeout to 60 and reload.",
+        dashboard=_PRESENCE,
+    ),
+    Alert(
+        name="ProsodyHibernationTimeHigh",
+        expr='prosody_setting{name="smacks_hibernation_time"} > <value>',
+        summary="{{ $labels.instance }}: smacks_hibernation_time is {{ $value | humanizeDuration }} (limit <limit>)",
+        description="Users who are gone look online for too long. Set smacks_hibernation_time to 30 and reload.",
+        dashboard=_PRESENCE,
+    ),
+)

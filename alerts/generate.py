@@ -1,0 +1,78 @@
+"""The command `generate-rules`: writes the rule files, or with --check only says whether they are up to date."""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from alerts.catalogue import KNOBS
+from alerts.render import Links, alerting_rules, recording_rules
+from alerts.thresholds import ThresholdsError, load
+
+RULES: Final = Path(__file__).with_name("rules")
+RUNBOOKS: Final = "https://github.com/commeazy/monitoring/blob/main/docs/runbooks"
+DASHBOARDS: Final = "https://grafana.commeazy.com/d"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns 0, 1 when --check finds old files, 2 for a file that cannot be used."""
+    options = _parser().parse_args(arguments)
+    try:
+        files = render(options.thresholds, Links(options.runbook_url, options.dashboard_url))
+        return _check(options.output, files) if options.check else _write(options.output, files)
+    except ThresholdsError as error:
+        print(f"generate-rules: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
+    except OSError as error:
+        print(f"generate-rules: {error.filename}: cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201 - a command's answer
+    return 2
+
+
+def render(overrides: Path | None, links: Links) -> dict[str, str]:
+    """Give the text of each rule file by its name.
+
+    Raises:
+        ThresholdsError: for thresholds that cannot be used.
+
+    """
+    thresholds = load(KNOBS, overrides)
+    sources = "alerts/thresholds.yaml" + (f", {overrides.name}" if overrides else "") + " and alerts/catalogue"
+    return {
+        "recording.yaml": recording_rules(thresholds, sources),
+        "alerts.yaml": alerting_rules(thresholds, links, sources),
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="generate-rules", description="Write the rule files of Prometheus.")
+    add = parser.add_argument
+    add("--thresholds", type=Path, metavar="FILE", help="thresholds that differ from alerts/thresholds.yaml")
+    add("--output", type=Path, metavar="DIR", default=RULES, help="where the files go (%(default)s)")
+    add("--runbook-url", metavar="URL", default=RUNBOOKS, help="base of the runbooks (%(default)s)")
+    add("--dashboard-url", metavar="URL", default=DASHBOARDS, help="base of the dashboards (%(default)s)")
+    add("--check", action="store_true", help="write nothing; exit 1 if a file is not up to date")
+    return parser
+
+
+def _write(folder: Path, files: dict[str, str]) -> int:
+    """Write each file beside its place first, so that Prometheus never reads half of one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".new", delete=False, encoding="utf-8") as new:
+            new.write(text)
+        Path(new.name).chmod(0o644)
+        os.replace(new.name, folder / name)  # noqa: PTH105 - Path.replace says the same
+    return 0
+
+
+def _check(folder: Path, files: dict[str, str]) -> int:
+    old = [name for name, text in files.items() if not (folder / name).is_file() or (folder / name).read_text() != text]
+    for name in old:
+        print(f"generate-rules: {folder / name} is not what the catalogue says; run generate-rules", file=sys.stderr)  # noqa: T201 - a command's answer
+    return 1 if old else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""Reads the thresholds of the alerts and says, by line, what is wrong with a file; knows no PromQL."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+DEFAULTS: Final = Path(__file__).with_name("thresholds.yaml")
+SEVERITIES: Final = ("critical", "warning", "none")
+KNOBS: Final = ("value", "window", "minimum")
+REQUIRED: Final = ("for", "severity", "section", "reason")
+OPTIONAL: Final = ("value", "unit", "window", "minimum", "sizing")
+# The first is soft: it must be passed before the second, or the warning comes after the page.
+STEPS: Final = (("ProsodySessionsHigh", "ProsodySessionsCritical"),)
+_DURATION: Final = re.compile(r"(?:\d+h)?(?:\d+m)?(?:\d+s)?")
+_PREFIXES: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_TAG: Final = "tag:yaml.org,2002:"
+
+
+class ThresholdsError(Exception):
+    """A thresholds file that cannot be used: one line with the file, the line number and what to write instead."""
+
+    def __init__(self, path: Path, line: int | None, problem: str) -> None:
+        where = f"{path}:{line}" if line else str(path)
+        super().__init__(f"{where}: {problem}")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What is tunable of one alert. `hold` is the rule's `for`; durations are Prometheus' (`10m`)."""
+
+    alert: str
+    hold: str
+    severity: str
+    section: str
+    reason: str
+    value: float | None = None
+    unit: str | None = None
+    window: str | None = None
+    minimum: float | None = None
+    sizing: str | None = None
+
+    @property
+    def limit(self) -> str:
+        """The value as a person reads it: `40,000 sessions`, `6 GB`, `5 %`."""
+        if self.value is None or self.unit is None:
+            return ""
+        if self.unit == "ratio":
+            return f"{self.value * 100:g} %"
+        if self.unit == "bytes":
+            for factor, prefix in _PREFIXES:
+                if abs(self.value) >= factor:
+                    return f"{self.value / factor:g} {prefix}B"
+        return f"{self.value:,.10g} {self.unit}"
+
+
+@dataclass(frozen=True)
+class _Field:
+    """One value of a file and where it stands."""
+
+    value: object
+    path: Path
+    line: int
+
+
+_Entries = dict[str, dict[str, _Field]]
+
+
+def load(knobs: Mapping[str, frozenset[str]], overrides: Path | None = None) -> dict[str, Threshold]:
+    """Read the default thresholds and, over them, some of another file.
+
+    Args:
+        knobs: for every alert there is, the numbers its expression takes (of `KNOBS`).
+        overrides: a file of the same shape in which an alert names its reason and whatever differs from the default.
+
+    Raises:
+        ThresholdsError: for the first thing wrong in either file.
+
+    """
+    entries = _read(DEFAULTS, knobs)
+    for alert in sorted(knobs.keys() - entries.keys()):
+        raise ThresholdsError(DEFAULTS, None, f"{alert} is in the catalogue and has no entry here; add one")
+    for alert, fields in entries.items():
+        _complete(alert, fields, knobs[alert])
+    if overrides is not None:
+        for alert, fields in _read(overrides, knobs).items():
+            _fits(alert, fields, entries[alert])
+            entries[alert] = entries[alert] | fields
+    _in_order(entries)
+    return {alert: _threshold(alert, fields) for alert, fields in entries.items()}
+
+
+def _read(path: Path, knobs: Mapping[str, frozenset[str]]) -> _Entries:
+    """Read one file and check everything about it that does not depend on another file."""
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+        raise ThresholdsError(path, None, f"cannot be read: {reason}") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ThresholdsError(path, mark.line + 1 if mark else None, f"is not YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise ThresholdsError(path, None, f"is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(root, yaml.MappingNode):
+        line = root.start_mark.line + 1 if root is not None else None
+        raise ThresholdsError(path, line, "holds no alerts; write `ProsodyMemoryHigh:` and, indented, its keys")
+    entries: _Entries = {}
+    for alert, line, node in _items(path, root):
+        if alert not in knobs:
+            raise ThresholdsError(path, line, f"there is no alert named {alert}; the names are those of docs/runbooks/")
+        if not isinstance(node, yaml.MappingNode):
+            raise ThresholdsError(path, line, f"{alert} must be a mapping of keys such as `for` and `reason`")
+        entries[alert] = {}
+        for key, key_line, scalar in _items(path, node):
+            field = _Field(_scalar(scalar), path, key_line)
+            _check(alert, key, field, knobs[alert])
+            entries[alert][key] = field
+        if "reason" not in entries[alert]:
+            raise ThresholdsError(path, line, f"{alert} has no reason; say why the number is what it is")
+    return entries
+
+
+def _items(path: Path, node: yaml.MappingNode) -> Iterator[tuple[str, int, yaml.Node]]:
+    seen: set[str] = set()
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if key.value in seen:
+            raise ThresholdsError(path, line, f"{key.value} stands here for the second time; keep one")
+        seen.add(key.value)
+        yield str(key.value), line, value
+
+
+def _scalar(node: yaml.Node) -> object:
+    """Give the Python value of a scalar, or the node itself where a list or mapping stands in a scalar's place."""
+    if not isinstance(node, yaml.ScalarNode):
+        return node
+    constructor = yaml.constructor.SafeConstructor()
+    if node.tag == f"{_TAG}int":
+        return constructor.construct_yaml_int(node)
+    if node.tag == f"{_TAG}float":
+        return constructor.construct_yaml_float(node)
+    if node.tag == f"{_TAG}bool":
+        return constructor.construct_yaml_bool(node)
+    return None if node.tag == f"{_TAG}null" else node.value
+
+
+def _check(alert: str, key: str, field: _Field, knobs: frozenset[str]) -> None:
+    """Refuse a key that does not belong to this alert, and a value of the wrong kind."""
+    if key not in REQUIRED + OPTIONAL:
+        known = ", ".join(REQUIRED + OPTIONAL)
+        raise ThresholdsError(field.path, field.line, f"{alert} has an unknown key {key}; known are {known}")
+    if (key in KNOBS or key == "unit") and ("value" if key == "unit" else key) not in knobs:
+        raise ThresholdsError(field.path, field.line, f"{alert} takes no {key}; remove the line")
+    problem: str | None = None
+    match key:
+        case "value" | "minimum":
+            problem = _number_problem(field.value)
+        case "for" | "window":
+            problem = _duration_problem(key, field.value)
+        case "severity" if field.value not in SEVERITIES:
+            problem = f"must be one of {', '.join(SEVERITIES)}"
+        case "reason" | "unit" | "sizing" | "section" if not isinstance(field.value, str) or not field.value.strip():
+            problem = "must be a text that says something (in quotes if it looks like a number)"
+        case _:
+            pass
+    if problem:
+        raise ThresholdsError(field.path, field.line, f"{alert}: {key} {problem}")
+
+
+def _number_problem(value: object) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "must be a number (YAML reads 6e9 as text: write 6_000_000_000)"
+    return None if math.isfinite(value) and value > 0 else "must be a finite number above 0"
+
+
+def _duration_problem(key: str, value: object) -> str | None:
+    if not isinstance(value, str) or not value or not _DURATION.fullmatch(value):
+        return "must be a duration in h, m and s, such as 90s, 10m or 1h30m"
+    return "must be longer than 0s" if key == "window" and not any(map(int, re.findall(r"\d+", value))) else None
+
+
+def _complete(alert: str, fields: Mapping[str, _Field], knobs: frozenset[str]) -> None:
+    needed = (*REQUIRED, *sorted(knobs), *(("unit", "sizing") if "value" in knobs else ()))
+    for key in needed:
+        if key not in fields:
+            raise ThresholdsError(DEFAULTS, fields["reason"].line, f"{alert} has no {key}; its rule needs one")
+    _ratio_in_range(alert, fields["unit"].value if "unit" in fields else None, fields)
+
+
+def _fits(alert: str, fields: Mapping[str, _Field], defaults: Mapping[str, _Field]) -> None:
+    """Refuse an override that measures in another unit: a number in the wrong unit is a wrong threshold."""
+    unit = defaults["unit"].value if "unit" in defaults else None
+    if "unit" in fields and fields["unit"].value != unit:
+        raise ThresholdsError(fields["unit"].path, fields["unit"].line, f"{alert} is in {unit}; convert the value")
+    _ratio_in_range(alert, unit, fields)
+
+
+def _ratio_in_range(alert: str, unit: object, fields: Mapping[str, _Field]) -> None:
+    value = fields.get("value")
+    if unit == "ratio" and value and isinstance(value.value, int | float) and value.value >= 1:
+        raise ThresholdsError(value.path, value.line, f"{alert}: value is a ratio and must be below 1 (5 % is 0.05)")
+
+
+def _in_order(entries: _Entries) -> None:
+    for soft, hard in STEPS:
+        low, high = entries[soft]["value"], entries[hard]["value"]
+        if not (isinstance(low.value, int | float) and isinstance(high.value, int | float)):
+            continue
+        if low.value >= high.value:
+            at = low if low.path != DEFAULTS or high.path == DEFAULTS else high
+            raise ThresholdsError(
+                at.path, at.line, f"{soft} ({low.value:,}) must warn below {hard} ({high.value:,}); change one of them"
+            )
+
+
+def _threshold(alert: str, fields: Mapping[str, _Field]) -> Threshold:
+    def text(key: str) -> str | None:
+        return " ".join(str(fields[key].value).split()) if key in fields else None
+
+    def number(key: str) -> float | None:
+        value = fields[key].value if key in fields else None
+        return value if isinstance(value, int | float) else None
+
+    return Threshold(
+        alert=alert,
+        hold=text("for") or "0s",
+        severity=text("severity") or "",
+        section=text("section") or "",
+        reason=text("reason") or "",
+        value=number("value"),
+        unit=text("unit"),
+        window=text("window"),
+        minimum=number("minimum"),
+        sizing=text("sizing"),
+    )
