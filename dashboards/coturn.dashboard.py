@@ -3,6 +3,7 @@
 from dashboards.limits import above, none_may_be
 from dashboards.page import folded, page, row
 from dashboards.panels import Query, heatmap, series, stat, states
+from dashboards.promql import buckets, rate, rates, unanswered
 
 _QUOTA_USED = (
     'coturn_quota{kind="used",instance=~"$node"} / ignoring (kind) coturn_quota{kind="limit",instance=~"$node"}'
@@ -13,7 +14,8 @@ dashboard = page(
     about=(
         "coturn tells callers their address (STUN) and relays the calls of those behind strict NATs (TURN), about "
         "20 to 30 % of all. "
-        "Bad is a server that does not answer, or that refuses: 486 means total-quota is reached, 508 that no relay port "
+        "Bad is a server that does not answer, or that refuses: 486 means total-quota is reached, 508 that no "
+        "relay port "
         "is left, many 401 that the shared secret differs from Prosody's. "
         "Bandwidth is what it runs out of first when it is set up well."
     ),
@@ -22,7 +24,7 @@ dashboard = page(
             "Servers that do not answer",
             "Of the servers Prometheus scrapes, those that do not answer their exporter, or whose exporter is gone.",
             "none",
-            'count(up{job="coturn",instance=~"$node"}) - (sum(coturn_up{instance=~"$node"}) or vector(0))',
+            unanswered("coturn", "coturn_up"),
             none_may_be("CoturnDown"),
         ),
         stat(
@@ -52,22 +54,21 @@ dashboard = page(
             "Traffic and errors, and how long an answer takes",
             series(
                 "Bandwidth",
-                "What coturn receives and sends, to clients and to their peers. A call counts up to 4,096 packets late. "
+                "What coturn receives and sends, to clients and to their peers. A call counts up to 4,096 "
+                "packets late. "
                 "Section 13 reckons with 1 Mbps for a call, 1 Gbps for a node.",
                 "bps",
                 Query(
-                    "8 * sum by (instance, side, direction) (rate(coturn_traffic_bytes_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    "8 * " + rates("coturn_traffic_bytes_total", "side", "direction"),
                     "{{instance}} {{side}} {{direction}}",
                 ),
             ),
             series(
                 "Refused allocations by code",
                 "401: wrong credentials; 486: total-quota; 508: no relay port. A single 401 is the usual challenge.",
-                "suffix: errors/s",
+                "suffix:errors/s",
                 Query(
-                    "sum by (instance, code) (rate(coturn_allocate_errors_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    rates("coturn_allocate_errors_total", "code"),
                     "{{instance}} {{code}}",
                 ),
             ),
@@ -114,22 +115,25 @@ dashboard = page(
                 "Allocations made, of allocations and STUN bindings together. 20 to 30 % is usual; a rise: users whose "
                 "network changed, or STUN that fails.",
                 "percentunit",
-                'sum by (instance) (rate(coturn_allocations_total{event="created",instance=~"$node"}[$__rate_interval]))'
-                ' / (sum by (instance) (rate(coturn_allocations_total{event="created",instance=~"$node"}[$__rate_interval]))'
-                ' + sum by (instance) (rate(coturn_stun_bindings_total{instance=~"$node"}[$__rate_interval])))',
+                rates("coturn_allocations_total", where='event="created"')
+                + " / ("
+                + rates("coturn_allocations_total", where='event="created"')
+                + " + "
+                + rates("coturn_stun_bindings_total")
+                + ")",
                 most=1,
                 empty="No calls.",
             ),
             series(
                 "STUN and TURN requests",
                 "Bindings (a client asks for its own address) and allocations (it needs a relay).",
-                "suffix: requests/s",
+                "suffix:requests/s",
                 Query(
-                    'sum by (instance) (rate(coturn_stun_bindings_total{instance=~"$node"}[$__rate_interval]))',
+                    rates("coturn_stun_bindings_total"),
                     "{{instance}} STUN",
                 ),
                 Query(
-                    'sum by (instance) (rate(coturn_allocations_total{event="created",instance=~"$node"}[$__rate_interval]))',
+                    rates("coturn_allocations_total", where='event="created"'),
                     "{{instance}} TURN",
                 ),
             ),
@@ -152,10 +156,9 @@ dashboard = page(
             series(
                 "Failed probes by reason",
                 "credentials: the shared secret differs; quota, ports: coturn is full; timeout: it hangs.",
-                "suffix: failures/s",
+                "suffix:failures/s",
                 Query(
-                    "sum by (instance, probe, transport, reason) (rate(coturn_probe_failures_total"
-                    '{instance=~"$node"}[$__rate_interval])) > 0',
+                    rates("coturn_probe_failures_total", "probe", "transport", "reason") + " > 0",
                     "{{instance}} {{probe}} {{transport}} {{reason}}",
                 ),
                 empty="No probe has failed.",
@@ -165,18 +168,17 @@ dashboard = page(
             "Which calls",
             heatmap(
                 "How long allocations lasted",
-                "Of allocations that ended, over the chosen nodes. Many short ones: calls that fail, or clients that retry.",
+                "Of allocations that ended, over the chosen nodes. Many short ones: calls that fail, or clients "
+                "that retry.",
                 "s",
-                "sum by (le) (rate(coturn_allocation_duration_seconds_bucket"
-                '{instance=~"$node"}[$__rate_interval]))',
+                buckets("coturn_allocation_duration_seconds"),
             ),
             series(
                 "Allocations by event",
                 "Created, refreshed and deleted. More created than deleted: the number of calls grows.",
-                "suffix: /s",
+                "suffix:/s",
                 Query(
-                    "sum by (instance, event) (rate(coturn_allocations_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    rates("coturn_allocations_total", "event"),
                     "{{instance}} {{event}}",
                 ),
             ),
@@ -192,8 +194,8 @@ dashboard = page(
             series(
                 "CPU",
                 "Cores in use. Relaying costs little; encryption (TLS) more.",
-                "suffix: cores",
-                'rate(coturn_cpu_seconds_total{instance=~"$node"}[$__rate_interval])',
+                "suffix:cores",
+                rate("coturn_cpu_seconds_total"),
             ),
             series("Memory", "Resident memory of coturn.", "decbytes", 'coturn_memory_used_bytes{instance=~"$node"}'),
             series(

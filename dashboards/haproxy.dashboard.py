@@ -3,11 +3,13 @@
 from dashboards.limits import below, none_may_be
 from dashboards.page import folded, page, row
 from dashboards.panels import Query, series, stat, states
+from dashboards.promql import rate, rates
 
 dashboard = page(
     "haproxy",
     about=(
-        "HAProxy ends TLS on port 443 and sends each app's WebSocket to one Prosody, the same one for the same address. "
+        "HAProxy ends TLS on port 443 and sends each app's WebSocket to one Prosody, the same one for the same "
+        "address. "
         "Bad is a Prosody that HAProxy does not use (its users move to the others, and one more failure may be too "
         "much), 5xx answers, or requests that wait in a queue. "
         "Many 4xx are strangers and scanners, not our users."
@@ -36,28 +38,24 @@ dashboard = page(
                 "HTTP requests by frontend. A WebSocket is one request, however long it lasts.",
                 "reqps",
                 Query(
-                    "sum by (instance, proxy) (rate(haproxy_frontend_http_requests_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    rates("haproxy_frontend_http_requests_total", "proxy"),
                     "{{instance}} {{proxy}}",
                 ),
             ),
             series(
                 "Errors a second",
                 "5xx: no server could be used; connection: a Prosody did not accept; response: it broke off.",
-                "suffix: errors/s",
+                "suffix:errors/s",
                 Query(
-                    "sum by (instance) (rate(haproxy_frontend_http_responses_total"
-                    '{code="5xx",instance=~"$node"}[$__rate_interval]))',
+                    rates("haproxy_frontend_http_responses_total", where='code="5xx"'),
                     "{{instance}} 5xx",
                 ),
                 Query(
-                    "sum by (instance) (rate(haproxy_backend_connection_errors_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    rates("haproxy_backend_connection_errors_total"),
                     "{{instance}} connection",
                 ),
                 Query(
-                    "sum by (instance) (rate(haproxy_backend_response_errors_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    rates("haproxy_backend_response_errors_total"),
                     "{{instance}} response",
                 ),
             ),
@@ -115,18 +113,16 @@ dashboard = page(
                 "Open connections to each Prosody. They should be about the same: users are spread by address.",
                 "locale",
                 Query(
-                    "sum by (instance, proxy, server) (haproxy_server_current_sessions"
-                    '{instance=~"$node"})',
+                    'sum by (instance, proxy, server) (haproxy_server_current_sessions{instance=~"$node"})',
                     "{{proxy}} {{server}} ({{instance}})",
                 ),
             ),
             series(
                 "Failed checks",
                 "Checks that failed while the server was in use. Three in a row put it out of use.",
-                "suffix: checks/s",
+                "suffix:checks/s",
                 Query(
-                    "sum by (instance, proxy, server) (rate(haproxy_server_check_failures_total"
-                    '{instance=~"$node"}[$__rate_interval])) > 0',
+                    rates("haproxy_server_check_failures_total", "proxy", "server") + " > 0",
                     "{{proxy}} {{server}} ({{instance}})",
                 ),
                 empty="No check has failed.",
@@ -134,15 +130,13 @@ dashboard = page(
             series(
                 "Retries and redispatches",
                 "Tries to connect again, and requests that went to another server instead.",
-                "suffix: /s",
+                "suffix:/s",
                 Query(
-                    "sum by (instance, proxy) (rate(haproxy_backend_retry_warnings_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    rates("haproxy_backend_retry_warnings_total", "proxy"),
                     "{{instance}} {{proxy}} retries",
                 ),
                 Query(
-                    "sum by (instance, proxy) (rate(haproxy_backend_redispatch_warnings_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    rates("haproxy_backend_redispatch_warnings_total", "proxy"),
                     "{{instance}} {{proxy}} redispatches",
                 ),
             ),
@@ -154,8 +148,7 @@ dashboard = page(
                 "Of the frontends. 1xx is the switch to WebSocket: our users.",
                 "reqps",
                 Query(
-                    "sum by (instance, code) (rate(haproxy_frontend_http_responses_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    rates("haproxy_frontend_http_responses_total", "code"),
                     "{{instance}} {{code}}",
                 ),
             ),
@@ -164,13 +157,11 @@ dashboard = page(
                 "Denied by a rule, or not HTTP. Strangers; a flood of them costs connections.",
                 "reqps",
                 Query(
-                    "sum by (instance) (rate(haproxy_frontend_requests_denied_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    rates("haproxy_frontend_requests_denied_total"),
                     "{{instance}} denied",
                 ),
                 Query(
-                    "sum by (instance) (rate(haproxy_frontend_request_errors_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    rates("haproxy_frontend_request_errors_total"),
                     "{{instance}} malformed",
                 ),
             ),
@@ -179,13 +170,11 @@ dashboard = page(
                 "Between users and HAProxy. A connection's bytes are counted as they flow.",
                 "bps",
                 Query(
-                    "8 * sum by (instance) (rate(haproxy_frontend_bytes_in_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    "8 * " + rates("haproxy_frontend_bytes_in_total"),
                     "{{instance}} in",
                 ),
                 Query(
-                    "8 * sum by (instance) (rate(haproxy_frontend_bytes_out_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    "8 * " + rates("haproxy_frontend_bytes_out_total"),
                     "{{instance}} out",
                 ),
             ),
@@ -211,8 +200,8 @@ dashboard = page(
             series(
                 "New TLS connections a second",
                 "A handshake costs more CPU than anything else HAProxy does. A flood follows a failover.",
-                "suffix: handshakes/s",
-                'rate(haproxy_process_ssl_connections_total{instance=~"$node"}[$__rate_interval])',
+                "suffix:handshakes/s",
+                rate("haproxy_process_ssl_connections_total"),
             ),
         ),
     ],

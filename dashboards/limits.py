@@ -81,7 +81,7 @@ def below(alert: str) -> Limits:
 
 
 def rest_of(alert: str) -> Limits:
-    """Return the limits of the share that is left when an alert's ratio is taken from 1: successes, where it has failures."""
+    """Return the limits of 1 minus what an alert watches: of successes, where it has the share of failures."""
     least = 1 - _value(alert)
     return Limits(
         ((None, _state(alert)), (least, State.OK)), _sentence(f"{_state(alert).word.lower()} below {least * 100:g} %")

@@ -72,8 +72,9 @@ class Page:
     def to_json_data(self) -> dict[str, Any]:
         """Return Grafana's JSON model, without what grafanalib adds for Grafana 8 and older."""
         model: dict[str, Any] = json.loads(json.dumps(self.model.to_json_data(), cls=DashboardEncoder))
-        kept = {key: model[key] for key in _DASHBOARD_KEYS}
-        return kept | {"panels": [_panel(panel) for panel in model["panels"]]}
+        kept = {key: model[key] for key in _DASHBOARD_KEYS} | {"panels": [_panel(panel) for panel in model["panels"]]}
+        clean: dict[str, Any] = _without_nulls(kept)
+        return clean
 
 
 def page(uid: str, *, about: str, health: Sequence[Panel], rows: Sequence[Row], exporter: str | None = None) -> Page:
@@ -89,7 +90,7 @@ def page(uid: str, *, about: str, health: Sequence[Panel], rows: Sequence[Row], 
     place = SEVEN[uid]
     jobs = {"node": place.job} | ({"exporter": exporter} if exporter else {})
     firing = _firing(uid, jobs)
-    first = Row("Is it healthy now?", (_alert_counts(firing), *health), across=1 + len(health))
+    first = Row("Is it healthy now?", (_alert_counts(uid, jobs), *health), across=1 + len(health))
     panels = [*_row(first, 0, STAT), *_alerts_and_text(firing, about, HEADING + STAT)]
     y = HEADING + STAT + ALERTS
     for each in rows:
@@ -150,30 +151,28 @@ def _with_ids(panels: Sequence[Panel]) -> list[Panel]:
 # --- Alerts ----------------------------------------------------------------------------------------------------------
 
 
-def _firing(uid: str, jobs: dict[str, str]) -> str:
+def _firing(uid: str, jobs: dict[str, str], severity: str = 'severity!="none"') -> str:
     """Return PromQL for the firing alerts this page is about; an alert without node or job concerns them all."""
-    selectors = [
-        'ALERTS{alertstate="firing",severity!="none",'
+    return " or ".join(
+        f'ALERTS{{alertstate="firing",{severity},'
         + ("" if uid == LANDING else f'job=~"{job}|",')
         + f'instance=~"${name}|"}}'
         for name, job in jobs.items()
-    ]
-    return " or ".join(selectors)
+    )
 
 
-def _alert_counts(firing: str) -> Panel:
+def _alert_counts(uid: str, jobs: dict[str, str]) -> Panel:
     # The Watchdog always fires: without it the rules are not evaluated, and "0 alerts" would be a lie.
     alive = 'group(ALERTS{alertname="Watchdog",alertstate="firing",instance=~"$node|"})'
-
-    def count(severity: str) -> str:
-        chosen = firing.replace('severity!="none"', f'severity="{severity}"')
-        return f"(count({chosen}) or vector(0)) * {alive}"
-
+    critical, warning = (
+        f"(count({_firing(uid, jobs, severity)}) or vector(0)) * {alive}"
+        for severity in ('severity="critical"', 'severity="warning"')
+    )
     return alert_counts(
         "Firing alerts",
         "Alerts that fire now for the chosen nodes. NO DATA: Prometheus evaluates no rules, so no alert can fire.",
-        count("critical"),
-        count("warning"),
+        critical,
+        warning,
     )
 
 
@@ -183,7 +182,7 @@ def _alerts_and_text(firing: str, about: str, y: int) -> list[Panel]:
         "Firing alerts with their node. A click on the name opens the runbook.",
         {"firing": Query(firing, "{{alertname}} {{instance}}")},
         units={"alertname": "string", "instance": "string"},
-        hidden=("__name__", "alertstate", "firing", "Value"),
+        hidden=("__name__", "alertstate", "firing"),
         links={"alertname": f"{RUNBOOKS}/${{__value.raw}}.md"},
         empty="No alert fires.",
     )
@@ -211,7 +210,9 @@ def _annotation(firing: str) -> dict[str, Any]:
 
 
 def _source() -> Panel:
-    return core.Template(name="datasource", type="datasource", label="Prometheus", query="prometheus", sort=0)
+    source = core.Template(name="datasource", type="datasource", label="Prometheus", query="prometheus", sort=0)
+    source._current = {}  # noqa: SLF001 - no value, so that Grafana takes its default data source
+    return source
 
 
 def _nodes(name: str, job: str) -> Panel:
@@ -256,7 +257,6 @@ _PANEL_KEYS = (
     *("transformations", "collapsed", "panels"),
 )
 _TARGET_KEYS = ("refId", "datasource", "expr", "legendFormat", "format", "instant")
-_NO_FIELDS = {"defaults": {}, "overrides": []}
 
 
 def _panel(panel: dict[str, Any]) -> dict[str, Any]:
@@ -272,3 +272,17 @@ def _panel(panel: dict[str, Any]) -> dict[str, Any]:
     if panel["type"] == "row":
         kept["panels"] = [_panel(inner) for inner in panel["panels"]]
     return kept
+
+
+def _without_nulls(node: Any) -> Any:  # noqa: ANN401 - JSON
+    """Leave out what is null, except where null is a threshold's value: it means "from the lowest on"."""
+    if isinstance(node, list):
+        return [_without_nulls(inner) for inner in node]
+    if isinstance(node, dict):
+        return {
+            key: _without_nulls(value) for key, value in node.items() if value is not None or set(node) == _STEP_KEYS
+        }
+    return node
+
+
+_STEP_KEYS = {"color", "value"}

@@ -57,6 +57,7 @@ def stat(title: str, description: str, unit: str, expr: str, limits: Limits, *, 
         description=f"{description} {limits.says}",
         targets=_targets([Query(expr, "now"), Query(expr, "verdict")], instant=True),
         format=unit,
+        decimals=_decimals(unit),
         color={"mode": "thresholds"},
         colorMode="background",
         graphMode="none",
@@ -71,7 +72,7 @@ def stat(title: str, description: str, unit: str, expr: str, limits: Limits, *, 
 
 
 def alert_counts(title: str, description: str, critical: str, warning: str) -> Panel:
-    """Return how many alerts fire, by severity; each expression gives 0 when all is quiet, nothing when rules are not evaluated."""
+    """Return how many alerts fire; each expression gives 0 when all is quiet, nothing when no rules are evaluated."""
     named = {"A": State.CRITICAL, "B": State.WARNING}
     return core.Stat(
         title=title,
@@ -125,6 +126,7 @@ def series(
         description=f"{description} {limits.says}" if limits else description,
         targets=_targets([Query(query) if isinstance(query, str) else query for query in queries]),
         unit=unit,
+        valueDecimals=_decimals(unit),
         lineWidth=1,
         fillOpacity=30 if stacked else 5,
         showPoints="auto",
@@ -215,9 +217,11 @@ def table(
         links: where a click on the column of this name leads.
         empty: why there are no rows when all is well; shown in place of them.
     """
-    values = dict(zip((f"Value #{ref}" for ref in string.ascii_uppercase), columns, strict=False))
+    # Grafana's name of each column of values, by heading
+    fields = {heading: f"Value #{ref}" for heading, ref in zip(columns, string.ascii_uppercase, strict=False)}
     if len(columns) == 1:
-        values = {"Value": next(iter(columns))}
+        fields = dict.fromkeys(columns, "Value")
+    excluded = ["Time", *(fields.get(name, name) for name in hidden)]
     shown = [_override("byName", heading, unit=unit) for heading, unit in units.items()]
     shown += [
         _override("byName", heading, links=[{"title": "Open", "url": url, "targetBlank": True}])
@@ -227,16 +231,27 @@ def table(
         title=title,
         description=description,
         targets=_targets(list(columns.values()), form="table", instant=True),
+        thresholds=[_step(None, "text")],
         overrides=shown,
         transformations=[
             {"id": "merge", "options": {}},
             {
                 "id": "organize",
-                "options": {"excludeByName": dict.fromkeys(("Time", *hidden), True), "renameByName": values},
+                "options": {
+                    "excludeByName": dict.fromkeys(excluded, True),
+                    "renameByName": {field: heading for heading, field in fields.items()},
+                },
             },
         ],
         extraJson={
-            "fieldConfig": {"defaults": {"min": 0, "noValue": empty, "unit": "none", "custom": {"filterable": True}}},
+            "fieldConfig": {
+                "defaults": {
+                    "min": 0,
+                    "noValue": empty,
+                    "unit": "none",
+                    "custom": {"cellOptions": {"type": "auto"}, "displayMode": None, "filterable": True},
+                },
+            },
             "options": {"cellHeight": "sm"},
         },
     )
@@ -262,6 +277,11 @@ def _targets(queries: Sequence[Query], *, form: str = "time_series", instant: bo
         )
         for ref, query in zip(string.ascii_uppercase, queries, strict=False)
     ]
+
+
+def _decimals(unit: str) -> int | None:
+    """Return 0 for whole things, which Grafana would show with three decimals once they are averaged."""
+    return 0 if unit == "locale" else None
 
 
 def _step(value: float | None, colour: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from dashboards.limits import above, below, none_may_be
 from dashboards.page import folded, page, row
 from dashboards.panels import Query, series, stat, states
+from dashboards.promql import rate, rates, unanswered
 
 dashboard = page(
     "postgresql",
@@ -17,7 +18,7 @@ dashboard = page(
             "Servers that do not answer",
             "Of the servers Prometheus scrapes, those that do not answer their exporter, or whose exporter is gone.",
             "none",
-            'count(up{job="postgresql",instance=~"$node"}) - (sum(pg_up{instance=~"$node"}) or vector(0))',
+            unanswered("postgresql", "pg_up"),
             none_may_be("PostgresDown"),
         ),
         stat(
@@ -43,25 +44,27 @@ dashboard = page(
                 "Transactions a second",
                 "Committed and rolled back; each login or contact change is one or a few queries in one transaction. "
                 "PostgreSQL counts single queries only with pg_stat_statements.",
-                "suffix: transactions/s",
-                "sum by (instance) (rate(pg_stat_database_xact_commit"
-                '{instance=~"$node"}[$__rate_interval]) + '
-                'rate(pg_stat_database_xact_rollback{instance=~"$node"}[$__rate_interval]))',
+                "suffix:transactions/s",
+                "sum by (instance) ("
+                + rate("pg_stat_database_xact_commit")
+                + " + "
+                + rate("pg_stat_database_xact_rollback")
+                + ")",
             ),
             series(
                 "Rollbacks, deadlocks and conflicts",
                 "Transactions that came to nothing. Rollbacks with every login: a query of Prosody fails.",
-                "suffix: /s",
+                "suffix:/s",
                 Query(
-                    'sum by (instance) (rate(pg_stat_database_xact_rollback{instance=~"$node"}[$__rate_interval]))',
+                    rates("pg_stat_database_xact_rollback"),
                     "{{instance}} rollbacks",
                 ),
                 Query(
-                    'sum by (instance) (rate(pg_stat_database_deadlocks{instance=~"$node"}[$__rate_interval]))',
+                    rates("pg_stat_database_deadlocks"),
                     "{{instance}} deadlocks",
                 ),
                 Query(
-                    'sum by (instance) (rate(pg_stat_database_conflicts{instance=~"$node"}[$__rate_interval]))',
+                    rates("pg_stat_database_conflicts"),
                     "{{instance}} conflicts",
                 ),
             ),
@@ -76,7 +79,8 @@ dashboard = page(
             "Replication and connections",
             series(
                 "Replication lag",
-                "Bytes the furthest replica is behind. A straight rise: the replica is gone and its slot keeps the log.",
+                "Bytes the furthest replica is behind. A straight rise: the replica is gone and its slot keeps "
+                "the log.",
                 "decbytes",
                 'pg_replication_lag_bytes{instance=~"$node"}',
                 limits=above("PostgresReplicationLagHigh"),
@@ -113,7 +117,7 @@ dashboard = page(
                 'up{job="postgresql",instance=~"$node"}',
             ),
             series(
-                "Replicas that stream",
+                "Streaming replicas of each primary",
                 "Replicas connected to each primary.",
                 "locale",
                 'count by (instance) (pg_stat_replication_pg_wal_lsn_diff{state="streaming",instance=~"$node"})',
@@ -125,21 +129,21 @@ dashboard = page(
             series(
                 "Rows read and written",
                 "fetched: found by an index; a rise without more users is a scan or a loop.",
-                "suffix: rows/s",
+                "suffix:rows/s",
                 Query(
-                    'sum by (instance) (rate(pg_stat_database_tup_fetched{instance=~"$node"}[$__rate_interval]))',
+                    rates("pg_stat_database_tup_fetched"),
                     "{{instance}} fetched",
                 ),
                 Query(
-                    'sum by (instance) (rate(pg_stat_database_tup_inserted{instance=~"$node"}[$__rate_interval]))',
+                    rates("pg_stat_database_tup_inserted"),
                     "{{instance}} inserted",
                 ),
                 Query(
-                    'sum by (instance) (rate(pg_stat_database_tup_updated{instance=~"$node"}[$__rate_interval]))',
+                    rates("pg_stat_database_tup_updated"),
                     "{{instance}} updated",
                 ),
                 Query(
-                    'sum by (instance) (rate(pg_stat_database_tup_deleted{instance=~"$node"}[$__rate_interval]))',
+                    rates("pg_stat_database_tup_deleted"),
                     "{{instance}} deleted",
                 ),
             ),
@@ -147,9 +151,12 @@ dashboard = page(
                 "Found in memory",
                 "Share of blocks that did not come from disk. Some 250 MB of data fit into memory: expect 99 %.",
                 "percentunit",
-                'sum by (instance) (rate(pg_stat_database_blks_hit{instance=~"$node"}[$__rate_interval]))'
-                ' / (sum by (instance) (rate(pg_stat_database_blks_hit{instance=~"$node"}[$__rate_interval]))'
-                ' + sum by (instance) (rate(pg_stat_database_blks_read{instance=~"$node"}[$__rate_interval])))',
+                rates("pg_stat_database_blks_hit")
+                + " / ("
+                + rates("pg_stat_database_blks_hit")
+                + " + "
+                + rates("pg_stat_database_blks_read")
+                + ")",
                 most=1,
                 empty="No blocks were read.",
             ),
@@ -176,20 +183,18 @@ dashboard = page(
                 "Temporary files",
                 "Sorts that did not fit into work_mem. Our queries need none.",
                 "Bps",
-                'sum by (instance) (rate(pg_stat_database_temp_bytes{instance=~"$node"}[$__rate_interval]))',
+                rates("pg_stat_database_temp_bytes"),
             ),
             series(
                 "Checkpoints an hour",
                 "requested: so much was written that the timer was not waited for; a few an hour is much for us.",
-                "suffix: an hour",
+                "suffix:an hour",
                 Query(
-                    "3600 * sum by (instance) (rate(pg_stat_bgwriter_checkpoints_req_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    "3600 * " + rates("pg_stat_bgwriter_checkpoints_req_total"),
                     "{{instance}} requested",
                 ),
                 Query(
-                    "3600 * sum by (instance) (rate(pg_stat_bgwriter_checkpoints_timed_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    "3600 * " + rates("pg_stat_bgwriter_checkpoints_timed_total"),
                     "{{instance}} timed",
                 ),
             ),

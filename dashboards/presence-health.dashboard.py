@@ -1,8 +1,10 @@
 """Presence Health: do contacts see who is there, how long do the dead look alive, and where do updates come from."""
 
-from dashboards.limits import above, none_may_be
+from dashboards.limits import above
 from dashboards.page import folded, page, row
 from dashboards.panels import Query, heatmap, series, stat, table
+from dashboards.promql import buckets, rates
+from dashboards.prosody import event_loop_lag, nodes_that_do_not_answer
 
 dashboard = page(
     "presence-health",
@@ -14,13 +16,7 @@ dashboard = page(
         "Hibernated sessions that expire instead of being resumed are users who did not come back."
     ),
     health=[
-        stat(
-            "Nodes that do not answer",
-            "Of the nodes Prometheus scrapes, those whose Prosody does not answer its exporter, or whose exporter is gone.",
-            "none",
-            'count(up{job="prosody",instance=~"$node"}) - (sum(prosody_up{instance=~"$node"}) or vector(0))',
-            none_may_be("ProsodyDown"),
-        ),
+        nodes_that_do_not_answer(),
         stat(
             "read_timeout, longest",
             "How long a silent connection may last before Prosody takes it for dead.",
@@ -42,21 +38,20 @@ dashboard = page(
             series(
                 "Presence updates a second",
                 "Broadcasts of local users by type. A wave of unavailable: connections lost together.",
-                "suffix: updates/s",
+                "suffix:updates/s",
                 Query(
-                    "sum by (instance, type) (rate(prosody_presence_updates_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    rates("prosody_presence_updates_total", "type"),
                     "{{instance}} {{type}}",
                 ),
             ),
             series(
                 "Dead connections detected",
-                "read_timeout: a silent connection was dropped. hibernation_expired: a session was not resumed in time, "
+                "read_timeout: a silent connection was dropped. hibernation_expired: a session was not resumed "
+                "in time, "
                 "and only now do contacts see the user offline.",
-                "suffix: connections/s",
+                "suffix:connections/s",
                 Query(
-                    "sum by (instance, cause) (rate(prosody_dead_connections_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    rates("prosody_dead_connections_total", "cause"),
                     "{{instance}} {{cause}}",
                 ),
             ),
@@ -77,7 +72,8 @@ dashboard = page(
             ),
             series(
                 "Share of sessions that hibernate",
-                "Phones come and go: a few per cent is daily life. A rise on all nodes: a mobile network or an app release.",
+                "Phones come and go: a few per cent is daily life. A rise on all nodes: a mobile network or an "
+                "app release.",
                 "percentunit",
                 'sum by (instance) (prosody_c2s_hibernated_sessions{instance=~"$node"})'
                 ' / on (instance) (sum by (instance) (prosody_c2s_sessions{instance=~"$node"}) > 0)',
@@ -86,7 +82,8 @@ dashboard = page(
             ),
             series(
                 "Sessions by announced presence",
-                "What users announced; unavailable: none announced, or withdrawn. On iOS away is an app in the background.",
+                "What users announced; unavailable: none announced, or withdrawn. On iOS away is an app in the "
+                "background.",
                 "locale",
                 Query(
                     'sum by (instance, show) (prosody_presence_sessions{instance=~"$node"})',
@@ -100,15 +97,13 @@ dashboard = page(
                 "Resumed and expired",
                 "Sessions that were resumed in time, and those that were not. More expired than resumed: the app does "
                 "not resume, or hibernation is too short for the network.",
-                "suffix: sessions/s",
+                "suffix:sessions/s",
                 Query(
-                    "sum by (instance) (rate(prosody_mod_smacks__resumption_age_seconds_count"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    rates("prosody_mod_smacks__resumption_age_seconds_count"),
                     "{{instance}} resumed",
                 ),
                 Query(
-                    "sum by (instance) (rate(prosody_mod_smacks__sessions_expired_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    rates("prosody_mod_smacks__sessions_expired_total"),
                     "{{instance}} expired",
                 ),
                 empty="No session has been resumed, or none has expired, since Prosody started.",
@@ -117,29 +112,23 @@ dashboard = page(
                 "Age of sessions when resumed",
                 "How long sessions had waited when their client came back, over the chosen nodes.",
                 "s",
-                "sum by (le) (rate(prosody_mod_smacks__resumption_age_seconds_bucket"
-                '{instance=~"$node"}[$__rate_interval]))',
+                buckets("prosody_mod_smacks__resumption_age_seconds"),
                 empty="No session has been resumed since Prosody started.",
             ),
             series(
                 "Updates for each session",
-                "Presence updates an hour, shared out over the sessions. A rise without more users: a client in a loop.",
-                "suffix: an hour",
-                "3600 * sum by (instance) (rate(prosody_presence_updates_total"
-                '{instance=~"$node"}[$__rate_interval]))'
-                ' / on (instance) (sum by (instance) (prosody_c2s_sessions{instance=~"$node"}) > 0)',
+                "Presence updates an hour, shared out over the sessions. A rise without more users: a client in "
+                "a loop.",
+                "suffix:an hour",
+                "3600 * "
+                + rates("prosody_presence_updates_total")
+                + ' / on (instance) (sum by (instance) (prosody_c2s_sessions{instance=~"$node"}) > 0)',
                 empty="No sessions.",
             ),
         ),
         folded(
             "What presence waits for",
-            series(
-                "Event loop lag, P99",
-                "Presence waits as long as every other stanza: see Prosody Overview.",
-                "s",
-                "histogram_quantile(0.99, sum by (instance, le) (rate(prosody_event_loop_lag_seconds_bucket"
-                '{instance=~"$node"}[$__rate_interval])))',
-            ),
+            event_loop_lag(),
             table(
                 "Settings in force",
                 "Read from the running servers: times in seconds, switches as 0 and 1.",

@@ -1,8 +1,10 @@
-"""Prosody Overview: is the messaging service up, how full is it, and which node, host or kind of stanza is the cause."""
+"""Prosody Overview: is the messaging service up, how full is it, and which node, host or kind of stanza is why."""
 
 from dashboards.limits import above, none_may_be
 from dashboards.page import folded, page, row
 from dashboards.panels import Query, heatmap, series, stat, states, table
+from dashboards.promql import buckets, quantile, rate, rates
+from dashboards.prosody import nodes_that_do_not_answer, open_file_descriptors, prosody_answers
 
 dashboard = page(
     "prosody-overview",
@@ -13,13 +15,7 @@ dashboard = page(
         "Click a line to see its node alone; the name of a firing alert opens its runbook."
     ),
     health=[
-        stat(
-            "Nodes that do not answer",
-            "Of the nodes Prometheus scrapes, those whose Prosody does not answer its exporter, or whose exporter is gone.",
-            "none",
-            'count(up{job="prosody",instance=~"$node"}) - (sum(prosody_up{instance=~"$node"}) or vector(0))',
-            none_may_be("ProsodyDown"),
-        ),
+        nodes_that_do_not_answer(),
         stat(
             "Sessions, fullest node",
             "Client sessions with a bound resource on the node that has most of them.",
@@ -43,7 +39,8 @@ dashboard = page(
         ),
         stat(
             "Settings that break a promise",
-            "Loaded modules that store messages, open registration, pushes that reveal content, encryption not required.",
+            "Loaded modules that store messages, open registration, pushes that reveal content, encryption not "
+            "required.",
             "none",
             'sum(prosody_module_loaded{module=~"mam|muc_mam|offline",instance=~"$node"})'
             ' + sum(prosody_setting{name=~"allow_registration|push_notification_with_(body|sender)",instance=~"$node"})'
@@ -57,7 +54,7 @@ dashboard = page(
             series(
                 "Stanzas a second",
                 "Messages, presence and queries, received and sent. A jump on one node alone: one client or a loop.",
-                "suffix: stanzas/s",
+                "suffix:stanzas/s",
                 'prosody_stanza_rate{instance=~"$node"}',
                 limits=above("ProsodyStanzaRateHigh"),
             ),
@@ -65,29 +62,27 @@ dashboard = page(
                 "Errors a second",
                 "Logins that failed and connections that Prosody ended with an error. Many failed logins on all nodes: "
                 "the database or the token service; on one node: that node.",
-                "suffix: errors/s",
+                "suffix:errors/s",
                 Query(
-                    "sum by (instance) (rate(prosody_authentications_total"
-                    '{result="failure",instance=~"$node"}[$__rate_interval]))',
+                    rates("prosody_authentications_total", where='result="failure"'),
                     "{{instance}} logins",
                 ),
                 Query(
-                    'sum by (instance) (rate(prosody_connection_errors_total{instance=~"$node"}[$__rate_interval]))',
+                    rates("prosody_connection_errors_total"),
                     "{{instance}} connections",
                 ),
             ),
             series(
                 "Event loop lag",
-                "How late a timer ran inside Prosody: every message waits as long. P99: one look in a hundred was worse.",
+                "How late a timer ran inside Prosody: every message waits as long. P99: one look in a hundred "
+                "was worse.",
                 "s",
                 Query(
-                    "histogram_quantile(0.99, sum by (instance, le) (rate(prosody_event_loop_lag_seconds_bucket"
-                    '{instance=~"$node"}[$__rate_interval])))',
+                    quantile(0.99, "prosody_event_loop_lag_seconds"),
                     "{{instance}} P99",
                 ),
                 Query(
-                    "histogram_quantile(0.5, sum by (instance, le) (rate(prosody_event_loop_lag_seconds_bucket"
-                    '{instance=~"$node"}[$__rate_interval])))',
+                    quantile(0.5, "prosody_event_loop_lag_seconds"),
                     "{{instance}} P50",
                 ),
             ),
@@ -103,71 +98,68 @@ dashboard = page(
             ),
             series(
                 "Memory",
-                "Resident memory of Prosody. Growth while sessions do not grow is a leak: see memory per session below.",
+                "Resident memory of Prosody. Growth while sessions do not grow is a leak: see memory per session "
+                "below.",
                 "decbytes",
                 'prosody_memory_used_bytes{instance=~"$node"}',
                 limits=above("ProsodyMemoryHigh"),
             ),
             series(
                 "CPU",
-                "Share of the one core that Prosody can use. At 100 % the event loop lags and nothing helps but a node.",
+                "Share of the one core that Prosody can use. At 100 % the event loop lags and nothing helps but "
+                "a node.",
                 "percentunit",
-                'rate(prosody_cpu_seconds_total{instance=~"$node"}[$__rate_interval])',
+                rate("prosody_cpu_seconds_total"),
                 most=1,
             ),
         ),
         folded(
             "Which node, and since when",
-            states(
-                "Prosody answers",
-                "Whether Prosody answers its exporter.",
-                'prosody_up{instance=~"$node"}',
-            ),
+            prosody_answers(),
             states(
                 "Exporter answers",
-                "Whether Prometheus can scrape the exporter. Down while the node's other services are up: the exporter.",
+                "Whether Prometheus can scrape the exporter. Down while the node's other services are up: the "
+                "exporter.",
                 'up{job="prosody",instance=~"$node"}',
             ),
             table(
                 "Versions and starts",
                 "What runs where, and since when. A recent start explains sessions and counters that fell.",
                 {
-                    "started": Query('prosody_start_time_seconds{instance=~"$node"} * 1000'),
-                    "version": Query('prosody_build_info{instance=~"$node"}', "{{instance}} {{version}}"),
+                    "started": Query('1000 * max by (instance) (prosody_start_time_seconds{instance=~"$node"})'),
+                    "build": Query('group by (instance, version) (prosody_build_info{instance=~"$node"})'),
                 },
-                units={"started": "dateTimeFromNow", "version": "string"},
-                hidden=("job", "Value #B"),
+                units={"started": "dateTimeFromNow"},
+                hidden=("build",),
             ),
         ),
         folded(
             "Which traffic",
             series(
                 "Stanzas by kind",
-                "Presence that grows faster than sessions: clients that reconnect in a loop. Queries: a client's retry.",
-                "suffix: stanzas/s",
+                "Presence that grows faster than sessions: clients that reconnect in a loop. Queries: a client's "
+                "retry.",
+                "suffix:stanzas/s",
                 Query(
-                    "sum by (instance, kind, direction)"
-                    ' (rate(prosody_stanzas_total{instance=~"$node"}[$__rate_interval]))',
+                    rates("prosody_stanzas_total", "kind", "direction"),
                     "{{instance}} {{kind}} {{direction}}",
                 ),
             ),
             series(
                 "Logins",
                 "Logins by result. A wave of successes after a fall in sessions: users come back from a dead node.",
-                "suffix: logins/s",
+                "suffix:logins/s",
                 Query(
-                    "sum by (instance, result) (rate(prosody_authentications_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    rates("prosody_authentications_total", "result"),
                     "{{instance}} {{result}}",
                 ),
             ),
             series(
                 "Pushes handed on",
                 "Notifications that mod_cloud_notify gave to the push gateway, one for each registered device.",
-                "suffix: pushes/s",
+                "suffix:pushes/s",
                 Query(
-                    "sum by (instance, kind) (rate(prosody_push_notifications_total"
-                    '{instance=~"$node"}[$__rate_interval]))',
+                    rates("prosody_push_notifications_total", "kind"),
                     "{{instance}} {{kind}}",
                 ),
             ),
@@ -176,7 +168,8 @@ dashboard = page(
             "Which resource",
             series(
                 "Memory per session",
-                "Resident memory shared out over the sessions. Section 16 expects about 100 KB; a rising line is a leak.",
+                "Resident memory shared out over the sessions. Section 16 expects about 100 KB; a rising line is "
+                "a leak.",
                 "decbytes",
                 'prosody_memory_used_bytes{instance=~"$node"}'
                 ' / on (instance) (sum by (instance) (prosody_c2s_sessions{instance=~"$node"}) > 0)',
@@ -184,16 +177,12 @@ dashboard = page(
             ),
             series(
                 "Lua heap",
-                "What Lua's garbage collector manages. Flat under growing resident memory: fragments, not a leak in Lua.",
+                "What Lua's garbage collector manages. Flat under growing resident memory: fragments, not a leak "
+                "in Lua.",
                 "decbytes",
                 'prosody_lua_heap_bytes{instance=~"$node"}',
             ),
-            series(
-                "Open file descriptors",
-                "Each connection takes one. Compare with LimitNOFILE of the service: at the limit nobody can connect.",
-                "locale",
-                'prosody_open_fds{instance=~"$node"}',
-            ),
+            open_file_descriptors(),
         ),
         folded(
             "Is the watching sound?",
@@ -201,8 +190,7 @@ dashboard = page(
                 "Event loop lag, distribution",
                 "How often a timer ran how late, over the chosen nodes.",
                 "s",
-                "sum by (le) (rate(prosody_event_loop_lag_seconds_bucket"
-                '{instance=~"$node"}[$__rate_interval]))',
+                buckets("prosody_event_loop_lag_seconds"),
             ),
             series(
                 "Time to ask Prosody",
@@ -213,10 +201,9 @@ dashboard = page(
             series(
                 "Failed looks",
                 "Times the exporter could not read Prosody, by reason.",
-                "suffix: failures/s",
+                "suffix:failures/s",
                 Query(
-                    "sum by (instance, reason) (rate(prosody_exporter_scrape_failures_total"
-                    '{instance=~"$node"}[$__rate_interval])) > 0',
+                    rates("prosody_exporter_scrape_failures_total", "reason") + " > 0",
                     "{{instance}} {{reason}}",
                 ),
                 empty="No look has failed.",

@@ -1,8 +1,9 @@
-"""Push Gateway Health: do calls ring and messages arrive, how fast, and which provider, reason or stage is the cause."""
+"""Push Gateway Health: do calls ring and messages arrive, how fast, and which provider, reason or stage is why."""
 
 from dashboards.limits import THRESHOLDS, above, none_may_be, rest_of
 from dashboards.page import folded, page, row
 from dashboards.panels import Query, heatmap, series, stat, states
+from dashboards.promql import buckets, quantile, rate, rates, unanswered
 
 _CRASHES = THRESHOLDS["PushGatewayCrashLoop"]
 
@@ -19,7 +20,7 @@ dashboard = page(
             "Gateways that do not answer",
             "Of the gateways Prometheus scrapes, those that do not answer.",
             "none",
-            'count(up{job="push-gateway",instance=~"$node"}) - (sum(push_gateway_up{instance=~"$node"}) or vector(0))',
+            unanswered("push-gateway", "push_gateway_up"),
             none_may_be("PushGatewayDown"),
         ),
         stat(
@@ -60,9 +61,9 @@ dashboard = page(
             series(
                 "Pushes accepted a second",
                 "Pushes that the providers accepted, by handler.",
-                "suffix: pushes/s",
-                Query('rate(push_voip_sent_total{instance=~"$node"}[$__rate_interval])', "{{instance}} voip"),
-                Query('rate(push_fcm_sent_total{instance=~"$node"}[$__rate_interval])', "{{instance}} fcm"),
+                "suffix:pushes/s",
+                Query(rate("push_voip_sent_total"), "{{instance}} voip"),
+                Query(rate("push_fcm_sent_total"), "{{instance}} fcm"),
             ),
             series(
                 "VoIP: share that fails",
@@ -88,8 +89,7 @@ dashboard = page(
                 "ms",
                 Query('instance_handler:push_latency_ms:p99{instance=~"$node"}', "{{instance}} {{handler}} P99"),
                 Query(
-                    "histogram_quantile(0.5, sum by (instance, handler, le) (rate(push_latency_ms_bucket"
-                    '{instance=~"$node"}[$__rate_interval])))',
+                    quantile(0.5, "push_latency_ms", "handler"),
                     "{{instance}} {{handler}} P50",
                 ),
                 limits=above("PushLatencyHigh"),
@@ -124,11 +124,11 @@ dashboard = page(
             "Why they fail",
             series(
                 "Failures by reason",
-                "The provider's own words first, then the gateway's. BadDeviceToken: sandbox and production are mixed up.",
-                "suffix: failures/s",
+                "The provider's own words first, then the gateway's. BadDeviceToken: sandbox and production are "
+                "mixed up.",
+                "suffix:failures/s",
                 Query(
-                    "sum by (instance, handler, reason) (rate(push_failures_total"
-                    '{instance=~"$node"}[$__rate_interval])) > 0',
+                    rates("push_failures_total", "handler", "reason") + " > 0",
                     "{{instance}} {{handler}} {{reason}}",
                 ),
                 empty="No push has failed.",
@@ -136,10 +136,9 @@ dashboard = page(
             series(
                 "Retries by reason",
                 "Further tries, by why the one before failed. Many retries without failures: still only slow.",
-                "suffix: retries/s",
+                "suffix:retries/s",
                 Query(
-                    "sum by (instance, handler, reason) (rate(push_retries_total"
-                    '{instance=~"$node"}[$__rate_interval])) > 0',
+                    rates("push_retries_total", "handler", "reason") + " > 0",
                     "{{instance}} {{handler}} {{reason}}",
                 ),
                 empty="No push was tried twice.",
@@ -147,27 +146,27 @@ dashboard = page(
             series(
                 "Answers to Prosody",
                 "Requests on /push by status. 403: the shared secret differs; 429: too many; 400: a wrong module.",
-                "suffix: requests/s",
+                "suffix:requests/s",
                 Query(
-                    'sum by (instance, code) (rate(push_requests_total{instance=~"$node"}[$__rate_interval]))',
+                    rates("push_requests_total", "code"),
                     "{{instance}} {{code}}",
                 ),
             ),
             series(
                 "Dropped for being late",
                 "Pushes that came to be too old to send: a call that has ended must not ring.",
-                "suffix: pushes/s",
+                "suffix:pushes/s",
                 Query(
-                    'sum by (instance, handler) (rate(push_expired_total{instance=~"$node"}[$__rate_interval]))',
+                    rates("push_expired_total", "handler"),
                     "{{instance}} {{handler}}",
                 ),
             ),
             series(
                 "Tokens given up by the provider",
                 "Phones that were reset or lost the app. Not failures; a wave follows an app release.",
-                "suffix: pushes/s",
+                "suffix:pushes/s",
                 Query(
-                    'sum by (instance, handler) (rate(push_unregistered_total{instance=~"$node"}[$__rate_interval]))',
+                    rates("push_unregistered_total", "handler"),
                     "{{instance}} {{handler}}",
                 ),
             ),
@@ -186,8 +185,7 @@ dashboard = page(
                 "queue: waiting for its turn; connect: for a connection and a free stream; provider: for the answer.",
                 "s",
                 Query(
-                    "histogram_quantile(0.99, sum by (instance, handler, stage, le) (rate(push_stage_seconds_bucket"
-                    '{instance=~"$node"}[$__rate_interval])))',
+                    quantile(0.99, "push_stage_seconds", "handler", "stage"),
                     "{{instance}} {{handler}} {{stage}}",
                 ),
                 empty="No pushes.",
@@ -196,14 +194,13 @@ dashboard = page(
                 "Latency of calls, distribution",
                 "How often a VoIP push took how long, over the chosen nodes.",
                 "ms",
-                "sum by (le) (rate(push_latency_ms_bucket"
-                '{handler="voip",instance=~"$node"}[$__rate_interval]))',
+                buckets("push_latency_ms", where='handler="voip"'),
             ),
             heatmap(
                 "Latency of FCM, distribution",
                 "How often an FCM push took how long, over the chosen nodes.",
                 "ms",
-                'sum by (le) (rate(push_latency_ms_bucket{handler="fcm",instance=~"$node"}[$__rate_interval]))',
+                buckets("push_latency_ms", where='handler="fcm"'),
             ),
         ),
         folded(
@@ -222,9 +219,9 @@ dashboard = page(
             series(
                 "Connections made to the providers",
                 "One long connection each is normal. Many: a provider or a firewall that closes them.",
-                "suffix: connections/s",
+                "suffix:connections/s",
                 Query(
-                    'sum by (instance, handler) (rate(push_connections_total{instance=~"$node"}[$__rate_interval]))',
+                    rates("push_connections_total", "handler"),
                     "{{instance}} {{handler}}",
                 ),
             ),

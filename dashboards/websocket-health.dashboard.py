@@ -2,7 +2,9 @@
 
 from dashboards.limits import below, none_may_be
 from dashboards.page import folded, page, row
-from dashboards.panels import Query, heatmap, series, stat, states, table
+from dashboards.panels import Query, heatmap, series, stat, table
+from dashboards.promql import buckets, quantile, rates
+from dashboards.prosody import event_loop_lag, nodes_that_do_not_answer, open_file_descriptors, prosody_answers
 
 dashboard = page(
     "websocket-health",
@@ -15,17 +17,11 @@ dashboard = page(
         "Slow on one node: see its event loop; slow on all: HAProxy or the network."
     ),
     health=[
-        stat(
-            "Nodes that do not answer",
-            "Of the nodes Prometheus scrapes, those whose Prosody does not answer its exporter, or whose exporter is gone.",
-            "none",
-            'count(up{job="prosody",instance=~"$node"}) - (sum(prosody_up{instance=~"$node"}) or vector(0))',
-            none_may_be("ProsodyDown"),
-        ),
+        nodes_that_do_not_answer(),
         stat(
             "First certificate to expire",
             "Days left of the certificate that expires first, of all endpoints and files that are watched.",
-            "d",
+            "suffix:days",
             'min(ssl_certificate_expiry_days{instance=~"$exporter"})',
             below("CertificateExpiringSoon"),
         ),
@@ -58,26 +54,24 @@ dashboard = page(
                 "Connection errors a second",
                 "probe_*: the exporter's own connection failed, so everybody's does. policy-violation and the like: "
                 "Prosody closed a client's stream with this error.",
-                "suffix: errors/s",
+                "suffix:errors/s",
                 Query(
-                    "sum by (instance, reason) (rate(prosody_connection_errors_total"
-                    '{transport="websocket",instance=~"$node"}[$__rate_interval]))',
+                    rates("prosody_connection_errors_total", "reason", where='transport="websocket"'),
                     "{{instance}} {{reason}}",
                 ),
             ),
             series(
                 "Ping and pong",
-                "Round trip of a ping on the exporter's connection. P99: one ping in a hundred took longer. It waits in "
+                "Round trip of a ping on the exporter's connection. P99: one ping in a hundred took longer. It "
+                "waits in "
                 "the same event loop as every message.",
                 "s",
                 Query(
-                    "histogram_quantile(0.99, sum by (instance, le) (rate(prosody_websocket_ping_seconds_bucket"
-                    '{instance=~"$node"}[$__rate_interval])))',
+                    quantile(0.99, "prosody_websocket_ping_seconds"),
                     "{{instance}} P99",
                 ),
                 Query(
-                    "histogram_quantile(0.5, sum by (instance, le) (rate(prosody_websocket_ping_seconds_bucket"
-                    '{instance=~"$node"}[$__rate_interval])))',
+                    quantile(0.5, "prosody_websocket_ping_seconds"),
                     "{{instance}} P50",
                 ),
             ),
@@ -93,37 +87,32 @@ dashboard = page(
                     "{{instance}} {{transport}}",
                 ),
             ),
-            series(
-                "Open file descriptors",
-                "Each connection takes one. Compare with LimitNOFILE of the service: at the limit nobody can connect.",
-                "locale",
-                'prosody_open_fds{instance=~"$node"}',
-            ),
-            series(
-                "Event loop lag, P99",
-                "What a ping, and every message, waits for inside Prosody. The ping is slow and this is not: the network.",
-                "s",
-                "histogram_quantile(0.99, sum by (instance, le) (rate(prosody_event_loop_lag_seconds_bucket"
-                '{instance=~"$node"}[$__rate_interval])))',
-            ),
+            open_file_descriptors(),
+            event_loop_lag(),
         ),
         row(
             "Certificates",
             table(
                 "Certificates now",
-                "Days left, and 1 or 0 for: trusted by clients, the last look succeeded. Certificates are seen as clients see them.",
+                "Days left, and 1 or 0 for: trusted by clients, the last look succeeded. Certificates are seen "
+                "as clients see them.",
                 {
-                    "days left": Query('ssl_certificate_expiry_days{instance=~"$exporter"}', "{{target}}"),
-                    "trusted": Query('ssl_certificate_trusted{instance=~"$exporter"}', "{{target}}"),
-                    "looked": Query('ssl_certificate_probe_success{instance=~"$exporter"}', "{{target}}"),
+                    "days left": Query(
+                        'max by (instance, target) (ssl_certificate_expiry_days{instance=~"$exporter"})', "{{target}}"
+                    ),
+                    "trusted": Query(
+                        'max by (instance, target) (ssl_certificate_trusted{instance=~"$exporter"})', "{{target}}"
+                    ),
+                    "looked": Query(
+                        'max by (instance, target) (ssl_certificate_probe_success{instance=~"$exporter"})', "{{target}}"
+                    ),
                 },
-                units={"days left": "d", "trusted": "bool_yes_no", "looked": "bool_yes_no"},
-                hidden=("job",),
+                units={"days left": "suffix:days", "trusted": "bool_yes_no", "looked": "bool_yes_no"},
             ),
             series(
                 "Days left",
                 "A line that falls below 30 days was not renewed by certbot; a jump up is a renewal.",
-                "d",
+                "suffix:days",
                 Query('ssl_certificate_expiry_days{instance=~"$exporter"}', "{{target}} ({{instance}})"),
                 limits=below("CertificateExpiringSoon"),
             ),
@@ -135,19 +124,15 @@ dashboard = page(
                 "Ping, distribution",
                 "How often a ping took how long, over the chosen nodes.",
                 "s",
-                'sum by (le) (rate(prosody_websocket_ping_seconds_bucket{instance=~"$node"}[$__rate_interval]))',
+                buckets("prosody_websocket_ping_seconds"),
             ),
             series(
                 "Answered pings a second",
                 "The exporter pings at every scrape. A node at 0 answers none.",
-                "suffix: pings/s",
-                'sum by (instance) (rate(prosody_websocket_ping_seconds_count{instance=~"$node"}[$__rate_interval]))',
+                "suffix:pings/s",
+                rates("prosody_websocket_ping_seconds_count"),
             ),
-            states(
-                "Prosody answers",
-                "Whether Prosody answers its exporter.",
-                'prosody_up{instance=~"$node"}',
-            ),
+            prosody_answers(),
         ),
         folded(
             "Which certificate, and why",
