@@ -5,7 +5,7 @@ SHELL := /bin/bash
 python := .venv/bin/python
 changes := git status --porcelain && git diff | cksum
 if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else echo "$(1) is not here: left out"; fi
-sources := $(wildcard alerts dashboards exporters gateway lab tests)
+sources := $(wildcard alerts bench dashboards exporters gateway lab tests)
 
 .PHONY: help demo test generate lint bench soak lock clean
 .DEFAULT_GOAL := help
@@ -37,11 +37,11 @@ lint: ## Style, types, Prometheus' configuration, and that generated files are u
 
 bench: ## What a scrape costs Prosody, in ratios; takes minutes
 	@lab/install.sh demo
-	@echo "There is no bench yet."
+	@exec $(python) -m bench.prosody
 
 soak: ## Ten minutes of churn
 	@lab/install.sh demo
-	@echo "There is no soak yet."
+	@exec $(python) -m bench.soak
 
 lock: ## Pin the newest versions of all dependencies in requirements.lock (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }

@@ -50,8 +50,15 @@ packages_of() { # PROGRAM...
     for program in "$@"; do awk -v program="$program" '$1 == program { print $2 }' <<<"$programs"; done | sort -u
 }
 
+# A package that is there but too old serves somebody: it is not ours to upgrade.
+not_installed() { # PACKAGE...
+    local package
+    for package in "$@"; do dpkg-query -s "$package" >/dev/null 2>&1 || echo "$package"; done
+}
+
 # --- Debian's packages -------------------------------------------------------------------------------------------
 
+# shellcheck disable=SC1091 # a file of the system
 release() { (. /etc/os-release 2>/dev/null && echo "${ID:-} ${VERSION_CODENAME:-}") || true; }
 on_debian() { [[ $(release) == "debian "* ]] && command -v apt-get >/dev/null; }
 as_root() { [[ $(id -u) == 0 ]]; }
@@ -65,6 +72,7 @@ Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg"
 
 offers_prosody_13() { apt-cache madison prosody 2>/dev/null | awk '$3 ~ /^13\./ { found = 1 } END { exit !found }'; }
+# shellcheck disable=SC2016 # for apt to expand
 has_backports() { apt-get indextargets --format '$(RELEASE)' 2>/dev/null | grep -qx "$codename-backports"; }
 can_install() { # PACKAGE...
     local package
@@ -78,10 +86,10 @@ can_install() { # PACKAGE...
 }
 
 say_what_to_install() { # PROGRAM...
-    echo "Missing on this machine: $* (Prosody must be 13.0.x)."
+    echo "Missing on this machine: $* (Prosody must be 13.0.x; one that is not on PATH can be named with PROSODY=...)."
     if on_debian; then
         local packages
-        packages=$(packages_of "$@" | grep -vx prosody | tr '\n' ' ')
+        packages=$(packages_of "$@" | sed /^prosody$/d | tr '\n' ' ')
         echo "Install as root, or run the same make command as root:"
         if [[ " $* " == *" prosody "* ]]; then
             if ! offers_prosody_13 && ! has_backports; then
@@ -119,7 +127,7 @@ install_packages() { # PACKAGE...
         apt-get update -qq >"$log" 2>&1 || { cat "$log" >&2; fail "apt-get update failed; see above"; }
         can_install "$@" || fail "no configured package source offers all of: $* (Prosody must be 13.0.x)"
     fi
-    say "Installing Debian's $* (their services are neither started nor enabled)"
+    say "Installing Debian's $* (their services are not started, neither now nor at boot)"
     if [[ ! -e $policy ]]; then
         remove_policy=$policy
         printf '#!/bin/sh\nexit 101\n' >"$policy"
@@ -131,8 +139,9 @@ install_packages() { # PACKAGE...
         else
             apt_install "$package"
         fi
+        # A machine without systemctl, as containers are, starts none at boot.
         if command -v systemctl >/dev/null && [[ -e /lib/systemd/system/$package.service ]]; then
-            systemctl disable --quiet "$package" 2>/dev/null || true
+            systemctl disable "$package" >"$log" 2>&1 || { cat "$log" >&2; fail "could not disable the service $package"; }
         fi
     done
     rm -rf "$scratch" $remove_policy
@@ -178,7 +187,8 @@ if [[ $purpose == missing ]]; then missing_programs; exit; fi
 read -ra wanted < <(python_packages; echo)
 if as_root && on_debian; then
     mapfile -t packages < <(packages_of "${missing[@]}")
-    if ((${#wanted[@]} + ${#packages[@]})); then install_packages "${wanted[@]}" "${packages[@]}"; fi
+    mapfile -t packages < <(not_installed "${wanted[@]}" "${packages[@]}")
+    if ((${#packages[@]})); then install_packages "${packages[@]}"; fi
     mapfile -t missing < <(missing_programs)
 fi
 

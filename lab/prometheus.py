@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from lab.server import Server, Target, http_answers
-from lab.workspace import ROOT, Workspace
+from lab.workspace import ROOT, LabError, Workspace
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Prometheus(Server):
         """Evaluate a PromQL expression now; return its samples.
 
         Raises:
-            OSError: Prometheus does not answer, or refuses the expression.
+            LabError: Prometheus does not answer, or refuses the expression.
         """
         answer = self._api("query", query=expression)
         return [Sample(series["metric"], float(series["value"][1])) for series in answer["result"]]
@@ -98,8 +98,11 @@ class Prometheus(Server):
 
     def _api(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own Prometheus
-            return json.load(answer)["data"]
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own Prometheus
+                return json.load(answer)["data"]
+        except OSError as error:
+            raise LabError(self.obituary() if self.crashed else f"{url} gave no answer: {error}") from error
 
 
 def shortened(config: dict[str, Any], interval: int) -> dict[str, Any]:

@@ -6,13 +6,15 @@ import os
 from typing import TYPE_CHECKING
 
 from lab.server import Server, http_answers, tcp_accepts
-from lab.workspace import ROOT, Workspace
+from lab.workspace import ROOT, LabError, Workspace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DOMAIN = "commeazy.com"  # Appendix A's VirtualHost
 _LAYERS = (ROOT / "lab/prosody.appendix-a.cfg.lua", ROOT / "lab/prosody.loopback.cfg.lua")
+
+_LONGEST_SOCKET_PATH = 107  # sockaddr_un, unix(7)
 
 
 class Prosody(Server):
@@ -49,6 +51,8 @@ class Prosody(Server):
 
     def prepare(self) -> None:
         """Write the configuration: each included file starts in the global section and overrides the ones before."""
+        if len(str(self.admin_socket)) > _LONGEST_SOCKET_PATH:
+            raise LabError(f"{self.admin_socket} is too long a path for a socket; set TMPDIR to a shorter one")
         overrides = self.directory / "overrides.cfg.lua"
         overrides.write_text(self.config + "\n")
         self._config_file.write_text("".join(f'Include "{layer}"\n' for layer in (*_LAYERS, overrides)))

@@ -145,7 +145,7 @@ class Server(ABC):
             self._executor.wait_for(lambda: self.crashed or self.is_ready())
         except TimeoutExpired as error:
             self._executor = None
-            raise LabError(f"{self.name} was not ready after {self.patience:g} s{self._last_words()}") from error
+            raise LabError(f"{self.name} was not ready after {self.patience:g} s{self.last_words()}") from error
         if self.crashed:
             obituary = self.obituary()
             self.kill()
@@ -166,7 +166,7 @@ class Server(ABC):
             try:
                 executor.stop()
             except ProcessFinishedWithError as error:
-                raise LabError(f"{self.name} ended with exit code {error.exit_code}{self._last_words()}") from error
+                raise LabError(f"{self.name} ended with exit code {error.exit_code}{self.last_words()}") from error
 
     def kill(self) -> None:
         """End it at once, as a power cut would (SIGKILL)."""
@@ -192,18 +192,19 @@ class Server(ABC):
         """Say in one line that it ended by itself, followed by its last log lines."""
         assert self._executor is not None
         assert self._executor.process is not None
-        return f"{self.name} ended by itself with exit code {self._executor.process.returncode}{self._last_words()}"
+        return f"{self.name} ended by itself with exit code {self._executor.process.returncode}{self.last_words()}"
+
+    def last_words(self, lines: int = 8) -> str:
+        """Return its last log lines, introduced to follow what is said of the server."""
+        words = self.log.read_text(errors="replace").splitlines()[-lines:]
+        return (
+            "; its last log lines:\n" + "\n".join(f"    {line}" for line in words) if words else "; it logged nothing"
+        )
 
     def _send(self, number: signal.Signals) -> None:
         assert self._executor is not None, f"{self.name} is not started"
         assert self._executor.process is not None
         self._executor.process.send_signal(number)
-
-    def _last_words(self, lines: int = 8) -> str:
-        words = self.log.read_text(errors="replace").splitlines()[-lines:]
-        return (
-            "; its last log lines:\n" + "\n".join(f"    {line}" for line in words) if words else "; it logged nothing"
-        )
 
 
 def http_answers(url: str, status: HTTPStatus | None = None) -> bool:

@@ -35,6 +35,6 @@ class Lab(Workspace):
         self.prometheus = Prometheus(self)
 
     def start(self, *servers: Server) -> None:
-        """Start these servers in this order, each when the one before is ready. Prometheus goes last."""
+        """Start these servers in this order, each when the one before is ready. Prometheus goes after its targets."""
         for server in servers:
             server.start()

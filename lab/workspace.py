@@ -53,6 +53,9 @@ class Workspace:
         failures = []
         try:
             with INTERRUPTS.held():
+                if isinstance(error, Exception) and not isinstance(error, LabError):
+                    for server in self.servers:  # the logs go with the directory
+                        error.add_note(f"{server.name}{server.last_words()}")
                 for server in reversed(self.servers):
                     try:
                         server.stop()

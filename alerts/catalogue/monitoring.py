@@ -65,7 +65,8 @@ WATCHED: Final = (
         'prosody_setting{name="read_timeout"}',
         'prosody_setting{name="smacks_hibernation_time"}',
     ),
-    *_of('up{job="push-gateway"}', JOBS["push-gateway"], "push_gateway_up"),
+    # Recorded from `up`, so only a recording rule that is not loaded takes it away.
+    *_of("push_gateway_uptime_seconds", JOBS["push-gateway"], "push_gateway_up"),
     *_of(
         'up{job="push-gateway"} == 1',
         JOBS["push-gateway"],

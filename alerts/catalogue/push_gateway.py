@@ -11,7 +11,7 @@ def _failures(name: str, provider: str, recorded: str, failed: str, advice: str)
     return Alert(
         name=name,
         # 0/0 is NaN, which is above nothing: no traffic is silent.
-        expr=f"{recorded} > <value> and on (instance) increase({failed}[<window>]) >= <minimum>",
+        expr=f"{recorded} > <value> and increase({failed}[<window>]) >= <minimum>",
         summary=(
             f"{{{{ $labels.instance }}}}: {{{{ $value | humanizePercentage }}}} of {provider} pushes fail (limit "
             f"<limit>)"
@@ -52,7 +52,7 @@ ALERTS: Final = (
         name="PushLatencyHigh",
         expr=(
             "instance_handler:push_latency_ms:p99 > <value>\n"
-            "and on (instance, handler) increase(push_latency_ms_count[<window>]) >= <minimum>"
+            "and increase(push_latency_ms_count[<window>]) >= <minimum>"
         ),
         summary=(
             "{{ $labels.instance }}: 1 in 100 {{ $labels.handler }} pushes takes longer than "

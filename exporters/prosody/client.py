@@ -11,7 +11,7 @@ import errno
 import socket
 import struct
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.parsers import expat
 from xml.sax.saxutils import escape
@@ -57,6 +57,8 @@ class AnswerParser:
         self._parser.EndElementHandler = self._end
         self._parser.CharacterDataHandler = self._characters
         self._parser.StartDoctypeDeclHandler = self._refuse_doctype
+        if hasattr(self._parser, "SetReparseDeferralEnabled"):  # expat 2.6 would hold back an end tag cut in two
+            self._parser.SetReparseDeferralEnabled(False)  # noqa: FBT003 - expat's signature
 
     def feed(self, data: bytes) -> list[tuple[bool, str]]:
         """Return the answers that these bytes complete, each as (is an error, text).
@@ -116,22 +118,25 @@ class _Connection:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     parser: AnswerParser
-    waiting: list[tuple[bool, str]] = field(default_factory=list)
 
     async def ask(self, text: str) -> tuple[bool, str]:
         self.writer.write(f"<repl-input width='132' repl='0'>{escape(text)}</repl-input>".encode())
+        answers: list[tuple[bool, str]] = []
         try:
             await self.writer.drain()
-            while not self.waiting:
+            while not answers:
                 data = await self.reader.read(_CHUNK_BYTES)
                 if not data:
                     raise TargetError(
                         "connection_lost", "Prosody closed the admin socket before answering; did it stop?"
                     )
-                self.waiting += self.parser.feed(data)
+                answers = self.parser.feed(data)
         except ConnectionError as error:
             raise TargetError("connection_lost", f"the admin socket broke ({error}); did Prosody stop?") from None
-        return self.waiting.pop(0)
+        if len(answers) > 1:  # which of them is the next command's?
+            message = "more than one answer to one command of the admin socket; is another program listening there?"
+            raise TargetError("protocol_error", message)
+        return answers[0]
 
 
 class AdminShell:
@@ -158,7 +163,10 @@ class AdminShell:
         if self._connection is None:
             return None
         peer = self._connection.writer.get_extra_info("socket")
-        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        try:
+            credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        except OSError:  # broken since the last answer, and closed by asyncio
+            return None
         pid: int = struct.unpack("3i", credentials)[0]
         return pid or None
 
@@ -167,10 +175,17 @@ class AdminShell:
 
         Raises TargetError with one of REASONS.
         """
+        return (await self.command(f">{source}")).removeprefix("Result: ")
+
+    async def command(self, text: str) -> str:
+        """Give the shell one command and return the text of its result.
+
+        Raises TargetError with one of REASONS.
+        """
         async with self._lock:
             try:
                 async with asyncio.timeout(self.timeout):
-                    is_error, text = await self._ask(f">{source}")
+                    is_error, answer = await self._ask(text)
             except TimeoutError:
                 self._drop()
                 message = f"no answer from {self.path} in {self.timeout:g} s: Prosody hangs or is busy; look at its CPU"
@@ -181,10 +196,10 @@ class AdminShell:
         self._backoff = self._not_before = 0.0
         if is_error:
             remedy = (
-                "enable mod_admin_shell in modules_enabled" if "mod_admin_shell" in text else "look at Prosody's log"
+                "enable mod_admin_shell in modules_enabled" if "mod_admin_shell" in answer else "look at Prosody's log"
             )
-            raise TargetError("error_answer", f"Prosody answers with an error ({text[:200]!r}); {remedy}")
-        return text.removeprefix("Result: ")
+            raise TargetError("error_answer", f"Prosody answers with an error ({answer[:200]!r}); {remedy}")
+        return answer
 
     async def close(self) -> None:
         """Close the connection; a later command opens a new one."""
@@ -231,4 +246,5 @@ def _connect_error(path: Path, error: OSError) -> TargetError:
         case errno.ECONNREFUSED | errno.ENOTSOCK:
             return TargetError("connection_refused", f"nothing listens on {path}: start Prosody")
         case _:
-            return TargetError("connection_lost", f"cannot connect to {path}: {error.strerror}")
+            cause = error.strerror or error  # a path too long for a socket has no errno
+            return TargetError("connection_lost", f"cannot connect to {path}: {cause}; correct --prosody.socket")

@@ -47,10 +47,10 @@ return require "prosody.util.json".encode {
 """
 
 
-def traffic_on(lab: Lab) -> Traffic:
-    """Return users for the lab's Prosody; use it in an `async with` block."""
+def traffic_on(lab: Lab, prefix: str = "user") -> Traffic:
+    """Return users for the lab's Prosody, their names beginning with `prefix`; use it in an `async with` block."""
     server = Endpoints(DOMAIN, lab.prosody.websocket_url, "127.0.0.1", lab.prosody.c2s_port)
-    return Traffic(server, lab.prosody.admin_socket)
+    return Traffic(server, lab.prosody.admin_socket, prefix=prefix)
 
 
 async def lua(lab: Lab, source: str) -> str:

@@ -1,0 +1,162 @@
+"""What a scrape costs Prosody and what the exporter itself costs, at 1,000 and at 50,000 sessions, in one run.
+
+The stall is seen from inside: a timer in Prosody that is due every millisecond says how late it ran at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from exporters.prosody.client import AdminShell
+from exporters.prosody.reader import Reader
+from lab.stack import Lab
+from tests.live.prosody import read, settled, traffic_on
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+SIZES = (1_000, 50_000)
+ROUNDS = 40
+SCRAPES = 100
+SCRAPE_INTERVAL = 15  # seconds, as Prometheus would
+MESSAGES = 3_000
+BATCH = 1_000  # sessions made in one command
+_LUA = Path(__file__).with_name("prosody.lua").read_text()
+# No network traffic but ours, nothing on disk, and no statistics pass of Prosody's own while we look at the loop.
+_CONFIG = """
+storage = "memory"
+statistics_interval = 86400
+modules_disabled = { "offline"; "s2s"; "limits" }
+"""
+
+
+@dataclass(frozen=True)
+class Stall:
+    """Longest stall per action, over ROUNDS actions, in milliseconds."""
+
+    median: float
+    longest: float
+
+    def __str__(self) -> str:
+        return f"median {self.median:6.2f} ms   longest {self.longest:6.2f} ms"
+
+
+class Bench:
+    """One Prosody with an exporter, and a shell of our own into it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.shell = AdminShell(lab.prosody.admin_socket, timeout=60)
+        self.sessions = 0
+
+    async def ask(self, call: str) -> str:
+        """Call one function of bench/prosody.lua."""
+        return await self.shell.lua(f'return package.loaded["commeazy.bench"].{call}')
+
+    async def populate(self, size: int) -> None:
+        """Bring Prosody to `size` bound sessions."""
+        while self.sessions < size:
+            upto = min(self.sessions + BATCH, size)
+            await self.ask(f"populate({self.sessions + 1}, {upto})")
+            self.sessions = upto
+
+    async def stall(self, action: Callable[[], Awaitable[object]]) -> Stall:
+        """Do something ROUNDS times and see how long Prosody's loop stood still at most each time."""
+        seen = []
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0.05)
+            await self.ask("longest_stall()")
+            await action()
+            await asyncio.sleep(0.05)
+            seen.append(float(await self.ask("longest_stall()")) * 1000)
+        return Stall(statistics.median(seen), max(seen))
+
+
+async def _nothing() -> None:
+    return
+
+
+async def _stalls(bench: Bench) -> None:
+    scrape_at: list[Stall] = []
+    for size in SIZES:
+        await bench.populate(size)
+        await settled(bench.lab)
+        idle = await bench.stall(_nothing)
+        scraped = await bench.stall(lambda: read(bench.lab))
+        counted = await bench.stall(lambda: bench.shell.command("c2s:count()"))
+        scrape_at.append(scraped)
+        print(f"\n{size:,} sessions: longest stall of Prosody's main loop during one ...")
+        print(f"  nothing          {idle}")
+        print(f"  scrape           {scraped}")
+        print(f"  c2s:count()      {counted}")
+        ratio = counted.median / scraped.median
+        print(f"  scrape : c2s:count() = 1 : {ratio:.0f} by medians (wanted at 50,000: 1 : 20 or better)")
+    small, large = scrape_at
+    growth = large.median / small.median
+    print(f"\nscrape at {SIZES[1]:,} : at {SIZES[0]:,} sessions = {growth:.2f} by medians (wanted: 1)")
+
+
+async def _exporter(bench: Bench) -> None:
+    process = psutil.Process(bench.lab.prosody_exporter.pid)
+    seconds, durations = process.cpu_times(), []
+    for _ in range(SCRAPES):
+        began = time.monotonic()
+        await read(bench.lab)
+        durations.append((time.monotonic() - began) * 1000)
+    cpu = (sum(process.cpu_times()[:2]) - sum(seconds[:2])) / SCRAPES
+    print(f"\nThe exporter at {bench.sessions:,} sessions, {SCRAPES} scrapes")
+    print(f"  one scrape       median {statistics.median(durations):.1f} ms, longest {max(durations):.1f} ms")
+    share = f"{cpu / SCRAPE_INTERVAL:.2%} of a core at one every {SCRAPE_INTERVAL} s"
+    print(f"  CPU              {cpu * 1000:.1f} ms a scrape = {share} (wanted: under 1 %)")
+    print(f"  resident memory  {process.memory_info().rss / 1e6:.1f} MB (wanted: at most 45)")
+
+
+async def _stanzas(bench: Bench) -> None:
+    rounds = 300_000
+    with_counter = float(await bench.ask(f"filter_cost({rounds})"))
+    prosody = psutil.Process(bench.lab.prosody.pid)
+    async with traffic_on(bench.lab) as traffic:
+        sender, receiver = (traffic.client(user) for user in await traffic.accounts(2))
+        for client in (sender, receiver):
+            await client.login(management="off")
+            traffic.clients.append(client)
+        before = sum(prosody.cpu_times()[:2])
+        for _ in range(MESSAGES):
+            await sender.message(receiver.full_jid)
+        await receiver.wait_until(lambda: receiver.received["message"] == MESSAGES, "all messages")
+        message = (sum(prosody.cpu_times()[:2]) - before) / MESSAGES * 1e6
+    await Reader(bench.shell, instrument=True).uninstall()
+    without = float(await bench.ask(f"filter_cost({rounds})"))
+    each = with_counter - without
+    print("\nThe stanza counter")
+    print(f"  one stanza       {each:.0f} ns ({with_counter:.0f} ns with, {without:.0f} ns without)")
+    part = 2 * each / 1000 / message
+    print(f"  of a message     {part:.2%}, in and out; routing one takes Prosody {message:.0f} us of CPU")
+
+
+async def main() -> None:
+    """Run the whole benchmark."""
+    with Lab() as lab:
+        lab.prosody.config = _CONFIG
+        lab.start(lab.prosody, lab.prosody_exporter)
+        await settled(lab)
+        bench = Bench(lab)
+        await bench.shell.lua(_LUA)
+        await _stalls(bench)
+        await _exporter(bench)
+        await _stanzas(bench)
+        await bench.shell.close()
+        lab.prosody_exporter.stop()
+        lab.prosody.kill()  # saying goodbye to 50,000 sessions takes minutes and shows nothing
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

@@ -1,0 +1,141 @@
+"""Breaks each rule in every small way and runs its promtool tests, which must notice; `python -m tests.alerts.mutation`.
+
+A mutant of an alert is run against that alert's test file alone, and only against what the file expects of that one
+rule; what fails there fails in the whole file too. A mutant of a recorded series is run against the files of all
+alerts that stand on it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from tests.alerts.mutants import Rule, of_rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ALERTS: Final = Path(__file__).parents[2] / "alerts"
+# Mutants that say the same as the rule.
+EQUIVALENT: Final = {
+    ("Watchdog", "1 -> 2 at 7"): "an alert fires on any value",
+    ("Watchdog", "1 -> 0 at 7"): "an alert fires on any value",
+    ("JobMissing", "without job"): "absent() gives the same label; the rule's own is there for promtool's duplicate check",
+    ("instance_handler:push_latency_ms:p99", "rate -> increase at 25"): "a quantile does not depend on the scale",
+}
+_FILES: Final = ("recording.yaml", "alerts.yaml")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One broken rule, the rules beside it, and the tests that must notice: contents by file name."""
+
+    rule: str
+    change: str
+    recordings: list[Rule]
+    alerts: list[Rule]
+    tests: dict[str, Any]
+
+    def survives(self) -> bool:
+        """Run the tests; they pass when nobody noticed."""
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "rules").mkdir()
+            (folder / "tests").mkdir()
+            for file, rules in zip(_FILES, (self.recordings, self.alerts), strict=True):
+                (folder / "rules" / file).write_text(yaml.safe_dump({"groups": [{"name": file, "rules": rules}]}))
+            for file, content in self.tests.items():
+                order = {"group_eval_order": list(_FILES)}
+                (folder / "tests" / file).write_text(yaml.safe_dump(content | order))
+            paths = [str(folder / "tests" / file) for file in self.tests]
+            return subprocess.run(["promtool", "test", "rules", *paths], capture_output=True, check=False).returncode == 0
+
+
+def rules(file: str) -> list[Rule]:
+    """Read the rules of a generated file, without their groups."""
+    groups = yaml.safe_load((ALERTS / "rules" / file).read_text(encoding="utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def mutants() -> Iterator[Mutant]:
+    """Yield every mutant of every rule; each rule once unbroken too, to prove that its tests pass on it."""
+    recordings, alerts = rules("recording.yaml"), rules("alerts.yaml")
+    tests = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ALERTS / "tests").glob("*.yaml")}
+    for rule in alerts:
+        own = {rule["alert"] + ".yaml": _expecting(tests[rule["alert"]], rule)}
+        for change, mutant in _changes(rule, rule["alert"]):
+            yield Mutant(_title(rule), change, recordings, [mutant] if mutant else [], own)
+    for rule in recordings:
+        others = [other for other in recordings if other is not rule]
+        standing = {alert["alert"] for alert in alerts if rule["record"] in alert["expr"]} - {"MetricAbsent"}
+        beside = [alert for alert in alerts if alert["alert"] in standing]
+        files = {
+            name + ".yaml": {**tests[name], "tests": [_only(case, standing) for case in tests[name]["tests"]]}
+            for name in sorted(standing)
+        }
+        for change, mutant in _changes(rule, rule["record"]):
+            yield Mutant(rule["record"], change, [*others, *([mutant] if mutant else [])], beside, files)
+
+
+def _changes(rule: Rule, name: str) -> Iterator[tuple[str, Rule | None]]:
+    yield "", rule
+    yield "deleted", None
+    yield from ((change, mutant) for change, mutant in of_rule(rule) if (name, change) not in EQUIVALENT)
+
+
+def _title(rule: Rule) -> str:
+    static = ", ".join(value for key, value in rule["labels"].items() if key != "severity")
+    return rule["alert"] + (f" ({static})" if static else "")
+
+
+def _only(case: Rule, alerts: set[str]) -> Rule:
+    """Leave of a test case what it expects of some alerts."""
+    checks = [check for check in case.get("alert_rule_test", ()) if check["alertname"] in alerts]
+    return {**case, "alert_rule_test": checks}
+
+
+def _expecting(test: Rule, rule: Rule) -> Rule:
+    """Leave of a test file what it expects of one rule: its alert's name and the labels that the rule itself sets."""
+    static = {key: value for key, value in rule["labels"].items() if key != "severity"}
+
+    def mine(labels: dict[str, Any]) -> bool:
+        return all(str(labels.get(key)) == value for key, value in static.items())
+
+    cases = []
+    for case in test["tests"]:
+        checks = [
+            {**check, "exp_alerts": [alert for alert in check["exp_alerts"] if mine(alert["exp_labels"])]}
+            for check in case.get("alert_rule_test", ())
+            if check["alertname"] == rule["alert"]
+        ]
+        expressions = case.get("promql_expr_test", []) if not static else []
+        cases.append({**case, "alert_rule_test": checks, "promql_expr_test": expressions})
+    return {**test, "tests": cases}
+
+
+def main() -> int:
+    """Run all mutants on all cores; print the survivors and killed/total; return 1 if there are any."""
+    every = list(mutants())
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        survived = list(pool.map(Mutant.survives, every))
+    sound = [mutant for mutant, alive in zip(every, survived, strict=True) if not mutant.change and not alive]
+    alive = [mutant for mutant, alive in zip(every, survived, strict=True) if mutant.change and alive]
+    for mutant in sound:
+        print(f"fails unbroken: {mutant.rule}")
+    for mutant in alive:
+        print(f"survived: {mutant.rule}: {mutant.change}")
+    total = sum(bool(mutant.change) for mutant in every)
+    print(f"{total - len(alive)} of {total} mutants of {len(every) - total} rules killed")
+    return 1 if alive or sound else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Walks PromQL expressions for the tests: which series are selected, and which labels a result has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import promql_parser as promql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# Labels that Prometheus itself adds to every scraped series.
+TARGET = frozenset({"job", "instance"})
+
+
+def selectors(expr: str) -> list[Any]:
+    """Return every selector of an expression."""
+    return list(_selectors(promql.parse(expr)))
+
+
+def _selectors(node: Any) -> Iterator[Any]:  # noqa: ANN401 - the parser's nodes have no common type
+    if isinstance(node, promql.VectorSelector):
+        yield node
+    elif isinstance(node, promql.MatrixSelector):
+        yield node.vector_selector
+    for child in _children(node):
+        yield from _selectors(child)
+
+
+def _children(node: Any) -> list[Any]:  # noqa: ANN401
+    named = [getattr(node, name, None) for name in ("lhs", "rhs", "expr")]
+    return [child for child in (*named, *(getattr(node, "args", None) or ())) if child is not None]
+
+
+def result_labels(expr: str, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """Return the labels that are sure to be on the result of an expression, given those of each metric."""
+    return _labels(promql.parse(expr), labels)
+
+
+def _labels(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:  # noqa: ANN401, PLR0911 - one line per kind
+    match node:
+        case promql.VectorSelector():
+            return labels[node.name]
+        case promql.MatrixSelector():
+            return _labels(node.vector_selector, labels)
+        case promql.AggregateExpr():
+            inner = _labels(node.expr, labels)
+            return inner & frozenset(node.modifier.labels) if node.modifier else frozenset()
+        case promql.BinaryExpr():
+            return _of_both(node, labels)
+        case promql.Call() if node.func.name == "absent":
+            return frozenset(m.name for m in node.args[0].matchers.matchers if m.op == promql.MatchOp.Equal)
+        case promql.Call() if node.func.name == "histogram_quantile":
+            return _labels(node.args[1], labels) - {"le"}
+        case promql.Call() if node.func.name == "vector":
+            return frozenset()
+        case promql.Call():
+            return _labels(node.args[0], labels)
+        case promql.ParenExpr() | promql.UnaryExpr():
+            return _labels(node.expr, labels)
+    raise NotImplementedError(type(node).__name__)
+
+
+def _of_both(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:  # noqa: ANN401
+    if isinstance(node.rhs, promql.NumberLiteral):
+        return _labels(node.lhs, labels)
+    if isinstance(node.lhs, promql.NumberLiteral):
+        return _labels(node.rhs, labels)
+    left, right = _labels(node.lhs, labels), _labels(node.rhs, labels)
+    if str(node.op) == "or":
+        return left & right
+    modifier = node.modifier.matching if node.modifier else None
+    if str(node.op) in ("and", "unless") or modifier is None:
+        return left
+    listed = frozenset(modifier.labels)
+    return left & listed if modifier.type == promql.LabelModifierType.Include else left - listed

@@ -1,0 +1,51 @@
+"""What the targets really say, by job: read from recorded answers and, where there is none yet, from the contract."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from pathlib import Path
+from typing import Final
+
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+RECORDED: Final = Path(__file__).parents[1] / "recorded"
+# The recordings of each job; every one must have what the rules ask of the job, unless ONLY_SOME says why not.
+SOURCES: Final = {
+    "prosody": ("prosody-exporter",),
+    "push-gateway": ("push-gateway",),
+    "haproxy": ("haproxy-2.6", "haproxy-3.2"),
+    "postgresql": ("postgres-exporter-0.11-primary", "postgres-exporter-0.17-primary"),
+    "coturn": ("coturn-exporter",),
+    "certificates": ("certificate-exporter",),
+}
+Series = dict[str, list[dict[str, str]]]
+"""The label sets of each metric, by sample name."""
+
+
+def recorded(name: str) -> Series:
+    """Read one recorded answer."""
+    series: Series = defaultdict(list)
+    text = (RECORDED / f"{name}.prom").read_text(encoding="utf-8")
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            series[sample.name].append(sample.labels)
+    return dict(series)
+
+
+def contract(job: str) -> Series:
+    """Read the contract of a job that has no recording; raises KeyError if it has none there either."""
+    families = yaml.safe_load((RECORDED / "contract.yaml").read_text(encoding="utf-8"))[job]
+    return {
+        name: [dict(zip(labels, values, strict=True)) for values in itertools.product(*labels.values())]
+        for name, labels in families.items()
+    }
+
+
+def answers(job: str) -> dict[str, Series]:
+    """Give all we know of a job's answers, by where we know it from."""
+    names = [name for name in SOURCES[job] if (RECORDED / f"{name}.prom").exists()]
+    if names:
+        return {name: recorded(name) for name in names}
+    return {"contract.yaml": contract(job)}

@@ -1,0 +1,131 @@
+"""A real Prometheus loads the whole folder without a warning, and a real Alertmanager inhibits as the routes say.
+
+The environment variables PROMETHEUS and ALERTMANAGER name other binaries than the installed ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.alerts.mutation import rules
+from tests.alerts.servers import free_port, get, running
+
+FOLDER = Path(__file__).parents[2] / "prometheus"
+PROMETHEUS = os.environ.get("PROMETHEUS", "prometheus")
+ALERTMANAGER = os.environ.get("ALERTMANAGER") or shutil.which("alertmanager") or "prometheus-alertmanager"
+
+
+def test_prometheus_loads_every_rule_without_a_warning_and_finds_them_healthy(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "prometheus")
+    config = tmp_path / "prometheus" / "prometheus.yml"
+    config.write_text(config.read_text().replace("evaluation_interval: 15s", "evaluation_interval: 1s"))
+    for targets in (tmp_path / "prometheus" / "targets").glob("*.yml"):
+        targets.write_text("[]\n")  # names that resolve nowhere here would be warnings about the network
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    log = tmp_path / "prometheus.log"
+    flags = [f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}", f"--web.listen-address=127.0.0.1:{port}"]
+    with running([PROMETHEUS, *flags], f"{url}/-/ready", log):
+        for _ in range(300):
+            groups = get(f"{url}/api/v1/rules")["data"]["groups"]
+            found = [rule for group in groups for rule in group["rules"]]
+            if all(rule["health"] != "unknown" for rule in found):
+                break
+            time.sleep(0.1)  # until each group was evaluated once; Prometheus tells nobody
+        lines = log.read_text().splitlines()
+    assert {rule["health"] for rule in found} == {"ok"}, [rule["lastError"] for rule in found if rule["health"] != "ok"]
+    assert len(found) == len(rules("alerts.yaml")) + len(rules("recording.yaml"))
+    assert not [line for line in lines if "level=warn" in line.lower() or "level=error" in line.lower()]
+
+
+ON_1 = {"instance": "prosody1"}
+INHIBITED = {
+    "the page silences its ticket on the same node": (
+        [
+            {"alertname": "ProsodySessionsCritical", "severity": "critical", "job": "prosody", **ON_1},
+            {"alertname": "ProsodySessionsHigh", "severity": "warning", "job": "prosody", **ON_1},
+            {"alertname": "ProsodySessionsHigh", "severity": "warning", "job": "prosody", "instance": "prosody2"},
+        ],
+        [1],
+    ),
+    "a node that is down silences what runs on it, whatever the job": (
+        [
+            {"alertname": "NodeDown", "severity": "critical", **ON_1},
+            {"alertname": "PushGatewayDown", "severity": "critical", "job": "push-gateway", **ON_1},
+            {"alertname": "TargetDown", "severity": "critical", "job": "prosody", **ON_1},
+            {"alertname": "PushGatewayDown", "severity": "critical", "job": "push-gateway", "instance": "prosody2"},
+            {"alertname": "Watchdog", "severity": "none"},
+            {"alertname": "PostgresReplicaMissing", "severity": "warning", "job": "postgresql"},
+        ],
+        [1, 2],
+    ),
+    "a target that is down silences its own job on its node": (
+        [
+            {"alertname": "TargetDown", "severity": "critical", "job": "prosody", **ON_1},
+            {"alertname": "ProsodyMemoryHigh", "severity": "warning", "job": "prosody", **ON_1},
+            {"alertname": "PushVoipFailuresHigh", "severity": "warning", "job": "push-gateway", **ON_1},
+        ],
+        [1],
+    ),
+    "a server that is down silences the tickets about it": (
+        [
+            {"alertname": "CoturnDown", "severity": "critical", "job": "coturn", "instance": "coturn1"},
+            {"alertname": "CoturnPortsExhausted", "severity": "warning", "job": "coturn", "instance": "coturn1"},
+            {"alertname": "CoturnPortsExhausted", "severity": "warning", "job": "coturn", "instance": "coturn2"},
+        ],
+        [1],
+    ),
+    "a crash loop pages once": (
+        [
+            {"alertname": "PushGatewayCrashLoop", "severity": "critical", "job": "push-gateway", **ON_1},
+            {"alertname": "PushGatewayDown", "severity": "critical", "job": "push-gateway", **ON_1},
+        ],
+        [1],
+    ),
+    "a target that cannot be read has no verdict": (
+        [
+            {"alertname": "CertificateProbeFailed", "severity": "warning", "instance": "monitoring", "target": "a"},
+            {"alertname": "CertificateNotTrusted", "severity": "critical", "instance": "monitoring", "target": "a"},
+            {"alertname": "CertificateNotTrusted", "severity": "critical", "instance": "monitoring", "target": "b"},
+        ],
+        [1],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", INHIBITED)
+def test_alertmanager_inhibits_what_the_cause_explains(case: str, tmp_path: Path) -> None:
+    config = yaml.safe_load((FOLDER / "alertmanager.yml").read_text())
+    config["receivers"] = [{"name": receiver["name"]} for receiver in config["receivers"]]  # nobody is called from a test
+    (tmp_path / "alertmanager.yml").write_text(yaml.safe_dump(config))
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    flags = [
+        f"--config.file={tmp_path / 'alertmanager.yml'}",
+        f"--storage.path={tmp_path / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    ]
+    alerts, inhibited = INHIBITED[case]
+    with running([ALERTMANAGER, *flags], f"{url}/-/ready", tmp_path / "alertmanager.log"):
+        request = urllib.request.Request(
+            f"{url}/api/v2/alerts",
+            json.dumps([{"labels": labels} for labels in alerts]).encode(),
+            {"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(request, timeout=5).close()
+        for _ in range(100):
+            answer = get(f"{url}/api/v2/alerts")
+            found = [alert["labels"] for alert in answer if alert["status"]["inhibitedBy"]]
+            if len(found) >= len(inhibited) and all(alert["status"]["state"] != "unprocessed" for alert in answer):
+                break
+            time.sleep(0.05)  # until all were looked at; Alertmanager tells nobody
+    assert sorted(found, key=str) == sorted((alerts[index] for index in inhibited), key=str)

@@ -1,0 +1,1 @@
+"""Tests of the Prosody exporter that need no Prosody."""

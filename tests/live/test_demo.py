@@ -1,0 +1,85 @@
+"""The demo as a person runs it: it says what it found, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from lab.workspace import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Demo:
+    """A running demo whose temporary files go to a folder of their own."""
+
+    def __init__(self, temporary: Path, *arguments: str) -> None:
+        self.temporary = temporary
+        self.process = subprocess.Popen(
+            ["env", "--default-signal=INT", sys.executable, "-m", "lab.demo", *arguments],
+            cwd=ROOT,
+            env=os.environ | {"TMPDIR": str(temporary)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.servers: list[psutil.Process] = []
+
+    def run_until(self, words: str) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if words in line:
+                break
+        self.servers = psutil.Process(self.process.pid).children()
+
+    def end(self) -> tuple[int, str, str]:
+        output, errors = self.process.communicate()
+        assert psutil.wait_procs(self.servers, timeout=10)[1] == []
+        assert list(self.temporary.iterdir()) == []
+        return self.process.returncode, output, errors
+
+
+@pytest.fixture
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("d")  # short, for the path of Prosody's socket
+
+
+def test_once_it_ends_well_after_its_summary(temporary: Path) -> None:
+    code, output, errors = Demo(temporary, "--once").end()
+    assert (code, errors) == (0, "")
+    assert "All targets are up and every metric has samples." in output
+    assert "MISSING" not in output
+
+
+def test_it_runs_until_ctrl_c(temporary: Path) -> None:
+    demo = Demo(temporary)
+    demo.run_until("Running until Ctrl-C.")
+    assert len(demo.servers) == 4
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.end() == (0, "\nStopped; nothing is left behind.\n", "")
+
+
+def test_once_a_crashed_server_fails_it_in_one_line_with_the_servers_last_words(temporary: Path) -> None:
+    demo = Demo(temporary, "--once")
+    demo.run_until("Waiting until")
+    next(server for server in demo.servers if "prosody.cfg.lua" in " ".join(server.cmdline())).kill()
+    code, _, errors = demo.end()
+    assert code == 1
+    assert errors.startswith("demo failed: prosody ended by itself with exit code -9; its last log lines:\n")
+
+
+def test_once_a_target_that_is_down_fails_it(temporary: Path) -> None:
+    demo = Demo(temporary, "--once")
+    demo.run_until("Waiting until")
+    next(server for server in demo.servers if "exporters.prosody" in server.cmdline()).suspend()
+    code, output, errors = demo.end()
+    assert code == 1
+    assert "target prosody prosody1 is down" in errors
+    assert "  down    prosody" in output
