@@ -117,10 +117,9 @@ dashboard = page(
             "Which node, and since when",
             prosody_answers(),
             states(
-                "Exporter answers",
-                "Whether Prometheus can scrape the exporter. Down while the node's other services are up: the "
-                "exporter.",
-                'up{job="prosody",instance=~"$node"}',
+                "What answers on the nodes",
+                "Whether Prometheus can scrape each service, all jobs. Everything on a node down: the node or its network.",
+                Query('up{instance=~"$node"}', "{{instance}} {{job}}"),
             ),
             table(
                 "Versions and starts",

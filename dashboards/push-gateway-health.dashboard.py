@@ -59,11 +59,13 @@ dashboard = page(
         row(
             "Pushes and failures, and how long they take",
             series(
-                "Pushes accepted a second",
-                "Pushes that the providers accepted, by handler.",
+                "Pushes a second",
+                "Pushes that the providers accepted, and those that failed for whatever cause.",
                 "suffix:pushes/s",
                 Query(rate("push_voip_sent_total"), "{{instance}} voip"),
                 Query(rate("push_fcm_sent_total"), "{{instance}} fcm"),
+                Query(rate("push_voip_failed_total"), "{{instance}} voip failed"),
+                Query(rate("push_fcm_failed_total"), "{{instance}} fcm failed"),
             ),
             series(
                 "VoIP: share that fails",

@@ -88,7 +88,7 @@ WATCHED: Final = (
         "coturn_up == 1",
         JOBS["coturn"],
         "coturn_active_allocations",
-        'coturn_quota{kind="total"}',
+        'coturn_quota{kind="limit"}',
         'coturn_allocate_errors_total{code="508"}',
     ),
     *_of(

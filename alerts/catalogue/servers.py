@@ -77,7 +77,7 @@ ALERTS: Final = (
     # A quota of 0 is no quota, and must not be divided by.
     Alert(
         name="CoturnQuotaNearlyUsed",
-        expr='coturn_active_allocations / ignoring (kind) (coturn_quota{kind="total"} > 0) > <value>',
+        expr='coturn_active_allocations / ignoring (kind) (coturn_quota{kind="limit"} > 0) > <value>',
         summary="{{ $labels.instance }}: {{ $value | humanizePercentage }} of total-quota is used (limit <limit>)",
         description=(
             "When it is used up, every new call through this node is refused (486). Raise total-quota in "
