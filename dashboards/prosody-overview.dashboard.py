@@ -118,7 +118,7 @@ dashboard = page(
             prosody_answers(),
             states(
                 "What answers on the nodes",
-                "Whether Prometheus can scrape each service, all jobs. Everything on a node down: the node or its network.",
+                "Whether Prometheus can scrape each service. Everything on a node down: the node or its network.",
                 Query('up{instance=~"$node"}', "{{instance}} {{job}}"),
             ),
             table(

@@ -11,6 +11,7 @@ import time
 
 from lab.contract import PROMISED
 from lab.generator import Generator
+from lab.panels import Report, check, read_dashboards
 from lab.stack import Lab
 from lab.summary import Finding, finding_lines, findings, problems, selector, target_lines
 from lab.workspace import LabError
@@ -38,6 +39,7 @@ def main() -> int:
             _start(lab)
             wrong = _wait_for_everything(lab)
             _print_summary(lab)
+            wrong += _wait_for_panels(lab).wrong
             _print_verdict(wrong)
             if not once:
                 _watch(lab)
@@ -74,6 +76,22 @@ def _wait_for_everything(lab: Lab) -> list[str]:
                 *problems(targets, _found(lab)),
             ]
         time.sleep(0.5)
+
+
+def _wait_for_panels(lab: Lab) -> Report:
+    """Wait until every panel of the dashboards whose jobs run here has data; print and return what was found."""
+    jobs = {target["labels"]["job"] for target in lab.prometheus.targets()}
+    dashboards = read_dashboards()
+    asked = [dashboard for dashboard in dashboards if set(dashboard.jobs.values()) <= jobs]
+    deadline = time.monotonic() + DEADLINE
+    while (report := check(lab.prometheus.url, asked)).wrong and time.monotonic() < deadline:
+        _fail_on_a_crash(lab)
+    print("\nDashboards, every query asked of Prometheus for all nodes and for one:")
+    print(*(f"  {line}" for line in report.lines()), sep="\n")
+    if left_out := [dashboard.title for dashboard in dashboards if dashboard not in asked]:
+        print(f"  not asked, their services are not in this lab: {', '.join(left_out)}")
+    sys.stdout.flush()
+    return report
 
 
 def _found(lab: Lab) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -12,8 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from alerts.catalogue import GROUPS, Alert
-from alerts.catalogue import KNOBS
+from alerts.catalogue import GROUPS, KNOBS, Alert
 from alerts.thresholds import DEFAULTS
 from tests.alerts.promql import selectors
 from tests.dashboards.model import DASHBOARDS, DATA_PANELS, FOLDER, PANELS, Panel, all_panels, plain
@@ -125,7 +125,11 @@ def test_no_panel_overlaps_another_or_leaves_the_grid(uid: str) -> None:
         for panel in panels:
             place = panel["gridPos"]
             assert place["x"] + place["w"] <= WIDTH
-            for cell in ((x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])):
+            for cell in (
+                (x, y)
+                for x in range(place["x"], place["x"] + place["w"])
+                for y in range(place["y"], place["y"] + place["h"])
+            ):
                 assert cell not in taken, f"{panel['title']} lies on {taken[cell]}"
                 taken[cell] = panel["title"]
 
@@ -151,7 +155,7 @@ def _edges(panel: Panel) -> list[tuple[float, str]]:
     steps = panel.json["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", [])
     worse = [(step["value"], step["color"]) for step in steps]
     # On a stat the colour below an edge may be the bad one.
-    pairs = zip(worse, worse[1:], strict=False)
+    pairs = itertools.pairwise(worse)
     return [(value, below if colour == "blue" else colour) for (_, below), (value, colour) in pairs]
 
 
@@ -166,7 +170,10 @@ def _drawn() -> dict[tuple[str, str], list[tuple[float, str]]]:
 
 def test_every_threshold_line_is_the_alerts() -> None:
     expected = {
-        where: [(1 - FILE[alert]["value"] if where[1] in SUCCESSES else FILE[alert]["value"], colour) for alert, colour in alerts]
+        where: [
+            (1 - FILE[alert]["value"] if where[1] in SUCCESSES else FILE[alert]["value"], colour)
+            for alert, colour in alerts
+        ]
         for where, alerts in LIMITS.items()
     }
     assert _drawn() == expected
@@ -282,7 +289,11 @@ def test_every_panel_of_the_specification_is_there() -> None:
     titles = {panel.name for panel in PANELS}
     for wanted in (
         *("prosody-overview: Sessions", "prosody-overview: Stanzas a second", "prosody-overview: Memory"),
-        *("prosody-overview: CPU", "presence-health: Presence updates a second", "presence-health: Hibernated sessions"),
+        *(
+            "prosody-overview: CPU",
+            "presence-health: Presence updates a second",
+            "presence-health: Hibernated sessions",
+        ),
         *("presence-health: Dead connections detected", "websocket-health: Active WebSocket sessions"),
         *("websocket-health: Ping and pong", "websocket-health: Connection errors a second"),
         *("push-gateway-health: VoIP success, worst node", "push-gateway-health: FCM success, worst node"),
@@ -292,5 +303,3 @@ def test_every_panel_of_the_specification_is_there() -> None:
         *("haproxy: Requests a second", "haproxy: Servers in use", "haproxy: Mean time to answer, last 1,024 requests"),
     ):
         assert wanted in titles
-
-

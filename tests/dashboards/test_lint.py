@@ -31,7 +31,9 @@ LABELS = dict(PROMETHEUS_OWN)
 for _job in SOURCES:
     for _series in answers(_job).values():
         for _name, _sets in _series.items():
-            LABELS[_name] = TARGET | frozenset.intersection(*map(frozenset, _sets), LABELS.get(_name, frozenset(_sets[0])))
+            LABELS[_name] = TARGET | frozenset.intersection(
+                *map(frozenset, _sets), LABELS.get(_name, frozenset(_sets[0]))
+            )
 LABELS["ALERTS"] |= {"severity"}
 for _record, _expr in RECORDINGS.items():
     LABELS[_record] = result_labels(_expr, LABELS)
@@ -110,7 +112,7 @@ def test_rates_are_of_counters_over_the_rate_interval_and_no_counter_is_shown_ra
             (window,) = node.args
             assert window.range == RATE_INTERVAL
             assert TYPES[window.vector_selector.name] == "counter", f"{window.vector_selector.name} is no counter"
-        if isinstance(node, promql.VectorSelector) and TYPES[node.name] == "counter":
+        if isinstance(node, promql.VectorSelector) and TYPES[str(node.name)] == "counter":
             assert any(isinstance(outer, promql.Call) and outer.func.name in RATES for outer in above), node.name
 
 
