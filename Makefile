@@ -7,7 +7,7 @@ changes := git status --porcelain && git diff | cksum
 if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else echo "$(1) is not here: left out"; fi
 sources := $(wildcard alerts bench dashboards exporters gateway lab tests)
 
-.PHONY: help demo test generate lint bench soak lock clean
+.PHONY: help demo test mutants generate lint bench soak lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -21,23 +21,32 @@ test: ## Every test; says what it leaves out if servers are missing
 	@lab/install.sh test
 	@exec $(python) -m pytest $(PYTEST)
 
+mutants: ## Break every rule in every small way; its promtool tests must notice; takes minutes
+	@lab/install.sh test
+	@exec $(python) -m tests.alerts.mutation
+
 generate: ## Write everything that is generated and committed
 	@lab/install.sh lint
-	@echo "Nothing is generated yet."
+	$(python) -m alerts.generate
 
 lint: ## Style, types, Prometheus' configuration, and that generated files are up to date
 	@lab/install.sh lint
 	$(python) -m ruff check $(sources)
 	$(python) -m ruff format --check $(sources)
 	$(python) -m mypy $(sources)
+	$(python) -m alerts.generate --check
+	$(call if-there,promtool,check rules alerts/rules/alerts.yaml alerts/rules/recording.yaml)
 	$(call if-there,promtool,check config prometheus/prometheus.yml)
+	$(call if-there,amtool,check-config prometheus/alertmanager.yml)
+	$(call if-there,pint,--offline lint alerts/rules)
 	$(call if-there,shellcheck,lab/install.sh .ci/run)
 	@before=$$($(changes)) && $(MAKE) --no-print-directory generate && [[ $$($(changes)) == "$$before" ]] || \
 	    { echo "make generate changed files: look at them and commit them" >&2; git status --short >&2; exit 1; }
 
-bench: ## What a scrape costs Prosody, in ratios; takes minutes
+bench: ## What a scrape costs Prosody, in ratios, and the rules cost Prometheus; takes minutes
 	@lab/install.sh demo
-	@exec $(python) -m bench.prosody
+	@$(python) -m bench.prosody
+	@$(python) -m bench.rules
 
 soak: ## Ten minutes of churn
 	@lab/install.sh demo

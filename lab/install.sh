@@ -14,6 +14,8 @@ programs="
 prosody     prosody
 prometheus  prometheus
 promtool    prometheus
+amtool      prometheus-alertmanager
+haproxy     haproxy
 "
 venv=.venv
 

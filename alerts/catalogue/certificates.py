@@ -29,8 +29,7 @@ ALERTS: Final = (
         expr="ssl_certificate_served_matches_file == 0",
         summary="{{ $labels.target }}: the server does not serve the certificate that lies in its file",
         description=(
-            "Users notice nothing until the old one ends. Reload the server (coturn: SIGUSR2); mend certbot's "
-            "hook."
+            "Users notice nothing until the old one ends. Reload the server (coturn: SIGUSR2); mend certbot's hook."
         ),
         dashboard=_DASHBOARD,
     ),

@@ -129,8 +129,7 @@ ALERTS: Final = (
         expr=f'up{{job=~"{_SERVING}"}} == 0',
         summary="{{ $labels.instance }}: the {{ $labels.job }} target does not answer",
         description=(
-            "The service may be down with it; if not, it is unwatched. See whether the service runs, then its "
-            "exporter."
+            "The service may be down with it; if not, it is unwatched. See whether the service runs, then its exporter."
         ),
         dashboard=_OVERVIEW,
     ),
@@ -147,8 +146,7 @@ ALERTS: Final = (
             expr=f'absent(up{{job="{job}"}})',
             summary="No target of job {{ $labels.job }} is scraped",
             description=(
-                "None of the job's alerts can fire. See whether its file in targets/ is there and is valid "
-                "YAML."
+                "None of the job's alerts can fire. See whether its file in targets/ is there and is valid YAML."
             ),
             dashboard=dashboard,
             labels={"job": job},  # what absent() says too; here it tells promtool that these are no duplicates

@@ -13,8 +13,7 @@ ALERTS: Final = (
         expr="sum by (job, instance) (prosody_c2s_sessions) > <value>",
         summary='{{ $labels.instance }} holds {{ $value | printf "%.0f" }} sessions (limit <limit>)',
         description=(
-            "Users notice nothing yet. Plan another Prosody node now; see whether the other nodes carry as "
-            "much."
+            "Users notice nothing yet. Plan another Prosody node now; see whether the other nodes carry as much."
         ),
         dashboard=_OVERVIEW,
     ),
@@ -30,8 +29,7 @@ ALERTS: Final = (
         expr="prosody_memory_used_bytes > <value>",
         summary="{{ $labels.instance }}: Prosody uses {{ $value | humanize }}B of memory (limit <limit>)",
         description=(
-            "When memory runs out, all sessions of the node drop at once. Look for a leak: memory against "
-            "sessions."
+            "When memory runs out, all sessions of the node drop at once. Look for a leak: memory against sessions."
         ),
         dashboard=_OVERVIEW,
     ),
@@ -56,8 +54,7 @@ ALERTS: Final = (
         name="ProsodyStoresMessages",
         expr='prosody_module_loaded{module=~"mam|muc_mam|offline"} > 0',
         summary=(
-            "{{ $labels.instance }}: mod_{{ $labels.module }} is loaded on {{ $labels.host }} and can store "
-            "messages"
+            "{{ $labels.instance }}: mod_{{ $labels.module }} is loaded on {{ $labels.host }} and can store messages"
         ),
         description=(
             "The promise that no message stays on the server is broken. Unload the module now, then find out who "

@@ -27,8 +27,7 @@ ALERTS: Final = (
         expr="push_gateway_up == 0",
         summary="{{ $labels.instance }}: the push gateway is down",
         description=(
-            "Phones that sleep do not ring, and show no message, for senders on this node. Restart it and read its "
-            "log."
+            "Phones that sleep do not ring, and show no message, for senders on this node. Restart it and read its log."
         ),
         dashboard=_DASHBOARD,
     ),
@@ -51,16 +50,14 @@ ALERTS: Final = (
     Alert(
         name="PushLatencyHigh",
         expr=(
-            "instance_handler:push_latency_ms:p99 > <value>\n"
-            "and increase(push_latency_ms_count[<window>]) >= <minimum>"
+            "instance_handler:push_latency_ms:p99 > <value>\nand increase(push_latency_ms_count[<window>]) >= <minimum>"
         ),
         summary=(
             "{{ $labels.instance }}: 1 in 100 {{ $labels.handler }} pushes takes longer than "
             '{{ $value | printf "%.0f" }} ms (limit <limit>)'
         ),
         description=(
-            "Phones ring late or after the caller has given up. See which stage is slow: queue, connection or "
-            "provider."
+            "Phones ring late or after the caller has given up. See which stage is slow: queue, connection or provider."
         ),
         dashboard=_DASHBOARD,
     ),
@@ -69,8 +66,7 @@ ALERTS: Final = (
         expr="resets(push_gateway_uptime_seconds[<window>]) > <value>",
         summary='{{ $labels.instance }}: the push gateway restarted {{ $value | printf "%.0f" }} times in <window>',
         description=(
-            "Pushes are lost at every restart. Read the log of its last minutes; check settings and "
-            "credentials."
+            "Pushes are lost at every restart. Read the log of its last minutes; check settings and credentials."
         ),
         dashboard=_DASHBOARD,
     ),

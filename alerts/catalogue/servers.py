@@ -25,8 +25,7 @@ ALERTS: Final = (
         expr="pg_up == 0",
         summary="{{ $labels.instance }}: PostgreSQL does not answer its exporter",
         description=(
-            "Nobody can log in and contact lists do not load; open sessions go on. See whether the failover "
-            "happened."
+            "Nobody can log in and contact lists do not load; open sessions go on. See whether the failover happened."
         ),
         dashboard=_POSTGRESQL,
     ),
@@ -59,8 +58,7 @@ ALERTS: Final = (
         expr="coturn_up == 0",
         summary="{{ $labels.instance }}: coturn does not answer its exporter",
         description=(
-            "Calls between users behind strict NATs fail on this node. Look at the service and its log; restart "
-            "it."
+            "Calls between users behind strict NATs fail on this node. Look at the service and its log; restart it."
         ),
         dashboard=_COTURN,
     ),
@@ -69,8 +67,7 @@ ALERTS: Final = (
         expr="coturn_active_allocations > <value>",
         summary='{{ $labels.instance }}: {{ $value | printf "%.0f" }} relay allocations (limit <limit>)',
         description=(
-            "Calls through this node lose quality when its network is full. Look at its bandwidth; add a coturn "
-            "node."
+            "Calls through this node lose quality when its network is full. Look at its bandwidth; add a coturn node."
         ),
         dashboard=_COTURN,
     ),

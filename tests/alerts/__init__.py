@@ -1,0 +1,1 @@
+"""Tests of the alerts: rules, thresholds, configuration, and the queries against reality."""

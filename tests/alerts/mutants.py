@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import promql_parser
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Rule = dict[str, Any]
 
@@ -84,7 +84,10 @@ def _of_expression(expr: str) -> Iterator[tuple[str, str]]:
         except ValueError:
             continue
         if pretty != original:
-            yield f"{' '.join(expr[start:end].split()) or '(nothing)'} -> {text.strip() or '(nothing)'} at {start}", mutant
+            yield (
+                f"{' '.join(expr[start:end].split()) or '(nothing)'} -> {text.strip() or '(nothing)'} at {start}",
+                mutant,
+            )
 
 
 def _edits(expr: str) -> Iterator[tuple[int, int, str]]:
@@ -94,11 +97,21 @@ def _edits(expr: str) -> Iterator[tuple[int, int, str]]:
     def code(match: re.Match[str]) -> bool:
         return not any(start < match.start() < end for start, end in quoted)
 
+    for match in filter(code, _NUMBER.finditer(expr)):
+        yield from ((*match.span(), text) for text in _near(match[0]))
+    for match in _MATCHER.finditer(expr):
+        yield from _of_matcher(match, expr)
+    for name in sorted(_metrics(promql_parser.parse(expr))):
+        for match in filter(code, re.finditer(rf"(?<![\w:]){re.escape(name)}(?![\w:])", expr)):
+            yield *match.span(), name + "_mutant"
+    yield from _of_operators(expr, code)
+
+
+def _of_operators(expr: str, code: Callable[[re.Match[str]], bool]) -> Iterator[tuple[int, int, str]]:
+    """Yield what operators, functions, windows and label lists could be instead; `code` knows what is not quoted."""
     for pattern, replacements in _SWAPS.items():
         for match in filter(code, re.finditer(pattern, expr)):
             yield from ((*match.span(), text) for text in replacements)
-    for match in filter(code, _NUMBER.finditer(expr)):
-        yield from ((*match.span(), text) for text in _near(match[0]))
     for match in _WINDOW.finditer(expr):
         yield from ((*match.span(), f"[{int(match[1]) * factor // 2}m]") for factor in (1, 4))
     for match in _CLAUSE.finditer(expr):
@@ -107,11 +120,6 @@ def _edits(expr: str) -> Iterator[tuple[int, int, str]]:
             kept = ", ".join(other for other in labels if other != label)
             yield *match.span(1), kept
         yield *match.span(), ""
-    for match in _MATCHER.finditer(expr):
-        yield from _of_matcher(match, expr)
-    for name in sorted(_metrics(promql_parser.parse(expr))):
-        for match in filter(code, re.finditer(rf"(?<![\w:]){re.escape(name)}(?![\w:])", expr)):
-            yield *match.span(), name + "_mutant"
 
 
 def _near(number: str) -> tuple[str, ...]:

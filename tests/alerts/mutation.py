@@ -1,4 +1,4 @@
-"""Breaks each rule in every small way and runs its promtool tests, which must notice; `python -m tests.alerts.mutation`.
+"""Breaks each rule in every small way and runs its promtool tests, which must notice (`python -m` this module).
 
 A mutant of an alert is run against that alert's test file alone, and only against what the file expects of that one
 rule; what fails there fails in the whole file too. A mutant of a recorded series is run against the files of all
@@ -28,7 +28,7 @@ ALERTS: Final = Path(__file__).parents[2] / "alerts"
 EQUIVALENT: Final = {
     ("Watchdog", "1 -> 2 at 7"): "an alert fires on any value",
     ("Watchdog", "1 -> 0 at 7"): "an alert fires on any value",
-    ("JobMissing", "without job"): "absent() gives the same label; the rule's own is there for promtool's duplicate check",
+    ("JobMissing", "without job"): "absent() gives the same label; the rule's own is for promtool's duplicate check",
     ("instance_handler:push_latency_ms:p99", "rate -> increase at 25"): "a quantile does not depend on the scale",
 }
 _FILES: Final = ("recording.yaml", "alerts.yaml")
@@ -56,7 +56,8 @@ class Mutant:
                 order = {"group_eval_order": list(_FILES)}
                 (folder / "tests" / file).write_text(yaml.safe_dump(content | order))
             paths = [str(folder / "tests" / file) for file in self.tests]
-            return subprocess.run(["promtool", "test", "rules", *paths], capture_output=True, check=False).returncode == 0
+            done = subprocess.run(["promtool", "test", "rules", *paths], capture_output=True, check=False)
+            return done.returncode == 0
 
 
 def rules(file: str) -> list[Rule]:
@@ -93,7 +94,7 @@ def _changes(rule: Rule, name: str) -> Iterator[tuple[str, Rule | None]]:
 
 def _title(rule: Rule) -> str:
     static = ", ".join(value for key, value in rule["labels"].items() if key != "severity")
-    return rule["alert"] + (f" ({static})" if static else "")
+    return str(rule["alert"]) + (f" ({static})" if static else "")
 
 
 def _only(case: Rule, alerts: set[str]) -> Rule:
@@ -129,11 +130,11 @@ def main() -> int:
     sound = [mutant for mutant, alive in zip(every, survived, strict=True) if not mutant.change and not alive]
     alive = [mutant for mutant, alive in zip(every, survived, strict=True) if mutant.change and alive]
     for mutant in sound:
-        print(f"fails unbroken: {mutant.rule}")
+        print(f"fails unbroken: {mutant.rule}")  # noqa: T201 - its report
     for mutant in alive:
-        print(f"survived: {mutant.rule}: {mutant.change}")
+        print(f"survived: {mutant.rule}: {mutant.change}")  # noqa: T201 - its report
     total = sum(bool(mutant.change) for mutant in every)
-    print(f"{total - len(alive)} of {total} mutants of {len(every) - total} rules killed")
+    print(f"{total - len(alive)} of {total} mutants of {len(every) - total} rules killed")  # noqa: T201 - its report
     return 1 if alive or sound else 0
 
 

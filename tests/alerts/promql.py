@@ -40,7 +40,7 @@ def result_labels(expr: str, labels: Mapping[str, frozenset[str]]) -> frozenset[
 def _labels(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:  # noqa: ANN401, PLR0911 - one line per kind
     match node:
         case promql.VectorSelector():
-            return labels[node.name]
+            return labels[str(node.name)]
         case promql.MatrixSelector():
             return _labels(node.vector_selector, labels)
         case promql.AggregateExpr():

@@ -30,7 +30,7 @@ def recorded(name: str) -> Series:
     """Read one recorded answer."""
     series: Series = defaultdict(list)
     for line in (RECORDED / f"{name}.prom").read_text(encoding="utf-8").splitlines():
-        # prometheus_client's parser would add _total to every counter; PostgreSQL's and some of HAProxy's have none.
+        # Not prometheus_client's parser: it adds _total to every counter, and PostgreSQL's and some of HAProxy's have none.
         if sample := _SAMPLE.match(line):
             series[sample["name"]].append(dict(_LABEL.findall(sample["labels"] or "")))
     return dict(series)

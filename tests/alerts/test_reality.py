@@ -63,8 +63,8 @@ KNOWN = _known()
 
 def _matches(matcher: Any, value: str) -> bool:  # noqa: ANN401 - the parser has no types
     if matcher.op in (promql.MatchOp.Equal, promql.MatchOp.NotEqual):
-        return (value == matcher.value) == (matcher.op == promql.MatchOp.Equal)
-    return (re.fullmatch(matcher.value, value) is not None) == (matcher.op == promql.MatchOp.Re)
+        return bool((value == matcher.value) == (matcher.op == promql.MatchOp.Equal))
+    return bool((re.fullmatch(matcher.value, value) is not None) == (matcher.op == promql.MatchOp.Re))
 
 
 @pytest.mark.parametrize(("where", "expr"), _asked())

@@ -22,7 +22,10 @@ BAD = {
         "ProsodyMemoryHigh:\n  value: [1\n  reason: x\n",
         "my.yaml:3: is not YAML: expected ',' or ']', but got ':'",
     ),
-    "a tab": ("ProsodyMemoryHigh:\n\tvalue: 1\n", "my.yaml:2: is not YAML: found character '\\t' that cannot start any token"),
+    "a tab": (
+        "ProsodyMemoryHigh:\n\tvalue: 1\n",
+        "my.yaml:2: is not YAML: found character '\\t' that cannot start any token",
+    ),
     "an unknown alert": (
         "\nProsodyMemoryHih:\n  value: 1\n  reason: x\n",
         "my.yaml:2: there is no alert named ProsodyMemoryHih; the names are those of docs/runbooks/",
@@ -33,8 +36,10 @@ BAD = {
     ),
     "an unknown key": (
         "ProsodyMemoryHigh:\n  reason: x\n  treshold: 1\n",
-        "my.yaml:3: ProsodyMemoryHigh has an unknown key treshold; known are "
-        "for, severity, section, reason, value, unit, window, minimum, sizing",
+        (
+            "my.yaml:3: ProsodyMemoryHigh has an unknown key treshold; known are "
+            "for, severity, section, reason, value, unit, window, minimum, sizing"
+        ),
     ),
     "a key twice": (
         "ProsodyMemoryHigh:\n  reason: x\n  value: 1\n  value: 2\n",
@@ -163,7 +168,8 @@ def test_an_override_changes_what_it_names_and_nothing_else(tmp_path: Path) -> N
 def test_both_session_thresholds_can_move_together(tmp_path: Path) -> None:
     mine = tmp_path / "my.yaml"
     mine.write_text(
-        "ProsodySessionsHigh:\n  value: 80_000\n  reason: 16 GB\nProsodySessionsCritical:\n  value: 100_000\n  reason: 16 GB\n"
+        "ProsodySessionsHigh:\n  value: 80_000\n  reason: 16 GB\n"
+        "ProsodySessionsCritical:\n  value: 100_000\n  reason: 16 GB\n"
     )
     assert load(KNOBS, mine)["ProsodySessionsHigh"].limit == "80,000 sessions"
 
@@ -205,7 +211,7 @@ def test_our_own_defaults_are_held_to_be_complete(
         load({"ProsodyMemoryHigh": frozenset({"value"})})
 
 
-def test_an_alert_of_the_catalogue_without_thresholds_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_alert_of_the_catalogue_without_thresholds_is_named() -> None:
     with pytest.raises(ThresholdsError, match="NewAlert is in the catalogue and has no entry here; add one"):
         load(KNOBS | {"NewAlert": frozenset()})
 

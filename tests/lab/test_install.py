@@ -78,7 +78,8 @@ class Machine:
     def add_servers(self) -> None:
         self.add_prosody("13.0.1")
         self.add("prometheus", "")
-        self.add("promtool", "")
+        for program in ("promtool", "amtool", "haproxy"):
+            self.add(program, "")
 
     def install(self, purpose: str, **environment: str) -> subprocess.CompletedProcess[str]:
         self.calls.write_text("")
@@ -102,10 +103,10 @@ def machine(tmp_path: Path) -> Machine:
 def test_the_demo_refuses_without_its_servers_and_names_them_and_how_to_get_them(machine: Machine) -> None:
     run = machine.install("demo")
     assert run.returncode == 1
-    assert "Missing on this machine: prosody prometheus promtool (Prosody must be 13.0.x; " in run.stderr
+    assert "Missing on this machine: prosody prometheus promtool amtool haproxy (Prosody must be 13.0.x; " in run.stderr
     assert run.stderr.splitlines()[-1] == "install: the demo runs these servers, so it cannot start"
     if "ID=debian" in Path("/etc/os-release").read_text():
-        assert "apt-get install --no-install-recommends prometheus" in run.stderr
+        assert "apt-get install --no-install-recommends haproxy prometheus prometheus-alertmanager" in run.stderr
         assert "-backports prosody" in run.stderr
     else:
         assert "https://prosody.im/download/" in run.stderr
@@ -191,9 +192,12 @@ def test_missing_servers_leave_the_live_tests_out_and_list_them(machine: Machine
     pytest_run = _collect_live(machine, {})
     if os.geteuid() == 0:
         assert pytest_run.returncode == 4
-        assert "not installed: prosody, prometheus, promtool; run `make test`, it installs them" in pytest_run.stderr
+        assert (
+            "not installed: prosody, prometheus, promtool, amtool, haproxy; run `make test`, it installs them"
+            in pytest_run.stderr
+        )
     else:
-        assert "left out, because not installed: prosody, prometheus, promtool" in pytest_run.stdout
+        assert "left out, because not installed: prosody, prometheus, promtool, amtool, haproxy" in pytest_run.stdout
         assert "  tests/live/test_lab.py::test_two_stacks_run_side_by_side" in pytest_run.stdout
 
 

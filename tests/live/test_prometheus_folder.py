@@ -1,4 +1,4 @@
-"""What an operator copies from prometheus/ is accepted by the programs that read it, and routes and inhibits as it says."""
+"""What an operator copies from prometheus/ is accepted by the programs that read it, and routes as it says."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def _config(path: Path) -> dict[str, Any]:
     return config
 
 
-@pytest.mark.parametrize("path", [FOLDER / "prometheus.yml", *VARIANTS], ids=lambda path: f"{path.parent.name}/{path.name}")
+@pytest.mark.parametrize(
+    "path", [FOLDER / "prometheus.yml", *VARIANTS], ids=lambda path: f"{path.parent.name}/{path.name}"
+)
 def test_promtool_accepts_the_configuration_its_rules_and_targets(path: Path) -> None:
     done = _run("promtool", "check", "config", "--lint=all", "--lint-fatal", path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -72,7 +74,9 @@ def test_the_shards_keep_every_node_once_and_evaluate_no_rules() -> None:
     for number in (0, 1):
         shard = _config(FOLDER / "sharding" / f"shard-{number}.yml")
         assert "rule_files" not in shard
-        assert [job["job_name"] for job in shard["scrape_configs"]] == [job["job_name"] for job in base["scrape_configs"]]
+        assert [job["job_name"] for job in shard["scrape_configs"]] == [
+            job["job_name"] for job in base["scrape_configs"]
+        ]
         for job in shard["scrape_configs"]:
             modulus, keep = job["relabel_configs"][-2:]
             assert modulus == {

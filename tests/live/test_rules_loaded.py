@@ -32,7 +32,11 @@ def test_prometheus_loads_every_rule_without_a_warning_and_finds_them_healthy(tm
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     log = tmp_path / "prometheus.log"
-    flags = [f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}", f"--web.listen-address=127.0.0.1:{port}"]
+    flags = [
+        f"--config.file={config}",
+        f"--storage.tsdb.path={tmp_path / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
     with running([PROMETHEUS, *flags], f"{url}/-/ready", log):
         for _ in range(300):
             groups = get(f"{url}/api/v1/rules")["data"]["groups"]
@@ -104,7 +108,7 @@ INHIBITED = {
 @pytest.mark.parametrize("case", INHIBITED)
 def test_alertmanager_inhibits_what_the_cause_explains(case: str, tmp_path: Path) -> None:
     config = yaml.safe_load((FOLDER / "alertmanager.yml").read_text())
-    config["receivers"] = [{"name": receiver["name"]} for receiver in config["receivers"]]  # nobody is called from a test
+    config["receivers"] = [{"name": receiver["name"]} for receiver in config["receivers"]]  # they are called by nobody
     (tmp_path / "alertmanager.yml").write_text(yaml.safe_dump(config))
     port = free_port()
     url = f"http://127.0.0.1:{port}"

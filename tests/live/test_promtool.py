@@ -1,0 +1,32 @@
+"""promtool runs the tests of every alert and finds nothing to say about the rules."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from alerts.generate import RULES
+
+if TYPE_CHECKING:
+    import pytest
+
+TESTS = Path(__file__).parents[2] / "alerts" / "tests"
+
+
+def test_promtool_passes_every_test_file(capsys: pytest.CaptureFixture[str]) -> None:
+    files = sorted(TESTS.glob("*.yaml"))
+    done = subprocess.run(["promtool", "test", "rules", *map(str, files)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    cases = [case for file in files for case in yaml.safe_load(file.read_text())["tests"]]
+    checks = sum(len(case.get(kind, ())) for case in cases for kind in ("alert_rule_test", "promql_expr_test"))
+    with capsys.disabled():
+        print(f"\npromtool: {len(files)} files, {len(cases)} cases, {checks} checks passed")  # noqa: T201 - how many, for the person who ran them
+
+
+def test_promtool_finds_nothing_to_say_about_the_rules() -> None:
+    command = ["promtool", "check", "rules", "--lint=all", "--lint-fatal", *map(str, RULES.glob("*.yaml"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
