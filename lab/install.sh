@@ -67,11 +67,15 @@ as_root() { [[ $(id -u) == 0 ]]; }
 
 codename=$(release | cut -d' ' -f2)
 backports_file=/etc/apt/sources.list.d/$codename-backports.sources
-backports="Types: deb
-URIs: http://deb.debian.org/debian
-Suites: $codename-backports
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg"
+# A source for the backports, at the mirror that this machine has the release itself from.
+backports() {
+    local mirror=
+    # shellcheck disable=SC2016 # for apt to expand
+    read -r mirror < <(apt-get indextargets --format '$(REPO_URI)' "Codename: $codename" 'Created-By: Packages' 2>/dev/null) ||
+        fail "apt has no source for Debian $codename; configure one"
+    printf '%s\n' 'Types: deb' "URIs: $mirror" "Suites: $codename-backports" 'Components: main' \
+        'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg'
+}
 
 offers_prosody_13() { apt-cache madison prosody 2>/dev/null | awk '$3 ~ /^13\./ { found = 1 } END { exit !found }'; }
 # shellcheck disable=SC2016 # for apt to expand
@@ -95,7 +99,9 @@ say_what_to_install() { # PROGRAM...
         echo "Install as root, or run the same make command as root:"
         if [[ " $* " == *" prosody "* ]]; then
             if ! offers_prosody_13 && ! has_backports; then
-                echo "    echo 'deb http://deb.debian.org/debian $codename-backports main' >/etc/apt/sources.list.d/$codename-backports.list"
+                echo "    cat >$backports_file <<END"
+                backports
+                echo "END"
             fi
             echo "    apt-get update"
             echo "    apt-get install --no-install-recommends -t $codename-backports prosody"
@@ -123,7 +129,9 @@ install_packages() { # PACKAGE...
     if ! can_install "$@"; then
         if [[ " $* " == *" prosody "* ]] && ! offers_prosody_13 && ! has_backports && [[ $codename == bookworm ]]; then
             say "Adding Debian's backports, which have Prosody 13: $backports_file"
-            printf '%s\n' "$backports" >"$backports_file"
+            local source
+            source=$(backports)
+            printf '%s\n' "$source" >"$backports_file"
         fi
         say "Updating the package lists"
         apt-get update -qq >"$log" 2>&1 || { cat "$log" >&2; fail "apt-get update failed; see above"; }

@@ -17,6 +17,8 @@ from xml.etree import ElementTree as ET  # the lab's own server is the only peer
 
 import aiohttp
 
+from exporters.prosody.client import split_half_tag
+
 CLIENT = "jabber:client"
 STREAMS = "http://etherx.jabber.org/streams"
 TLS = "urn:ietf:params:xml:ns:xmpp-tls"
@@ -75,6 +77,7 @@ class ElementStream:
 
     def __init__(self) -> None:
         self._parser: ET.XMLPullParser[ET.Element] = ET.XMLPullParser(("start", "end"))
+        self._half_tag = b""
         self._depth = 0
         self._root: ET.Element | None = None
         self.ended = False
@@ -82,8 +85,10 @@ class ElementStream:
     def feed(self, data: bytes | str) -> list[ET.Element]:
         """Return the elements that `data` completed. Raises ConnectionEndedError if it is not XML."""
         complete: list[ET.Element] = []
+        data = data.encode() if isinstance(data, str) else data
+        whole, self._half_tag = split_half_tag(self._half_tag + data)
         try:
-            self._parser.feed(data)
+            self._parser.feed(whole)
             for event, element in cast("list[tuple[str, ET.Element]]", list(self._parser.read_events())):
                 if event == "start":
                     self._depth += 1

@@ -7,7 +7,7 @@ import logging
 import math
 import sys
 from argparse import ArgumentTypeError
-from contextlib import nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from exporters.scrape import Exporter, TargetError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from exporters.prosody.snapshot import Snapshot
 
@@ -29,7 +29,12 @@ _log = logging.getLogger(__name__)
 
 
 def _url(text: str) -> str:
-    if text and (urlsplit(text).scheme not in {"http", "https", "ws", "wss"} or not urlsplit(text).hostname):
+    try:
+        url = urlsplit(text)
+        valid = url.scheme in {"http", "https", "ws", "wss"} and url.hostname and url.port != 0
+    except ValueError:  # a port above 65535, a bracket that is not closed
+        valid = False
+    if text and not valid:
         raise ArgumentTypeError(
             f"{text!r} is not a URL; write http://127.0.0.1:5280/xmpp-websocket, or '' for no probe"
         )
@@ -111,11 +116,19 @@ async def _uninstall(args: Namespace) -> int:
 
 
 def _exporter(args: Namespace) -> Exporter[Snapshot]:
-    reader = Reader(AdminShell(args.socket, timeout=args.timeout), instrument=args.instrument == "on")
+    shell = AdminShell(args.socket, timeout=args.timeout)
+    reader = Reader(shell, instrument=args.instrument == "on")
     probe = WebSocketProbe(args.websocket_url) if args.websocket_url else None
     logs.setup(args.log_level, args.log_format)
     if missing := missing_families(instrument=args.instrument == "on", probe=probe is not None):
         _log.warning("these metrics will be missing, as their source is switched off: %s", ", ".join(missing))
+
+    @asynccontextmanager
+    async def background() -> AsyncIterator[None]:
+        async with reader.keeping_installed(), probe.running() if probe else nullcontext():
+            yield
+        await shell.close()
+
     return Exporter(
         name="prosody",
         title="Prosody exporter",
@@ -123,7 +136,7 @@ def _exporter(args: Namespace) -> Exporter[Snapshot]:
         collect=lambda snapshot: collect(snapshot, probe.observations if probe else None),
         reasons=REASONS,
         up_help="1 if Prosody answered this scrape over its admin socket.",
-        background=probe.running if probe else nullcontext,
+        background=background,
     )
 
 

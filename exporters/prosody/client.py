@@ -37,6 +37,18 @@ _CHUNK_BYTES = 64 * 1024
 _FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS = 0.05, 1.0
 
 
+def split_half_tag(data: bytes) -> tuple[bytes, bytes]:
+    """Split what has arrived of an XML stream into what may be parsed now, and a tag at its end that is not yet whole.
+
+    An expat with reparse deferral (2.6, and Debian's 2.5) holds back a tag that it got in two parts until more comes,
+    and not every Python can switch that off: so it must never get half a tag.
+    """
+    cut = data.rfind(b"<")
+    if cut < 0 or cut < data.rfind(b">"):
+        return data, b""
+    return data[:cut], data[cut:]
+
+
 class AnswerParser:
     """Puts the answers of the stream together as its bytes arrive.
 
@@ -57,8 +69,7 @@ class AnswerParser:
         self._parser.EndElementHandler = self._end
         self._parser.CharacterDataHandler = self._characters
         self._parser.StartDoctypeDeclHandler = self._refuse_doctype
-        if hasattr(self._parser, "SetReparseDeferralEnabled"):  # expat 2.6 would hold back an end tag cut in two
-            self._parser.SetReparseDeferralEnabled(False)  # noqa: FBT003 - expat's signature
+        self._half_tag = b""
 
     def feed(self, data: bytes) -> list[tuple[bool, str]]:
         """Return the answers that these bytes complete, each as (is an error, text).
@@ -69,8 +80,9 @@ class AnswerParser:
         if self._unanswered_bytes > self._max_bytes:
             message = f"an answer is longer than {self._max_bytes} bytes; which module of Prosody grows without bound?"
             raise TargetError("protocol_error", message)
+        whole, self._half_tag = split_half_tag(self._half_tag + data)
         try:
-            self._parser.Parse(data)
+            self._parser.Parse(whole)
         except expat.ExpatError as error:
             message = f"what the admin socket sends is not its protocol ({error}); is another program listening there?"
             raise TargetError("protocol_error", message) from None

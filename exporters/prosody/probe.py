@@ -50,6 +50,7 @@ class WebSocketProbe:
         self.observations = Observations()
         self._interval = interval
         self._timeout = timeout
+        self._failing = ""  # the reason of the last failure, until a pong comes
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -63,28 +64,33 @@ class WebSocketProbe:
                 await task
 
     async def _run(self) -> None:
-        failing = ""
         async with aiohttp.ClientSession() as client:
             while True:
                 try:
                     async with self._connect(client) as socket:
-                        if failing:
-                            _log.info("the WebSocket probe reaches %s again", self.url)
-                        failing = ""
                         await self._ping_until_old(socket)
                 except _ProbeError as error:
-                    reason = str(error)
-                    self.observations.errors[reason] += 1
-                    if reason != failing:
-                        _log.warning("the WebSocket probe fails on %s: %s; do clients connect?", self.url, reason)
-                    failing = reason
-                    await asyncio.sleep(self._interval)
+                    self._failed(str(error))
+                await asyncio.sleep(self._interval)
+
+    def _failed(self, reason: str) -> None:
+        self.observations.errors[reason] += 1
+        if reason != self._failing:
+            _log.warning("the WebSocket probe fails on %s: %s; do clients connect?", self.url, reason)
+        self._failing = reason
+
+    def _succeeded(self, seconds: float) -> None:
+        self.observations.round_trips.observe(seconds)
+        if self._failing:
+            _log.info("the WebSocket probe reaches %s again", self.url)
+        self._failing = ""
 
     @asynccontextmanager
     async def _connect(self, client: aiohttp.ClientSession) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         try:
             async with asyncio.timeout(self._timeout):
-                socket = await client.ws_connect(self.url, protocols=("xmpp",), autoping=False)
+                closing = aiohttp.ClientWSTimeout(ws_close=self._timeout)
+                socket = await client.ws_connect(self.url, protocols=("xmpp",), autoping=False, timeout=closing)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _ProbeError(_reason(error)) from error
         try:
@@ -96,7 +102,7 @@ class WebSocketProbe:
 
     async def _ping_until_old(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         end = time.monotonic() + _LIFETIME_SECONDS
-        while time.monotonic() < end:
+        while True:
             sent = time.monotonic()
             try:
                 async with asyncio.timeout(self._timeout):
@@ -107,7 +113,9 @@ class WebSocketProbe:
                 raise _ProbeError("probe_timeout") from None
             except (aiohttp.ClientError, OSError) as error:
                 raise _ProbeError("probe_closed") from error
-            self.observations.round_trips.observe(time.monotonic() - sent)
+            self._succeeded(time.monotonic() - sent)
+            if time.monotonic() >= end:
+                return
             await asyncio.sleep(self._interval)
 
 

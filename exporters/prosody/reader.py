@@ -1,10 +1,11 @@
-"""One reading of Prosody: installs the counting script where it is missing, and asks for the numbers."""
+"""Reads Prosody through its admin shell, and keeps the counting script installed there. Knows no Prometheus."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import re
+from contextlib import asynccontextmanager, suppress
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from exporters.prosody.snapshot import Process, Snapshot, parse_snapshot
 from exporters.scrape import TargetError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from exporters.prosody.client import AdminShell
 
 
@@ -22,10 +25,11 @@ def _script(name: str) -> str:
 
 
 # Everything this exporter ever sends to Prosody; nothing that comes from outside is put into it.
-SCRIPTS = {name: _script(f"{name}.lua") for name in ("instrument", "read", "registry", "uninstall")}
+SCRIPTS = {name: _script(f"{name}.lua") for name in ("installed", "instrument", "read", "registry", "uninstall")}
 _version = re.search(r"^local VERSION = (\d+);", SCRIPTS["instrument"], re.MULTILINE)
 assert _version, "instrument.lua states its version"
 INSTRUMENT_VERSION = int(_version[1])
+INSTALL_EVERY_SECONDS = 2.0
 
 
 class Reader:
@@ -45,14 +49,9 @@ class Reader:
 
         Raises TargetError with one of exporters.prosody.client.REASONS.
         """
+        if self._instrument:
+            await self._install()
         snapshot = parse_snapshot(await self._shell.lua(SCRIPTS["read"]))
-        if self._instrument and (snapshot.counts is None or snapshot.counts.version < INSTRUMENT_VERSION):
-            await self._shell.lua(SCRIPTS["instrument"])
-            snapshot = parse_snapshot(await self._shell.lua(SCRIPTS["read"]))
-            if snapshot.counts is None:
-                raise TargetError(
-                    "error_answer", "Prosody takes the counting script but does not run it; look at its log"
-                )
         registry = await self._shell.lua(SCRIPTS["registry"])
         return dataclasses.replace(
             snapshot,
@@ -60,6 +59,33 @@ class Reader:
             registry=registry or None,
             process=inspect_process(self._shell.peer_pid, snapshot.process),
         )
+
+    @asynccontextmanager
+    async def keeping_installed(self) -> AsyncIterator[None]:
+        """Install the counting script whenever it is missing, without waiting for a scrape.
+
+        Most logins come in the first seconds after Prosody's start, and would be counted by nobody.
+        """
+        task = asyncio.create_task(self._keep_installed()) if self._instrument else None
+        try:
+            yield
+        finally:
+            if task:
+                task.cancel()
+                await asyncio.wait({task})
+
+    async def _keep_installed(self) -> None:
+        while True:
+            with suppress(TargetError):  # a scrape tells what is wrong
+                await self._install()
+            await asyncio.sleep(INSTALL_EVERY_SECONDS)
+
+    async def _install(self) -> None:
+        version = await self._shell.lua(SCRIPTS["installed"])
+        if not version.isdecimal():
+            raise TargetError("protocol_error", f"Prosody answers {version[:40]!r} where a version was asked for")
+        if int(version) < INSTRUMENT_VERSION:
+            await self._shell.lua(SCRIPTS["instrument"])
 
     async def uninstall(self) -> None:
         """Remove every hook of instrument.lua and wait until no open session holds one. Raises TargetError."""

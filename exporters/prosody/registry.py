@@ -27,9 +27,10 @@ def parse_registry(text: str, ours: Container[str]) -> tuple[list[Metric], int]:
 
     Args:
         text: the registry in the OpenMetrics text format, as Prosody renders it.
-        ours: names of families that Prosody's must not shadow.
+        ours: names of families that Prosody's must not shadow, a counter's with `_total`.
     """
-    families: dict[str, Metric] = {}
+    families: list[Metric] = []
+    taken: set[str] = set()
     left_out = 0
     for block in _blocks(text):
         try:
@@ -38,11 +39,13 @@ def parse_registry(text: str, ours: Container[str]) -> tuple[list[Metric], int]:
             left_out += 1
             continue
         for family in parsed:
-            if family.name in ours or family.name in families:
+            names = {family.name, *(sample.name for sample in family.samples)}
+            if not taken.isdisjoint(names) or any(name in ours for name in names):
                 left_out += 1
             else:
-                families[family.name] = family
-    return list(families.values()), left_out
+                taken |= names
+                families.append(family)
+    return families, left_out
 
 
 def _parse(text: str) -> Iterator[Metric]:
@@ -54,7 +57,7 @@ def _parse(text: str) -> Iterator[Metric]:
 def _blocks(text: str) -> Iterator[list[str]]:
     """Cut the text where a family begins, so that one that is broken costs no other."""
     block: list[str] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # splitlines() would also cut at U+2028 and its like, inside a label value
         if line.startswith("# HELP ") and block:
             yield block
             block = []

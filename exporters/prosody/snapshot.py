@@ -129,42 +129,53 @@ def parse_snapshot(text: str) -> Snapshot:
             version=str(answer["prosody_version"]),
             start_time=float(answer["start_time"]),
             lua_heap_bytes=float(answer["lua_heap_bytes"]),
-            process=Process(**answer["process"]),
-            settings={name: float(value) for name, value in answer["settings"].items()},
-            modules={host: frozenset(names) for host, names in answer["modules"].items()},
-            virtual_hosts=tuple(sorted(answer["virtual_hosts"])),
+            process=Process(**_row(answer["process"])),
+            settings=_row(answer["settings"]),
+            modules={
+                "*": frozenset(),
+                **{host: frozenset(map(str, names)) for host, names in answer["modules"].items()},
+            },
+            virtual_hosts=tuple(sorted(map(str, answer["virtual_hosts"]))),
             counts=_parse_counts(instrument) if instrument else None,
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         message = f"Prosody's answer is not a snapshot ({type(error).__name__}: {error}); is its version 13.0?"
         raise TargetError("protocol_error", message) from None
 
 
 def _parse_counts(instrument: Mapping[str, Any]) -> Counts:
     counters = instrument["counters"]
-    lag = counters["lag"]
+    lag, edges = counters["lag"], instrument["lag_buckets"]
     return Counts(
-        version=instrument["version"],
-        sessions=tuple(_parse_sessions(key, count) for key, count in counters["sessions"].items()),
-        lag=Histogram(tuple(instrument["lag_buckets"]), lag["buckets"], lag["count"], lag["sum"]),
-        **{
-            name: counters[name]
-            for name in (
-                "stanzas",
-                "presence_updates",
-                "dead_connections",
-                "authentications",
-                "stream_errors",
-                "pushes",
-                "registrations",
-                "adopted",
-                "drift",
-                "sweeps",
-                "errors",
-                "settled",
-            )
-        },
+        version=int(instrument["version"]),
+        sessions=tuple(_parse_sessions(key, count) for key, count in _row(counters["sessions"]).items()),
+        stanzas=_rows(counters["stanzas"]),
+        presence_updates=_rows(counters["presence_updates"]),
+        dead_connections=_rows(counters["dead_connections"]),
+        authentications=_rows(counters["authentications"]),
+        stream_errors=_rows(counters["stream_errors"]),
+        pushes=_rows(counters["pushes"]),
+        registrations=_row(counters["registrations"]),
+        lag=Histogram(
+            tuple(float(edge) for edge in edges),
+            [float(count) for _, count in zip(edges, lag["buckets"], strict=True)],
+            float(lag["count"]),
+            float(lag["sum"]),
+        ),
+        adopted=float(counters["adopted"]),
+        drift=float(counters["drift"]),
+        sweeps=float(counters["sweeps"]),
+        errors=float(counters["errors"]),
+        settled=bool(counters["settled"]),
     )
+
+
+def _rows(rows: Mapping[str, Any]) -> Rows:
+    return {first: _row(row) for first, row in rows.items()}
+
+
+def _row(row: Mapping[str, Any]) -> dict[str, float]:
+    return {label: float(value) for label, value in row.items()}
 
 
 def _parse_sessions(key: str, count: float) -> Sessions:

@@ -53,7 +53,9 @@ class Machine:
         for tool in _TOOLS:
             (self.programs / tool).symlink_to(shutil.which(tool) or tool)
         self.add("id", "#!/bin/sh\necho 1000\n")
-        self.add("apt-get", "#!/bin/sh\necho apt-get $* >>$CALLS\n")
+        self.add(
+            "apt-get", "#!/bin/sh\necho apt-get $* >>$CALLS\n[ $1 != indextargets ] || echo http://mirror.example/\n"
+        )
         self.add("apt-cache", "#!/bin/sh\n")
         self.add("python3", _PYTHON)
         self.calls = folder / "calls"
@@ -108,6 +110,7 @@ def test_the_demo_refuses_without_its_servers_and_names_them_and_how_to_get_them
     if "ID=debian" in Path("/etc/os-release").read_text():
         assert "apt-get install --no-install-recommends haproxy prometheus prometheus-alertmanager" in run.stderr
         assert "-backports prosody" in run.stderr
+        assert "URIs: http://mirror.example/" in run.stderr  # the one this machine uses
     else:
         assert "https://prosody.im/download/" in run.stderr
     assert not machine.called("apt-get install")

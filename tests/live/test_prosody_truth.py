@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -79,6 +80,17 @@ async def test_what_is_held_is_what_is_reported_also_after_restarts_of_both_side
         assert_sessions(metrics, truth)
         assert_counters(metrics, truth)
         assert_no_drift(metrics)
+
+
+async def test_counting_starts_with_prosody_and_not_with_the_first_scrape(lab: Lab) -> None:
+    lab.start(lab.prosody, lab.prosody_exporter)
+    while await lua(lab, SCRIPTS["installed"]) == "0":  # noqa: ASYNC110 - another process works
+        await asyncio.sleep(0.1)
+    async with traffic_on(lab) as traffic:
+        truth = await traffic.hold(MIX)
+        metrics = await read(lab)
+        assert_counters(metrics, truth)
+        assert metrics("prosody_exporter_sessions_adopted_total") == 0
 
 
 async def test_sessions_older_than_the_exporter_are_counted(lab: Lab) -> None:

@@ -1,0 +1,367 @@
+"""One recorded reading of a real Prosody to metrics: what is there, under which names and labels, and what is not."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporters.prosody.collector import FORBIDDEN_MODULES, REQUIRED_MODULES, collect, missing_families
+from exporters.prosody.families import FAMILIES
+from exporters.prosody.probe import Observations
+from exporters.prosody.snapshot import Histogram, Process, Snapshot, parse_snapshot
+from exporters.scrape import Exporter, Scrape, TargetError
+from tests.exporters.prosody.exposition import Series, complaints, series, text
+from tests.exporters.prosody.fakes import RECORDED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client.core import Metric
+
+TEXT = (RECORDED / "prosody-snapshot.json").read_text()
+REGISTRY = (RECORDED / "prosody-13.0.1-registry.txt").read_text()
+HOST = "commeazy.com"
+
+# The metric contract's names and labels, and what this exporter says of itself, written by hand.
+CONTRACT = {
+    "prosody_c2s_sessions": {"host", "transport"},
+    "prosody_memory_used_bytes": set(),
+    "prosody_build_info": {"version"},
+    "prosody_start_time_seconds": set(),
+    "prosody_stanzas_total": {"direction", "kind"},
+    "prosody_c2s_hibernated_sessions": {"host"},
+    "prosody_presence_sessions": {"host", "show"},
+    "prosody_presence_updates_total": {"host", "type"},
+    "prosody_dead_connections_total": {"host", "cause"},
+    "prosody_authentications_total": {"host", "result"},
+    "prosody_connection_errors_total": {"transport", "reason"},
+    "prosody_event_loop_lag_seconds": set(),
+    "prosody_cpu_seconds_total": set(),
+    "prosody_lua_heap_bytes": set(),
+    "prosody_open_fds": set(),
+    "prosody_push_notifications_total": {"host", "kind"},
+    "prosody_push_registrations": {"host"},
+    "prosody_module_loaded": {"host", "module"},
+    "prosody_setting": {"name"},
+    "prosody_websocket_ping_seconds": set(),
+    "prosody_exporter_instrument_version": set(),
+    "prosody_exporter_sessions_settled": set(),
+    "prosody_exporter_sessions_adopted_total": set(),
+    "prosody_exporter_session_drift_total": set(),
+    "prosody_exporter_reconciliations_total": set(),
+    "prosody_exporter_instrument_errors_total": set(),
+    "prosody_exporter_registry_families_left_out": set(),
+}
+ABOUT_THE_SCRAPE = {
+    "prosody_up": set(),
+    "prosody_exporter_scrape_duration_seconds": set(),
+    "prosody_exporter_scrape_failures_total": {"reason"},
+    "prosody_exporter_build_info": {"version"},
+}
+WITHOUT_INSTRUMENT = {
+    "prosody_build_info",
+    "prosody_start_time_seconds",
+    "prosody_connection_errors_total",
+    "prosody_cpu_seconds_total",
+    "prosody_memory_used_bytes",
+    "prosody_lua_heap_bytes",
+    "prosody_open_fds",
+    "prosody_module_loaded",
+    "prosody_setting",
+    "prosody_exporter_registry_families_left_out",
+}
+# Where promtool complains of a name that the specification fixed: name -> why it stays. There is none for Prosody.
+FIXED_BY_THE_SPECIFICATION: dict[str, str] = {}
+
+
+@pytest.fixture
+def snapshot() -> Snapshot:
+    return parse_snapshot(TEXT)
+
+
+def recorded() -> Any:  # noqa: ANN401 - a tree of JSON
+    return json.loads(TEXT)
+
+
+def observed() -> Observations:
+    observations = Observations()
+    observations.round_trips.observe(0.002)
+    return observations
+
+
+def name_of(family: Metric) -> str:
+    return family.name + "_total" if family.type == "counter" else family.name
+
+
+def names(families: Iterable[Metric]) -> set[str]:
+    return {name_of(family) for family in families}
+
+
+def of(found: dict[Series, float], name: str) -> dict[tuple[str, ...], float]:
+    """The samples of one name, by their label values in the alphabet's order of the label names."""
+    return {tuple(value for _, value in labels): n for (sample, labels), n in found.items() if sample == name}
+
+
+# Names and labels ---------------------------------------------------------------------------------------------------
+
+
+def test_every_family_comes_out_when_all_sources_are_there(snapshot: Snapshot) -> None:
+    assert names(collect(snapshot, observed())) == set(CONTRACT) == set(FAMILIES)
+
+
+def test_labels_are_those_of_the_contract(snapshot: Snapshot) -> None:
+    for family in collect(snapshot, observed()):
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == CONTRACT[name_of(family)]
+    for name, spec in FAMILIES.items():
+        assert set(spec.labels) == CONTRACT[name]
+
+
+def test_without_the_counting_script_its_families_are_missing_and_named(snapshot: Snapshot) -> None:
+    off = dataclasses.replace(snapshot, counts=None)
+    assert names(collect(off, None)) == WITHOUT_INSTRUMENT
+    assert set(missing_families(instrument=False, probe=False)) == set(CONTRACT) - WITHOUT_INSTRUMENT
+    assert missing_families(instrument=True, probe=True) == []
+    assert missing_families(instrument=True, probe=False) == ["prosody_websocket_ping_seconds"]
+
+
+def test_a_family_without_a_source_comes_without_samples_at_most(snapshot: Snapshot) -> None:
+    off = dataclasses.replace(snapshot, counts=None)
+    assert [family.name for family in collect(off, None) if not family.samples] == ["prosody_connection_errors"]
+
+
+def test_a_server_that_was_not_read_leaves_what_the_probe_saw() -> None:
+    assert names(collect(None, observed())) == {"prosody_websocket_ping_seconds", "prosody_connection_errors_total"}
+    assert names(collect(None, None)) == {"prosody_connection_errors_total"}
+
+
+def exporter(snapshot: Snapshot) -> Exporter[Snapshot]:
+    async def read() -> Snapshot:
+        return snapshot
+
+    return Exporter("prosody", "Prosody exporter", read, lambda seen: collect(seen, observed()), (), "Up.")
+
+
+async def rendered(snapshot: Snapshot) -> list[Metric]:
+    """A whole scrape."""
+
+    async def keep(families: list[Metric]) -> list[Metric]:
+        return families
+
+    return await Scrape(exporter(snapshot), "1.0").answer(5, keep)
+
+
+async def test_a_whole_scrape_has_nothing_twice_and_reads_back(snapshot: Snapshot) -> None:
+    families = await rendered(dataclasses.replace(snapshot, registry=REGISTRY))
+    found = series(families)
+    assert of(found, "prosody_up") == {(): 1}
+    assert of(found, "prosody_mod_smacks__sessions_started_total") == {(HOST,): 8}
+
+
+async def test_promtool_finds_nothing_in_our_own_families(snapshot: Snapshot) -> None:
+    families = await rendered(snapshot)
+    ours = [family for family in families if not family.name.startswith(("process_", "python_"))]
+    assert CONTRACT.keys() | ABOUT_THE_SCRAPE.keys() == {
+        sample.name
+        for family in ours
+        for sample in family.samples
+        if not re.search("_(bucket|count|sum)$", sample.name)
+    } | {"prosody_event_loop_lag_seconds", "prosody_websocket_ping_seconds", "prosody_connection_errors_total"}
+    found = [line for line in complaints(ours) if line.split(" ")[0] not in FIXED_BY_THE_SPECIFICATION]
+    assert found == []
+
+
+# Values -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_recorded_sessions_are_counted_where_they_are(snapshot: Snapshot) -> None:
+    found = series(collect(snapshot, None))
+    assert of(found, "prosody_c2s_sessions") == {(HOST, "websocket"): 5, (HOST, "tcp"): 2, (HOST, "bosh"): 0}
+    assert of(found, "prosody_c2s_hibernated_sessions") == {(HOST,): 2}
+    shows = {"available": 5, "away": 2, "chat": 0, "dnd": 0, "xa": 0, "unavailable": 0}
+    assert of(found, "prosody_presence_sessions") == {(HOST, show): n for show, n in shows.items()}
+
+
+def test_the_recorded_events_are_counted(snapshot: Snapshot) -> None:
+    found = series(collect(snapshot, None))
+    assert of(found, "prosody_authentications_total") == {(HOST, "success"): 8, (HOST, "failure"): 2}
+    assert of(found, "prosody_stanzas_total") == {
+        ("in", "message"): 0,
+        ("in", "presence"): 10,
+        ("in", "iq"): 16,
+        ("out", "message"): 0,
+        ("out", "presence"): 10,
+        ("out", "iq"): 16,
+    }
+    assert of(found, "prosody_push_notifications_total") == dict.fromkeys(
+        [(HOST, "call"), (HOST, "message"), (HOST, "other")], 0
+    )
+    assert of(found, "prosody_dead_connections_total") == {("read_timeout", HOST): 0, ("hibernation_expired", HOST): 0}
+    assert of(found, "prosody_exporter_sessions_settled") == {(): 1}
+    assert of(found, "prosody_build_info") == {("13.0.1",): 1}
+
+
+def test_the_recorded_lag_is_a_cumulative_histogram(snapshot: Snapshot) -> None:
+    assert snapshot.counts
+    buckets = of(series(collect(snapshot, None)), "prosody_event_loop_lag_seconds_bucket")
+    assert buckets["0.001",] == snapshot.counts.lag.counts[0]
+    assert buckets["0.0025",] == sum(snapshot.counts.lag.counts[:2])
+    assert buckets["+Inf",] == snapshot.counts.lag.total
+
+
+def test_what_is_longer_than_the_last_bucket_is_in_the_total_only() -> None:
+    histogram = Histogram((0.1, 1.0), [0, 0])
+    for seconds in (0.1, 0.11, 1.0, 1.01):
+        histogram.observe(seconds)
+    found = series(collect(None, Observations(histogram)))
+    name = "prosody_websocket_ping_seconds"
+    assert of(found, f"{name}_bucket") == {("0.1",): 1, ("1.0",): 3, ("+Inf",): 4}
+    assert of(found, f"{name}_sum") == {(): pytest.approx(2.22)}
+    assert of(found, f"{name}_count") == {(): 4}
+
+
+def test_an_empty_server_has_rows_of_zero_for_every_host_transport_and_show() -> None:
+    answer = recorded()
+    answer["virtual_hosts"] = [HOST, "other.example"]
+    answer["instrument"]["counters"]["sessions"] = {}
+    found = series(collect(parse_snapshot(json.dumps(answer)), None))
+    both = (HOST, "other.example")
+    transports, shows = ("websocket", "tcp", "bosh"), ("available", "away", "chat", "dnd", "xa", "unavailable")
+    assert of(found, "prosody_c2s_sessions") == {(host, transport): 0 for host in both for transport in transports}
+    assert of(found, "prosody_presence_sessions") == {(host, show): 0 for host in both for show in shows}
+    assert of(found, "prosody_c2s_hibernated_sessions") == {(host,): 0 for host in both}
+
+
+def test_modules_of_appendix_a_are_zero_when_not_loaded(snapshot: Snapshot) -> None:
+    loaded = of(series(collect(snapshot, None)), "prosody_module_loaded")
+    assert loaded[HOST, "smacks"] == 1
+    assert loaded["*", "http_openmetrics"] == 1
+    assert (HOST, "http_openmetrics") not in loaded  # it is a global module
+    assert {module for (host, module), value in loaded.items() if value == 0} == FORBIDDEN_MODULES
+    answer = recorded()
+    answer["modules"][HOST] = [module for module in answer["modules"][HOST] if module != "smacks"] + ["mam"]
+    loaded = of(series(collect(parse_snapshot(json.dumps(answer)), None)), "prosody_module_loaded")
+    assert (loaded[HOST, "smacks"], loaded[HOST, "mam"]) == (0, 1)
+
+
+def test_the_modules_asked_for_are_those_of_appendix_a() -> None:
+    appendix = (RECORDED.parents[1] / "lab/prosody.appendix-a.cfg.lua").read_text()
+    enabled = re.search(r"^modules_enabled = \{(.*?)^\}", appendix, re.MULTILINE | re.DOTALL)
+    assert enabled
+    assert set(re.findall(r'^ +"(\w+)";', enabled[1], re.MULTILINE)) == REQUIRED_MODULES
+    assert {"mam", "muc_mam", "offline", "s2s", "register"} == FORBIDDEN_MODULES
+
+
+def test_a_component_is_not_asked_for_the_modules_of_a_virtual_host(snapshot: Snapshot) -> None:
+    modules = {**snapshot.modules, "conference.commeazy.com": frozenset({"muc"})}
+    found = of(series(collect(dataclasses.replace(snapshot, modules=modules), None)), "prosody_module_loaded")
+    assert {key: n for key, n in found.items() if key[0].startswith("conf")} == {("conference.commeazy.com", "muc"): 1}
+
+
+def test_settings_are_the_recorded_ones_and_never_is_infinite() -> None:
+    answer = recorded()
+    answer["settings"]["read_timeout"] = "+Inf"
+    assert of(series(collect(parse_snapshot(json.dumps(answer)), None)), "prosody_setting") == {
+        ("allow_registration",): 0,
+        ("c2s_require_encryption",): 1,
+        ("c2s_timeout",): 300,
+        ("push_notification_with_body",): 0,
+        ("push_notification_with_sender",): 0,
+        ("read_timeout",): math.inf,
+        ("smacks_hibernation_time",): 30,
+        ("statistics_interval",): 30,
+    }
+
+
+def test_what_is_not_known_of_the_process_is_left_away(snapshot: Snapshot) -> None:
+    found = names(collect(dataclasses.replace(snapshot, process=Process(cpu_seconds=1.5)), None))
+    assert "prosody_cpu_seconds_total" in found
+    assert not found & {"prosody_memory_used_bytes", "prosody_open_fds"}
+
+
+def test_errors_of_streams_and_of_the_probe_are_told_apart() -> None:
+    answer = recorded()
+    answer["instrument"]["counters"]["stream_errors"] = {"websocket": {"policy-violation": 2}, "tcp": {"conflict": 1}}
+    observations = Observations()
+    observations.errors["probe_tls"] = 3
+    found = of(series(collect(parse_snapshot(json.dumps(answer)), observations)), "prosody_connection_errors_total")
+    assert {key: n for key, n in found.items() if n} == {
+        ("policy-violation", "websocket"): 2,
+        ("conflict", "tcp"): 1,
+        ("probe_tls", "websocket"): 3,
+    }
+    assert ("probe_timeout", "websocket") in found  # from the start, so that a first failure is an increase
+
+
+# Malformed answers --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "nil",
+        "Result",
+        "null",
+        "[]",
+        "1",
+        '"text"',
+        "{}",
+        "[" * 100_000,
+        re.sub(r'"start_time": \d+', '"start_time": 1' + 400 * "0", TEXT),
+        TEXT[:-3],
+        TEXT.replace("13", "\n", 1),
+    ],
+)
+def test_what_is_not_a_snapshot_is_a_protocol_error(answer: str) -> None:
+    with pytest.raises(TargetError, match=r"not a snapshot.*is its version 13\.0\?") as failure:
+        parse_snapshot(answer)
+    assert failure.value.reason == "protocol_error"
+    assert "\n" not in str(failure.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def places(tree: Any, here: tuple[Any, ...] = ()) -> Iterable[tuple[Any, ...]]:  # noqa: ANN401 - a tree of JSON
+    """Every path into the tree."""
+    yield here
+    below = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in below:
+        yield from places(value, (*here, key))
+
+
+PLACES = list(places(recorded()))
+
+
+@given(st.text() | JSON.map(json.dumps))
+def test_arbitrary_answers_raise_nothing_but_a_target_error(answer: str) -> None:
+    with pytest.raises(TargetError):
+        parse_snapshot(answer)
+
+
+@given(st.sampled_from(PLACES[1:]), JSON)
+def test_a_snapshot_with_one_thing_wrong_is_refused_or_collected(place: tuple[Any, ...], wrong: Any) -> None:  # noqa: ANN401 - a tree of JSON
+    answer = copy.deepcopy(recorded())
+    inner = answer
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = wrong
+    try:
+        snapshot = parse_snapshot(json.dumps(answer))
+    except TargetError as error:
+        assert error.reason == "protocol_error"  # noqa: PT017 - most raise, not all
+        return
+    assert text(collect(snapshot, None))  # a number that makes no sense is still a number

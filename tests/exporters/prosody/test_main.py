@@ -1,0 +1,117 @@
+"""The command line of prosody-exporter: every wrong use is one line, and what is switched off is said."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporters.prosody import __main__ as program
+from exporters.prosody.reader import SCRIPTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NEEDING_THE_SCRIPT = [  # by hand: what Prosody does not know by itself
+    "prosody_c2s_sessions",
+    "prosody_c2s_hibernated_sessions",
+    "prosody_presence_sessions",
+    "prosody_presence_updates_total",
+    "prosody_dead_connections_total",
+    "prosody_authentications_total",
+    "prosody_stanzas_total",
+    "prosody_push_notifications_total",
+    "prosody_push_registrations",
+    "prosody_event_loop_lag_seconds",
+]
+
+
+@pytest.fixture(autouse=True)
+def log_of_the_process() -> Iterator[None]:
+    """Give the root logger back as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers.clear()
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_print_script_prints_every_script_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main(["--print-script"]) == 0
+    shown = capsys.readouterr().out
+    assert len(SCRIPTS) == 4
+    for name in ("instrument", "read", "registry", "uninstall"):
+        assert SCRIPTS[name] in shown
+        shown = shown.replace(SCRIPTS[name], "")
+    assert not shown.strip()
+
+
+def test_uninstall_from_a_server_that_is_away_is_one_line_and_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program.main(["--uninstall", f"--prosody.socket={tmp_path}/prosody.sock"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"cannot uninstall: no socket {tmp_path}/prosody.sock: start Prosody" in line
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--prosody.websocket-url=127.0.0.1:5280"], "is not a URL"),
+        (["--prosody.websocket-url=ftp://127.0.0.1/"], "is not a URL"),
+        (["--prosody.websocket-url=http:///xmpp-websocket"], "is not a URL"),
+        (["--prosody.websocket-url=http://[::1/"], "is not a URL"),
+        (["--prosody.websocket-url=http://127.0.0.1:99999/"], "is not a URL"),
+        (["--prosody.websocket-url=http://127.0.0.1:http/"], "is not a URL"),
+        (["--prosody.timeout=0"], "is not a number of seconds above 0"),
+        (["--prosody.timeout=-1"], "is not a number of seconds above 0"),
+        (["--prosody.timeout=soon"], "is not a number of seconds above 0"),
+        (["--prosody.timeout=nan"], "is not a number of seconds above 0"),
+        (["--prosody.timeout=inf"], "is not a number of seconds above 0"),
+        (["--prosody.instrument=maybe"], "invalid choice"),
+        (["--uninstall", "--print-script"], "not allowed with"),
+        (["--prosody.sock=/x"], "unrecognized arguments"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        program.main(flags)
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("prosody-exporter: ")
+    assert said in line
+
+
+def log_of(flags: list[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What is logged before the web server starts."""
+    program._exporter(program._parser().parse_args(flags))
+    return capsys.readouterr().err.splitlines()
+
+
+def test_instrument_off_names_the_families_that_will_be_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    [line] = log_of(["--prosody.instrument=off"], capsys)
+    assert "level=warn" in line
+    for name in NEEDING_THE_SCRIPT:
+        assert name in line
+    assert "prosody_memory_used_bytes" not in line
+    assert "prosody_websocket_ping_seconds" not in line
+
+
+def test_no_probe_names_the_family_that_will_be_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    [line] = log_of(["--prosody.websocket-url="], capsys)
+    assert line.endswith('switched off: prosody_websocket_ping_seconds"')
+
+
+def test_with_everything_on_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert log_of([], capsys) == []
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "ws", "wss"])
+def test_urls_of_a_websocket_are_taken(scheme: str) -> None:
+    url = f"{scheme}://[::1]:5280/xmpp-websocket"
+    assert program._parser().parse_args([f"--prosody.websocket-url={url}"]).websocket_url == url
