@@ -52,7 +52,7 @@ class Recorded(Server):
 
 def grown(text: str, scrapes: int) -> str:
     """Return a recorded answer as it would be after so many more events of each kind."""
-    kinds: dict[str, str] = dict(match.groups() for match in _TYPE.finditer(text))
+    kinds = {match[1]: match[2] for match in _TYPE.finditer(text)}
     lines = []
     for line in text.splitlines():
         sample = _SAMPLE.fullmatch(line)
