@@ -11,7 +11,7 @@ from typing import Final
 import yaml
 
 RECORDED: Final = Path(__file__).parents[1] / "recorded"
-# The recordings of each job; every one must have what the rules ask of the job, unless ONLY_SOME says why not.
+# The recordings of each job, oldest version first; each must have what the rules ask of the job.
 SOURCES: Final = {
     "prosody": ("prosody-exporter",),
     "push-gateway": ("push-gateway",),
@@ -30,7 +30,7 @@ def recorded(name: str) -> Series:
     """Read one recorded answer."""
     series: Series = defaultdict(list)
     for line in (RECORDED / f"{name}.prom").read_text(encoding="utf-8").splitlines():
-        # Not prometheus_client's parser: it adds _total to every counter, and PostgreSQL's and some of HAProxy's have none.
+        # Not prometheus_client's parser: it gives every counter a _total, and PostgreSQL's have none.
         if sample := _SAMPLE.match(line):
             series[sample["name"]].append(dict(_LABEL.findall(sample["labels"] or "")))
     return dict(series)

@@ -20,7 +20,7 @@ DASHBOARDS = Path(__file__).parents[2] / "dashboards"
 RECORDINGS = {rule["record"]: rule["expr"] for rule in rules("recording.yaml")}
 # Values that only a wrong setting, a later exporter or a fault brings forth.
 NOT_RECORDED = {
-    ("prosody_setting", "name", "s2s_require_encryption"): "read by the exporter only where s2s is enabled",
+    ("prosody_setting", "name", "s2s_require_encryption"): "the exporter does not read it yet: Appendix A disables s2s",
 }
 PROMETHEUS_OWN = {"up": TARGET, "ALERTS": TARGET | {"alertname", "alertstate", "severity"}}
 

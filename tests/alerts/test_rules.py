@@ -84,8 +84,7 @@ def test_catalogue_thresholds_tests_and_runbooks_have_the_same_alerts() -> None:
 
 def test_every_series_that_an_alert_stands_on_is_watched_for_absence() -> None:
     watched = {watched.series for watched in WATCHED}
-    # JobMissing watches `up`; the walsender's series being gone is what PostgresReplicaMissing is about; of the modules
-    # and of both encryption settings any is enough to know that the exporter tells them.
+    # JobMissing watches `up`, and the walsender's series being gone is what PostgresReplicaMissing is about.
     exempt = {"up", "pg_stat_replication_pg_wal_lsn_diff"}
     for alerts in GROUPS.values():
         for alert in alerts:
