@@ -40,7 +40,7 @@ lint: ## Style, types, Prometheus' configuration, and that generated files are u
 	$(python) -m ruff format --check $(sources)
 	$(python) -m mypy $(sources)
 	$(python) -m alerts.generate --check
-	$(call if-there,promtool,check rules alerts/rules/alerts.yaml alerts/rules/recording.yaml)
+	$(call if-there,promtool,check rules $(wildcard alerts/rules/*.yaml))
 	$(call if-there,promtool,check config prometheus/prometheus.yml)
 	$(call if-there,amtool,check-config prometheus/alertmanager.yml)
 	$(call if-there,pint,--offline lint alerts/rules)

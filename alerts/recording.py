@@ -59,3 +59,38 @@ RECORDINGS: Final = (
         serves="PushLatencyHigh",
     ),
 )
+
+# What a panel would scan much for: with 100 nodes and a day these took 1 to 11 s each (bench/panels.py). Most of what
+# they count never happens, and with `> 0` it leaves no series.
+PANELS: Final = (
+    Recording(
+        "instance_handler_reason:push_failures:rate2m",
+        "rate(push_failures_total[2m]) > 0",
+        "45 reasons and two handlers for each node.",
+    ),
+    Recording(
+        "instance_handler_reason:push_retries:rate2m",
+        "rate(push_retries_total[2m]) > 0",
+        "As many as failures.",
+    ),
+    Recording(
+        "instance_code:push_requests:rate2m",
+        "rate(push_requests_total[2m]) > 0",
+        "Seven for each node, and all but one hardly ever.",
+    ),
+    Recording(
+        "instance_handler_stage:push_stage_seconds:p99",
+        "histogram_quantile(0.99, rate(push_stage_seconds_bucket[5m]))",
+        "90 buckets for each node. NaN when nothing was pushed.",
+    ),
+    Recording(
+        "instance_handler:push_latency_ms:p50",
+        "histogram_quantile(0.5, rate(push_latency_ms_bucket[5m]))",
+        "28 buckets for each node. NaN when nothing was pushed.",
+    ),
+    Recording(
+        "instance_probe_transport_reason:coturn_probe_failures:rate2m",
+        "rate(coturn_probe_failures_total[2m]) > 0",
+        "42 for each node.",
+    ),
+)

@@ -43,6 +43,24 @@ RECORDED: Final = {
         "instance:push_fcm_failed:ratio",
         'instance_handler:push_latency_ms:p99{handler="voip"}',
         'instance_handler:push_latency_ms:p99{handler="fcm"}',
+        'instance_handler:push_latency_ms:p50{handler="voip"}',
+        'instance_handler:push_latency_ms:p50{handler="fcm"}',
+        *(
+            f'instance_handler_stage:push_stage_seconds:p99{{handler="{handler}",stage="{stage}"}}'
+            for handler in ("voip", "fcm")
+            for stage in ("queue", "connect", "provider")
+        ),
+        # A bad day: three reasons for each handler, on every node.
+        *(
+            f'instance_handler_reason:push_{what}:rate2m{{handler="{handler}",reason="{reason}"}}'
+            for what in ("failures", "retries")
+            for handler in ("voip", "fcm")
+            for reason in ("connection_lost", "no_answer", "deadline")
+        ),
+        *(f'instance_code:push_requests:rate2m{{code="{code}"}}' for code in (200, 403, 429)),
+    ),
+    "coturn": (
+        'instance_probe_transport_reason:coturn_probe_failures:rate2m{probe="turn",transport="udp",reason="quota"}',
     ),
 }
 _SAMPLE: Final = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})?(?: \S+)?")

@@ -158,7 +158,7 @@ dashboard = page(
                 "credentials: the shared secret differs; quota, ports: coturn is full; timeout: it hangs.",
                 "suffix:failures/s",
                 Query(
-                    rates("coturn_probe_failures_total", "probe", "transport", "reason") + " > 0",
+                    'instance_probe_transport_reason:coturn_probe_failures:rate2m{instance=~"$node"}',
                     "{{instance}} {{probe}} {{transport}} {{reason}}",
                 ),
                 empty="No probe has failed.",

@@ -3,7 +3,7 @@
 from dashboards.limits import THRESHOLDS, above, none_may_be, rest_of
 from dashboards.page import folded, page, row
 from dashboards.panels import Query, heatmap, series, stat, states
-from dashboards.promql import buckets, quantile, rate, rates, unanswered
+from dashboards.promql import buckets, rate, rates, unanswered
 
 _CRASHES = THRESHOLDS["PushGatewayCrashLoop"]
 
@@ -91,7 +91,7 @@ dashboard = page(
                 "ms",
                 Query('instance_handler:push_latency_ms:p99{instance=~"$node"}', "{{instance}} {{handler}} P99"),
                 Query(
-                    quantile(0.5, "push_latency_ms", "handler"),
+                    'instance_handler:push_latency_ms:p50{instance=~"$node"}',
                     "{{instance}} {{handler}} P50",
                 ),
                 limits=above("PushLatencyHigh"),
@@ -130,7 +130,7 @@ dashboard = page(
                 "mixed up.",
                 "suffix:failures/s",
                 Query(
-                    rates("push_failures_total", "handler", "reason") + " > 0",
+                    'instance_handler_reason:push_failures:rate2m{instance=~"$node"}',
                     "{{instance}} {{handler}} {{reason}}",
                 ),
                 empty="No push has failed.",
@@ -140,7 +140,7 @@ dashboard = page(
                 "Further tries, by why the one before failed. Many retries without failures: still only slow.",
                 "suffix:retries/s",
                 Query(
-                    rates("push_retries_total", "handler", "reason") + " > 0",
+                    'instance_handler_reason:push_retries:rate2m{instance=~"$node"}',
                     "{{instance}} {{handler}} {{reason}}",
                 ),
                 empty="No push was tried twice.",
@@ -150,9 +150,10 @@ dashboard = page(
                 "Requests on /push by status. 403: the shared secret differs; 429: too many; 400: a wrong module.",
                 "suffix:requests/s",
                 Query(
-                    rates("push_requests_total", "code"),
+                    'instance_code:push_requests:rate2m{instance=~"$node"}',
                     "{{instance}} {{code}}",
                 ),
+                empty="No requests.",
             ),
             series(
                 "Dropped for being late",
@@ -187,7 +188,7 @@ dashboard = page(
                 "queue: waiting for its turn; connect: for a connection and a free stream; provider: for the answer.",
                 "s",
                 Query(
-                    quantile(0.99, "push_stage_seconds", "handler", "stage"),
+                    'instance_handler_stage:push_stage_seconds:p99{instance=~"$node"}',
                     "{{instance}} {{handler}} {{stage}}",
                 ),
                 empty="No pushes.",
