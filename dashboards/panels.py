@@ -164,7 +164,7 @@ def heatmap(title: str, description: str, unit: str, expr: str, *, empty: str = 
                 "rowsFrame": {"layout": "auto"},
                 "showValue": "never",
                 "tooltip": {"mode": "single", "show": True, "yHistogram": True},
-                "yAxis": {"axisPlacement": "left", "unit": unit, "min": "0", "reverse": False},
+                "yAxis": {"axisPlacement": "left", "unit": unit, "reverse": False},  # it begins at the lowest bucket
             },
         },
     )

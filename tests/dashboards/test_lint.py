@@ -53,7 +53,6 @@ def test_every_panel_has_a_unit_a_least_value_and_the_data_source_variable(panel
     assert panel.json["targets"]
     if panel.json["type"] == "heatmap":
         assert panel.json["options"]["yAxis"]["unit"]
-        assert panel.json["options"]["yAxis"]["min"] == "0"
     else:
         assert panel.json["type"] == "stat" or defaults["min"] == 0
     for holder in (panel.json, *panel.json["targets"]):
