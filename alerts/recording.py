@@ -93,4 +93,18 @@ PANELS: Final = (
         "rate(coturn_probe_failures_total[2m]) > 0",
         "42 for each node.",
     ),
+    *(
+        Recording(
+            f"instance:{histogram}:p{100 * rank:.0f}",
+            f"histogram_quantile({rank}, rate({histogram}_bucket[2m]))",
+            "14 buckets for each node, on three dashboards that are open all day.",
+        )
+        for histogram in ("prosody_event_loop_lag_seconds", "prosody_websocket_ping_seconds")
+        for rank in (0.5, 0.99)
+    ),
+    Recording(
+        "instance_reason:prosody_exporter_scrape_failures:rate2m",
+        "rate(prosody_exporter_scrape_failures_total[2m]) > 0",
+        "Eight for each node.",
+    ),
 )

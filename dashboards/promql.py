@@ -11,11 +11,6 @@ def rates(counter: str, *labels: str, where: str = "") -> str:
     return f"sum by ({', '.join(('instance', *labels))}) ({rate(counter, where=where)})"
 
 
-def quantile(rank: float, histogram: str, *labels: str) -> str:
-    """Return a quantile (0.99: one in a hundred was above it) of a histogram, as `rates` gives rates."""
-    return f"histogram_quantile({rank}, {rates(f'{histogram}_bucket', *labels, 'le')})"
-
-
 def buckets(histogram: str, *, where: str = "") -> str:
     """Return what a heatmap takes: the rate of each bucket, over the chosen nodes together."""
     return f"sum by (le) ({rate(f'{histogram}_bucket', where=where)})"

@@ -3,7 +3,7 @@
 from dashboards.limits import above, none_may_be
 from dashboards.page import folded, page, row
 from dashboards.panels import Query, heatmap, series, stat, states, table
-from dashboards.promql import buckets, quantile, rate, rates
+from dashboards.promql import buckets, rate, rates
 from dashboards.prosody import nodes_that_do_not_answer, open_file_descriptors, prosody_answers
 
 dashboard = page(
@@ -78,11 +78,11 @@ dashboard = page(
                 "was worse.",
                 "s",
                 Query(
-                    quantile(0.99, "prosody_event_loop_lag_seconds"),
+                    'instance:prosody_event_loop_lag_seconds:p99{instance=~"$node"}',
                     "{{instance}} P99",
                 ),
                 Query(
-                    quantile(0.5, "prosody_event_loop_lag_seconds"),
+                    'instance:prosody_event_loop_lag_seconds:p50{instance=~"$node"}',
                     "{{instance}} P50",
                 ),
             ),
@@ -202,7 +202,7 @@ dashboard = page(
                 "Times the exporter could not read Prosody, by reason.",
                 "suffix:failures/s",
                 Query(
-                    rates("prosody_exporter_scrape_failures_total", "reason") + " > 0",
+                    'instance_reason:prosody_exporter_scrape_failures:rate2m{instance=~"$node"}',
                     "{{instance}} {{reason}}",
                 ),
                 empty="No look has failed.",

@@ -4,7 +4,7 @@ from typing import Any
 
 from dashboards.limits import none_may_be
 from dashboards.panels import series, stat, states
-from dashboards.promql import quantile, unanswered
+from dashboards.promql import unanswered
 
 
 def nodes_that_do_not_answer() -> Any:  # noqa: ANN401 - grafanalib is untyped
@@ -29,7 +29,7 @@ def event_loop_lag() -> Any:  # noqa: ANN401 - grafanalib is untyped
         "Event loop lag, P99",
         "What every stanza and every ping waits for inside Prosody. Users are slow and this is not: the network.",
         "s",
-        quantile(0.99, "prosody_event_loop_lag_seconds"),
+        'instance:prosody_event_loop_lag_seconds:p99{instance=~"$node"}',
     )
 
 

@@ -3,7 +3,7 @@
 from dashboards.limits import below, none_may_be
 from dashboards.page import folded, page, row
 from dashboards.panels import Query, heatmap, series, stat, table
-from dashboards.promql import buckets, quantile, rates
+from dashboards.promql import buckets, rates
 from dashboards.prosody import event_loop_lag, nodes_that_do_not_answer, open_file_descriptors, prosody_answers
 
 dashboard = page(
@@ -67,11 +67,11 @@ dashboard = page(
                 "the same event loop as every message.",
                 "s",
                 Query(
-                    quantile(0.99, "prosody_websocket_ping_seconds"),
+                    'instance:prosody_websocket_ping_seconds:p99{instance=~"$node"}',
                     "{{instance}} P99",
                 ),
                 Query(
-                    quantile(0.5, "prosody_websocket_ping_seconds"),
+                    'instance:prosody_websocket_ping_seconds:p50{instance=~"$node"}',
                     "{{instance}} P50",
                 ),
             ),
