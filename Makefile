@@ -48,9 +48,10 @@ lint: ## Style, types, Prometheus' configuration, and that generated files are u
 	@before=$$($(changes)) && $(MAKE) --no-print-directory generate && [[ $$($(changes)) == "$$before" ]] || \
 	    { echo "make generate changed files: look at them and commit them" >&2; git status --short >&2; exit 1; }
 
-bench: ## What a scrape costs Prosody, in ratios, what rules and panels cost Prometheus; takes minutes
+bench: ## What scrapes, probes, rules and panels cost; takes minutes
 	@lab/install.sh demo
 	@$(python) -m bench.prosody
+	@$(python) -m bench.certificates
 	@$(python) -m bench.rules
 	@$(python) -m bench.panels
 

@@ -16,6 +16,8 @@ prometheus  prometheus
 promtool    prometheus
 amtool      prometheus-alertmanager
 haproxy     haproxy
+turnserver  coturn
+postgres    postgresql
 "
 venv=.venv
 
@@ -36,6 +38,7 @@ prosody_is_13() {
 is_there() {
     case $1 in
         prosody) prosody_is_13 ;;
+        postgres) { command -v postgres || command -v pg_ctlcluster; } >/dev/null ;; # Debian keeps the first off PATH
         *) command -v "$1" >/dev/null ;;
     esac
 }
@@ -111,6 +114,7 @@ say_what_to_install() { # PROGRAM...
         echo "This is not Debian, so install them your own way and put them on PATH:"
         echo "    Prosody 13.0.x   https://prosody.im/download/"
         echo "    Prometheus       https://prometheus.io/download/ (its archive holds promtool too)"
+        echo "    HAProxy 2.6+, coturn 4.6+, PostgreSQL 15+"
     fi
 }
 

@@ -94,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code: 0, 1 if it cannot listen or uninstall, 2 for wrong usage."""
     args = _parser().parse_args(argv)
     if args.print_script:
-        print("\n".join(SCRIPTS[name] for name in sorted(SCRIPTS)))  # noqa: T201 - this is the output asked for
+        for name, text in sorted(SCRIPTS.items()):
+            print(f"==> {name}.lua <==\n>{text}")  # noqa: T201 - this is the output asked for; `>` makes it Lua to the shell
         return 0
     if args.uninstall:
         logs.setup(args.log_level, args.log_format)

@@ -12,7 +12,7 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
@@ -37,6 +37,14 @@ _CHUNK_BYTES = 64 * 1024
 _FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS = 0.05, 1.0
 
 
+class Answer(NamedTuple):
+    """What one command brought: the text it printed, and its result, which says itself whether it is an error."""
+
+    is_error: bool
+    printed: str
+    result: str
+
+
 def split_half_tag(data: bytes) -> tuple[bytes, bytes]:
     """Split what has arrived of an XML stream into what may be parsed now, and a tag at its end that is not yet whole.
 
@@ -58,7 +66,8 @@ class AnswerParser:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._answers: list[tuple[bool, str]] = []
+        self._answers: list[Answer] = []
+        self._printed: list[str] = []
         self._text: list[str] = []
         self._unanswered_bytes = 0
         self._depth = 0
@@ -71,8 +80,8 @@ class AnswerParser:
         self._parser.StartDoctypeDeclHandler = self._refuse_doctype
         self._half_tag = b""
 
-    def feed(self, data: bytes) -> list[tuple[bool, str]]:
-        """Return the answers that these bytes complete, each as (is an error, text).
+    def feed(self, data: bytes) -> list[Answer]:
+        """Return the answers that these bytes complete, in order.
 
         Raises TargetError: "protocol_error" for what is not this protocol, "connection_lost" for a stream error.
         """
@@ -108,7 +117,11 @@ class AnswerParser:
         self._depth -= 1
         tag = name.rpartition(" ")[2]
         if self._depth == 1 and tag == "repl-result":
-            self._answers.append((self._is_error, "".join(self._text)))
+            self._answers.append(Answer(self._is_error, "".join(self._printed), "".join(self._text)))
+            self._printed.clear()
+            self._text.clear()
+        elif self._depth == 1 and tag == "repl-output":
+            self._printed += self._text
             self._text.clear()
         elif self._depth == 1 and tag == "error":
             raise TargetError(
@@ -131,9 +144,9 @@ class _Connection:
     writer: asyncio.StreamWriter
     parser: AnswerParser
 
-    async def ask(self, text: str) -> tuple[bool, str]:
+    async def ask(self, text: str) -> Answer:
         self.writer.write(f"<repl-input width='132' repl='0'>{escape(text)}</repl-input>".encode())
-        answers: list[tuple[bool, str]] = []
+        answers: list[Answer] = []
         try:
             await self.writer.drain()
             while not answers:
@@ -183,21 +196,22 @@ class AdminShell:
         return pid or None
 
     async def lua(self, source: str) -> str:
-        """Run Lua inside Prosody and return the value it returns, as text.
+        """Run Lua inside Prosody and return what it printed, followed by the value it returned, as text.
 
         Raises TargetError with one of REASONS.
         """
-        return (await self.command(f">{source}")).removeprefix("Result: ")
+        answer = await self.command(f">{source}")
+        return answer.printed + answer.result.removeprefix("Result: ")
 
-    async def command(self, text: str) -> str:
-        """Give the shell one command and return the text of its result.
+    async def command(self, text: str) -> Answer:
+        """Give the shell one command and return its answer, which is no error.
 
         Raises TargetError with one of REASONS.
         """
         async with self._lock:
             try:
                 async with asyncio.timeout(self.timeout):
-                    is_error, answer = await self._ask(text)
+                    answer = await self._ask(text)
             except TimeoutError:
                 self._drop()
                 message = f"no answer from {self.path} in {self.timeout:g} s: Prosody hangs or is busy; look at its CPU"
@@ -206,11 +220,12 @@ class AdminShell:
                 self._drop()  # a late answer must never be taken for the next command's
                 raise
         self._backoff = self._not_before = 0.0
-        if is_error:
+        if answer.is_error:
+            said = answer.result[:200]
             remedy = (
-                "enable mod_admin_shell in modules_enabled" if "mod_admin_shell" in answer else "look at Prosody's log"
+                "enable mod_admin_shell in modules_enabled" if "mod_admin_shell" in said else "look at Prosody's log"
             )
-            raise TargetError("error_answer", f"Prosody answers with an error ({answer[:200]!r}); {remedy}")
+            raise TargetError("error_answer", f"Prosody answers with an error ({said!r}); {remedy}")
         return answer
 
     async def close(self) -> None:
@@ -218,7 +233,7 @@ class AdminShell:
         async with self._lock:
             self._drop()
 
-    async def _ask(self, text: str) -> tuple[bool, str]:
+    async def _ask(self, text: str) -> Answer:
         if self._connection is not None:
             connection = self._connection
             try:

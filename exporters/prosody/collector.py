@@ -28,7 +28,7 @@ FORBIDDEN_MODULES = frozenset({"mam", "muc_mam", "offline", "register", "s2s"})
 def missing_families(*, instrument: bool, probe: bool) -> list[str]:
     """Name the families that have no samples when a source is switched off."""
     on = {"server", *(["instrument"] if instrument else []), *(["probe"] if probe else [])}
-    return [family.name for family in FAMILIES.values() if family.needs not in on]
+    return [family.name for family in FAMILIES.values() if not on & set(family.needs.split(" or "))]
 
 
 def collect(snapshot: Snapshot | None, observations: Observations | None) -> Iterable[Metric]:
@@ -40,7 +40,9 @@ def collect(snapshot: Snapshot | None, observations: Observations | None) -> Ite
     """
     if observations is not None:
         yield fill_histogram("prosody_websocket_ping_seconds", observations.round_trips)
-    yield _connection_errors(snapshot.counts if snapshot else None, observations)
+    counts = snapshot.counts if snapshot else None
+    if counts is not None or observations is not None:
+        yield _connection_errors(counts, observations)
     if snapshot is not None:
         yield from _server(snapshot)
         if snapshot.counts is not None:

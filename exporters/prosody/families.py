@@ -94,7 +94,7 @@ FAMILIES = {
             "counter",
             "prosody_connection_errors_total",
             ("transport", "reason"),
-            "server",
+            "instrument or probe",
             "Connections that failed. Reasons of RFC 6120 (policy-violation, ...): Prosody closed a client's "
             "stream with this error. probe_*: the exporter's own WebSocket connection failed.",
         ),

@@ -112,9 +112,9 @@ local function add_filters(session)
 	filters.add_filter(session, "stanzas/out", stanza_filters.out, LAST);
 end
 
-local function remove_filters(session)
-	filters.remove_filter(session, "stanzas/in", stanza_filters["in"]);
-	filters.remove_filter(session, "stanzas/out", stanza_filters.out);
+local function remove_filters(session) -- true if there was one
+	local from_in = filters.remove_filter(session, "stanzas/in", stanza_filters["in"]);
+	return filters.remove_filter(session, "stanzas/out", stanza_filters.out) or from_in;
 end
 
 ---------- Sessions: each is in exactly one place of counters.sessions ----------
@@ -163,6 +163,7 @@ end
 -- visit may see an entry twice. An entry that the walk misses because the table grew is found by the next walk.
 local function sweep(t, visit, done)
 	local key;
+	visit = guard(visit); -- one odd session must not end the walk
 	every(TICK, function ()
 		for _ = 1, SLICE do
 			local ok, k, v = pcall(next, t, key);
@@ -342,14 +343,21 @@ function self.stop() -- nothing of us runs any more, but open sessions still hol
 	filters.remove_filter_hook(add_filters);
 end
 
-function self.uninstall() -- takes a few slices of time: ask again until the answer is "removed"
+-- Takes a few slices of time: ask again until the answer is "removed". What cannot be found by a full JID (a login under
+-- way, another server's stream) keeps two functions that do nothing, until it ends.
+function self.uninstall()
+	local function remove_all()
+		local found = false;
+		sweep(full_sessions, function (_, session) found = remove_filters(session) or found; end, function ()
+			if found then return remove_all(); end
+			package.loaded[NAME] = nil;
+		end);
+	end
 	if not self.leaving then
 		self.stop();
 		self.leaving = true;
 		stanza_filters.add = { ["in"] = function () end, out = function () end };
-		sweep(full_sessions, function (_, session) remove_filters(session); end, function ()
-			package.loaded[NAME] = nil;
-		end);
+		remove_all();
 	end
 	return package.loaded[NAME] and "removing" or "removed";
 end

@@ -106,6 +106,9 @@ def inspect_process(pid: int | None, inside: Process) -> Process:
         process = psutil.Process(pid)
         with process.oneshot():
             cpu = process.cpu_times()
-            return Process(cpu.user + cpu.system, process.memory_info().rss, process.num_fds())
+            outside = Process(cpu.user + cpu.system, process.memory_info().rss, inside.open_fds)
     except psutil.Error:
         return inside
+    with suppress(psutil.Error):  # open files are shown to the same user only
+        outside = dataclasses.replace(outside, open_fds=process.num_fds())
+    return outside

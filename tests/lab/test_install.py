@@ -39,6 +39,8 @@ case "$*" in
 esac
 """
 
+SERVERS = ("prosody", "prometheus", "promtool", "amtool", "haproxy", "turnserver", "postgres")
+
 
 class Machine:
     """A folder of programs for PATH, and a checkout with nothing but what the script reads."""
@@ -79,8 +81,7 @@ class Machine:
 
     def add_servers(self) -> None:
         self.add_prosody("13.0.1")
-        self.add("prometheus", "")
-        for program in ("promtool", "amtool", "haproxy"):
+        for program in SERVERS[1:]:
             self.add(program, "")
 
     def install(self, purpose: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -105,10 +106,10 @@ def machine(tmp_path: Path) -> Machine:
 def test_the_demo_refuses_without_its_servers_and_names_them_and_how_to_get_them(machine: Machine) -> None:
     run = machine.install("demo")
     assert run.returncode == 1
-    assert "Missing on this machine: prosody prometheus promtool amtool haproxy (Prosody must be 13.0.x; " in run.stderr
+    assert f"Missing on this machine: {' '.join(SERVERS)} (Prosody must be 13.0.x; " in run.stderr
     assert run.stderr.splitlines()[-1] == "install: the demo runs these servers, so it cannot start"
     if "ID=debian" in Path("/etc/os-release").read_text():
-        assert "apt-get install --no-install-recommends haproxy prometheus prometheus-alertmanager" in run.stderr
+        assert "apt-get install --no-install-recommends coturn haproxy postgresql prometheus" in run.stderr
         assert "-backports prosody" in run.stderr
         assert "URIs: http://mirror.example/" in run.stderr  # the one this machine uses
     else:
@@ -195,12 +196,9 @@ def test_missing_servers_leave_the_live_tests_out_and_list_them(machine: Machine
     pytest_run = _collect_live(machine, {})
     if os.geteuid() == 0:
         assert pytest_run.returncode == 4
-        assert (
-            "not installed: prosody, prometheus, promtool, amtool, haproxy; run `make test`, it installs them"
-            in pytest_run.stderr
-        )
+        assert f"not installed: {', '.join(SERVERS)}; run `make test`, it installs them" in pytest_run.stderr
     else:
-        assert "left out, because not installed: prosody, prometheus, promtool, amtool, haproxy" in pytest_run.stdout
+        assert f"left out, because not installed: {', '.join(SERVERS)}" in pytest_run.stdout
         assert "  tests/live/test_lab.py::test_two_stacks_run_side_by_side" in pytest_run.stdout
 
 

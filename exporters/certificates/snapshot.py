@@ -1,0 +1,84 @@
+"""What is known of the targets at one moment, as plain values: from the client and the prober to the collector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from exporters.certificates.certificate import Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The certificates a server sends or a file holds.
+
+    Args:
+        certificates: in that order, the leaf first.
+        reasons: what is wrong with them, of `verdict.REASONS`; empty if nothing is, None if it could not be judged.
+        first_expiry: when the first of those that matter expires.
+    """
+
+    certificates: tuple[Certificate, ...]
+    reasons: tuple[str, ...] | None
+    first_expiry: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one probe of a target saw.
+
+    Args:
+        chains: by file path; a served chain under "".
+        serves_file: whether the served leaf is the file's; None if there is no such file or it could not be read.
+        old_tls: whether the server accepts TLS below 1.2; None if unknown.
+        old_tls_at: when that was tried, in seconds since 1970.
+        failure: a reason of `client.REASONS` and one line for the log, if something could not be seen.
+    """
+
+    chains: Mapping[str, Chain]
+    serves_file: bool | None = None
+    old_tls: bool | None = None
+    old_tls_at: float = 0.0
+    failure: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a target stands.
+
+    Args:
+        target: its name.
+        observation: the last one that saw certificates; None if none ever did.
+        failure: why the last probe failed, of `client.REASONS`; None if it succeeded.
+        probed_at: when the last probe ended, in seconds since 1970.
+        duration: seconds it took.
+    """
+
+    target: str
+    observation: Observation | None
+    failure: str | None
+    probed_at: float
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a scrape shows.
+
+    Args:
+        now: the moment from which days are counted.
+        standings: of the targets that were probed at least once.
+        targets: how many the configuration has.
+        config_current: whether the last reload of the configuration was accepted.
+        config_loaded_at: when the configuration in use was read, in seconds since 1970.
+    """
+
+    now: datetime
+    standings: tuple[Standing, ...]
+    targets: int
+    config_current: bool
+    config_loaded_at: float

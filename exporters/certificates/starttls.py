@@ -1,0 +1,120 @@
+"""Asks a server to begin TLS: XMPP's STARTTLS and PostgreSQL's SSLRequest. The handshake itself is not its business."""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import TYPE_CHECKING
+
+from exporters.scrape import TargetError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    Answer = TypeVar("Answer")
+
+_MAX_BYTES = 16 * 1024  # of a server's plaintext; Prosody's features take 200
+_NAMESPACES = {"xmpp-client": "jabber:client", "xmpp-server": "jabber:server"}
+_STARTTLS = b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+# RFC 2606: nobody's domain. A server that federates wants to know who calls before it offers anything.
+_FROM = "certificate-exporter.invalid"
+# Text and not an XML parser: RFC 6120 11.1 forbids comments and DTDs, 4.8.5 fixes the prefix `stream`, and a parser
+# would be one more thing for a hostile server to play with.
+_FEATURES = re.compile(rb"<stream:features\b[^>]*?(?:/>|>(.*?)</stream:features\s*>)", re.DOTALL)
+_PROCEED = re.compile(rb"<proceed\b[^>]*?(?:/>|>\s*</proceed\s*>)")
+_FAILURE = re.compile(rb"<failure\b[^>]*>")
+_STREAM_ERROR = re.compile(rb"<stream:error\b[^>]*>.*?</stream:error\s*>", re.DOTALL)
+_CONDITION = re.compile(rb"<([a-z-]{1,40})\s")
+_CONDITIONS = frozenset({  # RFC 6120 4.9.3
+    "bad-format", "bad-namespace-prefix", "conflict", "connection-timeout", "host-gone", "host-unknown",
+    "improper-addressing", "internal-server-error", "invalid-from", "invalid-namespace", "invalid-xml",
+    "not-authorized", "not-well-formed", "policy-violation", "remote-connection-failed", "reset",
+    "resource-constraint", "restricted-xml", "see-other-host", "system-shutdown", "undefined-condition",
+    "unsupported-encoding", "unsupported-feature", "unsupported-stanza-type", "unsupported-version",
+})  # fmt: skip
+
+
+async def begin(kind: str, server_name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Bring a new connection to where the TLS handshake begins; nothing to do for kind "tls".
+
+    Raises:
+        TargetError: "starttls_refused", "stream_error", "protocol", "too_much_data" or "closed".
+    """
+    if kind == "postgresql":
+        await _postgresql(reader, writer)
+    elif kind in _NAMESPACES:
+        await _xmpp(_NAMESPACES[kind], server_name, reader, writer)
+
+
+async def _xmpp(namespace: str, domain: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """RFC 6120 5.4.2. `domain` is a host name of the configuration, so there is nothing to escape."""
+    caller = f" from='{_FROM}'" if namespace == "jabber:server" else ""
+    header = (
+        f"<?xml version='1.0'?><stream:stream xmlns='{namespace}' xmlns:stream='http://etherx.jabber.org/streams'"
+        f" to='{domain}'{caller} version='1.0'>"
+    )
+    writer.write(header.encode())
+    if not await _answer(reader, offers_starttls):
+        raise TargetError(
+            "starttls_refused", "the server does not offer STARTTLS; has it a certificate for the domain?"
+        )
+    writer.write(_STARTTLS)
+    if not await _answer(reader, may_proceed):
+        raise TargetError("starttls_refused", "the server refused STARTTLS; see its log")
+
+
+async def _answer(reader: asyncio.StreamReader, understand: Callable[[bytes], bool | None]) -> bool:
+    received = b""
+    while len(received) <= _MAX_BYTES:
+        data = await reader.read(4096)
+        if not data:
+            raise TargetError("closed", "the server closed the connection before TLS")
+        received += data
+        answer = understand(received)
+        if answer is not None:
+            return answer
+    raise TargetError("too_much_data", f"more than {_MAX_BYTES} bytes and still no answer to STARTTLS")
+
+
+def offers_starttls(received: bytes) -> bool | None:
+    """Tell whether the stream features have STARTTLS, None while they are not complete.
+
+    Raises:
+        TargetError: "stream_error", or "protocol" for what is not XMPP.
+    """
+    _look_for_error(received)
+    if features := _FEATURES.search(received):
+        return b"urn:ietf:params:xml:ns:xmpp-tls" in (features[1] or b"")
+    return None
+
+
+def may_proceed(received: bytes) -> bool | None:
+    """Tell whether the server wants TLS now, None while it has not answered; raises as `offers_starttls`."""
+    _look_for_error(received)
+    if _PROCEED.search(received):
+        return True
+    return False if _FAILURE.search(received) else None
+
+
+def _look_for_error(received: bytes) -> None:
+    if error := _STREAM_ERROR.search(received):
+        said = next((name for name in _CONDITION.findall(error[0]) if name.decode() in _CONDITIONS), b"no known reason")
+        raise TargetError(
+            "stream_error", f"the server ended the XMPP stream: {said.decode()}; is server_name a domain it serves?"
+        )
+    if not received.lstrip().startswith(b"<"):
+        raise TargetError("protocol", "the answer is not XMPP; is this the right port?")
+
+
+async def _postgresql(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Send SSLRequest (PostgreSQL's documentation, 55.2.11 "SSL Session Encryption")."""
+    writer.write(struct.pack("!ii", 8, 80877103))
+    answer = await reader.read(1)
+    if answer == b"N":
+        raise TargetError("starttls_refused", "PostgreSQL has no TLS; set ssl = on")
+    if not answer:
+        raise TargetError("closed", "the server closed the connection before TLS")
+    if answer != b"S":
+        raise TargetError("protocol", "the answer is not PostgreSQL's; is this the right port?")

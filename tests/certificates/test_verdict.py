@@ -1,0 +1,165 @@
+"""What is wrong with a chain, as a TLS server in this process serves it; OpenSSL's verdict on real ones: tests/live."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from exporters.certificates.certificate import Certificate, parse_file
+from exporters.certificates.client import Client
+from exporters.certificates.verdict import Authorities, is_for_host, judge
+from exporters.scrape import TargetError
+from lab.pki import Authority, Issued, new_key
+from tests.certificates.fakes import HOST, server, silence, target, tls
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from exporters.certificates.snapshot import Chain, Observation
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Authority:
+    authority = Authority("Root")
+    (tmp_path / "root.pem").write_bytes(authority.pem)
+    return authority
+
+
+async def observe(issued: Issued, ca: Path, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> Observation:
+    async with server(silence, tls(issued, minimum=minimum)) as port:
+        return await Client().observe(target(port, ca=ca), None)
+
+
+async def served(issued: Issued, tmp_path: Path) -> Chain:
+    return (await observe(issued, tmp_path / "root.pem")).chains[""]
+
+
+async def test_a_small_rsa_key_is_weak(root: Authority, tmp_path: Path) -> None:
+    assert (await served(root.issue(HOST, key=new_key(1024)), tmp_path)).reasons == ("weak_key",)
+    assert (await served(root.issue(HOST, key=new_key(2048)), tmp_path)).reasons == ()
+
+
+def test_a_sha1_signature_is_weak_except_on_a_root(tmp_path: Path) -> None:
+    # By openssl: the library that issues the other certificates no longer signs with SHA-1.
+    for name, signer in (("root", []), ("leaf", ["-CA", "root.pem", "-CAkey", "root.key"])):
+        command = ["openssl", "req", "-x509", "-sha1", "-newkey", "rsa:2048", "-nodes", "-days", "90", *signer]
+        names = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{HOST}"]
+        files = ["-keyout", f"{name}.key", "-out", f"{name}.pem"]
+        subprocess.run([*command, *names, *files], cwd=tmp_path, check=True, capture_output=True)
+    chain = parse_file((tmp_path / "leaf.pem").read_bytes() + (tmp_path / "root.pem").read_bytes(), at_most=2)
+    store = Authorities().store(tmp_path / "root.pem")
+
+    assert judge(chain, store, [HOST]).reasons == ("weak_signature",)
+    assert judge(chain[1:], store, [HOST]).reasons == ()
+
+
+async def test_a_self_signed_certificate_is_told_from_an_unknown_issuer(root: Authority, tmp_path: Path) -> None:
+    lonely = Authority(HOST)
+    chain = await served(Issued(lonely.certificate, lonely.key), tmp_path)
+    assert chain.reasons is not None
+    assert chain.reasons[0] == "self_signed"
+    assert (await served(Authority("Else").issue(HOST), tmp_path)).reasons == ("unknown_issuer",)
+    assert root.certificate
+
+
+async def test_a_chain_without_its_intermediate_has_an_unknown_issuer(root: Authority, tmp_path: Path) -> None:
+    issued = Authority("Intermediate", root).issue(HOST)
+    assert (await served(Issued(issued.certificate, issued.key), tmp_path)).reasons == ("unknown_issuer",)
+
+
+async def test_several_faults_are_all_named(root: Authority, tmp_path: Path) -> None:
+    chain = await served(root.issue("other.example", days=-1, key=new_key(1024)), tmp_path)
+    assert chain.reasons == ("expired", "wrong_host", "weak_key")
+
+
+async def test_a_certificate_for_clients_only_has_the_wrong_purpose(root: Authority, tmp_path: Path) -> None:
+    key = new_key()
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(root.name)
+        .public_key(key.public_key())
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+    )
+    assert "wrong_purpose" in ((await served(Issued(root.sign(builder, days=9), key), tmp_path)).reasons or ())
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
+async def test_tls_below_1_2_is_weak(root: Authority, tmp_path: Path) -> None:
+    ca = tmp_path / "root.pem"
+    weak = await observe(root.issue(HOST), ca, ssl.TLSVersion.TLSv1)
+    good = await observe(root.issue(HOST), ca)
+
+    assert (weak.old_tls, weak.chains[""].reasons) == (True, ("weak_protocol",))
+    assert (good.old_tls, good.chains[""].reasons) == (False, ())
+
+
+async def test_an_expired_cross_signature_that_no_path_needs_does_not_count(root: Authority, tmp_path: Path) -> None:
+    issued = Authority("Intermediate", root).issue(HOST, days=90)
+    old_root = Authority("Old Root")
+    builder = x509.CertificateBuilder().subject_name(root.name).public_key(root.key.public_key())
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    crossed = old_root.sign(builder, days=-10)
+    chain = await served(Issued(issued.certificate, issued.key, (*issued.above, crossed)), tmp_path)
+
+    assert chain.reasons == ()
+    assert len(chain.certificates) == 3
+    assert chain.first_expiry > datetime.now(UTC) + timedelta(days=89)
+
+
+async def test_dates_are_shown_even_if_the_ca_file_cannot_be_read(tmp_path: Path) -> None:
+    seen = await observe(Authority("Root").issue(HOST), tmp_path / "missing.pem")
+
+    assert seen.failure is not None
+    assert seen.failure[0] == "bad_ca"
+    assert seen.chains[""].reasons is None
+    assert seen.chains[""].first_expiry > datetime.now(UTC)
+
+
+def test_a_renewed_ca_file_is_read_again(tmp_path: Path) -> None:
+    ca, authorities = tmp_path / "ca.pem", Authorities()
+    old, new = Authority("Root"), Authority("Root")
+    ca.write_bytes(old.pem)
+    chain = parse_file(new.issue(HOST).chain_pem, at_most=9)
+    assert judge(chain, authorities.store(ca), [HOST]).reasons != ()
+    (tmp_path / "next.pem").write_bytes(new.pem)
+    (tmp_path / "next.pem").replace(ca)
+    assert judge(chain, authorities.store(ca), [HOST]).reasons == ()
+
+
+def test_an_empty_ca_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("nothing")
+    with pytest.raises(TargetError, match="holds no PEM certificate"):
+        Authorities().store(tmp_path / "ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("names", "host", "matches"),
+    [
+        (["commeazy.com"], "COMMEAZY.com", True),
+        (["commeazy.com"], "commeazy.com.", True),
+        (["commeazy.com"], "xmpp.commeazy.com", False),
+        (["*.commeazy.com"], "xmpp.commeazy.com", True),
+        (["*.commeazy.com"], "commeazy.com", False),
+        (["*.commeazy.com"], "a.b.commeazy.com", False),
+        (["x*.commeazy.com"], "xmpp.commeazy.com", False),
+        (["*"], "localhost", False),
+        (["10.0.1.10"], "10.0.1.10", True),
+        (["2001:db8::1"], "2001:0DB8:0::1", True),
+        (["10.0.1.10"], "10.0.1.11", False),
+    ],
+)
+def test_host_names_match_as_rfc_9525_has_it(names: list[str], host: str, *, matches: bool) -> None:
+    issued = Authority("Root").issue(*names, common_name="commeazy.com")
+    assert is_for_host(Certificate.read(issued.certificate), host) == matches
+
+
+def test_the_common_name_is_no_host_name() -> None:
+    issued = Authority("Root").issue("other.example", common_name=HOST)
+    assert not is_for_host(Certificate.read(issued.certificate), HOST)

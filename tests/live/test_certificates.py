@@ -1,0 +1,243 @@
+"""The certificate exporter against real servers, compared with what `openssl` says of them."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import urllib.request
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from lab.certified import CertifiedCoturn, CertifiedPostgresql, CertifiedProsody, Haproxy
+from lab.exporters import Exporter
+from lab.pki import Authority, Issued
+from lab.prosody import DOMAIN
+from lab.workspace import Workspace
+from tests.live import openssl
+from tests.scraping import Scrape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lab.certified import Certified
+
+ENDPOINTS = ("haproxy", "prosody-c2s", "prosody-s2s", "coturn", "postgresql", "file")
+SERVED = ENDPOINTS[:-1]
+EXPECTED = {
+    "valid": "ok",
+    "expired": "expired",
+    "expiring in 13 days": "ok",
+    "expiring in 15 days": "ok",
+    "not yet valid": "not_yet_valid",
+    "wrong host": "wrong_host",
+    "unknown issuer": "unknown_issuer",
+    "expired intermediate": "expired",
+}
+
+
+class Metrics(Scrape):
+    """One answer of /probe."""
+
+    def reasons(self) -> list[str]:
+        return list(self.by("ssl_certificate_verification_info", "reason"))
+
+    def chain(self) -> tuple[openssl.One, ...]:
+        before, after = (
+            {
+                int(s.labels["position"]): (s.labels["serial"], s.value)
+                for s in self.samples
+                if s.name == f"ssl_certificate_not_{which}_timestamp_seconds"
+            }
+            for which in ("before", "after")
+        )
+        return tuple(openssl.One(after[i][0], before[i][1], after[i][1]) for i in sorted(after))
+
+
+@dataclass
+class Stage:
+    """All servers with one certificate, and the exporter that looks at them on request."""
+
+    lab: Workspace
+    root: Authority
+    servers: tuple[Certified, ...]
+    ports: dict[str, tuple[str, int]]
+    exporter: Exporter
+
+    @property
+    def ca(self) -> Path:
+        return self.lab.directory / "root.pem"
+
+    @property
+    def file(self) -> Path:
+        return self.lab.directory / "fullchain.pem"
+
+    def issue(self, condition: str) -> Issued:
+        root = Authority("Somebody Else") if condition == "unknown issuer" else self.root
+        intermediate = Authority("Intermediate", root, days=-2 if condition == "expired intermediate" else 1000)
+        name = "wrong.example" if condition == "wrong host" else DOMAIN
+        days = {"expired": -3.0, "expiring in 13 days": 13.0, "expiring in 15 days": 15.0}.get(condition, 90.0)
+        return intermediate.issue(name, days=days, begins=2 if condition == "not yet valid" else -400)
+
+    def install(self, issued: Issued) -> None:
+        for server in self.servers:
+            server.install(issued)
+        self.file.write_bytes(issued.chain_pem)
+
+    def reload(self, issued: Issued) -> None:
+        """Let every server reload, and wait until each serves the certificate."""
+        for server in self.servers:
+            server.reload()
+        serial = f"{issued.certificate.serial_number:X}"
+        for endpoint in SERVED:
+            until = time.monotonic() + 20
+            while not any(one.serial.lstrip("0") == serial for one in self.openssl(endpoint).chain[:1]):
+                assert time.monotonic() < until, f"{endpoint} never served the new certificate"
+
+    def openssl(self, endpoint: str) -> openssl.Seen:
+        if endpoint == "file":
+            return openssl.filed(self.file, DOMAIN, self.ca)
+        kind, port = self.ports[endpoint]
+        return openssl.served(kind, port, DOMAIN, self.ca)
+
+    def probe(self, endpoint: str) -> Metrics:
+        with urllib.request.urlopen(f"{self.exporter.url}/probe?target={endpoint}", timeout=20) as answer:
+            return Metrics(answer.read().decode())
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with Workspace() as lab:
+        haproxy, prosody = Haproxy(lab), CertifiedProsody(lab)
+        coturn, postgresql = CertifiedCoturn(lab), CertifiedPostgresql(lab)
+        ports = {
+            "haproxy": ("tls", haproxy.tls_port),
+            "prosody-c2s": ("xmpp-client", prosody.tls_port),
+            "prosody-s2s": ("xmpp-server", prosody.s2s_port),
+            "coturn": ("tls", coturn.tls_port),
+            "postgresql": ("postgresql", postgresql.tls_port),
+        }
+        config = lab.directory / "certificates.yml"
+        # Every hour: what a test sees is what it asked for.
+        exporter = Exporter(lab, "certificates", "node1", lambda: [f"--config.file={config}", "--probe.interval=1h"])
+        stage = Stage(lab, Authority("Root"), (haproxy, prosody, coturn, postgresql), ports, exporter)
+        stage.ca.write_bytes(stage.root.pem)
+        stage.install(stage.issue("valid"))
+        for server in stage.servers:
+            server.start()
+        files = dict(zip(SERVED, (haproxy, prosody, prosody, coturn, postgresql), strict=True))
+        common: dict[str, object] = {"ca": "root.pem", "timeout": "10s"}
+        targets = [
+            common
+            | {"name": name, "kind": kind, "address": f"127.0.0.1:{port}", "server_name": DOMAIN}
+            | {"file": str(files[name].certificate)}
+            for name, (kind, port) in ports.items()
+        ]
+        targets.append(common | {"name": "file", "kind": "file", "paths": ["fullchain.pem"], "host_names": [DOMAIN]})
+        old: dict[str, object] = {
+            "name": "old-tls",
+            "kind": "tls",
+            "address": f"127.0.0.1:{haproxy.old_port}",
+            "server_name": DOMAIN,
+        }
+        targets.append(common | old)
+        config.write_text(yaml.safe_dump({"targets": targets}))
+        exporter.start()
+        yield stage
+
+
+@pytest.fixture(scope="module", params=EXPECTED)
+def condition(stage: Stage, request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    issued = stage.issue(name)
+    stage.install(issued)
+    stage.reload(issued)
+    return name
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_every_metric_is_what_openssl_says(stage: Stage, condition: str, endpoint: str) -> None:
+    before = time.time()
+    metrics = stage.probe(endpoint)
+    after = time.time()
+    judge = stage.openssl(endpoint)
+
+    assert judge.reason == EXPECTED[condition]
+    assert metrics.reasons() == [judge.reason]
+    assert metrics("ssl_certificate_trusted") == (judge.reason == "ok")
+    assert metrics("ssl_certificate_probe_success") == 1
+    assert metrics.chain() == judge.chain
+    assert len(judge.chain) == 2
+    first = min(one.not_after for one in judge.chain)
+    days = metrics("ssl_certificate_expiry_days")
+    assert (first - after) / 86400 <= days <= (first - before) / 86400
+    assert (days < 14) == (condition in {"expired", "expiring in 13 days", "expired intermediate"})
+    assert (days < 0) == (condition in {"expired", "expired intermediate"})
+
+
+@pytest.mark.parametrize(
+    ("reason", "options"),
+    [
+        ("self_signed", []),
+        ("weak_key", ["-newkey", "rsa:1024", "-CA", "root.pem", "-CAkey", "root.key"]),
+        ("weak_signature", ["-sha1", "-CA", "root.pem", "-CAkey", "root.key"]),
+        ("ok", ["-CA", "root.pem", "-CAkey", "root.key"]),
+    ],
+)
+def test_a_weak_certificate_made_by_openssl_is_what_openssl_says(stage: Stage, reason: str, options: list[str]) -> None:
+    (stage.lab.directory / "root.key").write_bytes(Issued(stage.root.certificate, stage.root.key).key_pem)
+    key = [] if "-newkey" in options else ["-newkey", "rsa:2048"]
+    subject = ["-subj", f"/CN={DOMAIN}", "-addext", f"subjectAltName=DNS:{DOMAIN}", "-days", "40", "-nodes"]
+    files = ["-keyout", "file.key", "-out", str(stage.file)]
+    command = ["openssl", "req", "-x509", *key, *options, *subject, *files]
+    subprocess.run(command, cwd=stage.lab.directory, check=True, capture_output=True)
+
+    judge, metrics = stage.openssl("file"), stage.probe("file")
+    assert judge.reason == reason
+    assert metrics.reasons() == [judge.reason]
+    assert metrics("ssl_certificate_trusted") == (reason == "ok")
+    assert metrics.chain() == judge.chain
+
+
+@pytest.mark.parametrize("endpoint", SERVED)
+def test_a_renewal_shows_until_the_server_is_reloaded(stage: Stage, endpoint: str) -> None:
+    old, new = stage.issue("expiring in 13 days"), stage.issue("valid")
+    stage.install(old)
+    stage.reload(old)
+    assert stage.probe(endpoint)("ssl_certificate_served_matches_file") == 1
+
+    stage.install(new)
+    renewed = stage.probe(endpoint)
+    assert renewed("ssl_certificate_served_matches_file") == 0
+    assert renewed("ssl_certificate_expiry_days") < 14
+
+    stage.reload(new)
+    reloaded = stage.probe(endpoint)
+    assert reloaded("ssl_certificate_served_matches_file") == 1
+    assert reloaded("ssl_certificate_expiry_days") > 14
+
+
+def test_a_server_that_accepts_tls_1_1_is_weak(stage: Stage) -> None:
+    weak, good = stage.probe("old-tls"), stage.probe("haproxy")
+
+    assert "weak_protocol" in weak.reasons()
+    assert weak("ssl_certificate_trusted") == 0
+    assert "weak_protocol" not in good.reasons()
+
+
+def test_a_stopped_server_keeps_its_last_known_dates(stage: Stage) -> None:
+    seen = stage.probe("coturn")
+    coturn = next(server for server in stage.servers if isinstance(server, CertifiedCoturn))
+
+    coturn.stop()
+    down = stage.probe("coturn")
+
+    assert down("ssl_certificate_probe_success") == 0
+    assert down.by("ssl_certificate_probe_info", "reason") == {"refused": 1}
+    assert down.chain() == seen.chain()
+    assert down("ssl_certificate_expiry_days") == pytest.approx(seen("ssl_certificate_expiry_days"), abs=1)
+    coturn.start()
+    assert stage.probe("coturn")("ssl_certificate_probe_success") == 1
