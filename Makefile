@@ -52,6 +52,7 @@ bench: ## What scrapes, probes, rules and panels cost; takes minutes
 	@lab/install.sh demo
 	@$(python) -m bench.prosody
 	@$(python) -m bench.certificates
+	@$(python) -m bench.coturn
 	@$(python) -m bench.rules
 	@$(python) -m bench.panels
 

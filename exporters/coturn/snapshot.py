@@ -1,0 +1,60 @@
+"""What one reading of coturn says, source by source; the probe's own allocations are already taken out. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from prometheus_client.core import Metric
+
+    from exporters.coturn.log_statistics import Run
+    from exporters.coturn.probe import Outcome
+    from exporters.coturn.process import ProcessState
+
+# Which source is believed, best first. The log comes after the kernel, as it can have gaps; the built-in endpoint last.
+SOURCES = ("cli", "relay_ports", "log", "endpoint")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One reading.
+
+    Args:
+        sources: those that are switched on, and whether each worked.
+        active: open allocations by source, of those that worked.
+        process: None when there is none on this machine.
+        run: counts from the log; None while it is not, or not yet wholly, read.
+        relay_ports_used: None when the kernel could not be asked.
+        relay_ports_capacity: of all relay addresses together.
+        total_quota: allocations allowed at once, 0 for no limit.
+        bindings: STUN bindings by the best source that can tell, and its name; None when none can.
+        outcomes: of the last probe of each kind, by (probe, transport).
+        failures: of all probes so far, by (probe, transport, reason).
+        version: of coturn, "" when it keeps it to itself.
+        log_in_place: whether coturn logs where its configuration says; None when that is not known.
+        commented_options: options of turnserver.conf that hold a comment as part of their value.
+        passed_through: families of coturn's built-in endpoint.
+    """
+
+    relay_ports_capacity: int
+    total_quota: int
+    commented_options: Sequence[str]
+    sources: Mapping[str, bool] = field(default_factory=dict)
+    active: Mapping[str, float] = field(default_factory=dict)
+    process: ProcessState | None = None
+    run: Run | None = None
+    relay_ports_used: int | None = None
+    bindings: tuple[float, str] | None = None
+    outcomes: Mapping[tuple[str, str], Outcome] = field(default_factory=dict)
+    failures: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    version: str = ""
+    log_in_place: bool | None = None
+    passed_through: Sequence[Metric] = ()
+
+    @property
+    def best(self) -> float | None:
+        """Open allocations by the best source that works."""
+        return next((self.active[source] for source in SOURCES if source in self.active), None)

@@ -1,0 +1,1 @@
+"""Tests of the coturn exporter that need no coturn."""

@@ -1,0 +1,154 @@
+"""Recorded lines of real servers, in all four timestamp styles, become the right counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from exporters.coturn.log_statistics import EDGES, LogStatistics, Run, clock
+
+TAG = "coturn-exporter-0123456789abcdef"
+STYLES = {
+    "seconds": "{seconds}: : ",
+    "seconds, thread and level": "{seconds}: (4711): INFO: ",
+    "ISO 8601": "2026-01-31T12:{minutes:02}:{rest:02}+0000: : ",
+    "ISO 8601 and level": "2026-01-31T12:{minutes:02}:{rest:02}.250+0100 INFO ",
+}
+CALL = """\
+192 session 000000000000000003: realm <commeazy.com> user <>: incoming packet message processed, error 401: Unauthorized
+192 IPv4. Local relay addr: 127.0.0.1:24694
+192 session 000000000000000003: new, realm=<commeazy.com>, username=<1795577381:amy>, lifetime=777, cipher=A
+192 session 000000000000000003: realm <commeazy.com> user <1795577381:amy>: incoming packet ALLOCATE processed, success
+193 session 000000000000000003: refreshed, realm=<commeazy.com>, username=<1795577381:amy>, lifetime=600
+193 session 000000000000000003: peer 127.0.0.1:23481 lifetime updated: 600
+232 session 000000000000000003: refreshed, realm=<commeazy.com>, username=<1795577381:amy>, lifetime=0
+232 session 000000000000000003: usage: realm=<commeazy.com>, username=<1795577381:amy>, rp=9, rb=1612, sp=9, sb=1236
+232 session 000000000000000003: peer usage: realm=<commeazy.com>, username=<1795577381:amy>, rp=3, rb=300, sp=4, sb=400
+232 session 000000000000000003: closed (2nd stage), user <1795577381:amy> realm <commeazy.com> origin <>, local \
+127.0.0.1:23478, remote 127.0.0.1:53254, reason: allocation timeout
+232 session 000000000000000003: delete: realm=<commeazy.com>, username=<1795577381:amy>"""
+BANNER = "Version Coturn-4.6.1 'Gorst'"
+
+
+def lines(text: str, style: str = "seconds") -> list[bytes]:
+    """The lines with their leading second written in a style."""
+    stamped = []
+    for line in text.splitlines():
+        second, _, rest = line.partition(" ")
+        seconds = int(second)
+        stamp = STYLES[style].format(seconds=seconds, minutes=seconds // 60, rest=seconds % 60)
+        stamped.append((stamp + rest).encode())
+    return stamped
+
+
+def run_of(*texts: str, style: str = "seconds") -> Run:
+    statistics = LogStatistics(TAG.encode())
+    for text in texts:
+        for line in lines(text, style):
+            statistics.feed(line)
+    return statistics.run
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_call_is_counted_alike_in_every_timestamp_style(style: str) -> None:
+    run = run_of(CALL, style=style)
+    assert run.events == {"created": 1, "refreshed": 1, "deleted": 1}
+    assert run.traffic == {
+        ("client", "received"): 1612,
+        ("client", "sent"): 1236,
+        ("peer", "received"): 300,
+        ("peer", "sent"): 400,
+    }
+    assert run.durations.seconds == 40
+    assert run.durations.counts[EDGES.index(60)] == 1
+    assert not run.live
+    assert not run.errors
+    assert run.stray_packets == 0
+
+
+def test_a_timestamp_of_the_operators_own_still_counts_but_tells_no_duration() -> None:
+    assert clock(b"Sat Jan 31 12:00:00: : session") is None
+    statistics = LogStatistics(TAG.encode())
+    for line in lines(CALL):
+        statistics.feed(b"today" + line.partition(b":")[2])
+    assert statistics.run.events["deleted"] == 1
+    assert sum(statistics.run.durations.counts) == 0
+
+
+def test_a_full_quota_is_counted_once_though_it_is_logged_twice() -> None:
+    refused = (
+        "1 session 000000000000000009: realm <commeazy.com> user <1:bob>: incoming packet {} processed, error 486: "
+    )
+    run = run_of(
+        f"{refused.format('ALLOCATE')}Allocation Quota Reached\n{refused.format('message')}Allocation Quota Reached"
+    )
+    assert run.errors == {486: 1}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "1 ERROR: check_stun_auth: Cannot find credentials of user <1795490982:bob>",
+        "1 ERROR: check_stun_auth: user 1795490982:bob credentials are incorrect",
+        "1 session 000000000000000001: check_stun_auth: Cannot find credentials of user <1795490982:bob>",
+    ],
+)
+def test_wrong_credentials_are_an_error_401(line: str) -> None:
+    assert run_of(line).errors == {401: 1}
+    assert not run_of(line.replace("bob", TAG)).errors
+
+
+def test_the_probes_sessions_leave_no_trace() -> None:
+    origin = f"origin <https://{TAG}.invalid:443> "
+    probe = CALL.replace("amy", TAG).replace(": realm <commeazy.com> user", f": {origin}realm <commeazy.com> user")
+    assert run_of(probe) == Run()
+
+
+def test_a_probe_that_never_said_who_it_is_is_known_by_its_origin() -> None:
+    run = run_of(
+        f"1 session 000000000000000001: origin <https://{TAG}.invalid:443> realm <r> user <>: incoming packet BINDING "
+        "processed, success\n"
+        "2 session 000000000000000001: usage: realm=<r>, username=<>, rp=1, rb=20, sp=1, sb=80\n"
+        "2 session 000000000000000001: closed (2nd stage), user <> realm <r> origin <>, local a, remote b, reason: c\n"
+        # coturn was started again: the same number is another session now
+        "3 session 000000000000000001: usage: realm=<r>, username=<>, rp=1, rb=20, sp=1, sb=80\n"
+    )
+    assert run.stray_packets == 1
+    assert run.bindings == 0
+
+
+def test_a_banner_starts_everything_anew() -> None:
+    statistics = LogStatistics(TAG.encode())
+    for line in [*lines(CALL)[:4], BANNER.encode()]:
+        statistics.feed(line)
+    assert statistics.run == Run(complete=True, version="4.6.1")
+
+
+def test_a_session_of_the_next_run_is_not_the_probes_for_having_its_number() -> None:
+    probe = f"1 session 000000000000000003: new, realm=<r>, username=<1:{TAG}>, lifetime=600"
+    statistics = LogStatistics(TAG.encode())
+    for line in [*lines(probe), BANNER.encode(), *lines(CALL)]:
+        statistics.feed(line)
+    assert statistics.run.events["created"] == 1
+
+
+def test_stun_bindings_of_sessions_without_an_allocation_are_what_is_not_turn() -> None:
+    stranger = "1 session 000000000000000007: "
+    run = run_of(
+        f"{stranger}realm <r> user <>: incoming packet message processed, error 401: Unauthorized\n"
+        f"{stranger}usage: realm=<r>, username=<>, rp=4, rb=100, sp=4, sb=300\n"
+    )
+    assert run.stray_packets == 3
+
+
+def test_a_scan_costs_a_bounded_amount_of_memory() -> None:
+    statistics = LogStatistics(TAG.encode())
+    for number in range(30_000):
+        statistics.feed(
+            b"1: : session %018d: realm <r> user <>: incoming packet message processed, error 401: Unauthorized"
+            % number
+        )
+    assert len(statistics._strangers) == 10_000
+
+
+def test_lines_of_another_kind_are_nothing() -> None:
+    assert run_of("1 IPv4. tcp or tls connected to: 127.0.0.1:42030", "2 session 12: what") == Run()

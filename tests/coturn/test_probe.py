@@ -1,0 +1,122 @@
+"""The probe leaves nothing behind, whatever is lost on the way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporters.coturn import connection, probe
+from exporters.coturn.probe import Outcome, Probe
+from exporters.coturn.stun import Method
+from tests.coturn.fakes import FakeTurn
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+SOCKET = 4711
+BOTH = (("stun", "udp"), ("turn", "udp"))
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_PATIENCE", 0.2)
+    monkeypatch.setattr(connection, "_FIRST_RETRANSMISSION", 10.0)
+
+
+def relay_sockets(port: int) -> Collection[int]:
+    assert port == 50000
+    return {SOCKET}
+
+
+def probing(port: int, secret: str = "secret") -> Probe:
+    return Probe("127.0.0.1", {"udp": port}, secret, relay_sockets)
+
+
+async def test_a_round_measures_binding_and_allocation_and_releases_it() -> None:
+    fake = FakeTurn("secret")
+    async with fake.listening() as port:
+        tried = probing(port)
+        await tried.round()
+        assert tried.outcomes.keys() == set(BOTH)
+        for outcome in tried.outcomes.values():
+            assert not outcome.failure
+            assert outcome.seconds > 0
+        assert tried.bindings == 1
+        assert not fake.allocations
+
+
+async def test_its_sockets_are_its_own_until_they_are_closed() -> None:
+    fake = FakeTurn("secret")
+    async with fake.listening() as port:
+        tried = probing(port)
+        await tried.round()
+        assert tried.held({SOCKET, 1, 2}) == {SOCKET}
+        assert tried.held({1, 2}) == set()
+        assert tried.held({SOCKET}) == set(), "a closed socket's number may be another's later"
+
+
+@pytest.mark.parametrize("lost", [Method.ALLOCATE, Method.REFRESH])
+async def test_an_allocation_whose_answer_was_lost_is_released_later(lost: Method) -> None:
+    fake = FakeTurn("secret")
+    async with fake.listening() as port:
+        tried = probing(port)
+        fake.lose = [lost]
+        await tried.round()
+        assert tried.outcomes["stun", "udp"].failure == ""
+        if lost is Method.ALLOCATE:
+            assert tried.outcomes["turn", "udp"] == Outcome(failure="timeout")
+            assert len(fake.allocations) == 1
+        fake.deaf = True
+        await tried.settle()
+        fake.deaf = False
+        await tried.settle()
+        assert not fake.allocations
+        assert tried.held({SOCKET}) == {SOCKET}
+        assert not tried._owed
+
+
+@pytest.mark.parametrize(("code", "reason"), [(486, "quota"), (508, "ports"), (401, "credentials"), (400, "error")])
+async def test_a_refusal_is_told_by_its_reason_while_stun_works(code: int, reason: str) -> None:
+    fake = FakeTurn("secret")
+    fake.refuse = code
+    async with fake.listening() as port:
+        tried = probing(port)
+        await tried.round()
+        await tried.round()
+    assert tried.outcomes["turn", "udp"] == Outcome(failure=reason)
+    assert tried.outcomes["stun", "udp"].failure == ""
+    assert tried.failures == {("turn", "udp", reason): 2}
+
+
+async def test_a_server_that_does_not_know_the_secret_is_not_believed() -> None:
+    fake = FakeTurn("another")
+    async with fake.listening() as port:
+        tried = probing(port)
+        await tried.round()
+        tried.close()
+    assert tried.outcomes["turn", "udp"] == Outcome(failure="timeout")
+
+
+async def test_silence_and_nobody_there_fail_both() -> None:
+    fake = FakeTurn("secret")
+    async with fake.listening() as port:
+        tried = probing(port)
+        fake.deaf = True
+        await tried.round()
+        assert tried.outcomes == dict.fromkeys(BOTH, Outcome(failure="timeout"))
+    await tried.round()
+    assert tried.outcomes == dict.fromkeys(BOTH, Outcome(failure="refused"))
+
+
+async def test_without_a_secret_only_stun_is_probed() -> None:
+    async with FakeTurn("secret").listening() as port:
+        tried = probing(port, secret="")
+        await tried.round()
+    assert tried.outcomes.keys() == {("stun", "udp")}
+
+
+def test_the_tag_is_the_same_after_a_restart_and_another_for_another_secret() -> None:
+    assert probing(1).tag == probing(2).tag
+    assert probing(1).tag != probing(1, secret="another").tag
+    assert "secret" not in probing(1).tag

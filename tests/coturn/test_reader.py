@@ -1,0 +1,66 @@
+"""What the reader takes from coturn's own endpoint, which Debian's coturn does not have."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporters.coturn.__main__ import main
+from exporters.coturn.config import load
+from exporters.coturn.reader import Reader, _EndpointBindings
+from exporters.scrape import TargetError
+from tests.coturn.fakes import FakeTurn, page
+from tests.coturn.test_endpoint import RECORDED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_probes_bindings_are_taken_from_those_of_the_endpoint() -> None:
+    bindings = _EndpointBindings()
+    assert bindings.count(41, own=10) == 0, "what was before the exporter started is not its to tell"
+    assert bindings.count(51, own=13) == 7
+    assert bindings.count(52, own=14) == 7
+    assert bindings.count(4, own=14) == 11, "coturn was started again"
+    assert bindings.count(4, own=14) == 11
+
+
+async def test_the_endpoint_counts_allocations_where_there_is_nothing_else(tmp_path: Path) -> None:
+    fake = FakeTurn("secret")
+    async with page(RECORDED) as url, fake.listening() as port:
+        config = tmp_path / "turnserver.conf"
+        endpoint_port = url.rpartition(":")[2].removesuffix("/metrics")
+        config.write_text(
+            f"listening-port={port}\nno-tcp\nuse-auth-secret\nstatic-auth-secret=secret\n"
+            f"prometheus\nprometheus-port={endpoint_port}\n"
+        )
+        reader = Reader(load(config), probe_interval=60)
+        snapshot = await reader.read()
+        assert snapshot.active == {"endpoint": 5}
+        assert snapshot.best == 5
+        assert snapshot.bindings == (0, "endpoint")
+        assert snapshot.sources == {"relay_ports": False, "endpoint": True}
+        assert snapshot.passed_through[0].name == "stun_binding_request"
+
+
+async def test_nobody_there_is_told_with_what_to_do(tmp_path: Path) -> None:
+    config = tmp_path / "turnserver.conf"
+    config.write_text("listening-port=1\nno-tcp\nuse-auth-secret\nstatic-auth-secret=secret\n")
+    with pytest.raises(TargetError, match="start coturn") as told:
+        await Reader(load(config), probe_interval=60).read()
+    assert told.value.reason == "not_running"
+
+
+def test_a_configuration_that_cannot_be_read_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "missing.conf"
+    assert main([f"--coturn.config={missing}"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "cannot read" in said
+    with contextlib.suppress(SystemExit):
+        main(["--coturn.probe-interval=0"])
+    assert "is not a number of seconds above 0" in capsys.readouterr().err
