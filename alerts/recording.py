@@ -103,6 +103,11 @@ PANELS: Final = (
         for rank in (0.5, 0.99)
     ),
     Recording(
+        "instance_transport_reason:prosody_connection_errors:rate2m",
+        "rate(prosody_connection_errors_total[2m]) > 0",
+        "Six or more for each node.",
+    ),
+    Recording(
         "instance_reason:prosody_exporter_scrape_failures:rate2m",
         "rate(prosody_exporter_scrape_failures_total[2m]) > 0",
         "Eight for each node.",

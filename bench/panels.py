@@ -43,6 +43,7 @@ RECORDED: Final = {
             for what in ("event_loop_lag", "websocket_ping")
             for rank in ("p50", "p99")
         ),
+        'instance_transport_reason:prosody_connection_errors:rate2m{transport="websocket",reason="policy-violation"}',
         'instance_reason:prosody_exporter_scrape_failures:rate2m{reason="timeout"}',
     ),
     "haproxy": ('haproxy_backend_up{proxy="prosody_ws"}',),

@@ -56,9 +56,11 @@ dashboard = page(
                 "Prosody closed a client's stream with this error.",
                 "suffix:errors/s",
                 Query(
-                    rates("prosody_connection_errors_total", "reason", where='transport="websocket"'),
+                    "instance_transport_reason:prosody_connection_errors:rate2m"
+                    '{transport="websocket",instance=~"$node"}',
                     "{{instance}} {{reason}}",
                 ),
+                empty="No connection has failed.",
             ),
             series(
                 "Ping and pong",
