@@ -7,7 +7,7 @@ changes := git status --porcelain && git diff | cksum
 if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else echo "$(1) is not here: left out"; fi
 sources := $(wildcard alerts bench dashboards exporters gateway lab tests)
 
-.PHONY: help demo test mutants generate lint bench soak lock clean
+.PHONY: help demo screenshots test mutants generate lint bench soak lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -16,6 +16,10 @@ help: ## Say what can be made
 demo: ## The whole stack on this machine with traffic on it, until Ctrl-C; ONCE=1 ends after the summary
 	@lab/install.sh demo
 	@exec $(python) -m lab.demo $(if $(ONCE),--once)
+
+screenshots: ## A picture of each dashboard in screenshots/, drawn by Grafana from the demo's data (GRAFANA_HOME)
+	@lab/install.sh demo
+	@exec $(python) -m lab.demo --once --pictures screenshots
 
 test: ## Every test; says what it leaves out if servers are missing
 	@lab/install.sh test
@@ -28,6 +32,7 @@ mutants: ## Break every rule in every small way; its promtool tests must notice;
 generate: ## Write everything that is generated and committed
 	@lab/install.sh lint
 	$(python) -m alerts.generate
+	PYTHONPATH=. .venv/bin/generate-dashboards $(wildcard dashboards/*.dashboard.py)
 
 lint: ## Style, types, Prometheus' configuration, and that generated files are up to date
 	@lab/install.sh lint
@@ -35,7 +40,7 @@ lint: ## Style, types, Prometheus' configuration, and that generated files are u
 	$(python) -m ruff format --check $(sources)
 	$(python) -m mypy $(sources)
 	$(python) -m alerts.generate --check
-	$(call if-there,promtool,check rules alerts/rules/alerts.yaml alerts/rules/recording.yaml)
+	$(call if-there,promtool,check rules $(wildcard alerts/rules/*.yaml))
 	$(call if-there,promtool,check config prometheus/prometheus.yml)
 	$(call if-there,amtool,check-config prometheus/alertmanager.yml)
 	$(call if-there,pint,--offline lint alerts/rules)
@@ -43,13 +48,14 @@ lint: ## Style, types, Prometheus' configuration, and that generated files are u
 	@before=$$($(changes)) && $(MAKE) --no-print-directory generate && [[ $$($(changes)) == "$$before" ]] || \
 	    { echo "make generate changed files: look at them and commit them" >&2; git status --short >&2; exit 1; }
 
-bench: ## What scrapes, probes, pushes and rules cost, in ratios; takes minutes
+bench: ## What scrapes, probes, pushes, rules and panels cost, in ratios; takes minutes
 	@lab/install.sh demo
 	@$(python) -m bench.prosody
 	@$(python) -m bench.certificates
 	@$(python) -m bench.coturn
 	@$(python) -m bench.push_gateway
 	@$(python) -m bench.rules
+	@$(python) -m bench.panels
 
 soak: ## Ten minutes of churn, then 200,000 pushes and ten quiet minutes
 	@lab/install.sh demo
@@ -62,5 +68,5 @@ lock: ## Pin the newest versions of all dependencies in requirements.lock (needs
 	    --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
 clean: ## Remove everything that can be made again
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .stamps dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .stamps dist screenshots
 	find $(sources) -name __pycache__ -prune -exec rm -rf {} +

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from alerts.catalogue import KNOBS
-from alerts.render import Links, alerting_rules, recording_rules
+from alerts.render import Links, alerting_rules, panel_rules, recording_rules
 from alerts.thresholds import ThresholdsError, load
 
 RULES: Final = Path(__file__).with_name("rules")
@@ -41,6 +41,7 @@ def render(overrides: Path | None, links: Links) -> dict[str, str]:
     sources = "alerts/thresholds.yaml" + (f", {overrides.name}" if overrides else "") + " and alerts/catalogue"
     return {
         "recording.yaml": recording_rules(thresholds, sources),
+        "panels.yaml": panel_rules(sources),
         "alerts.yaml": alerting_rules(thresholds, links, sources),
     }
 

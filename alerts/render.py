@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from alerts.catalogue import GROUPS, Alert, fill
-from alerts.recording import RECORDINGS
+from alerts.recording import PANELS, RECORDINGS
 from alerts.thresholds import Threshold
 
 
@@ -40,6 +40,11 @@ def recording_rules(thresholds: Mapping[str, Threshold], sources: str) -> str:
         window = thresholds[recording.serves].window or "" if recording.serves else ""
         rules.append({"record": recording.record, "expr": fill(recording.expr, {"window": window}.__getitem__)})
     return _document({"recording": rules}, sources)
+
+
+def panel_rules(sources: str) -> str:
+    """Render `panels.yaml`."""
+    return _document({"panels": [{"record": each.record, "expr": each.expr} for each in PANELS]}, sources)
 
 
 def alerting_rules(thresholds: Mapping[str, Threshold], links: Links, sources: str) -> str:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 
 from lab.contract import PROMISED
 from lab.generator import Generator
+from lab.grafana import HOW_TO_GET, Grafana, home
+from lab.panels import Report, check, read_dashboards
 from lab.stack import Lab
 from lab.summary import Finding, finding_lines, findings, problems, selector, target_lines
 from lab.workspace import LabError
@@ -32,13 +35,18 @@ def main() -> int:
     """Run the demo; return 0 if all is well, 1 if not, 130 if --once was interrupted."""
     parser = argparse.ArgumentParser(prog="demo", description="The monitoring stack on loopback, with traffic on it.")
     parser.add_argument("--once", action="store_true", help="end after the summary; fail if anything is missing")
-    once = parser.parse_args().once
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="take a picture of each dashboard, by Grafana")
+    arguments = parser.parse_args()
+    once = arguments.once
     try:
         with Lab(prosody_config=SHORT_TIMES) as lab:
             _start(lab)
             wrong = _wait_for_everything(lab)
             _print_summary(lab)
+            wrong += _wait_for_panels(lab).wrong
             _print_verdict(wrong)
+            if arguments.pictures:
+                _take_pictures(lab, arguments.pictures)
             if not once:
                 _watch(lab)
             return 1 if wrong else 0
@@ -78,6 +86,34 @@ def _wait_for_everything(lab: Lab) -> list[str]:
                 *problems(targets, _found(lab)),
             ]
         time.sleep(0.5)
+
+
+def _wait_for_panels(lab: Lab) -> Report:
+    """Wait until every panel of the dashboards whose jobs run here has data; print and return what was found."""
+    jobs = {target["labels"]["job"] for target in lab.prometheus.targets()}
+    dashboards = read_dashboards()
+    asked = [dashboard for dashboard in dashboards if set(dashboard.jobs.values()) <= jobs]
+    deadline = time.monotonic() + DEADLINE
+    while (report := check(lab.prometheus.url, asked)).wrong and time.monotonic() < deadline:
+        _fail_on_a_crash(lab)
+    print("\nDashboards, every query asked of Prometheus for all nodes and for one:")
+    print(*(f"  {line}" for line in report.lines()), sep="\n")
+    if left_out := [dashboard.title for dashboard in dashboards if dashboard not in asked]:
+        print(f"  not asked, their services are not in this lab: {', '.join(left_out)}")
+    sys.stdout.flush()
+    return report
+
+
+def _take_pictures(lab: Lab, folder: Path) -> None:
+    """Start Grafana, if there is one, and save what its dashboards look like."""
+    where = home()
+    if where is None:
+        print(f"\n{HOW_TO_GET}", flush=True)
+        return
+    grafana = Grafana(lab, where, lab.prometheus)
+    grafana.start()
+    for picture in grafana.take_pictures(folder):
+        print(f"  {picture}", flush=True)
 
 
 def _found(lab: Lab) -> list[Finding]:

@@ -17,7 +17,7 @@ from tests.alerts.promql import TARGET, result_labels, selectors
 from tests.alerts.reality import RECORDED, SOURCES, Series, answers
 
 DASHBOARDS = Path(__file__).parents[2] / "dashboards"
-RECORDINGS = {rule["record"]: rule["expr"] for rule in rules("recording.yaml")}
+RECORDINGS = {rule["record"]: rule["expr"] for rule in rules("recording.yaml") + rules("panels.yaml")}
 # Values that only a wrong setting, a later exporter or a fault brings forth.
 NOT_RECORDED = {
     ("prosody_setting", "name", "s2s_require_encryption"): "the exporter does not read it yet: Appendix A disables s2s",
@@ -26,7 +26,7 @@ PROMETHEUS_OWN = {"up": TARGET, "ALERTS": TARGET | {"alertname", "alertstate", "
 
 
 def _asked_by_rules() -> list[tuple[str, str]]:
-    every = rules("recording.yaml") + rules("alerts.yaml")
+    every = rules("recording.yaml") + rules("panels.yaml") + rules("alerts.yaml")
     return [(rule.get("alert") or rule["record"], rule["expr"]) for rule in every]
 
 

@@ -57,7 +57,7 @@ def test_two_runs_write_the_same_and_leave_nothing_beside(tmp_path: Path) -> Non
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     main(["--output", str(tmp_path)])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
-    assert set(first) == {"alerts.yaml", "recording.yaml"}
+    assert set(first) == {"alerts.yaml", "panels.yaml", "recording.yaml"}
 
 
 def test_the_header_says_what_made_the_file_from_what() -> None:

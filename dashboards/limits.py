@@ -1,0 +1,109 @@
+"""Where a value turns bad, taken from the alerts' thresholds; knows nothing of Grafana's JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from alerts.catalogue import KNOBS
+from alerts.thresholds import ThresholdsError, load
+
+# grafanalib's command takes no options of ours, so what `generate-rules --thresholds` is given comes as a variable.
+OVERRIDES = os.environ.get("THRESHOLDS")
+try:
+    THRESHOLDS = load(KNOBS, Path(OVERRIDES) if OVERRIDES else None)
+except ThresholdsError as error:
+    print(f"generate-dashboards: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
+    sys.exit(2)
+
+
+class State(Enum):
+    """What a value means to the person on call: a word, and a colour that the colour-blind tell from the others."""
+
+    OK = ("OK", "blue")
+    WARNING = ("WARNING", "orange")
+    CRITICAL = ("CRITICAL", "dark-red")
+
+    @property
+    def word(self) -> str:
+        """The word shown."""
+        return self.value[0]
+
+    @property
+    def colour(self) -> str:
+        """Grafana's name of the colour."""
+        return self.value[1]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bands of values, rising: where each begins (None: no lower end) and what it means.
+
+    Args:
+        bands: at least two, from the lowest up.
+        says: the limits as a sentence for a panel's description.
+        edge_is_bad: whether a value exactly on an edge is in the worse band; an alert with > or < says no.
+    """
+
+    bands: tuple[tuple[float | None, State], ...]
+    says: str
+    edge_is_bad: bool = False
+
+    @property
+    def lines(self) -> list[tuple[float, State]]:
+        """The edges, each with the worse of the two states it parts."""
+        order = list(State)
+        edges = zip(self.bands, self.bands[1:], strict=False)
+        return [(begins, max(below, above, key=order.index)) for (_, below), (begins, above) in edges if begins]
+
+    @property
+    def ranges(self) -> list[tuple[float | None, float | None, State]]:
+        """From, to and state; both ends belong to a range, and the first that fits counts."""
+        ends = [begins for begins, _ in self.bands[1:]]
+        ranges = [(low, high, state) for (low, state), high in zip(self.bands, [*ends, None], strict=True)]
+        return sorted(ranges, key=lambda found: list(State).index(found[2]), reverse=self.edge_is_bad)
+
+
+def above(*alerts: str) -> Limits:
+    """Return the limits of alerts that fire above their threshold, the mildest first."""
+    edges = [(_value(alert), _state(alert)) for alert in alerts]
+    says = "; ".join(f"{_state(alert).word.lower()} above {THRESHOLDS[alert].limit}" for alert in alerts)
+    return Limits(((None, State.OK), *edges), _sentence(says))
+
+
+def below(alert: str) -> Limits:
+    """Return the limits of an alert that fires below its threshold."""
+    says = f"{_state(alert).word.lower()} below {THRESHOLDS[alert].limit}"
+    return Limits(((None, _state(alert)), (_value(alert), State.OK)), _sentence(says))
+
+
+def rest_of(alert: str) -> Limits:
+    """Return the limits of 1 minus what an alert watches: of successes, where it has the share of failures."""
+    least = 1 - _value(alert)
+    return Limits(
+        ((None, _state(alert)), (least, State.OK)), _sentence(f"{_state(alert).word.lower()} below {least * 100:g} %")
+    )
+
+
+def none_may_be(alert: str) -> Limits:
+    """Return the limits of a number of things of which one is enough for an alert without a threshold."""
+    return Limits(
+        ((None, State.OK), (1, _state(alert))), _sentence(f"{_state(alert).word.lower()} from 1 on"), edge_is_bad=True
+    )
+
+
+def _value(alert: str) -> float:
+    value = THRESHOLDS[alert].value
+    assert value is not None, f"{alert} has no threshold"
+    return value
+
+
+def _state(alert: str) -> State:
+    return State[THRESHOLDS[alert].severity.upper()]
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."

@@ -1,0 +1,288 @@
+"""What all seven dashboards share: place and order of panels, variables, links, alerts; knows no service's metrics."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from grafanalib import core
+from grafanalib._gen import DashboardEncoder
+
+from alerts.generate import RUNBOOKS
+from dashboards.panels import SOURCE, Query, alert_counts, table, words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Panel = Any  # a grafanalib panel; the package is untyped
+
+WIDTH = 24  # columns of Grafana's grid
+HEADING, STAT, ALERTS, TALL = 1, 4, 5, 8  # heights in its rows
+
+
+@dataclass(frozen=True)
+class Place:
+    """One dashboard of the seven. Its variable `node` lists the nodes that Prometheus scrapes in this job."""
+
+    title: str
+    job: str
+
+
+SEVEN = {
+    "prosody-overview": Place("Prosody Overview", "prosody"),
+    "presence-health": Place("Presence Health", "prosody"),
+    "websocket-health": Place("WebSocket Health", "prosody"),
+    "push-gateway-health": Place("Push Gateway Health", "push-gateway"),
+    "postgresql": Place("PostgreSQL", "postgresql"),
+    "coturn": Place("Coturn", "coturn"),
+    "haproxy": Place("HAProxy", "haproxy"),
+}
+LANDING = "prosody-overview"  # shows the alerts of every job; the others those of theirs
+_SAME_MACHINES = {"prosody", "push-gateway"}  # Section 3: a push gateway beside each Prosody
+
+
+@dataclass(frozen=True)
+class Row:
+    """A heading with panels of equal width below it, as many lines of them as `across` asks for."""
+
+    title: str
+    panels: tuple[Panel, ...]
+    across: int = 3
+    folded: bool = False
+
+
+def row(title: str, *panels: Panel, across: int = 3) -> Row:
+    """Return a row that is open."""
+    return Row(title, panels, across)
+
+
+def folded(title: str, *panels: Panel, across: int = 3) -> Row:
+    """Return a row whose panels show, and query, only once it is opened."""
+    return Row(title, panels, across, folded=True)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A dashboard as `generate-dashboards` wants it."""
+
+    model: Any
+
+    def to_json_data(self) -> dict[str, Any]:
+        """Return Grafana's JSON model, without what grafanalib adds for Grafana 8 and older."""
+        model: dict[str, Any] = json.loads(json.dumps(self.model.to_json_data(), cls=DashboardEncoder))
+        kept = {key: model[key] for key in _DASHBOARD_KEYS} | {"panels": [_panel(panel) for panel in model["panels"]]}
+        clean: dict[str, Any] = _without_nulls(kept)
+        return clean
+
+
+def page(uid: str, *, about: str, health: Sequence[Panel], rows: Sequence[Row], exporter: str | None = None) -> Page:
+    """Return one of the seven.
+
+    Args:
+        uid: a key of `SEVEN`.
+        about: what the service does, what bad looks like and what to do, in Markdown.
+        health: stats that answer whether it is healthy now.
+        rows: what answers the next questions, in reading order.
+        exporter: a second job whose metrics are shown; its nodes are the variable `exporter`.
+    """
+    place = SEVEN[uid]
+    jobs = {"node": place.job} | ({"exporter": exporter} if exporter else {})
+    firing = _firing(uid, jobs)
+    first = Row("Is it healthy now?", (_alert_counts(uid, jobs), *health), across=1 + len(health))
+    panels = [*_row(first, 0, STAT), *_alerts_and_text(firing, about, HEADING + STAT)]
+    y = HEADING + STAT + ALERTS
+    for each in rows:
+        panels += _row(each, y, TALL)
+        lines = 0 if each.folded else -(-len(each.panels) // each.across)
+        y += HEADING + lines * TALL
+    return Page(
+        core.Dashboard(
+            uid=uid,
+            title=place.title,
+            description=f"{place.title} of the CommEazy service. Generated: edit its .dashboard.py instead.",
+            tags=["commeazy"],
+            editable=False,
+            graphTooltip=core.GRAPH_TOOLTIP_MODE_SHARED_CROSSHAIR,
+            schemaVersion=39,
+            refresh="30s",
+            time=core.Time("now-3h", "now"),
+            timezone="browser",
+            templating=core.Templating([_source(), *(_nodes(name, job) for name, job in jobs.items())]),
+            annotations=core.Annotations([_annotation(firing)]),
+            links=[_link(place, other, there) for other, there in SEVEN.items() if other != uid],
+            panels=_with_ids(panels),
+        )
+    )
+
+
+def _row(each: Row, y: int, height: int) -> list[Panel]:
+    """Place a row's heading and panels from line `y` down; a folded row holds its panels."""
+    placed = [
+        _at(panel, _column(number % each.across, each.across), y + HEADING + number // each.across * height, height)
+        for number, panel in enumerate(each.panels)
+    ]
+    heading = core.RowPanel(title=each.title, collapsed=each.folded, panels=placed if each.folded else [])
+    return [_at(heading, (0, WIDTH), y, HEADING), *([] if each.folded else placed)]
+
+
+def _column(number: int, across: int) -> tuple[int, int]:
+    """Return first column and width of the panel of this number, of as many as stand side by side."""
+    edges = [round(WIDTH * index / across) for index in (number, number + 1)]
+    return edges[0], edges[1] - edges[0]
+
+
+def _at(panel: Panel, column: tuple[int, int], y: int, height: int) -> Panel:
+    panel.gridPos = core.GridPos(h=height, w=column[1], x=column[0], y=y)
+    return panel
+
+
+def _with_ids(panels: Sequence[Panel]) -> list[Panel]:
+    """Number panels by their title, so that a link to a panel outlives the panels put before it."""
+    seen: dict[int, str] = {}
+    for panel in [*panels, *(inner for heading in panels for inner in getattr(heading, "panels", []))]:
+        panel.id = zlib.crc32(f"{type(panel).__name__} {panel.title}".encode()) % 100_000 + 1
+        assert panel.id not in seen, f"{panel.title!r} and {seen[panel.id]!r} have one number: change a title"
+        seen[panel.id] = panel.title
+    return list(panels)
+
+
+# --- Alerts ----------------------------------------------------------------------------------------------------------
+
+
+def _firing(uid: str, jobs: dict[str, str], severity: str = 'severity!="none"') -> str:
+    """Return PromQL for the firing alerts this page is about; an alert without node or job concerns them all."""
+    return " or ".join(
+        f'ALERTS{{alertstate="firing",{severity},'
+        + ("" if uid == LANDING else f'job=~"{job}|",')
+        + f'instance=~"${name}|"}}'
+        for name, job in jobs.items()
+    )
+
+
+def _alert_counts(uid: str, jobs: dict[str, str]) -> Panel:
+    # The Watchdog always fires: without it the rules are not evaluated, and "0 alerts" would be a lie.
+    alive = 'group(ALERTS{alertname="Watchdog",alertstate="firing",instance=~"$node|"})'
+    critical, warning = (
+        f"(count({_firing(uid, jobs, severity)}) or vector(0)) * {alive}"
+        for severity in ('severity="critical"', 'severity="warning"')
+    )
+    return alert_counts(
+        "Firing alerts",
+        "Alerts that fire now for the chosen nodes. NO DATA: Prometheus evaluates no rules, so no alert can fire.",
+        critical,
+        warning,
+    )
+
+
+def _alerts_and_text(firing: str, about: str, y: int) -> list[Panel]:
+    alerts = table(
+        "What fires",
+        "Firing alerts with their node. A click on the name opens the runbook.",
+        {"firing": Query(firing, "{{alertname}} {{instance}}")},
+        units={"alertname": "string", "instance": "string"},
+        hidden=("__name__", "alertstate", "firing"),
+        links={"alertname": f"{RUNBOOKS}/${{__value.raw}}.md"},
+        empty="No alert fires.",
+    )
+    text = words("About", f"{about}\n\n[Runbooks, one for each alert]({RUNBOOKS})")
+    return [_at(alerts, (0, 15), y, ALERTS), _at(text, (15, WIDTH - 15), y, ALERTS)]
+
+
+def _annotation(firing: str) -> dict[str, Any]:
+    return {
+        "name": "Firing alerts",
+        "datasource": SOURCE,
+        "enable": True,
+        "hide": False,
+        "iconColor": "red",
+        "expr": firing,
+        "step": "60s",
+        "tagKeys": "severity",
+        "titleFormat": "{{alertname}}",
+        "textFormat": "{{instance}}",
+        "useValueForTime": "",
+    }
+
+
+# --- Variables and links ---------------------------------------------------------------------------------------------
+
+
+def _source() -> Panel:
+    source = core.Template(name="datasource", type="datasource", label="Prometheus", query="prometheus", sort=0)
+    source._current = {}  # noqa: SLF001 - no value, so that Grafana takes its default data source
+    return source
+
+
+def _nodes(name: str, job: str) -> Panel:
+    query = f'label_values(up{{job="{job}"}}, instance)'  # `up` is there even when the target is down
+    variable = core.Template(
+        name=name,
+        label="Node" if name == "node" else f"Node of {job}",
+        dataSource=SOURCE,
+        query={"query": query, "refId": "StandardVariableQuery"},
+        includeAll=True,
+        multi=True,
+        allValue=".+",
+        refresh=core.REFRESH_ON_TIME_RANGE_CHANGE,
+        sort=core.SORT_ALPHA_ASC,
+        default="$__all",
+    )
+    variable._current = {"selected": True, "text": ["All"], "value": ["$__all"]}  # noqa: SLF001 - grafanalib writes a multi's default as one value
+    return variable
+
+
+def _link(here: Place, uid: str, there: Place) -> Panel:
+    """Link with time range and data source, and with the node where both dashboards know it."""
+    shared = here.job == there.job or {here.job, there.job} <= _SAME_MACHINES
+    return core.DashboardLink(
+        type="link",
+        title=there.title,
+        uri=f"/d/{uid}?${{datasource:queryparam}}" + ("&${node:queryparam}" if shared else ""),
+        keepTime=True,
+        icon="dashboard",
+        tooltip=f"{there.title}, same time range" + (" and node" if shared else ""),
+    )
+
+
+# --- What Grafana 9.4 and newer understand ---------------------------------------------------------------------------
+
+_DASHBOARD_KEYS = (
+    *("uid", "title", "description", "tags", "schemaVersion", "version", "editable", "graphTooltip", "refresh"),
+    *("time", "timezone", "timepicker", "templating", "annotations", "links"),
+)
+_PANEL_KEYS = (
+    *("id", "type", "title", "description", "gridPos", "datasource", "targets", "fieldConfig", "options"),
+    *("transformations", "collapsed", "panels"),
+)
+_TARGET_KEYS = ("refId", "datasource", "expr", "legendFormat", "format", "instant")
+
+
+def _panel(panel: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: panel[key] for key in _PANEL_KEYS if key in panel}
+    kept["datasource"] = SOURCE
+    kept["targets"] = [
+        {key: target[key] for key in _TARGET_KEYS} | {"range": not target["instant"], "editorMode": "code"}
+        for target in panel["targets"]
+    ]
+    if panel["type"] in ("row", "text"):
+        for key in ("datasource", "targets", "fieldConfig", "transformations"):
+            kept.pop(key, None)
+    if panel["type"] == "row":
+        kept["panels"] = [_panel(inner) for inner in panel["panels"]]
+    return kept
+
+
+def _without_nulls(node: Any) -> Any:  # noqa: ANN401 - JSON
+    """Leave out what is null, except where null is a threshold's value: it means "from the lowest on"."""
+    if isinstance(node, list):
+        return [_without_nulls(inner) for inner in node]
+    if isinstance(node, dict):
+        return {
+            key: _without_nulls(value) for key, value in node.items() if value is not None or set(node) == _STEP_KEYS
+        }
+    return node
+
+
+_STEP_KEYS = {"color", "value"}

@@ -1,0 +1,1 @@
+"""The dashboards: that they are complete, sound and up to date."""

@@ -1,0 +1,73 @@
+"""What an operator copies for the dashboards, and what Prometheus records for them."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from lab.grafana import HOW_TO_GET, Grafana, home
+from lab.prometheus import Prometheus
+from lab.workspace import ROOT, Workspace
+from tests.dashboards.model import FOLDER
+
+if TYPE_CHECKING:
+    import pytest
+
+PROVISIONING = ROOT / "prometheus/grafana/provisioning"
+
+
+def test_promtool_agrees_with_the_series_recorded_for_panels() -> None:
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(Path(__file__).with_name("panel_rules.yaml"))],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_one_data_source_and_one_folder_are_provisioned() -> None:
+    (source,) = yaml.safe_load((PROVISIONING / "datasources/commeazy.yaml").read_text())["datasources"]
+    assert (source["type"], source["isDefault"], source["jsonData"]["timeInterval"]) == ("prometheus", True, "30s")
+    (provider,) = yaml.safe_load((PROVISIONING / "dashboards/commeazy.yaml").read_text())["providers"]
+    assert (provider["folder"], provider["type"]) == ("CommEazy", "file")
+    assert not provider["allowUiUpdates"]
+
+
+def test_the_rate_interval_fits_the_slowest_job_whose_rates_are_shown() -> None:
+    (source,) = yaml.safe_load((PROVISIONING / "datasources/commeazy.yaml").read_text())["datasources"]
+    jobs = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["scrape_configs"]
+    slowest = max(int(job["scrape_interval"].rstrip("s")) for job in jobs if job["scrape_interval"] != "1m")
+    assert source["jsonData"]["timeInterval"] == f"{slowest}s"
+    assert [job["job_name"] for job in jobs if job["scrape_interval"] == "1m"] == ["certificates"]  # gauges only
+
+
+def test_grafana_in_the_lab_gets_our_directories_fitted_to_it(tmp_path: Path) -> None:
+    with Workspace() as lab:
+        prometheus = Prometheus(lab)
+        grafana = Grafana(lab, tmp_path, prometheus)
+        grafana.prepare()
+        written = [yaml.safe_load(path.read_text()) for path in grafana.directory.rglob("*.yaml")]
+        provisioned = {key: value for each in written for key, value in each.items()}
+        assert provisioned["datasources"][0]["url"] == prometheus.url
+        folder = Path(provisioned["providers"][0]["options"]["path"])
+        assert sorted(path.name for path in folder.glob("*.json")) == sorted(
+            path.name for path in FOLDER.glob("*.json")
+        )
+        variables = grafana.environment()
+        assert variables["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
+        assert Path(variables["GF_PATHS_PROVISIONING"]).is_dir()
+
+
+def test_grafana_is_found_where_the_variable_says_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("GRAFANA_HOME", raising=False)
+    assert home() is None
+    assert "GRAFANA_HOME" in HOW_TO_GET
+    monkeypatch.setenv("GRAFANA_HOME", str(tmp_path))
+    assert home() == tmp_path

@@ -1,0 +1,114 @@
+"""Every query of every panel, asked of a real Prometheus that scrapes what the real exporters have answered."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lab.demo import SHORT_TIMES, USERS
+from lab.generator import Generator
+from lab.panels import Report, check, filled_in, read_dashboards
+from lab.prometheus import Prometheus
+from lab.recorded import Recorded, grown
+from lab.stack import Lab
+from lab.workspace import ROOT, Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE = 60.0
+# The versions in Debian 12, and later ones: HAProxy, postgres_exporter.
+VERSIONS = (("haproxy-2.6", "postgres-exporter-0.11"), ("haproxy-3.2", "postgres-exporter-0.17"))
+OF_SESSIONS = {"Memory per session", "Share of sessions that hibernate", "Updates for each session"}
+
+
+@pytest.fixture(scope="module", params=VERSIONS, ids=" and ".join)
+def prometheus(request: pytest.FixtureRequest) -> Iterator[Prometheus]:
+    haproxy, postgres = request.param
+    with Workspace() as lab:
+        for job, instance, recording in (
+            ("prosody", "prosody1", "prosody-exporter"),
+            ("prosody", "prosody2", "prosody-exporter"),
+            ("push-gateway", "prosody1", "push-gateway"),
+            ("push-gateway", "prosody2", "push-gateway"),
+            ("haproxy", "haproxy1", haproxy),
+            ("postgresql", "postgres1", f"{postgres}-primary"),
+            ("postgresql", "postgres2", f"{postgres}-replica"),
+            ("coturn", "coturn1", "coturn-exporter"),
+            ("certificates", "monitoring1", "certificate-exporter"),
+        ):
+            Recorded(lab, job, instance, recording).start()
+        server = Prometheus(lab, interval=1)
+        server.start()
+        yield server
+
+
+def _unexplained(report: Report) -> set[str]:
+    """Return what is empty although every failure is played back: alerts may be, and what needs sessions."""
+    return {name.split(": ", 1)[1] for name in report.empty} - {"What fires", *OF_SESSIONS}
+
+
+def test_every_panel_has_data_for_all_nodes_and_for_one(prometheus: Prometheus) -> None:
+    dashboards = read_dashboards()
+    deadline = time.monotonic() + PATIENCE
+    # Each round asks some 400 queries; rules and rates need a few scrapes.
+    while (report := check(prometheus.url, dashboards)).wrong or _unexplained(report):
+        assert time.monotonic() < deadline, report.lines()
+    assert len(report.filled) + len(report.empty) == sum(len(dashboard.panels) for dashboard in dashboards)
+
+
+def test_the_command_says_how_many_and_ends_well(prometheus: Prometheus) -> None:
+    command = [sys.executable, "-m", "lab.panels", "--prometheus", prometheus.url]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+    count = done.stdout.split()[0]
+    assert done.stdout.startswith(f"{count} of {count} panels have data")
+
+
+def test_a_target_that_is_gone_is_missed(prometheus: Prometheus) -> None:
+    coturn = next(server for server in prometheus.lab.servers if server.name == "coturn-coturn1")
+    coturn.kill()
+    missed = "Coturn: Active allocations, fullest node (query A for all nodes, A for one node, B for all nodes"
+    wrong: list[str] = []
+    deadline = time.monotonic() + PATIENCE
+    while not any(line.startswith(missed) for line in wrong):
+        assert time.monotonic() < deadline, wrong
+        wrong = check(prometheus.url, read_dashboards()).wrong
+    assert all(line.startswith("Coturn") for line in wrong)
+
+
+def test_a_real_prosody_with_users_fills_every_panel_about_prosody() -> None:
+    with Lab(prosody_config=SHORT_TIMES) as lab:
+        for server in (lab.prosody, lab.prosody_exporter, Generator(lab.prosody, USERS), lab.prometheus):
+            server.start()
+        dashboards = [dashboard for dashboard in read_dashboards() if set(dashboard.jobs.values()) == {"prosody"}]
+        deadline = time.monotonic() + PATIENCE
+        while (report := check(lab.prometheus.url, dashboards)).wrong or OF_SESSIONS & set(report.empty):
+            assert time.monotonic() < deadline, report.lines()
+        assert {dashboard.title for dashboard in dashboards} == {"Prosody Overview", "Presence Health"}
+
+
+def test_no_prometheus_is_one_line_and_exit_code_2() -> None:
+    command = [sys.executable, "-m", "lab.panels", "--prometheus", "http://127.0.0.1:1"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_variables_are_filled_in_as_grafana_does() -> None:
+    asked = filled_in(
+        'rate(a{instance=~"$node"}[$__rate_interval]) + b{instance=~"$exporter|"}',
+        {"node": "n1", "exporter": ".+"},
+        "2m",
+    )
+    assert asked == 'rate(a{instance=~"n1"}[2m]) + b{instance=~".+|"}'
+
+
+def test_a_recording_grows_in_its_counters_alone() -> None:
+    kinds = '# TYPE {} counter\n{}{{x="1"}} {}\n# TYPE b gauge\nb 5\n# TYPE c histogram\n'
+    text = kinds.format("a", "a", "2") + 'c_bucket{le="1"} 0\nc_sum 3\nc_count 1\n'
+    assert grown(text, 2) == kinds.format("a", "a", "4.0") + 'c_bucket{le="1"} 2.0\nc_sum 3\nc_count 3.0\n'
