@@ -39,7 +39,7 @@ case "$*" in
 esac
 """
 
-SERVERS = ("prosody", "prometheus", "promtool", "amtool", "haproxy", "turnserver", "postgres")
+SERVERS = ("prosody", "prometheus", "promtool", "amtool", "haproxy", "turnserver", "postgres", "systemd-analyze")
 
 
 class Machine:
