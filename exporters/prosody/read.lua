@@ -26,6 +26,8 @@ local SETTINGS = {
 	smacks_hibernation_time = { read = period("smacks_hibernation_time", "10 minutes"), worse = math.max };
 	allow_registration = { read = switch "allow_registration", worse = math.max };
 	c2s_require_encryption = { read = switch("c2s_require_encryption", encryption_default), worse = math.min };
+	s2s_require_encryption = { read = switch("s2s_require_encryption", encryption_default), worse = math.min };
+	s2s_secure_auth = { read = switch "s2s_secure_auth", worse = math.min };
 	push_notification_with_body = { read = switch "push_notification_with_body", worse = math.max };
 	push_notification_with_sender = { read = switch "push_notification_with_sender", worse = math.max };
 };

@@ -282,6 +282,8 @@ async def test_settings_and_modules_are_those_of_the_running_server(lab: Lab) ->
         "c2s_timeout": 300,
         "allow_registration": 0,
         "c2s_require_encryption": 1,
+        "s2s_require_encryption": 1,
+        "s2s_secure_auth": 1,
         "push_notification_with_body": 0,
         "push_notification_with_sender": 0,
         "statistics_interval": 30,
