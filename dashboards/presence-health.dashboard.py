@@ -46,9 +46,8 @@ dashboard = page(
             ),
             series(
                 "Dead connections detected",
-                "read_timeout: a silent connection was dropped. hibernation_expired: a session was not resumed "
-                "in time, "
-                "and only now do contacts see the user offline.",
+                "read_timeout: a silent connection was dropped. hibernation_expired: a session was not resumed in "
+                "time, and only now do contacts see the user offline.",
                 "suffix:connections/s",
                 Query(
                     rates("prosody_dead_connections_total", "cause"),
@@ -57,9 +56,11 @@ dashboard = page(
             ),
             series(
                 "Time until the dead look offline",
-                "read_timeout and hibernation together: the longest a user who is gone looks online. Promised: 90 s.",
+                "The longest a user who is gone looks online: one read_timeout until Prosody asks for a sign of life, one "
+                "more until it gives up, then the hibernation. Promised: 90 s.",
                 "s",
-                'sum by (instance) (prosody_setting{name=~"read_timeout|smacks_hibernation_time",instance=~"$node"})',
+                '2 * sum by (instance) (prosody_setting{name="read_timeout",instance=~"$node"})'
+                ' + sum by (instance) (prosody_setting{name="smacks_hibernation_time",instance=~"$node"})',
             ),
         ),
         row(
