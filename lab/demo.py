@@ -19,6 +19,7 @@ from lab.summary import Finding, finding_lines, findings, problems, selector, ta
 from lab.workspace import LabError
 
 USERS = 20
+SLEEPERS = 5  # users whose phones only a push can reach
 SCRAPES = 6  # of every target before the summary: the first shows that it answers, the others what traffic does to it
 DEADLINE = 60.0  # seconds until then
 REFRESH = 2.0  # seconds between two looks at Prometheus
@@ -39,7 +40,8 @@ def main() -> int:
     arguments = parser.parse_args()
     once = arguments.once
     try:
-        with Lab(prosody_config=SHORT_TIMES) as lab:
+        with Lab() as lab:
+            lab.prosody.config = SHORT_TIMES + lab.push_gateway.bridge
             _start(lab)
             wrong = _wait_for_everything(lab)
             _print_summary(lab)
@@ -61,9 +63,9 @@ def main() -> int:
 def _start(lab: Lab) -> None:
     print("Starting on 127.0.0.1, in a temporary directory:")
     servers = (
-        *(lab.prosody, lab.coturn),
+        *(lab.providers, lab.push_gateway, lab.prosody, lab.coturn),
         *(lab.prosody_exporter, lab.coturn_exporter, lab.certificate_exporter),
-        *(lab.prometheus, Generator(lab.prosody, USERS), lab.calls),
+        *(lab.prometheus, Generator(lab.prosody, USERS, sleepers=SLEEPERS), lab.calls),
     )
     for server in servers:
         server.start()

@@ -14,12 +14,14 @@ class Generator(Server):
     Args:
         prosody: the server they use; started before.
         users: how many.
+        sleepers: how many more have registered their phones for pushes and are offline.
     """
 
-    def __init__(self, prosody: Prosody, users: int) -> None:
+    def __init__(self, prosody: Prosody, users: int, *, sleepers: int = 0) -> None:
         super().__init__(prosody.lab, "traffic")
         self._prosody = prosody
         self._users = users
+        self._sleepers = sleepers
 
     @property
     def address(self) -> str:
@@ -36,6 +38,7 @@ class Generator(Server):
             *("--tls-ca", str(self.lab.directory / "ca.pem")),
             *("--admin-socket", str(self._prosody.admin_socket)),
             *("--users", str(self._users)),
+            *("--sleepers", str(self._sleepers)),
         ]
 
     def is_ready(self) -> bool:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from lab.calls import Calls
 from lab.coturn import Coturn
 from lab.exporters import CertificateExporter, Exporter
+from lab.gateway import PushGateway
 from lab.prometheus import Prometheus
 from lab.prosody import Prosody
+from lab.providers import Providers
 from lab.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ class Lab(Workspace):
                 f"--prosody.websocket-url=http://127.0.0.1:{self.prosody.http_port}/xmpp-websocket",
             ],
         )
+        self.providers = Providers(self)
+        self.push_gateway = PushGateway(self, self.providers)
         self.coturn = Coturn(self)
         self.coturn_exporter = Exporter(
             self,
