@@ -45,6 +45,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
         "push_gateway_uptime_seconds",
         "push_gateway_memory_bytes",
     ),
+    "haproxy": ("haproxy_backend_up",),
     "coturn": (
         "coturn_up",
         "coturn_build_info",

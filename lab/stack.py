@@ -8,6 +8,7 @@ from lab.calls import Calls
 from lab.coturn import Coturn
 from lab.exporters import CertificateExporter, Exporter
 from lab.gateway import PushGateway
+from lab.haproxy import Haproxy
 from lab.prometheus import Prometheus
 from lab.prosody import Prosody
 from lab.providers import Providers
@@ -27,6 +28,7 @@ class Lab(Workspace):
     def __init__(self, *, prosody_config: str = "") -> None:
         super().__init__()
         self.prosody = Prosody(self, config=prosody_config)
+        self.haproxy = Haproxy(self.prosody)
         self.prosody_exporter = Exporter(
             self,
             "prosody",
@@ -46,7 +48,7 @@ class Lab(Workspace):
             flags=lambda: [f"--coturn.config={self.coturn.config_file}"],
         )
         self.calls = Calls(self.coturn)
-        self.certificate_exporter = CertificateExporter(self.prosody, self.coturn)
+        self.certificate_exporter = CertificateExporter(self.prosody, self.coturn, self.haproxy)
         self.prometheus = Prometheus(self)
 
     def start(self, *servers: Server) -> None:
