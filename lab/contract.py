@@ -46,6 +46,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
         "push_gateway_memory_bytes",
     ),
     "haproxy": ("haproxy_backend_up",),
+    "postgresql": ("pg_up", "pg_replication_lag_bytes"),
     "coturn": (
         "coturn_up",
         "coturn_build_info",

@@ -63,6 +63,7 @@ def main() -> int:
 def _start(lab: Lab) -> None:
     print("Starting on 127.0.0.1, in a temporary directory:")
     servers = (
+        *(lab.postgresql, lab.replica, *lab.postgres_exporters, lab.queries),
         *(lab.providers, lab.push_gateway, lab.prosody, lab.haproxy, lab.coturn),
         *(lab.prosody_exporter, lab.coturn_exporter, lab.certificate_exporter),
         *(lab.prometheus, Generator(lab.prosody, USERS, sleepers=SLEEPERS, door=lab.haproxy.websocket_url), lab.calls),

@@ -9,6 +9,7 @@ from lab.coturn import Coturn
 from lab.exporters import CertificateExporter, Exporter
 from lab.gateway import PushGateway
 from lab.haproxy import Haproxy
+from lab.postgresql import PostgresExporter, Postgresql, Queries
 from lab.prometheus import Prometheus
 from lab.prosody import Prosody
 from lab.providers import Providers
@@ -38,6 +39,10 @@ class Lab(Workspace):
                 f"--prosody.websocket-url=http://127.0.0.1:{self.prosody.http_port}/xmpp-websocket",
             ],
         )
+        self.postgresql = Postgresql(self, "postgres1")
+        self.replica = Postgresql(self, "postgres2", primary=self.postgresql)
+        self.queries = Queries(self.postgresql)
+        self.postgres_exporters = [PostgresExporter(server) for server in (self.postgresql, self.replica)]
         self.providers = Providers(self)
         self.push_gateway = PushGateway(self, self.providers)
         self.coturn = Coturn(self)
