@@ -66,7 +66,8 @@ def _start(lab: Lab) -> None:
         *(lab.postgresql, lab.replica, *lab.postgres_exporters, lab.queries),
         *(lab.providers, lab.push_gateway, lab.prosody, lab.haproxy, lab.coturn),
         *(lab.prosody_exporter, lab.coturn_exporter, lab.certificate_exporter),
-        *(lab.prometheus, Generator(lab.prosody, USERS, sleepers=SLEEPERS, door=lab.haproxy.websocket_url), lab.calls),
+        *(lab.alertmanager, lab.prometheus),
+        *(Generator(lab.prosody, USERS, sleepers=SLEEPERS, door=lab.haproxy.websocket_url), lab.calls),
     )
     for server in servers:
         server.start()
@@ -128,7 +129,7 @@ def _print_summary(lab: Lab) -> None:
     print("\nMetrics, as Prometheus has them (value: the sum over the samples):", *finding_lines(_found(lab)), sep="\n")
     days = {s.labels["target"]: s.value for s in lab.prometheus.query("ssl_certificate_expiry_days")}
     print("\nCertificates:", ", ".join(f"{target} {left:.1f} days left" for target, left in sorted(days.items())))
-    print(f"\nPrometheus  {lab.prometheus.url}\nExporter    {lab.prosody_exporter.url}", flush=True)
+    print(f"\nPrometheus    {lab.prometheus.url}\nAlertmanager  {lab.alertmanager.url}", flush=True)
 
 
 def _print_verdict(wrong: list[str]) -> None:

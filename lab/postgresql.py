@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -120,7 +121,8 @@ class PostgresExporter(Server):
 
     def command(self) -> list[str]:
         """Run it on loopback."""
-        return ["prometheus-postgres-exporter", f"--web.listen-address=127.0.0.1:{self.port}"]
+        program = shutil.which("postgres_exporter") or "prometheus-postgres-exporter"
+        return [program, f"--web.listen-address=127.0.0.1:{self.port}"]
 
     def environment(self) -> dict[str, str]:
         """Name the server."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lab.alertmanager import Alertmanager
 from lab.calls import Calls
 from lab.coturn import Coturn
 from lab.exporters import CertificateExporter, Exporter
@@ -54,6 +55,7 @@ class Lab(Workspace):
         )
         self.calls = Calls(self.coturn)
         self.certificate_exporter = CertificateExporter(self.prosody, self.coturn, self.haproxy)
+        self.alertmanager = Alertmanager(self)
         self.prometheus = Prometheus(self)
 
     def start(self, *servers: Server) -> None:
