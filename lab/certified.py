@@ -220,13 +220,16 @@ class CertifiedPostgresql(Certified):
         return str(found[-1]) if found else name
 
     def hand_over(self, *paths: Path) -> None:
-        """Give files to the server's user, who must then be able to reach them in the lab's directory."""
+        """Give files to the server's user."""
         if os.geteuid() == 0:
-            self.lab.directory.chmod(0o711)
             for path in paths:
                 shutil.chown(path, "postgres", "postgres")
 
     def _as_user(self) -> list[str]:
+        if os.geteuid() != 0:
+            return []
+        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+        # The capability leads through the lab's directory and those above it, which are closed to others.
+        reach = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
         # Once more with the parent-death signal: the kernel forgets it when the user changes.
-        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--pdeathsig", "KILL", "--"]
-        return user if os.geteuid() == 0 else []
+        return [*user, *reach, "--pdeathsig", "KILL", "--"]
