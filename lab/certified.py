@@ -164,6 +164,7 @@ class CertifiedPostgresql(Certified):
     """PostgreSQL with TLS, in a new data directory; run as user postgres if we are root, whom it refuses."""
 
     kind = "postgresql"
+    stop_signal = signal.SIGINT  # fast: SIGTERM waits for the clients to leave
 
     def __init__(self, lab: Workspace, name: str = "postgresql-certified") -> None:
         super().__init__(lab, name)
@@ -172,23 +173,19 @@ class CertifiedPostgresql(Certified):
     def install(self, issued: Issued) -> None:
         """Write them for a user who is not us."""
         super().install(issued)
-        self._give(self.certificate, self.key)
+        self.hand_over(self.certificate, self.key)
 
     def prepare(self) -> None:
         """Make the data directory."""
         data = self.directory / "data"
         if data.exists():
             return
-        self.lab.directory.chmod(0o711)
-        self._give(self.directory)
-        initdb = [*self._as_user(), _program("initdb"), "-D", str(data), "-A", "trust", "-U", "postgres", "--no-sync"]
-        done = subprocess.run(initdb, check=False, capture_output=True, text=True, cwd=self.directory)
-        if done.returncode:
-            raise LabError(f"{self.name}: initdb failed: {done.stderr.strip()}")
+        self.hand_over(self.directory)
+        self.run("initdb", "-D", str(data), "-A", "trust", "-U", "postgres", "--no-sync")
 
-    def command(self) -> list[str]:
-        """Run with its socket nowhere and its port on loopback."""
-        settings = {
+    def settings(self) -> dict[str, str | Path]:
+        """Return what its postgresql.conf would say: its socket is nowhere and its port on loopback."""
+        return {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
             "ssl": "on",
@@ -197,26 +194,42 @@ class CertifiedPostgresql(Certified):
             "fsync": "off",
             "shared_buffers": "16MB",
         }
-        options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
+
+    def command(self) -> list[str]:
+        """Run with these settings."""
+        options = [option for name, value in self.settings().items() for option in ("-c", f"{name}={value}")]
         data = str(self.directory / "data")
-        return [*self._as_user(), _program("postgres"), "-D", data, "-p", str(self.tls_port), *options]
+        return [*self._as_user(), self.program("postgres"), "-D", data, "-p", str(self.tls_port), *options]
 
     def reload(self) -> None:
         """Do what `pg_ctl reload` does."""
         os.kill(self.pid, signal.SIGHUP)
 
-    def _as_user(self) -> list[str]:
-        # Once more with the parent-death signal: the kernel forgets it when the user changes.
-        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--pdeathsig", "KILL", "--"]
-        return user if os.geteuid() == 0 else []
+    def run(self, program: str, *arguments: str) -> str:
+        """Run one of PostgreSQL's programs as the server's user; return what it prints. Raises LabError if it fails."""
+        command = [*self._as_user(), self.program(program), *arguments]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=self.directory)
+        if done.returncode:
+            raise LabError(f"{self.name}: {program} failed: {done.stderr.strip()}")
+        return done.stdout
 
-    def _give(self, *paths: Path) -> None:
+    @staticmethod
+    def program(name: str) -> str:
+        """Find one of PostgreSQL's programs, which Debian keeps out of PATH."""
+        found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+        return str(found[-1]) if found else name
+
+    def hand_over(self, *paths: Path) -> None:
+        """Give files to the server's user."""
         if os.geteuid() == 0:
             for path in paths:
                 shutil.chown(path, "postgres", "postgres")
 
-
-def _program(name: str) -> str:
-    """Find one of PostgreSQL's programs, which Debian keeps out of PATH."""
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    return str(found[-1]) if found else name
+    def _as_user(self) -> list[str]:
+        if os.geteuid() != 0:
+            return []
+        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+        # The capability leads through the lab's directory and those above it, which are closed to others.
+        reach = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+        # Once more with the parent-death signal: the kernel forgets it when the user changes.
+        return [*user, *reach, "--pdeathsig", "KILL", "--"]

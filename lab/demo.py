@@ -19,6 +19,7 @@ from lab.summary import Finding, finding_lines, findings, problems, selector, ta
 from lab.workspace import LabError
 
 USERS = 20
+SLEEPERS = 5  # users whose phones only a push can reach
 SCRAPES = 6  # of every target before the summary: the first shows that it answers, the others what traffic does to it
 DEADLINE = 60.0  # seconds until then
 REFRESH = 2.0  # seconds between two looks at Prometheus
@@ -39,7 +40,8 @@ def main() -> int:
     arguments = parser.parse_args()
     once = arguments.once
     try:
-        with Lab(prosody_config=SHORT_TIMES) as lab:
+        with Lab() as lab:
+            lab.prosody.config = SHORT_TIMES + lab.push_gateway.bridge
             _start(lab)
             wrong = _wait_for_everything(lab)
             _print_summary(lab)
@@ -61,9 +63,11 @@ def main() -> int:
 def _start(lab: Lab) -> None:
     print("Starting on 127.0.0.1, in a temporary directory:")
     servers = (
-        *(lab.prosody, lab.coturn),
+        *(lab.postgresql, lab.replica, *lab.postgres_exporters, lab.queries),
+        *(lab.providers, lab.push_gateway, lab.prosody, lab.haproxy, lab.coturn),
         *(lab.prosody_exporter, lab.coturn_exporter, lab.certificate_exporter),
-        *(lab.prometheus, Generator(lab.prosody, USERS), lab.calls),
+        *(lab.alertmanager, lab.prometheus),
+        *(Generator(lab.prosody, USERS, sleepers=SLEEPERS, door=lab.haproxy.websocket_url), lab.calls),
     )
     for server in servers:
         server.start()
@@ -125,7 +129,7 @@ def _print_summary(lab: Lab) -> None:
     print("\nMetrics, as Prometheus has them (value: the sum over the samples):", *finding_lines(_found(lab)), sep="\n")
     days = {s.labels["target"]: s.value for s in lab.prometheus.query("ssl_certificate_expiry_days")}
     print("\nCertificates:", ", ".join(f"{target} {left:.1f} days left" for target, left in sorted(days.items())))
-    print(f"\nPrometheus  {lab.prometheus.url}\nExporter    {lab.prosody_exporter.url}", flush=True)
+    print(f"\nPrometheus    {lab.prometheus.url}\nAlertmanager  {lab.alertmanager.url}", flush=True)
 
 
 def _print_verdict(wrong: list[str]) -> None:

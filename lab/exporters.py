@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lab.coturn import Coturn
+    from lab.haproxy import Haproxy
     from lab.prosody import Prosody
     from lab.workspace import Workspace
 
@@ -67,9 +68,10 @@ class CertificateExporter(Exporter):
     Args:
         prosody: probed over XMPP STARTTLS.
         coturn: probed over TLS.
+        haproxy: probed over TLS.
     """
 
-    def __init__(self, prosody: Prosody, coturn: Coturn) -> None:
+    def __init__(self, prosody: Prosody, coturn: Coturn, haproxy: Haproxy) -> None:
         super().__init__(
             prosody.lab,
             "certificates",
@@ -78,6 +80,7 @@ class CertificateExporter(Exporter):
         )
         self._prosody = prosody
         self._coturn = coturn
+        self._haproxy = haproxy
 
     @property
     def config_file(self) -> Path:
@@ -86,9 +89,12 @@ class CertificateExporter(Exporter):
 
     def prepare(self) -> None:
         """Name the endpoints; each served certificate should be the one in its file."""
+        folder = self.lab.directory / "certificates"
+        turn = "turn.commeazy.com"
         served = [
-            ("xmpp-c2s", "xmpp-client", DOMAIN, self._prosody.c2s_port),
-            ("turn-tls", "tls", "turn.commeazy.com", self._coturn.tls_port),
+            ("xmpp-c2s", "xmpp-client", DOMAIN, self._prosody.c2s_port, folder / f"{DOMAIN}.crt"),
+            ("turn-tls", "tls", turn, self._coturn.tls_port, folder / f"{turn}.crt"),
+            ("wss", "tls", DOMAIN, self._haproxy.tls_port, self._haproxy.certificate),
         ]
         ca = str(self.lab.directory / "ca.pem")
         targets: list[dict[str, object]] = [
@@ -98,10 +104,9 @@ class CertificateExporter(Exporter):
                 "address": f"127.0.0.1:{port}",
                 "server_name": host,
                 "ca": ca,
-                "file": str(self.lab.directory / "certificates" / f"{host}.crt"),
+                "file": str(file),
             }
-            for name, kind, host, port in served
+            for name, kind, host, port, file in served
         ]
-        files = [str(self.lab.directory / "certificates" / "*.crt")]
-        targets.append({"name": "files", "kind": "file", "paths": files, "ca": ca})
+        targets.append({"name": "files", "kind": "file", "paths": [str(folder / "*.crt")], "ca": ca})
         self.config_file.write_text(yaml.safe_dump({"targets": targets}))

@@ -7,7 +7,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from lab import apns
+from lab.prosody import DOMAIN
 from lab.server import Server, Target, http_answers
+from lab.workspace import ROOT
 
 if TYPE_CHECKING:
     from lab.providers import Providers
@@ -40,6 +42,17 @@ class PushGateway(Server):
     def address(self) -> str:
         """Its main listener."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def bridge(self) -> str:
+        """The lines that make a Prosody send its pushes here; they end in the virtual host's section."""
+        return f"""
+plugin_paths = {{ "{ROOT / "deploy/prosody"}" }}
+push_http_url = "{self.address}/push"
+push_http_secret = "{SECRET}"
+VirtualHost "{DOMAIN}"
+    modules_enabled = {{ "push_http" }}
+"""
 
     def command(self) -> list[str]:
         """Run the program."""

@@ -15,9 +15,12 @@ prosody     prosody
 prometheus  prometheus
 promtool    prometheus
 amtool      prometheus-alertmanager
+prometheus-alertmanager prometheus-alertmanager
 haproxy     haproxy
 turnserver  coturn
 postgres    postgresql
+prometheus-postgres-exporter prometheus-postgres-exporter
+setpriv     util-linux
 systemd-analyze systemd
 "
 venv=.venv
@@ -39,10 +42,12 @@ prosody_is_13() {
 is_there() {
     case $1 in
         prosody) prosody_is_13 ;;
-        postgres) { command -v postgres || command -v pg_ctlcluster; } >/dev/null ;; # Debian keeps the first off PATH
-        *) command -v "$1" >/dev/null ;;
+        postgres) command -v postgres || command -v pg_ctlcluster ;; # Debian keeps the first off PATH
+        prometheus-alertmanager) command -v "$1" || command -v alertmanager ;;
+        prometheus-postgres-exporter) command -v "$1" || command -v postgres_exporter ;;
+        *) command -v "$1" ;;
     esac
-}
+} >/dev/null
 
 missing_programs() {
     local program package
@@ -115,6 +120,7 @@ say_what_to_install() { # PROGRAM...
         echo "This is not Debian, so install them your own way and put them on PATH:"
         echo "    Prosody 13.0.x   https://prosody.im/download/"
         echo "    Prometheus       https://prometheus.io/download/ (its archive holds promtool too)"
+        echo "    Alertmanager, postgres_exporter: as alertmanager and postgres_exporter"
         echo "    HAProxy 2.6+, coturn 4.6+, PostgreSQL 15+"
     fi
 }

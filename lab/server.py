@@ -57,6 +57,7 @@ class Server(ABC):
 
     patience = 20.0  # seconds to get ready, and to end before it is killed
     target: Target | None = None
+    stop_signal = signal.SIGTERM  # how it is asked to end
 
     def __init__(self, lab: Workspace, name: str) -> None:
         self.lab = lab
@@ -133,6 +134,7 @@ class Server(ABC):
                 cwd=str(ROOT),
                 timeout=self.patience,
                 sleep=0.05,
+                stop_signal=self.stop_signal,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

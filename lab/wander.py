@@ -12,6 +12,7 @@ import signal
 from collections import Counter, deque
 from pathlib import Path
 
+from lab.providers import UNREGISTERED
 from lab.traffic import Traffic
 from lab.xmpp import Client, ResumptionError, Show, TransportName
 from lab.xmpp_transport import Endpoints, XmppError
@@ -21,6 +22,7 @@ LOG_EVERY = 5.0  # seconds
 GOODBYE = 1.0  # seconds for clean disconnects once told to stop
 PAUSE_AFTER_ERROR = 1.0  # seconds before a user tries again, so that a server that is down is not stormed
 MISTYPED = 0.1  # of all visits begin with a wrong password
+PUSH_SERVICE = "push.commeazy.com"
 SHOWS: tuple[Show, ...] = ("available", "away", "chat", "dnd", "xa")
 
 
@@ -35,11 +37,18 @@ class Wanderers:
         self._pause = (users + tcp_users) / rate
         self._seed = seed
         self._names: list[str] = []
+        self._asleep: list[str] = []
         self._vanished: deque[Client] = deque()
 
-    async def run(self, stop: asyncio.Event, duration: float | None = None) -> None:
-        """Wander until `stop` is set or `duration` seconds are over, then disconnect. Raises XmppError at the start."""
+    async def run(self, stop: asyncio.Event, duration: float | None = None, sleepers: int = 0) -> None:
+        """Wander until `stop` is set or `duration` seconds are over, then disconnect. Raises XmppError at the start.
+
+        `sleepers` more are offline with phones that only a push wakes: messages go to them too, and every call.
+        """
         self._names = await self._traffic.accounts(self._users + self._tcp_users)
+        self._asleep = await self._traffic.accounts(sleepers)
+        for number, name in enumerate(self._asleep):
+            await self._fall_asleep(name, was_removed=number == 0)
         tasks = [
             asyncio.create_task(self._wander(name, "websocket" if number < self._users else "tcp"))
             for number, name in enumerate(self._names)
@@ -63,6 +72,15 @@ class Wanderers:
         while True:
             await asyncio.sleep(LOG_EVERY)
             LOG.info("%s", self.summary())
+
+    async def _fall_asleep(self, name: str, *, was_removed: bool) -> None:
+        """Register an iPhone and an Android phone, then go offline; `was_removed`: the Android one lost the app."""
+        choice = random.Random(f"{self._seed}/{name}")  # noqa: S311 - not secrets either
+        client = self._traffic.client(name)
+        await client.login("websocket")
+        await client.enable_push(PUSH_SERVICE, f"{choice.getrandbits(256):064x}", push_type="voip")
+        await client.enable_push(PUSH_SERVICE, UNREGISTERED if was_removed else f"android:{choice.getrandbits(256):x}")
+        await client.disconnect()
 
     async def _wander(self, name: str, transport: TransportName) -> None:
         choice = random.Random(f"{self._seed}/{name}")  # noqa: S311 - choices, not secrets
@@ -97,7 +115,8 @@ class Wanderers:
 
     async def _act(self, choice: random.Random, client: Client) -> None:
         action = choice.choices(("messages", "presences", "pings", "calls"), (60, 25, 10, 5))[0]
-        peer = f"{choice.choice(self._names)}@{client.server.domain}"
+        peers = self._asleep if action == "calls" and self._asleep else [*self._names, *self._asleep]
+        peer = f"{choice.choice(peers)}@{client.server.domain}"
         if action == "messages":
             await client.message(peer)
         elif action == "presences":
@@ -145,6 +164,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tls-ca", type=Path, metavar="FILE", help="verify the server's certificate against this CA")
     parser.add_argument("--users", type=_count, default=20, help="on WebSocket (20)")
     parser.add_argument("--tcp-users", type=_count, default=5, help="on TCP (5)")
+    parser.add_argument("--sleepers", type=_count, default=0, help="offline, registered for pushes (0)")
     parser.add_argument("--rate", type=_positive, default=5.0, help="things all users do a second, together (5)")
     parser.add_argument("--duration", type=_positive, metavar="S", help="seconds to run; without it, until a signal")
     parser.add_argument("--seed", type=int, default=0, help="decides every random choice (0)")
@@ -176,7 +196,7 @@ async def _run(options: argparse.Namespace) -> None:
         crowd = Wanderers(
             traffic, users=options.users, tcp_users=options.tcp_users, rate=options.rate, seed=options.seed
         )
-        await crowd.run(stop, options.duration)
+        await crowd.run(stop, options.duration, options.sleepers)
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -131,7 +131,13 @@ class WebSocketTransport:
     async def connect(cls, server: Endpoints, http: aiohttp.ClientSession) -> "WebSocketTransport":
         """Connect and negotiate the `xmpp` subprotocol. Raises XmppError."""
         try:
-            connection = await http.ws_connect(server.websocket_url, protocols=("xmpp",), compress=0)
+            connection = await http.ws_connect(
+                server.websocket_url,
+                protocols=("xmpp",),
+                compress=0,
+                ssl=tls_context(server.tls_ca) if server.websocket_url.startswith("wss:") else True,
+                server_hostname=server.domain if server.websocket_url.startswith("wss:") else None,
+            )
         except (aiohttp.ClientError, OSError) as error:
             raise XmppError(f"websocket connection failed: {error}") from error
         if connection.protocol != "xmpp":
@@ -305,8 +311,9 @@ def local_name(element: ET.Element) -> str:
 def _reset(transport: asyncio.BaseTransport | None) -> None:
     if not isinstance(transport, asyncio.WriteTransport):
         return
-    raw = transport.get_extra_info("socket")
-    if raw is not None and not transport.is_closing():
+    # One over TLS that is closing cannot even tell its socket.
+    raw = None if transport.is_closing() else transport.get_extra_info("socket")
+    if raw is not None:
         # A linger time of zero makes the kernel send RST where it would send FIN (socket(7)).
         with contextlib.suppress(OSError):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -39,7 +39,19 @@ case "$*" in
 esac
 """
 
-SERVERS = ("prosody", "prometheus", "promtool", "amtool", "haproxy", "turnserver", "postgres", "systemd-analyze")
+SERVERS = (
+    "prosody",
+    "prometheus",
+    "promtool",
+    "amtool",
+    "prometheus-alertmanager",
+    "haproxy",
+    "turnserver",
+    "postgres",
+    "prometheus-postgres-exporter",
+    "setpriv",
+    "systemd-analyze",
+)
 
 
 class Machine:

@@ -61,7 +61,7 @@ def test_once_it_ends_well_after_its_summary(temporary: Path) -> None:
 def test_it_runs_until_ctrl_c(temporary: Path) -> None:
     demo = Demo(temporary)
     demo.run_until("Running until Ctrl-C.")
-    assert len(demo.servers) == 8
+    assert len(demo.servers) == 17
     demo.process.send_signal(signal.SIGINT)
     assert demo.end() == (0, "\nStopped; nothing is left behind.\n", "")
 

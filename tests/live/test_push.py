@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 
 from lab.accounts import PASSWORD, ask, create_accounts, username
-from lab.gateway import SECRET, PushGateway
+from lab.gateway import SECRET
 from lab.prosody import DOMAIN
-from lab.providers import UNREGISTERED, Providers
+from lab.providers import UNREGISTERED
 from lab.stack import Lab
 from lab.workspace import ROOT
 from lab.xmpp import Client
@@ -37,8 +37,8 @@ class Stack:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self.providers = Providers(lab)
-        self.gateway = PushGateway(lab, self.providers)
+        self.providers = lab.providers
+        self.gateway = lab.push_gateway
         lab.prosody.config = CONFIG.format(plugins=ROOT / "deploy/prosody", url=self.gateway.address, domain=DOMAIN)
         self._before = {"apns": 0, "fcm": 0}
         lab.start(self.providers, self.gateway, lab.prosody)

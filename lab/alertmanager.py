@@ -1,0 +1,74 @@
+"""Alertmanager in the lab: our routes and inhibitions, and receivers that are called at an address nobody listens on.
+
+Who is to be told what can be read on its page; nobody is told.
+"""
+
+from __future__ import annotations
+
+import shutil
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from lab.server import Server, Target, http_answers
+from lab.workspace import ROOT
+
+if TYPE_CHECKING:
+    from lab.workspace import Workspace
+
+
+class Alertmanager(Server):
+    """Where Prometheus sends its alerts; started before it.
+
+    Args:
+        lab: where it runs.
+    """
+
+    def __init__(self, lab: Workspace) -> None:
+        super().__init__(lab, "alertmanager")
+        self.port = lab.ports.reserve()
+        self.nobody = lab.ports.reserve()
+        self.target = Target("alertmanager", "monitoring", self.port)
+
+    @property
+    def url(self) -> str:
+        """The address of its web page and API."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def address(self) -> str:
+        """Its web page."""
+        return self.url
+
+    def prepare(self) -> None:
+        """Fit the operator's file to the lab."""
+        config = yaml.safe_load((ROOT / "prometheus/alertmanager.yml").read_text(encoding="utf-8"))
+        secret = self.directory / "secret"
+        secret.write_text("secret-of-the-lab\n")
+        (self.directory / "alertmanager.yml").write_text(yaml.safe_dump(redirected(config, self.nobody, str(secret))))
+
+    def command(self) -> list[str]:
+        """Run it alone: it looks for no other to share its alerts with."""
+        return [
+            shutil.which("alertmanager") or "prometheus-alertmanager",
+            f"--config.file={self.directory / 'alertmanager.yml'}",
+            f"--storage.path={self.directory / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+            "--cluster.listen-address=",
+        ]
+
+    def is_ready(self) -> bool:
+        """Use its own readiness page."""
+        return http_answers(f"{self.url}/-/ready", HTTPStatus.OK)
+
+
+def redirected(config: dict[str, Any], port: int, secret: str) -> dict[str, Any]:
+    """Return a configuration whose receivers are called on a port of 127.0.0.1, their secrets in one file."""
+    for receiver in config["receivers"]:
+        for page in receiver.get("pagerduty_configs", ()):
+            page |= {"url": f"http://127.0.0.1:{port}/{receiver['name']}", "routing_key_file": secret}
+        for hook in receiver.get("webhook_configs", ()):
+            hook["url"] = f"http://127.0.0.1:{port}/{receiver['name']}"
+            hook["http_config"]["authorization"]["credentials_file"] = secret
+    return config

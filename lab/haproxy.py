@@ -1,0 +1,80 @@
+"""HAProxy in front of the lab's Prosody: the specification's Section 7, with what loopback needs and two mended lines.
+
+The mended lines are those of prometheus/snippets/haproxy.cfg: Prosody answers GET /health with 404, and the statistics
+page serves no metrics by itself.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from lab import certified
+from lab.prosody import DOMAIN
+from lab.server import Target, http_answers
+from lab.workspace import ROOT, VALIDITY
+
+if TYPE_CHECKING:
+    from lab.prosody import Prosody
+
+_SECTION_7 = ROOT / "lab/haproxy.section-7.cfg"
+_SERVER = "    server prosody{} 10.0.1.1{}:5280 check inter 5s fall 3 rise 2 weight 100"
+
+
+class Haproxy(certified.Haproxy):
+    """The users' way in, over TLS.
+
+    Args:
+        prosody: the one server of its backend.
+    """
+
+    def __init__(self, prosody: Prosody) -> None:
+        super().__init__(prosody.lab)
+        self._prosody = prosody
+        self.stats_port = self.lab.ports.reserve()
+        self.health_port = self.lab.ports.reserve()  # of a server the specification names and does not describe
+        self.target = Target("haproxy", "haproxy1", self.stats_port)
+
+    @property
+    def address(self) -> str:
+        """Its door for users, and its page."""
+        return f"{self.websocket_url}, http://127.0.0.1:{self.stats_port}/stats"
+
+    @property
+    def websocket_url(self) -> str:
+        """The address clients connect to, by the certificate of the domain."""
+        return f"wss://127.0.0.1:{self.tls_port}/xmpp-websocket"
+
+    def prepare(self) -> None:
+        """Write the certificate and the configuration."""
+        issued = self.lab.authority.issue_cert(DOMAIN, not_after=datetime.now(UTC) + VALIDITY)
+        issued.private_key_and_cert_chain_pem.write_to_path(str(self.certificate))
+        self.certificate.chmod(0o600)
+        replaced = {
+            "    maxconn 100000": "    maxconn 2000",  # more descriptors than a user may open
+            "    log /dev/log local0": "    log stdout format raw local0",
+            "    stats socket /run/haproxy/admin.sock": f"    stats socket {self.directory / 'admin.sock'}",
+            "    bind *:443 ssl crt /etc/ssl/commeazy/commeazy.com.pem": (
+                f"    bind 127.0.0.1:{self.tls_port} ssl crt {self.certificate}"
+            ),
+            "    option httpchk GET /health": "    option httpchk GET /xmpp-websocket",
+            _SERVER.format(1, 0): _SERVER.format(1, 0).replace(
+                "10.0.1.10:5280", f"127.0.0.1:{self._prosody.http_port}"
+            ),
+            _SERVER.format(2, 1): "",
+            _SERVER.format(3, 2): "",
+            "    server local 127.0.0.1:8080": f"    server local 127.0.0.1:{self.health_port}",
+            "    bind *:8404": (
+                f"    bind 127.0.0.1:{self.stats_port}\n"
+                "    http-request use-service prometheus-exporter if { path /metrics }"
+            ),
+        }
+        text = _SECTION_7.read_text(encoding="utf-8")
+        for line, value in replaced.items():
+            assert text.count(line) == 1, f"Section 7 says {line!r} once"
+            text = text.replace(line, value)
+        (self.directory / "haproxy.cfg").write_text(text, encoding="utf-8")
+
+    def is_ready(self) -> bool:
+        """It listens for users, and tells about itself."""
+        return super().is_ready() and http_answers(f"http://127.0.0.1:{self.stats_port}/metrics")
