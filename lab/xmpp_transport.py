@@ -317,4 +317,5 @@ def _reset(transport: asyncio.BaseTransport | None) -> None:
         # A linger time of zero makes the kernel send RST where it would send FIN (socket(7)).
         with contextlib.suppress(OSError):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
+    with contextlib.suppress(AttributeError):  # Python 3.11.2 cannot abort a TLS transport that is closed already
+        transport.abort()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, cast
 
 from exporters.coturn import stun
@@ -55,7 +56,8 @@ class _Stream:
                 return response
 
     def close(self) -> None:
-        self._writer.transport.abort()
+        with suppress(AttributeError):  # Python 3.11.2 cannot abort a TLS transport that the server has closed
+            self._writer.transport.abort()
 
 
 class _Datagrams(asyncio.DatagramProtocol):
