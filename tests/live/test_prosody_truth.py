@@ -277,7 +277,8 @@ async def test_a_host_that_goes_and_comes_back_is_counted_anew(lab: Lab) -> None
     async with traffic_on(lab) as traffic:
         await traffic.hold(Mix(websocket=3, hibernated=1))
         gone = """
-            prosody.hosts["commeazy.com"].events.fire_event("cloud_notify/registration", { origin = { username = "x" } })
+            local events = prosody.hosts["commeazy.com"].events
+            events.fire_event("cloud_notify/registration", { origin = { username = "x" } })
             return require "prosody.core.hostmanager".deactivate "commeazy.com"
         """
         assert await lua(lab, gone) == "true"
