@@ -208,10 +208,11 @@ end
 local stores, dirty, reading = {}, {}, false;
 
 local function read_registrations(host, user)
+	local users = registered[host];
+	if not users then return; end -- the host is gone meanwhile
 	stores[host] = stores[host] or storagemanager.open(host, "cloud_notify", "keyval");
 	local n = 0;
 	for _ in pairs(stores[host]:get(user) or {}) do n = n + 1; end
-	local users = registered[host];
 	counters.registrations[host] = counters.registrations[host] + n - (users[user] or 0);
 	users[user] = n > 0 and n or nil;
 end
@@ -368,6 +369,7 @@ if previous then previous.stop(); end
 filters.add_filter_hook(add_filters);
 hook(nil, "c2s-session-updated", function (event) check(event.session); end);
 hook(nil, "pre-session-close", stream_closing);
+hook(nil, "user-deleted", function (event) registrations_changed(event.host, event.username); end);
 hook(nil, "host-activated", watch_host);
 hook(nil, "host-deactivated", forget_host);
 for host in pairs(hosts) do watch_host(host); end

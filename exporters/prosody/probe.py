@@ -6,7 +6,7 @@ import asyncio
 import logging
 import ssl
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 EDGES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 REASONS = ("probe_refused", "probe_unreachable", "probe_tls", "probe_handshake", "probe_timeout", "probe_closed")
 _LIFETIME_SECONDS = 240.0  # Prosody ends a connection that has not logged in after c2s_timeout, 300 s
+_FAREWELL_SECONDS = 0.2  # for the endpoint to close, too; a hung one must not hold up our own end
 
 
 @dataclass
@@ -60,8 +61,7 @@ class WebSocketProbe:
             yield
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait({task})
 
     async def _run(self) -> None:
         async with aiohttp.ClientSession() as client:
@@ -89,7 +89,7 @@ class WebSocketProbe:
     async def _connect(self, client: aiohttp.ClientSession) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         try:
             async with asyncio.timeout(self._timeout):
-                closing = aiohttp.ClientWSTimeout(ws_close=self._timeout)
+                closing = aiohttp.ClientWSTimeout(ws_close=_FAREWELL_SECONDS)
                 socket = await client.ws_connect(self.url, protocols=("xmpp",), autoping=False, timeout=closing)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _ProbeError(_reason(error)) from error

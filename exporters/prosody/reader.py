@@ -81,16 +81,25 @@ class Reader:
             await asyncio.sleep(INSTALL_EVERY_SECONDS)
 
     async def _install(self) -> None:
-        version = await self._shell.lua(SCRIPTS["installed"])
-        if not version.isdecimal():
-            raise TargetError("protocol_error", f"Prosody answers {version[:40]!r} where a version was asked for")
-        if int(version) < INSTRUMENT_VERSION:
+        if await self._installed_version() < INSTRUMENT_VERSION:
             await self._shell.lua(SCRIPTS["instrument"])
 
+    async def _installed_version(self) -> int:
+        version = await self._shell.lua(SCRIPTS["installed"])
+        if not re.fullmatch("[0-9]{1,9}", version):
+            raise TargetError("protocol_error", f"Prosody answers {version[:40]!r} where a version was asked for")
+        return int(version)
+
     async def uninstall(self) -> None:
-        """Remove every hook of instrument.lua and wait until no open session holds one. Raises TargetError."""
-        while await self._shell.lua(SCRIPTS["uninstall"]) != "removed":  # noqa: ASYNC110 - another process works
+        """Remove every hook of instrument.lua and wait until no open session holds one.
+
+        Raises TargetError, also when a running exporter installs the script again meanwhile: that would go on for ever.
+        """
+        while await self._shell.lua(SCRIPTS["uninstall"]) != "removed":
             await asyncio.sleep(0.1)
+            if await self._installed_version():
+                message = "an exporter has installed the counting script again; stop it first"
+                raise TargetError("error_answer", message)
 
 
 def inspect_process(pid: int | None, inside: Process) -> Process:

@@ -256,6 +256,64 @@ async def test_pushes_and_registrations_are_counted(lab: Lab) -> None:
         traffic.clients += [sender, sleeper]
 
 
+async def test_the_registrations_of_a_deleted_user_are_gone(lab: Lab) -> None:
+    lab.start(lab.prosody, lab.prosody_exporter)
+    await settled(lab)
+    async with traffic_on(lab) as traffic:
+        (name,) = await traffic.accounts(1)
+        user = traffic.client(name)
+        await user.login()
+        await user.enable_push("push.commeazy.com", "device")
+        await read_until(lab, "prosody_push_registrations", 1)
+        delete = f'require "prosody.core.usermanager".delete_user("{name}", "commeazy.com")'
+        assert await lua(lab, f"return {delete}") == "true"
+        async with asyncio.timeout(10):
+            await read_until(lab, "prosody_push_registrations", 0)
+
+
+async def test_a_host_that_goes_and_comes_back_is_counted_anew(lab: Lab) -> None:
+    lab.start(lab.prosody, lab.prosody_exporter)
+    await settled(lab)
+    async with traffic_on(lab) as traffic:
+        await traffic.hold(Mix(websocket=3, hibernated=1))
+        gone = """
+            local events = prosody.hosts["commeazy.com"].events
+            events.fire_event("cloud_notify/registration", { origin = { username = "x" } })
+            return require "prosody.core.hostmanager".deactivate "commeazy.com"
+        """
+        assert await lua(lab, gone) == "true"
+        assert (await read(lab)).by("prosody_c2s_sessions", "transport") == {}
+        assert await lua(lab, 'return require "prosody.core.hostmanager".activate "commeazy.com"') == "true"
+    async with traffic_on(lab, "second") as traffic:
+        truth = await traffic.hold(Mix(websocket=2, tcp=1, away=1))
+        metrics = await read(lab)
+        assert_sessions(metrics, truth)
+        assert_no_drift(metrics)
+
+
+async def test_a_session_that_takes_the_resource_of_another_replaces_it(lab: Lab) -> None:
+    lab.start(lab.prosody, lab.prosody_exporter)
+    await settled(lab)
+    async with traffic_on(lab) as traffic:
+        (name,) = await traffic.accounts(1)
+        for transport in ("websocket", "tcp", "websocket"):
+            client = traffic.client(name)
+            client.resource = "phone"
+            await client.login(transport)
+            metrics = await read(lab)
+            assert metrics.by("prosody_c2s_sessions", "transport") == {transport: 1}
+        client.abort()
+        await read_until(lab, "prosody_c2s_hibernated_sessions", 1)
+        client = traffic.client(name)
+        client.resource = "phone"
+        await client.login("tcp")
+        metrics = await read(lab)
+        assert metrics.by("prosody_c2s_sessions", "transport") == {"tcp": 1}
+        assert metrics("prosody_c2s_hibernated_sessions") == 0
+        assert_no_drift(metrics)
+        traffic.clients.append(client)
+
+
 async def test_a_stream_that_prosody_closes_with_an_error_is_counted_by_its_condition(lab: Lab) -> None:
     lab.start(lab.prosody, lab.prosody_exporter)
     await settled(lab)

@@ -284,6 +284,24 @@ async def test_the_connection_ends_with_the_probe() -> None:
         await ended.wait()
 
 
+async def test_the_probe_ends_though_the_endpoint_hangs_and_takes_no_leave() -> None:
+    released = asyncio.Event()
+
+    async def hanging_after_a_pong(_: Endpoint, request: web.Request) -> web.StreamResponse:
+        answer = await accept(request)
+        await answer.pong((await answer.receive()).data)
+        await released.wait()
+        return answer
+
+    async with Endpoint(hanging_after_a_pong).listening() as url:
+        probe = WebSocketProbe(url, interval=NEVER, timeout=NEVER)
+        async with asyncio.timeout(10) as patience, probe.running():
+            while not probe.observations.round_trips.total:  # noqa: ASYNC110 - the probe announces nothing
+                await asyncio.sleep(0)
+        released.set()
+    assert not patience.expired()
+
+
 async def test_a_close_in_good_order_is_no_error_and_a_new_connection_follows(lines: Lines) -> None:
     endpoint = Endpoint(closing_in_good_order, ponging)
     async with endpoint.listening() as url:
