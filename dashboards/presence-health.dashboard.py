@@ -56,8 +56,8 @@ dashboard = page(
             ),
             series(
                 "Time until the dead look offline",
-                "The longest a user who is gone looks online: one read_timeout until Prosody asks for a sign of life, one "
-                "more until it gives up, then the hibernation. Promised: 90 s.",
+                "The longest a user who is gone looks online: one read_timeout until Prosody asks for a sign of life, "
+                "one more until it gives up, then the hibernation. Promised: 90 s.",
                 "s",
                 '2 * sum by (instance) (prosody_setting{name="read_timeout",instance=~"$node"})'
                 ' + sum by (instance) (prosody_setting{name="smacks_hibernation_time",instance=~"$node"})',
