@@ -116,7 +116,7 @@ class Probe:
                     # The same request again gives the same answer (RFC 8656 section 7.2), and so the relay port.
                     response = await owed.connection.exchange(owed.request, owed.credentials)
                     await self._allocated(owed.connection, owed.credentials, response, doubtful=True)
-                    owed.since = 0.0
+                    owed.since = -math.inf
             if time.monotonic() - owed.since > _FORGOTTEN_AFTER:
                 self._owed.remove(owed)
                 owed.connection.close()
