@@ -1,7 +1,4 @@
-"""Alertmanager in the lab: our routes and inhibitions, and receivers that are called at an address nobody listens on.
-
-Who is to be told what can be read on its page; nobody is told.
-"""
+"""Alertmanager in the lab: our routes and inhibitions, and receivers that write down what they are told."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ from lab.server import Server, Target, http_answers
 from lab.workspace import ROOT
 
 if TYPE_CHECKING:
+    from lab.receivers import Receivers
     from lab.workspace import Workspace
 
 
@@ -23,12 +21,13 @@ class Alertmanager(Server):
 
     Args:
         lab: where it runs.
+        receivers: whom it tells.
     """
 
-    def __init__(self, lab: Workspace) -> None:
+    def __init__(self, lab: Workspace, receivers: Receivers) -> None:
         super().__init__(lab, "alertmanager")
         self.port = lab.ports.reserve()
-        self.nobody = lab.ports.reserve()
+        self._receivers = receivers
         self.target = Target("alertmanager", "monitoring", self.port)
 
     @property
@@ -46,7 +45,9 @@ class Alertmanager(Server):
         config = yaml.safe_load((ROOT / "prometheus/alertmanager.yml").read_text(encoding="utf-8"))
         secret = self.directory / "secret"
         secret.write_text("secret-of-the-lab\n")
-        (self.directory / "alertmanager.yml").write_text(yaml.safe_dump(redirected(config, self.nobody, str(secret))))
+        (self.directory / "alertmanager.yml").write_text(
+            yaml.safe_dump(redirected(config, self._receivers.port, str(secret)))
+        )
 
     def command(self) -> list[str]:
         """Run it alone: it looks for no other to share its alerts with."""

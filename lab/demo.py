@@ -11,25 +11,16 @@ import time
 from pathlib import Path
 
 from lab.contract import PROMISED
-from lab.generator import Generator
 from lab.grafana import HOW_TO_GET, Grafana, home
 from lab.panels import Report, check, read_dashboards
 from lab.stack import Lab
 from lab.summary import Finding, finding_lines, findings, problems, selector, target_lines
 from lab.workspace import LabError
 
-USERS = 20
-SLEEPERS = 5  # users whose phones only a push can reach
 SCRAPES = 6  # of every target before the summary: the first shows that it answers, the others what traffic does to it
 DEADLINE = 60.0  # seconds until then
 REFRESH = 2.0  # seconds between two looks at Prometheus
 _NAMES = [name for names in PROMISED.values() for name in names]
-
-# The specification waits 60 s for a dead connection and keeps its session for 30 s more: too long to watch.
-SHORT_TIMES = """
-network_settings = { read_timeout = 6 }
-smacks_hibernation_time = 6
-"""
 
 
 def main() -> int:
@@ -41,7 +32,6 @@ def main() -> int:
     once = arguments.once
     try:
         with Lab() as lab:
-            lab.prosody.config = SHORT_TIMES + lab.push_gateway.bridge
             _start(lab)
             wrong = _wait_for_everything(lab)
             _print_summary(lab)
@@ -62,15 +52,7 @@ def main() -> int:
 
 def _start(lab: Lab) -> None:
     print("Starting on 127.0.0.1, in a temporary directory:")
-    servers = (
-        *(lab.postgresql, lab.replica, *lab.postgres_exporters, lab.queries),
-        *(lab.providers, lab.push_gateway, lab.prosody, lab.haproxy, lab.coturn),
-        *(lab.prosody_exporter, lab.coturn_exporter, lab.certificate_exporter),
-        *(lab.alertmanager, lab.prometheus),
-        *(Generator(lab.prosody, USERS, sleepers=SLEEPERS, door=lab.haproxy.websocket_url), lab.calls),
-    )
-    for server in servers:
-        server.start()
+    for server in lab.start_all():
         print(f"  {server.name:<23}ready in {server.ready_after:.1f} s   {server.address}", flush=True)
 
 

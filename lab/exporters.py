@@ -12,7 +12,7 @@ from lab.prosody import DOMAIN
 from lab.server import Server, Target, http_answers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from lab.coturn import Coturn
@@ -33,7 +33,7 @@ class Exporter(Server):
     """
 
     def __init__(self, lab: Workspace, kind: str, instance: str, flags: Callable[[], list[str]]) -> None:
-        super().__init__(lab, f"{kind}-exporter")
+        super().__init__(lab, f"{instance}-exporter")
         self.kind = kind
         self.flags = flags
         self.port = lab.ports.reserve()
@@ -66,19 +66,19 @@ class CertificateExporter(Exporter):
     """The certificate exporter, looking at what the lab's servers serve and at the files they have it from.
 
     Args:
-        prosody: probed over XMPP STARTTLS.
+        prosodies: probed over XMPP STARTTLS.
         coturn: probed over TLS.
         haproxy: probed over TLS.
     """
 
-    def __init__(self, prosody: Prosody, coturn: Coturn, haproxy: Haproxy) -> None:
+    def __init__(self, prosodies: Sequence[Prosody], coturn: Coturn, haproxy: Haproxy) -> None:
         super().__init__(
-            prosody.lab,
+            coturn.lab,
             "certificates",
             instance="monitoring",
             flags=lambda: [f"--config.file={self.config_file}", "--probe.interval=5s"],
         )
-        self._prosody = prosody
+        self._prosodies = prosodies
         self._coturn = coturn
         self._haproxy = haproxy
 
@@ -92,7 +92,10 @@ class CertificateExporter(Exporter):
         folder = self.lab.directory / "certificates"
         turn = "turn.commeazy.com"
         served = [
-            ("xmpp-c2s", "xmpp-client", DOMAIN, self._prosody.c2s_port, folder / f"{DOMAIN}.crt"),
+            *(
+                (f"{prosody.name}-c2s", "xmpp-client", DOMAIN, prosody.c2s_port, folder / f"{DOMAIN}.crt")
+                for prosody in self._prosodies
+            ),
             ("turn-tls", "tls", turn, self._coturn.tls_port, folder / f"{turn}.crt"),
             ("wss", "tls", DOMAIN, self._haproxy.tls_port, self._haproxy.certificate),
         ]

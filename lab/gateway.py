@@ -26,16 +26,22 @@ class PushGateway(Server):
         providers: whom it sends to.
         name: unique in the lab.
         settings: environment variables beside those of the lab.
+        node: the host it shares with a Prosody.
     """
 
     def __init__(
-        self, lab: Workspace, providers: Providers, name: str = "push-gateway", settings: dict[str, str] | None = None
+        self,
+        lab: Workspace,
+        providers: Providers,
+        name: str = "push-gateway",
+        settings: dict[str, str] | None = None,
+        node: str = "prosody1",
     ) -> None:
         super().__init__(lab, name)
         self.settings = settings or {}
         self.port = lab.ports.reserve()
         self.metrics_port = lab.ports.reserve()
-        self.target = Target("push-gateway", "prosody1", self.metrics_port)
+        self.target = Target("push-gateway", node, self.metrics_port)
         self._providers = providers
 
     @property

@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from lab.prosody import DOMAIN, Prosody
 from lab.server import Server
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ADDRESSES = 8  # of 127.0.0.0/8 that users come from: HAProxy chooses a Prosody by the address
+
 
 class Generator(Server):
-    """Keeps users busy on a Prosody until it is stopped.
+    """Keeps users busy until it is stopped.
 
     Args:
-        prosody: the server they use; started before.
+        prosodies: the servers they use; started before. Accounts are made on the first, and TCP users use it.
         users: how many.
         sleepers: how many more have registered their phones for pushes and are offline.
-        door: where they connect over WebSocket; the server itself unless given.
+        door: where they connect over WebSocket; the first server itself unless given.
     """
 
-    def __init__(self, prosody: Prosody, users: int, *, sleepers: int = 0, door: str | None = None) -> None:
-        super().__init__(prosody.lab, "traffic")
-        self._prosody = prosody
+    def __init__(self, prosodies: Sequence[Prosody], users: int, *, sleepers: int = 0, door: str | None = None) -> None:
+        super().__init__(prosodies[0].lab, "traffic")
+        self._prosodies = prosodies
+        self._prosody = prosodies[0]
         self._users = users
         self._sleepers = sleepers
-        self._door = door or prosody.websocket_url
+        self._door = door or self._prosody.websocket_url
 
     @property
     def address(self) -> str:
         """What it does, for want of a port."""
-        return f"{self._users} users on {self._prosody.name}"
+        return f"{self._users} users on {', '.join(prosody.name for prosody in self._prosodies)}"
 
     def command(self) -> list[str]:
         """Run the generator with the Python that runs the lab."""
@@ -41,6 +48,7 @@ class Generator(Server):
             *("--admin-socket", str(self._prosody.admin_socket)),
             *("--users", str(self._users)),
             *("--sleepers", str(self._sleepers)),
+            *("--addresses", str(_ADDRESSES if len(self._prosodies) > 1 else 1)),
         ]
 
     def is_ready(self) -> bool:

@@ -1,4 +1,4 @@
-"""HAProxy in front of the lab's Prosody: the specification's Section 7, with what loopback needs and two mended lines.
+"""HAProxy in front of the lab's Prosodys: the specification's Section 7, with what loopback needs and two mended lines.
 
 The mended lines are those of prometheus/snippets/haproxy.cfg: Prosody answers GET /health with 404, and the statistics
 page serves no metrics by itself.
@@ -15,22 +15,26 @@ from lab.server import Target, http_answers
 from lab.workspace import ROOT, VALIDITY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lab.prosody import Prosody
+    from lab.workspace import Workspace
 
 _SECTION_7 = ROOT / "lab/haproxy.section-7.cfg"
 _SERVER = "    server prosody{} 10.0.1.1{}:5280 check inter 5s fall 3 rise 2 weight 100"
 
 
 class Haproxy(certified.Haproxy):
-    """The users' way in, over TLS.
+    """The users' way in, over TLS. Who comes from one address always meets the same Prosody, while that is up.
 
     Args:
-        prosody: the one server of its backend.
+        lab: where it runs.
+        prosodies: the servers of its backend, up to the specification's three.
     """
 
-    def __init__(self, prosody: Prosody) -> None:
-        super().__init__(prosody.lab)
-        self._prosody = prosody
+    def __init__(self, lab: Workspace, prosodies: Sequence[Prosody]) -> None:
+        super().__init__(lab)
+        self._prosodies = prosodies
         self.stats_port = self.lab.ports.reserve()
         self.health_port = self.lab.ports.reserve()  # of a server the specification names and does not describe
         self.target = Target("haproxy", "haproxy1", self.stats_port)
@@ -50,6 +54,7 @@ class Haproxy(certified.Haproxy):
         issued = self.lab.authority.issue_cert(DOMAIN, not_after=datetime.now(UTC) + VALIDITY)
         issued.private_key_and_cert_chain_pem.write_to_path(str(self.certificate))
         self.certificate.chmod(0o600)
+        specified = [_SERVER.format(number + 1, number) for number in range(3)]
         replaced = {
             "    maxconn 100000": "    maxconn 2000",  # more descriptors than a user may open
             "    log /dev/log local0": "    log stdout format raw local0",
@@ -58,11 +63,11 @@ class Haproxy(certified.Haproxy):
                 f"    bind 127.0.0.1:{self.tls_port} ssl crt {self.certificate}"
             ),
             "    option httpchk GET /health": "    option httpchk GET /xmpp-websocket",
-            _SERVER.format(1, 0): _SERVER.format(1, 0).replace(
-                "10.0.1.10:5280", f"127.0.0.1:{self._prosody.http_port}"
-            ),
-            _SERVER.format(2, 1): "",
-            _SERVER.format(3, 2): "",
+            **dict.fromkeys(specified, ""),
+            **{
+                line: line.replace(f"10.0.1.1{number}:5280", f"127.0.0.1:{prosody.http_port}")
+                for number, (line, prosody) in enumerate(zip(specified, self._prosodies, strict=False))
+            },
             "    server local 127.0.0.1:8080": f"    server local 127.0.0.1:{self.health_port}",
             "    bind *:8404": (
                 f"    bind 127.0.0.1:{self.stats_port}\n"

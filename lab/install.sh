@@ -22,6 +22,7 @@ postgres    postgresql
 prometheus-postgres-exporter prometheus-postgres-exporter
 setpriv     util-linux
 systemd-analyze systemd
+lua-dbi-postgresql lua-dbi-postgresql
 "
 venv=.venv
 
@@ -43,6 +44,7 @@ is_there() {
     case $1 in
         prosody) prosody_is_13 ;;
         postgres) command -v postgres || command -v pg_ctlcluster ;; # Debian keeps the first off PATH
+        lua-dbi-postgresql) lua5.4 -e 'require "dbd.postgresql"' 2>/dev/null ;; # no program but a library of Prosody's Lua
         prometheus-alertmanager) command -v "$1" || command -v alertmanager ;;
         prometheus-postgres-exporter) command -v "$1" || command -v postgres_exporter ;;
         *) command -v "$1" ;;
@@ -121,7 +123,7 @@ say_what_to_install() { # PROGRAM...
         echo "    Prosody 13.0.x   https://prosody.im/download/"
         echo "    Prometheus       https://prometheus.io/download/ (its archive holds promtool too)"
         echo "    Alertmanager, postgres_exporter: as alertmanager and postgres_exporter"
-        echo "    HAProxy 2.6+, coturn 4.6+, PostgreSQL 15+"
+        echo "    HAProxy 2.6+, coturn 4.6+, PostgreSQL 15+, and LuaDBI with its PostgreSQL driver for Lua 5.4"
     fi
 }
 

@@ -76,6 +76,8 @@ class Prometheus(Server):
             f"--storage.tsdb.path={self.directory / 'data'}",
             f"--web.listen-address=127.0.0.1:{self.port}",
             "--web.enable-lifecycle",
+            # What it says before it has found Alertmanager is lost, and would be said again only after a minute.
+            f"--rules.alert.resend-delay={2 * self.interval}s",
         ]
 
     def is_ready(self) -> bool:

@@ -24,5 +24,10 @@ ssl {
 }
 ssl:value().dhparam = nil -- takes minutes to make; ECDHE needs none
 
--- No PostgreSQL needed for sessions and stanzas.
-storage = "internal"
+-- The lab's own PostgreSQL, or none at all: sessions and stanzas need no database.
+if ENV_LAB_DATABASE_PORT then
+    sql:value().host = "127.0.0.1"
+    sql:value().port = port(ENV_LAB_DATABASE_PORT)
+else
+    storage = "internal"
+end

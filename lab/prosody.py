@@ -11,7 +11,10 @@ from lab.workspace import ROOT, LabError, Workspace
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lab.postgresql import Postgresql
+
 DOMAIN = "commeazy.com"  # Appendix A's VirtualHost
+DATABASE = "prosody"  # Appendix A's, and the user's name as well
 _LAYERS = (ROOT / "lab/prosody.appendix-a.cfg.lua", ROOT / "lab/prosody.loopback.cfg.lua")
 
 _LONGEST_SOCKET_PATH = 107  # sockaddr_un, unix(7)
@@ -22,15 +25,19 @@ class Prosody(Server):
 
     Args:
         lab: where it runs.
-        name: "prosody", unless the lab has more than one.
+        name: unique in the lab; the node's name too.
         config: lines of Prosody configuration that win over the rest, e.g. `statistics = "none"`. Global first; extra
             modules of the host go under `VirtualHost "commeazy.com"`, in `modules_enabled`. Set the attribute and
             restart the server to change it later.
+
+    Attributes:
+        database: the PostgreSQL that keeps its accounts, started before; None, and they are files of its own.
     """
 
-    def __init__(self, lab: Workspace, name: str = "prosody", config: str = "") -> None:
+    def __init__(self, lab: Workspace, name: str = "prosody1", config: str = "") -> None:
         super().__init__(lab, name)
         self.config = config
+        self.database: Postgresql | None = None
         self.c2s_port = lab.ports.reserve()
         self.http_port = lab.ports.reserve()
 
@@ -53,6 +60,8 @@ class Prosody(Server):
         """Write the configuration: each included file starts in the global section and overrides the ones before."""
         if len(str(self.admin_socket)) > _LONGEST_SOCKET_PATH:
             raise LabError(f"{self.admin_socket} is too long a path for a socket; set TMPDIR to a shorter one")
+        if self.database is not None:
+            self.database.make_database(DATABASE)
         overrides = self.directory / "overrides.cfg.lua"
         overrides.write_text(self.config + "\n")
         self._config_file.write_text("".join(f'Include "{layer}"\n' for layer in (*_LAYERS, overrides)))
@@ -64,7 +73,8 @@ class Prosody(Server):
     def environment(self) -> dict[str, str]:
         """Return what the loopback configuration reads."""
         certificate, key = self.lab.certificate(DOMAIN)
-        return {
+        database = {} if self.database is None else {"LAB_DATABASE_PORT": str(self.database.port)}
+        return database | {
             "LAB_DIRECTORY": str(self.directory),
             "LAB_C2S_PORT": str(self.c2s_port),
             "LAB_HTTP_PORT": str(self.http_port),

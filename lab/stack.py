@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lab.alertmanager import Alertmanager
@@ -9,15 +10,37 @@ from lab.calls import Calls
 from lab.coturn import Coturn
 from lab.exporters import CertificateExporter, Exporter
 from lab.gateway import PushGateway
+from lab.generator import Generator
 from lab.haproxy import Haproxy
 from lab.postgresql import PostgresExporter, Postgresql, Queries
 from lab.prometheus import Prometheus
 from lab.prosody import Prosody
 from lab.providers import Providers
+from lab.receivers import Receivers
 from lab.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lab.server import Server
+
+USERS = 20
+SLEEPERS = 5  # users whose phones only a push can reach
+
+# The specification waits 60 s for a dead connection and keeps its session for 30 s more: too long to watch.
+SHORT_TIMES = """
+network_settings = { read_timeout = 6 }
+smacks_hibernation_time = 6
+"""
+
+
+@dataclass(frozen=True)
+class Node:
+    """What runs on one Prosody host, and what watches it."""
+
+    prosody: Prosody
+    push_gateway: PushGateway
+    exporter: Exporter
 
 
 class Lab(Workspace):
@@ -25,27 +48,24 @@ class Lab(Workspace):
 
     Args:
         prosody_config: lines that win over the lab's Prosody configuration, see `lab.prosody.Prosody`.
+
+    Attributes:
+        nodes: the Prosody hosts; prosody, push_gateway and prosody_exporter are the first one's.
     """
 
     def __init__(self, *, prosody_config: str = "") -> None:
         super().__init__()
-        self.prosody = Prosody(self, config=prosody_config)
-        self.haproxy = Haproxy(self.prosody)
-        self.prosody_exporter = Exporter(
-            self,
-            "prosody",
-            instance="prosody1",
-            flags=lambda: [
-                f"--prosody.socket={self.prosody.admin_socket}",
-                f"--prosody.websocket-url=http://127.0.0.1:{self.prosody.http_port}/xmpp-websocket",
-            ],
-        )
         self.postgresql = Postgresql(self, "postgres1")
         self.replica = Postgresql(self, "postgres2", primary=self.postgresql)
         self.queries = Queries(self.postgresql)
         self.postgres_exporters = [PostgresExporter(server) for server in (self.postgresql, self.replica)]
         self.providers = Providers(self)
-        self.push_gateway = PushGateway(self, self.providers)
+        self.nodes = [self._node(name, prosody_config) for name in ("prosody1", "prosody2")]
+        self.prosody = self.nodes[0].prosody
+        self.push_gateway = self.nodes[0].push_gateway
+        self.prosody_exporter = self.nodes[0].exporter
+        prosodies = [node.prosody for node in self.nodes]
+        self.haproxy = Haproxy(self, prosodies)
         self.coturn = Coturn(self)
         self.coturn_exporter = Exporter(
             self,
@@ -53,12 +73,45 @@ class Lab(Workspace):
             instance="coturn1",
             flags=lambda: [f"--coturn.config={self.coturn.config_file}"],
         )
+        self.traffic = Generator(prosodies, USERS, sleepers=SLEEPERS, door=self.haproxy.websocket_url)
         self.calls = Calls(self.coturn)
-        self.certificate_exporter = CertificateExporter(self.prosody, self.coturn, self.haproxy)
-        self.alertmanager = Alertmanager(self)
+        self.certificate_exporter = CertificateExporter(prosodies, self.coturn, self.haproxy)
+        self.receivers = Receivers(self)
+        self.alertmanager = Alertmanager(self, self.receivers)
         self.prometheus = Prometheus(self)
+
+    def _node(self, name: str, config: str) -> Node:
+        prosody = Prosody(self, name, config)
+        return Node(
+            prosody,
+            PushGateway(self, self.providers, f"{name}-gateway", node=name),
+            Exporter(
+                self,
+                "prosody",
+                instance=name,
+                flags=lambda: [
+                    f"--prosody.socket={prosody.admin_socket}",
+                    f"--prosody.websocket-url=http://127.0.0.1:{prosody.http_port}/xmpp-websocket",
+                ],
+            ),
+        )
 
     def start(self, *servers: Server) -> None:
         """Start these servers in this order, each when the one before is ready. Prometheus goes after its targets."""
         for server in servers:
             server.start()
+
+    def start_all(self) -> Iterator[Server]:
+        """Start everything, wired as Section 3 draws it, with impatient Prosodys; give each server once it is ready."""
+        for node in self.nodes:
+            node.prosody.database = self.postgresql
+            node.prosody.config = SHORT_TIMES + node.push_gateway.bridge
+        servers: tuple[Server, ...] = (
+            *(self.postgresql, self.replica, *self.postgres_exporters, self.queries, self.providers),
+            *(server for node in self.nodes for server in (node.push_gateway, node.prosody, node.exporter)),
+            *(self.haproxy, self.coturn, self.coturn_exporter, self.certificate_exporter),
+            *(self.receivers, self.alertmanager, self.prometheus, self.traffic, self.calls),
+        )
+        for server in servers:
+            server.start()
+            yield server

@@ -90,10 +90,13 @@ class Truth:
 class Traffic:
     """Clients of one server; leaving the `async with` block ends every connection it opened.
 
-    Each login gets a resource of its own, so that none replaces another; `seed` decides every random choice.
+    Each login gets a resource of its own, so that none replaces another; `seed` decides every random choice. Over
+    WebSocket they come from `addresses` addresses, 127.0.0.1 and up, one login after the other.
     """
 
-    def __init__(self, server: Endpoints, admin_socket: Path, *, seed: int = 0, prefix: str = "user") -> None:
+    def __init__(
+        self, server: Endpoints, admin_socket: Path, *, seed: int = 0, prefix: str = "user", addresses: int = 1
+    ) -> None:
         self.server = server
         self.clients: list[Client] = []  # those whose connection is open or that may be resumed
         self._admin_socket = admin_socket
@@ -102,11 +105,15 @@ class Traffic:
         self._tag = f"t{secrets.token_hex(4)}-"  # two generators on one server tell their sessions apart
         self._logins = 0
         self._accounts = 0
-        self._http: aiohttp.ClientSession | None = None
+        self._addresses = addresses
+        self._http: list[aiohttp.ClientSession] = []
 
     async def __aenter__(self) -> Self:
         """Prepare the HTTP side; nothing connects yet."""
-        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        self._http = [
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, local_addr=(f"127.0.0.{number + 1}", 0)))
+            for number in range(self._addresses)
+        ]
         return self
 
     async def __aexit__(
@@ -119,8 +126,8 @@ class Traffic:
         """Disconnect cleanly whoever can be within `seconds`, then break the rest; hibernated sessions expire."""
         await asyncio.gather(*(self._say_goodbye(client, seconds) for client in self.clients))
         self.clients.clear()
-        if self._http is not None:
-            await self._http.close()
+        for session in self._http:
+            await session.close()
 
     @staticmethod
     async def _say_goodbye(client: Client, seconds: float) -> None:
@@ -139,9 +146,10 @@ class Traffic:
 
     def client(self, user: str, *, password: str = PASSWORD) -> Client:
         """Return a client that is not connected yet, with a resource nobody has had."""
-        assert self._http is not None, "use Traffic in an `async with` block"
+        assert self._http, "use Traffic in an `async with` block"
         self._logins += 1
-        return Client(self.server, user, password, http=self._http, resource=f"{self._tag}{self._logins}")
+        http = self._http[self._logins % self._addresses]
+        return Client(self.server, user, password, http=http, resource=f"{self._tag}{self._logins}")
 
     async def fail_to_log_in(self, user: str, transport: TransportName = "websocket") -> Client:
         """Try a wrong password. Raises XmppError if the server takes it."""

@@ -165,10 +165,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--users", type=_count, default=20, help="on WebSocket (20)")
     parser.add_argument("--tcp-users", type=_count, default=5, help="on TCP (5)")
     parser.add_argument("--sleepers", type=_count, default=0, help="offline, registered for pushes (0)")
+    parser.add_argument("--addresses", type=_count, default=1, help="of 127.0.0.0/8 to come from (1)")
     parser.add_argument("--rate", type=_positive, default=5.0, help="things all users do a second, together (5)")
     parser.add_argument("--duration", type=_positive, metavar="S", help="seconds to run; without it, until a signal")
     parser.add_argument("--seed", type=int, default=0, help="decides every random choice (0)")
     options = parser.parse_args(arguments)
+    if options.addresses not in range(1, 255):
+        parser.error("--addresses is a number from 1 to 254")
     if options.users + options.tcp_users == 0:
         parser.error("there is nobody: give --users or --tcp-users")
     return options
@@ -192,7 +195,7 @@ async def _run(options: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     host, port = options.tcp_address
     server = Endpoints(options.domain, options.websocket_url, host, port, options.tls_ca)
-    async with Traffic(server, options.admin_socket, seed=options.seed) as traffic:
+    async with Traffic(server, options.admin_socket, seed=options.seed, addresses=options.addresses) as traffic:
         crowd = Wanderers(
             traffic, users=options.users, tcp_users=options.tcp_users, rate=options.rate, seed=options.seed
         )

@@ -80,13 +80,14 @@ class Workspace:
         return authority
 
     def certificate(self, host: str) -> tuple[Path, Path]:
-        """Issue a certificate for a host name; return the files of its chain and of its key."""
+        """Issue a certificate for a host name, once; return the files of its chain and of its key."""
         folder = self.directory / "certificates"
         folder.mkdir(exist_ok=True)
         chain, key = folder / f"{host}.crt", folder / f"{host}.key"
-        issued = self.authority.issue_cert(host, not_after=datetime.now(UTC) + VALIDITY)
-        chain.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-        issued.private_key_pem.write_to_path(str(key))
+        if not key.exists():
+            issued = self.authority.issue_cert(host, not_after=datetime.now(UTC) + VALIDITY)
+            chain.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+            issued.private_key_pem.write_to_path(str(key))
         return chain, key
 
     def crashed(self) -> list[str]:

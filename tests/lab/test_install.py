@@ -51,6 +51,7 @@ SERVERS = (
     "prometheus-postgres-exporter",
     "setpriv",
     "systemd-analyze",
+    "lua-dbi-postgresql",
 )
 
 
@@ -93,7 +94,7 @@ class Machine:
 
     def add_servers(self) -> None:
         self.add_prosody("13.0.1")
-        for program in SERVERS[1:]:
+        for program in (*SERVERS[1:], "lua5.4"):
             self.add(program, "")
 
     def install(self, purpose: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -121,7 +122,10 @@ def test_the_demo_refuses_without_its_servers_and_names_them_and_how_to_get_them
     assert f"Missing on this machine: {' '.join(SERVERS)} (Prosody must be 13.0.x; " in run.stderr
     assert run.stderr.splitlines()[-1] == "install: the demo runs these servers, so it cannot start"
     if "ID=debian" in Path("/etc/os-release").read_text():
-        assert "apt-get install --no-install-recommends coturn haproxy postgresql prometheus" in run.stderr
+        assert (
+            "apt-get install --no-install-recommends coturn haproxy lua-dbi-postgresql postgresql prometheus"
+            in run.stderr
+        )
         assert "-backports prosody" in run.stderr
         assert "URIs: http://mirror.example/" in run.stderr  # the one this machine uses
     else:

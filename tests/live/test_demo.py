@@ -61,7 +61,7 @@ def test_once_it_ends_well_after_its_summary(temporary: Path) -> None:
 def test_it_runs_until_ctrl_c(temporary: Path) -> None:
     demo = Demo(temporary)
     demo.run_until("Running until Ctrl-C.")
-    assert len(demo.servers) == 17
+    assert len(demo.servers) == 21
     demo.process.send_signal(signal.SIGINT)
     assert demo.end() == (0, "\nStopped; nothing is left behind.\n", "")
 
@@ -69,16 +69,16 @@ def test_it_runs_until_ctrl_c(temporary: Path) -> None:
 def test_once_a_crashed_server_fails_it_in_one_line_with_the_servers_last_words(temporary: Path) -> None:
     demo = Demo(temporary, "--once")
     demo.run_until("Waiting until")
-    next(server for server in demo.servers if "prosody.cfg.lua" in " ".join(server.cmdline())).kill()
+    next(server for server in demo.servers if "prosody1/prosody.cfg.lua" in " ".join(server.cmdline())).kill()
     code, _, errors = demo.end()
     assert code == 1
-    assert errors.startswith("demo failed: prosody ended by itself with exit code -9; its last log lines:\n")
+    assert errors.startswith("demo failed: prosody1 ended by itself with exit code -9; its last log lines:\n")
 
 
 def test_once_a_target_that_is_down_fails_it(temporary: Path) -> None:
     demo = Demo(temporary, "--once")
     demo.run_until("Waiting until")
-    next(server for server in demo.servers if "exporters.prosody" in server.cmdline()).suspend()
+    next(server for server in demo.servers if "exporters.prosody" in server.cmdline()).suspend()  # the first node's
     code, output, errors = demo.end()
     assert code == 1
     assert "target prosody prosody1 is down" in errors

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.demo import SHORT_TIMES, USERS
 from lab.generator import Generator
 from lab.panels import Report, check, filled_in, read_dashboards
 from lab.prometheus import Prometheus
 from lab.recorded import Recorded, grown
-from lab.stack import Lab
+from lab.stack import SHORT_TIMES, USERS, Lab
 from lab.workspace import ROOT, Workspace
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def test_a_target_that_is_gone_is_missed(prometheus: Prometheus) -> None:
 
 def test_a_real_prosody_with_users_fills_every_panel_about_prosody() -> None:
     with Lab(prosody_config=SHORT_TIMES) as lab:
-        for server in (lab.prosody, lab.prosody_exporter, Generator(lab.prosody, USERS), lab.prometheus):
+        for server in (lab.prosody, lab.prosody_exporter, Generator([lab.prosody], USERS), lab.prometheus):
             server.start()
         dashboards = [dashboard for dashboard in read_dashboards() if set(dashboard.jobs.values()) == {"prosody"}]
         deadline = time.monotonic() + PATIENCE

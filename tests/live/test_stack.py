@@ -1,4 +1,4 @@
-"""The lab's servers beside Prosody do what the specification's do: HAProxy lets users in, PostgreSQL replicates."""
+"""The lab's servers together do what the specification's do: HAProxy lets users in, PostgreSQL keeps and replicates."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import aiohttp
 
 from lab.accounts import PASSWORD, create_accounts, username
 from lab.postgresql import Queries
-from lab.prosody import DOMAIN
-from lab.stack import Lab
+from lab.prosody import DATABASE, DOMAIN
+from lab.stack import SLEEPERS, USERS, Lab
 from lab.xmpp import Client
 from lab.xmpp_transport import tls_context
 from tests.live.places import endpoints
 
+TCP_USERS = 5  # the generator's default
+
 
 async def test_haproxy_lets_websockets_in_over_tls_and_nothing_else() -> None:
     with Lab() as lab:
-        lab.start(lab.prosody, lab.haproxy)
+        lab.start(*(node.prosody for node in lab.nodes), lab.haproxy)
         await create_accounts(lab.prosody.admin_socket, DOMAIN, 1)
         async with aiohttp.ClientSession() as http:
             server = dataclasses.replace(endpoints(lab), websocket_url=lab.haproxy.websocket_url)
@@ -30,6 +32,24 @@ async def test_haproxy_lets_websockets_in_over_tls_and_nothing_else() -> None:
             url = f"https://127.0.0.1:{lab.haproxy.tls_port}/"
             async with http.get(url, ssl=tls_context(server.tls_ca), server_hostname=DOMAIN) as answer:
                 assert answer.status == HTTPStatus.FORBIDDEN
+
+
+def test_users_reach_both_nodes_their_accounts_the_replica_and_an_alert_its_receiver() -> None:
+    with Lab() as lab:
+        for _ in lab.start_all():
+            pass
+        deadline = time.monotonic() + 60
+        sessions = 'prosody_c2s_sessions{transport="websocket"} > 0'
+        while {one.labels["instance"] for one in lab.prometheus.query(sessions)} != {"prosody1", "prosody2"}:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        accounts = "SELECT count(DISTINCT \"user\") FROM prosody WHERE store = 'accounts'"
+        found = lab.replica.run("psql", *lab.replica.connection, "-d", DATABASE, "-Atc", accounts)
+        assert int(found) == USERS + TCP_USERS + SLEEPERS
+        while not (told := lab.receivers.notifications()):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert (told[0].receiver, told[0].alert, told[0].resolved) == ("deadmansswitch", "Watchdog", False)
 
 
 def test_a_replica_streams_by_a_slot_and_postgresql_ends_though_a_client_stays() -> None:

@@ -1,0 +1,113 @@
+"""Who Alertmanager tells, in the lab: one server that takes PagerDuty's events and webhooks and logs them as JSON lines.
+
+`python -m lab.receivers PORT` serves on 127.0.0.1 until it is ended. The path says which receiver was meant.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from lab.server import Server, tcp_accepts
+
+if TYPE_CHECKING:
+    from lab.workspace import Workspace
+
+_RUNBOOK = re.compile(r"/(\w+)\.md\b")
+
+
+@dataclass(frozen=True)
+class Notification:
+    """One alert in one message: when it came (seconds since the epoch), to whom, and what a person reads."""
+
+    at: float
+    receiver: str
+    alert: str
+    resolved: bool
+    text: str
+
+
+class Receivers(Server):
+    """The people on call.
+
+    Args:
+        lab: where it runs.
+    """
+
+    def __init__(self, lab: Workspace) -> None:
+        super().__init__(lab, "receivers")
+        self.port = lab.ports.reserve()
+
+    @property
+    def address(self) -> str:
+        """Where Alertmanager calls them."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        """Run this module."""
+        return [sys.executable, "-m", "lab.receivers", str(self.port)]
+
+    def is_ready(self) -> bool:
+        """It listens."""
+        return tcp_accepts(self.port)
+
+    def notifications(self) -> list[Notification]:
+        """Return what has arrived so far, oldest first."""
+        lines = self.log.read_text(encoding="utf-8").splitlines()
+        return [Notification(**json.loads(line)) for line in lines if line.startswith("{") and line.endswith("}")]
+
+
+def read_event(event: dict[str, Any], receiver: str, at: float) -> list[Notification]:
+    """Read an event of PagerDuty's Events API v2; our details name each firing alert's runbook, and so the alert.
+
+    A resolution has no details of what fired: it says in `custom_details.resolved` what no longer does.
+    """
+    resolved = event["event_action"] == "resolve"
+    details: dict[str, str] = event.get("payload", {}).get("custom_details", {})
+    text = " ".join([event.get("payload", {}).get("summary", ""), *details.values()])
+    names = dict.fromkeys(_RUNBOOK.findall(text))
+    return [Notification(at, receiver, name, resolved, text) for name in names]
+
+
+def read_webhook(message: dict[str, Any], receiver: str, at: float) -> list[Notification]:
+    """Read a message of Alertmanager's webhook."""
+    return [
+        Notification(
+            at,
+            receiver,
+            alert["labels"]["alertname"],
+            alert["status"] == "resolved",
+            " ".join(alert["annotations"].get(name, "") for name in ("summary", "description", "runbook_url")),
+        )
+        for alert in message["alerts"]
+    ]
+
+
+def _serve(port: int) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            read = read_event if "event_action" in body else read_webhook
+            for notification in read(body, self.path.strip("/"), time.time()):
+                print(json.dumps(asdict(notification)), flush=True)
+            answer = b'{"status":"success","message":"Event processed","dedup_key":"lab"}'
+            self.send_response(HTTPStatus.ACCEPTED if "event_action" in body else HTTPStatus.OK)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            """Log what was said, not that it was."""
+
+    ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))
