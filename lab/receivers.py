@@ -1,4 +1,4 @@
-"""Who Alertmanager tells, in the lab: one server that takes PagerDuty's events and webhooks and logs them as JSON lines.
+"""Who Alertmanager tells, in the lab: one server that takes PagerDuty events and webhooks and logs them as JSON lines.
 
 `python -m lab.receivers PORT` serves on 127.0.0.1 until it is ended. The path says which receiver was meant.
 """
