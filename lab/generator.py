@@ -22,10 +22,24 @@ class Generator(Server):
         users: how many.
         sleepers: how many more have registered their phones for pushes and are offline.
         door: where they connect over WebSocket; the first server itself unless given.
+        name: unique in the lab.
+
+    Attributes:
+        rate: things they do a second, all together; set it before the start.
     """
 
-    def __init__(self, prosodies: Sequence[Prosody], users: int, *, sleepers: int = 0, door: str | None = None) -> None:
-        super().__init__(prosodies[0].lab, "traffic")
+    rate = 5.0
+
+    def __init__(
+        self,
+        prosodies: Sequence[Prosody],
+        users: int,
+        *,
+        sleepers: int = 0,
+        door: str | None = None,
+        name: str = "traffic",
+    ) -> None:
+        super().__init__(prosodies[0].lab, name)
         self._prosodies = prosodies
         self._prosody = prosodies[0]
         self._users = users
@@ -48,6 +62,7 @@ class Generator(Server):
             *("--admin-socket", str(self._prosody.admin_socket)),
             *("--users", str(self._users)),
             *("--sleepers", str(self._sleepers)),
+            *("--rate", str(self.rate)),
             *("--addresses", str(_ADDRESSES if len(self._prosodies) > 1 else 1)),
         ]
 

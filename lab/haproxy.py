@@ -6,7 +6,8 @@ page serves no metrics by itself.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import socket
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lab import certified
@@ -16,6 +17,9 @@ from lab.workspace import ROOT, VALIDITY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    import trustme
 
     from lab.prosody import Prosody
     from lab.workspace import Workspace
@@ -49,16 +53,32 @@ class Haproxy(certified.Haproxy):
         """The address clients connect to, by the certificate of the domain."""
         return f"wss://127.0.0.1:{self.tls_port}/xmpp-websocket"
 
-    def prepare(self) -> None:
-        """Write the certificate and the configuration."""
-        issued = self.lab.authority.issue_cert(DOMAIN, not_after=datetime.now(UTC) + VALIDITY)
+    def write_certificate(self, *, valid: timedelta = VALIDITY, authority: trustme.CA | None = None) -> None:
+        """Write a new certificate, of the lab's authority unless another is given; HAProxy has yet to be reloaded."""
+        issued = (authority or self.lab.authority).issue_cert(DOMAIN, not_after=datetime.now(UTC) + valid)
         issued.private_key_and_cert_chain_pem.write_to_path(str(self.certificate))
         self.certificate.chmod(0o600)
+
+    def tell(self, command: str) -> str:
+        """Send a command to its admin socket, as an operator does with socat; return its answer."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(self.patience)
+            connection.connect(str(self._admin_socket))
+            connection.sendall(command.encode() + b"\n")
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode().strip()
+
+    @property
+    def _admin_socket(self) -> Path:
+        return self.directory / "admin.sock"
+
+    def prepare(self) -> None:
+        """Write the certificate and the configuration."""
+        self.write_certificate()
         specified = [_SERVER.format(number + 1, number) for number in range(3)]
         replaced = {
             "    maxconn 100000": "    maxconn 2000",  # more descriptors than a user may open
             "    log /dev/log local0": "    log stdout format raw local0",
-            "    stats socket /run/haproxy/admin.sock": f"    stats socket {self.directory / 'admin.sock'}",
+            "    stats socket /run/haproxy/admin.sock": (f"    stats socket {self._admin_socket}"),
             "    bind *:443 ssl crt /etc/ssl/commeazy/commeazy.com.pem": (
                 f"    bind 127.0.0.1:{self.tls_port} ssl crt {self.certificate}"
             ),

@@ -61,7 +61,7 @@ class Postgresql(CertifiedPostgresql):
             "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'" if self._primary else "SELECT 1"
         )
         try:
-            return self.run("psql", *self.connection, "-Atc", question).strip() == "1"
+            return self.ask(question) == "1"
         except LabError:
             return False
 
@@ -71,10 +71,14 @@ class Postgresql(CertifiedPostgresql):
         Section 6 grants that user all privileges on a database of somebody else's; since PostgreSQL 15 that lets nobody
         make a table in it.
         """
-        psql = ["psql", *self.connection, "-v", "ON_ERROR_STOP=1", "-Atc"]
-        if name not in self.run(*psql, "SELECT datname FROM pg_database").split():
-            self.run(*psql, f"CREATE USER {name}")
-            self.run(*psql, f"CREATE DATABASE {name} OWNER {name} ENCODING 'UTF8' TEMPLATE template0")
+        if name not in self.ask("SELECT datname FROM pg_database").split():
+            self.ask(f"CREATE USER {name}")
+            self.ask(f"CREATE DATABASE {name} OWNER {name} ENCODING 'UTF8' TEMPLATE template0")
+
+    def ask(self, statement: str, database: str = "postgres") -> str:
+        """Let it do one SQL statement; return what psql prints. Raises LabError if it refuses."""
+        psql = ["psql", *self.connection, "-d", database, "-v", "ON_ERROR_STOP=1", "-Atc"]
+        return self.run(*psql, statement).strip()
 
     @property
     def connection(self) -> list[str]:

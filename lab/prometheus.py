@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from alerts.generate import DASHBOARDS, RUNBOOKS, render
+from alerts.render import Links
 from lab.server import Server, Target, http_answers
 from lab.workspace import ROOT, LabError, Workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+def seconds(duration: str) -> int:
+    """Read a duration as Prometheus writes it, such as 1h30m."""
+    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
 
 
 @dataclass(frozen=True)
@@ -29,12 +42,17 @@ class Prometheus(Server):
 
     Args:
         lab: where it runs.
-        interval: seconds between scrapes and between rule evaluations, in place of the configuration's.
+        interval: seconds between scrapes, in place of the configuration's; rules are evaluated twice as often, as
+            there.
+
+    Attributes:
+        thresholds: a file for `generate-rules --thresholds`; None for the committed rules. Set it before the start.
     """
 
     def __init__(self, lab: Workspace, interval: int = 2) -> None:
         super().__init__(lab, "prometheus")
         self.interval = interval
+        self.thresholds: Path | None = None
         self.port = lab.ports.reserve()
         self.target = Target("prometheus", "localhost", self.port)
 
@@ -53,6 +71,9 @@ class Prometheus(Server):
         shutil.copytree(ROOT / "prometheus", self.directory, dirs_exist_ok=True)
         config = self.directory / "prometheus.yml"
         config.write_text(yaml.safe_dump(shortened(yaml.safe_load(config.read_text()), self.interval)))
+        if self.thresholds is not None:
+            for name, text in render(self.thresholds, Links(RUNBOOKS, DASHBOARDS)).items():
+                (self.directory / "rules" / name).write_text(text)
         self.write_targets()
 
     def write_targets(self) -> None:
@@ -98,6 +119,11 @@ class Prometheus(Server):
         active: list[dict[str, Any]] = self._api("targets", state="active")["activeTargets"]
         return active
 
+    def alerts(self) -> list[dict[str, Any]]:
+        """Return every pending and firing alert as /api/v1/alerts describes it: labels, annotations, state."""
+        alerts: list[dict[str, Any]] = self._api("alerts")["alerts"]
+        return alerts
+
     def _api(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         try:
@@ -108,8 +134,11 @@ class Prometheus(Server):
 
 
 def shortened(config: dict[str, Any], interval: int) -> dict[str, Any]:
-    """Return a Prometheus configuration that scrapes and evaluates every `interval` seconds; nothing else changes."""
-    config["global"] |= {"scrape_interval": f"{interval}s", "evaluation_interval": f"{interval}s"}
+    """Return a Prometheus configuration that scrapes every `interval` seconds; nothing else changes.
+
+    Rules are evaluated twice as often: as there, a `for` of one scrape's length is two evaluations.
+    """
+    config["global"] |= {"scrape_interval": f"{interval}s", "evaluation_interval": f"{interval * 500}ms"}
     config["global"].pop("scrape_timeout", None)
     for job in config["scrape_configs"]:
         job.pop("scrape_interval", None)

@@ -63,16 +63,18 @@ class Receivers(Server):
         return [Notification(**json.loads(line)) for line in lines if line.startswith("{") and line.endswith("}")]
 
 
-def read_event(event: dict[str, Any], receiver: str, at: float) -> list[Notification]:
-    """Read an event of PagerDuty's Events API v2; our details name each firing alert's runbook, and so the alert.
+def read_event(event: dict[str, Any], receiver: str, at: float, groups: dict[str, str]) -> list[Notification]:
+    """Read an event of PagerDuty's Events API v2.
 
-    A resolution has no details of what fired: it says in `custom_details.resolved` what no longer does.
+    Our details name each firing alert's runbook, and so the alert; a resolution has none, but the key of the group that
+    once fired. `groups` remembers those.
     """
     resolved = event["event_action"] == "resolve"
     details: dict[str, str] = event.get("payload", {}).get("custom_details", {})
     text = " ".join([event.get("payload", {}).get("summary", ""), *details.values()])
-    names = dict.fromkeys(_RUNBOOK.findall(text))
-    return [Notification(at, receiver, name, resolved, text) for name in names]
+    if found := _RUNBOOK.search(text):
+        groups[event["dedup_key"]] = found[1]  # all of a group have the name in common
+    return [Notification(at, receiver, groups[event["dedup_key"]], resolved, text)]
 
 
 def read_webhook(message: dict[str, Any], receiver: str, at: float) -> list[Notification]:
@@ -90,11 +92,17 @@ def read_webhook(message: dict[str, Any], receiver: str, at: float) -> list[Noti
 
 
 def _serve(port: int) -> None:
+    groups: dict[str, str] = {}
+
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            read = read_event if "event_action" in body else read_webhook
-            for notification in read(body, self.path.strip("/"), time.time()):
+            receiver, now = self.path.strip("/"), time.time()
+            if "event_action" in body:
+                told = read_event(body, receiver, now, groups)
+            else:
+                told = read_webhook(body, receiver, now)
+            for notification in told:
                 print(json.dumps(asdict(notification)), flush=True)
             answer = b'{"status":"success","message":"Event processed","dedup_key":"lab"}'
             self.send_response(HTTPStatus.ACCEPTED if "event_action" in body else HTTPStatus.OK)

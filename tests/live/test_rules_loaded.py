@@ -51,6 +51,7 @@ def test_prometheus_loads_every_rule_without_a_warning_and_finds_them_healthy(tm
 
 
 ON_1 = {"instance": "prosody1"}
+LAG = "pg_replication_lag_bytes"
 INHIBITED = {
     "the page silences its ticket on the same node": (
         [
@@ -84,6 +85,23 @@ INHIBITED = {
             {"alertname": "CoturnDown", "severity": "critical", "job": "coturn", "instance": "coturn1"},
             {"alertname": "CoturnPortsExhausted", "severity": "warning", "job": "coturn", "instance": "coturn1"},
             {"alertname": "CoturnPortsExhausted", "severity": "warning", "job": "coturn", "instance": "coturn2"},
+        ],
+        [1],
+    ),
+    "a lost PostgreSQL explains what is said of its replication": (
+        [
+            {"alertname": "PostgresDown", "severity": "critical", "job": "postgresql", "instance": "postgres1"},
+            {"alertname": "PostgresReplicaMissing", "severity": "warning", "job": "postgresql"},
+            {"alertname": "MetricAbsent", "severity": "warning", "job": "postgresql", "metric": LAG},
+            {"alertname": "MetricAbsent", "severity": "warning", "job": "postgresql", "metric": "pg_up"},
+        ],
+        [1, 2],
+    ),
+    "a lost machine with PostgreSQL explains it too": (
+        [
+            {"alertname": "TargetDown", "severity": "critical", "job": "postgresql", "instance": "postgres1"},
+            {"alertname": "PostgresReplicationLagHigh", "severity": "warning", "job": "postgresql", "instance": "b"},
+            {"alertname": "TargetDown", "severity": "critical", "job": "coturn", "instance": "coturn1"},
         ],
         [1],
     ),

@@ -44,8 +44,7 @@ def test_users_reach_both_nodes_their_accounts_the_replica_and_an_alert_its_rece
             assert time.monotonic() < deadline
             time.sleep(0.2)
         accounts = "SELECT count(DISTINCT \"user\") FROM prosody WHERE store = 'accounts'"
-        found = lab.replica.run("psql", *lab.replica.connection, "-d", DATABASE, "-Atc", accounts)
-        assert int(found) == USERS + TCP_USERS + SLEEPERS
+        assert int(lab.replica.ask(accounts, DATABASE)) == USERS + TCP_USERS + SLEEPERS
         while not (told := lab.receivers.notifications()):
             assert time.monotonic() < deadline
             time.sleep(0.2)
@@ -57,13 +56,12 @@ def test_a_replica_streams_by_a_slot_and_postgresql_ends_though_a_client_stays()
         queries = Queries(lab.postgresql)
         lab.start(lab.postgresql, lab.replica, queries)
         slots = "SELECT slot_name || ' ' || active FROM pg_replication_slots"
-        assert lab.postgresql.run("psql", *lab.postgresql.connection, "-Atc", slots) == "replica true\n"
-        replicated = ["psql", *lab.replica.connection, "-Atc", "SELECT count(*) FROM pgbench_branches"]
+        assert lab.postgresql.ask(slots) == "replica true"
         deadline = time.monotonic() + 20
-        while lab.replica.run(replicated[0], *replicated[1:]) != "1\n":
+        while lab.replica.ask("SELECT count(*) FROM pgbench_branches") != "1":
             assert time.monotonic() < deadline
         connected = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'"
-        while lab.postgresql.run("psql", *lab.postgresql.connection, "-Atc", connected) == "0\n":
+        while lab.postgresql.ask(connected) == "0":
             assert time.monotonic() < deadline
         lab.postgresql.patience = 5.0
         lab.postgresql.stop()

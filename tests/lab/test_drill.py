@@ -1,0 +1,127 @@
+"""The fire drill knows every alert, shortens all times alike, and its report hides nothing."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import yaml
+
+from alerts.catalogue import KNOBS
+from alerts.thresholds import load
+from lab.alertmanager import hastened
+from lab.drill import HASTE, _write_thresholds
+from lab.drill_report import Result, report
+from lab.drills import DRILLS, Drill
+from lab.prometheus import seconds
+from lab.receivers import Notification, read_event, read_webhook
+from lab.workspace import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SPECIFIED = load(KNOBS)
+
+
+def test_there_is_one_drill_for_every_alert_of_the_catalogue() -> None:
+    assert sorted(drill.alert for drill in DRILLS) == sorted(KNOBS)
+
+
+def test_what_may_fire_beside_an_alert_is_an_alert_with_a_reason_and_what_is_silenced_is_among_it() -> None:
+    for drill in DRILLS:
+        assert drill.beside.keys() <= KNOBS.keys() - {drill.alert}, drill.alert
+        assert all(drill.beside.values()), drill.alert
+        assert set(drill.silenced) <= drill.beside.keys(), drill.alert
+
+
+def test_a_drill_lowers_a_threshold_and_never_raises_one(tmp_path: Path) -> None:
+    used = load(KNOBS, _write_thresholds(tmp_path / "drill.yaml", SPECIFIED))
+    for drill in DRILLS:
+        value, specified = used[drill.alert].value, SPECIFIED[drill.alert].value
+        assert value == (drill.value or specified)
+        assert value is None or specified is None or value <= specified
+
+
+def test_every_duration_is_shortened_and_none_is_shorter_than_two_scrapes(tmp_path: Path) -> None:
+    used = load(KNOBS, _write_thresholds(tmp_path / "drill.yaml", SPECIFIED))
+    for alert, threshold in SPECIFIED.items():
+        if threshold.hold == "0s":
+            assert used[alert].hold == "0s"
+        else:
+            assert 4 <= seconds(used[alert].hold) <= 10
+        if threshold.window:
+            assert seconds(used[alert].window or "") == seconds(threshold.window) // HASTE
+
+
+def test_a_duration_is_read_as_prometheus_writes_it() -> None:
+    assert [seconds(text) for text in ("0s", "30s", "1m", "1h30m", "12h")] == [0, 30, 60, 5400, 43200]
+
+
+def test_alertmanagers_waits_are_shortened_in_every_route_and_nothing_else_changes() -> None:
+    route = yaml.safe_load((ROOT / "prometheus/alertmanager.yml").read_text())["route"]
+    quick = hastened(route, 15)
+    assert (quick["group_wait"], quick["group_interval"], quick["repeat_interval"]) == ("2s", "20s", "2880s")
+    assert [each.get("group_wait") for each in quick["routes"]] == ["0s", None]
+    assert [each["repeat_interval"] for each in quick["routes"]] == ["4s", "240s"]
+    assert [each["matchers"] for each in quick["routes"]] == [each["matchers"] for each in route["routes"]]
+
+
+def test_a_page_is_known_by_its_runbook_and_its_all_clear_by_the_page() -> None:
+    groups: dict[str, str] = {}
+    firing = "prosody1: it is down: Look. https://example.com/docs/runbooks/ProsodyDown.md "
+    trigger = {
+        "event_action": "trigger",
+        "dedup_key": "k",
+        "payload": {"summary": "prosody1: it is down", "custom_details": {"firing": firing}},
+    }
+    resolve = {
+        "event_action": "resolve",
+        "dedup_key": "k",
+        "payload": {"summary": "", "custom_details": {"firing": ""}},
+    }
+    assert read_event(trigger, "page", 1.0, groups) == [
+        Notification(1.0, "page", "ProsodyDown", resolved=False, text=f"prosody1: it is down {firing}")
+    ]
+    (over,) = read_event(resolve, "page", 2.0, groups)
+    assert (over.alert, over.resolved) == ("ProsodyDown", True)
+
+
+def test_a_ticket_says_for_each_alert_whether_it_is_over() -> None:
+    def alert(status: str, instance: str) -> dict[str, object]:
+        annotations = {"summary": f"{instance} is full", "description": "Look.", "runbook_url": "https://x/y.md"}
+        return {"status": status, "labels": {"alertname": "ProsodyMemoryHigh"}, "annotations": annotations}
+
+    message = {"alerts": [alert("firing", "prosody1"), alert("resolved", "prosody2")]}
+    first, second = read_webhook(message, "ticket", 1.0)
+    assert first == Notification(
+        1.0, "ticket", "ProsodyMemoryHigh", resolved=False, text="prosody1 is full Look. https://x/y.md"
+    )
+    assert second.resolved
+
+
+def _result(**more: object) -> Result:
+    drill = Drill("ProsodyDown", "Prosody killed", lambda _: nullcontext(), beside={"TargetDown": "its node"})
+    result = Result(drill, "page", began=0.0, pending=2.0, firing=6.4, told=8.0, resolved=2.0)
+    for name, value in more.items():
+        setattr(result, name, value)
+    return result
+
+
+def test_the_report_says_what_fired_beside_and_what_of_it_was_kept_back() -> None:
+    text = report([_result(beside={"TargetDown": True})], SPECIFIED, SPECIFIED, 15, 60.0)
+    row = (
+        "| [ProsodyDown](runbooks/ProsodyDown.md) | Prosody killed |  | 6 s | page 8 s | 2 s | *TargetDown*: its node |"
+    )
+    assert row in text
+    assert "1 of 1 alerts fired" in text
+    assert "What was wrong" not in text
+
+
+def test_the_report_hides_neither_noise_nor_a_failure() -> None:
+    result = _result(beside={"NodeDown": False}, told=None, wrong=["nobody was told"])
+    text = report([result], SPECIFIED, SPECIFIED, 15, 60.0)
+    assert "NodeDown: **unexplained**" in text
+    assert "| nobody |" in text
+    assert "0 of 1 alerts fired" in text
+    assert "- ProsodyDown: nobody was told" in text
+    assert "WRONG: nobody was told" in result.line()
