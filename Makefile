@@ -7,7 +7,7 @@ changes := git status --porcelain && git diff | cksum
 if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else echo "$(1) is not here: left out"; fi
 sources := $(wildcard alerts bench dashboards exporters gateway lab tests)
 
-.PHONY: help demo screenshots test mutants generate lint bench soak lock clean
+.PHONY: help demo drill screenshots test mutants generate lint bench soak lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -56,6 +56,10 @@ bench: ## What scrapes, probes, pushes, rules and panels cost, in ratios; takes 
 	@$(python) -m bench.push_gateway
 	@$(python) -m bench.rules
 	@$(python) -m bench.panels
+
+drill: ## Break the demo once for every alert, and follow each to its receiver; takes half an hour (ALERTS="ProsodyDown ...")
+	@lab/install.sh demo
+	@exec $(python) -m lab.drill $(ALERTS)
 
 soak: ## Ten minutes of churn, then 200,000 pushes and ten quiet minutes
 	@lab/install.sh demo

@@ -110,18 +110,21 @@ class Watch:
     Attributes:
         fired: alerts that fired.
         silenced: alerts that Alertmanager kept to itself.
+        revived: Prosodys that crashed and were started again.
     """
 
     lab: Lab
     fired: set[str] = field(default_factory=set)
     silenced: set[str] = field(default_factory=set)
+    revived: list[str] = field(default_factory=list)
 
     def begin(self) -> None:
         """Forget what was seen."""
-        self.fired, self.silenced = set(), set()
+        self.fired, self.silenced, self.revived = set(), set(), []
 
     def look(self) -> list[dict[str, Any]]:
         """Return the alerts that Prometheus has now, pending and firing."""
+        self.revived += self.lab.revive()
         if self.lab.crashed():
             raise LabError("\n".join(self.lab.crashed()))
         alerts = self.lab.prometheus.alerts()
@@ -191,6 +194,7 @@ def _drill(watch: Watch, drill: Drill, threshold: Threshold) -> Result:
     result.mended = time.time()
     result.resolved = result.mended - mended
     result.beside = {name: name in watch.silenced for name in sorted(watch.fired - {drill.alert, "Watchdog"})}
+    result.revived = watch.revived
     result.wrong += [f"{name} fired too, unexplained" for name in result.beside if name not in drill.beside]
     result.wrong += [f"{name} was not silenced" for name in drill.silenced if name not in watch.silenced]
     return result
@@ -231,6 +235,7 @@ def _by_silence(watch: Watch, drill: Drill) -> Result:
     result.mended = time.time()
     result.resolved = result.mended - mended
     result.beside = {name: name in watch.silenced for name in sorted(watch.fired - {drill.alert})}
+    result.revived = watch.revived
     result.wrong += [f"{name} fired too, unexplained" for name in result.beside if name not in drill.beside]
     return result
 

@@ -26,6 +26,7 @@ class Result:
         began: seconds since the epoch.
         told: None if nobody was.
         beside: what else fired, and whether Alertmanager kept it to itself.
+        revived: Prosodys that crashed meanwhile, and were started again as systemd would.
         wrong: what should not have been so; empty if all is well.
     """
 
@@ -38,6 +39,7 @@ class Result:
     mended: float = 0.0
     resolved: float = 0.0
     beside: dict[str, bool] = field(default_factory=dict)
+    revived: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
     def line(self) -> str:
@@ -94,6 +96,8 @@ def _row(result: Result, used: Threshold, specified: Threshold) -> str:
         f"{f'*{name}*' if silenced else name}: {result.drill.beside.get(name, '**unexplained**')}"
         for name, silenced in result.beside.items()
     )
+    if result.revived:
+        beside += f" ({', '.join(result.revived)} crashed and came back: [why](prosody.md#when-postgresql-goes-away))"
     threshold = used.limit if used.limit == specified.limit else f"{used.limit} (in production {specified.limit})"
     if used.minimum != specified.minimum:
         threshold += f", at least {used.minimum:g} pushes (in production {specified.minimum:g})"

@@ -75,8 +75,8 @@ DRILLS = (
     ),
     Drill(
         "ProsodyStanzaRateHigh",
-        "40 users who do 1,000 things a second",
-        lambda lab: faults.crowd(lab.prosody, 40, rate=1000),
+        "25 users who do 400 things a second",
+        lambda lab: faults.crowd(lab.prosody, 20, rate=400),
         _ON_1,
         value=200,
     ),
