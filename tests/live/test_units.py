@@ -43,3 +43,10 @@ def test_systemd_finds_little_to_expose(unit: Path) -> None:
 def test_it_is_restarted_after_a_second_and_kept_below_200_megabytes(unit: Path) -> None:
     lines = unit.read_text().splitlines()
     assert {"Restart=always", "RestartSec=1", "MemoryMax=200M"} <= set(lines)
+
+
+def test_the_coturn_exporter_may_ask_the_kernel_for_relay_ports() -> None:
+    unit = (ROOT / "deploy/systemd/coturn-exporter.service").read_text()
+    families = re.search(r"^RestrictAddressFamilies=(.*)$", unit, re.MULTILINE)
+    assert families
+    assert "AF_NETLINK" in families[1].split()
