@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _OPTION = re.compile(r"([^\s=]+)[\s=]*(.*)")
+_QUOTED = re.compile(r'"(.*?)\s*"?')  # coturn takes them off, the second even if there is none
+_NO = re.compile(r"[0nNfF].*|off|Off|OFF")
 _TRAILING_COMMENT = re.compile(r"\s#")
 _NUMBER = re.compile(r"\d+")
 _UNLOGGED = {"stdout", "-", "syslog"}  # log-file's special names: there is no file to follow
@@ -69,7 +71,7 @@ class Configuration:
 
     def flag(self, *names: str) -> bool:
         """Whether one of these switches is on; alone on its line it is."""
-        return any(name in self.options and self.text(name)[:1].lower() not in {"0", "n", "f"} for name in names)
+        return any(name in self.options and not _NO.fullmatch(self.text(name)) for name in names)
 
     @property
     def address(self) -> str:
@@ -94,14 +96,19 @@ class Configuration:
 
     @property
     def relay_addresses(self) -> tuple[str, ...]:
-        """The configured relay addresses; none means whichever address a client came in on."""
-        given = dict.fromkeys(self.options.get("relay-ip", ()))
+        """The addresses of relays, by default those it listens on; none means whichever a client came in on."""
+        given = dict.fromkeys(self.options.get("relay-ip") or self.options.get("listening-ip", ()))
         return tuple(address for address in given if _is_address(address))
+
+    @property
+    def only_ipv6_relays(self) -> bool:
+        """Whether a client has to ask for an IPv6 relay to get one at all."""
+        return bool(self.relay_addresses) and all(":" in address for address in self.relay_addresses)
 
     @property
     def secret(self) -> str:
         """The shared secret of the TURN REST API; "" when there is none, or when it is in a database."""
-        return self.text("static-auth-secret") if self.flag("use-auth-secret") else ""
+        return self.text("static-auth-secret")  # which implies use-auth-secret
 
     @property
     def total_quota(self) -> int:
@@ -137,7 +144,7 @@ class Configuration:
 
 def _is_address(text: str) -> bool:
     try:
-        return bool(ip_address(text))
+        return not ip_address(text).is_unspecified
     except ValueError:
         return False
 
@@ -161,6 +168,8 @@ def load(path: Path) -> Configuration:
         if not option or line.lstrip().startswith("#"):
             continue
         name, value = option.groups()
+        if quoted := _QUOTED.fullmatch(value):
+            value = quoted[1]
         options[name] = (*options.get(name, ()), value)
         if _TRAILING_COMMENT.search(value):
             commented.append(name)

@@ -47,6 +47,7 @@ def test_a_comment_behind_a_value_is_part_of_the_value_and_reported() -> None:
         ("verbose on", True),
         ("verbose=0", False),
         ("verbose no", False),
+        ("verbose=off", False),
         ("# verbose", False),
     ],
 )
@@ -73,6 +74,37 @@ def test_the_endpoint_is_where_it_was_put(tmp_path: Path) -> None:
 def test_relay_addresses_are_those_coturn_understands(tmp_path: Path) -> None:
     config = loaded(tmp_path, "relay-ip=192.0.2.1\nrelay-ip=2001:db8::1\nrelay-ip=192.0.2.1\nrelay-ip=192.0.2.2 # no")
     assert config.relay_addresses == ("192.0.2.1", "2001:db8::1")
+    assert not config.only_ipv6_relays
+
+
+def test_without_a_relay_address_relays_are_at_those_it_listens_on(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "listening-ip=::1\nlistening-ip=::2").relay_addresses == ("::1", "::2")
+    assert loaded(tmp_path, "listening-ip=::1").only_ipv6_relays
+    assert loaded(tmp_path, "listening-ip=::1\nrelay-ip=192.0.2.1").relay_addresses == ("192.0.2.1",)
+    for text in ("listening-ip=0.0.0.0", "listening-ip=::", ""):
+        assert loaded(tmp_path, text).relay_addresses == ()
+        assert not loaded(tmp_path, text).only_ipv6_relays
+
+
+@pytest.mark.parametrize(
+    ("line", "secret"),
+    [
+        ("static-auth-secret=abc", "abc"),
+        ('static-auth-secret = "abc"', "abc"),
+        ('static-auth-secret="a b "  ', "a b"),
+        ('static-auth-secret="abc', "abc"),
+        ('static-auth-secret=a"b"c', 'a"b"c'),
+        ('static-auth-secret="', ""),
+        ("static-auth-secret=abc=", "abc="),
+        ("use-auth-secret", ""),
+    ],
+)
+def test_the_secret_is_taken_as_coturn_takes_it(tmp_path: Path, line: str, secret: str) -> None:
+    assert loaded(tmp_path, line).secret == secret
+
+
+def test_a_minimum_alone_leaves_the_maximum_at_coturns_own(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "min-port=61000").relay_ports == range(61000, 65536)
 
 
 def test_a_transport_that_is_off_is_not_probed(tmp_path: Path) -> None:
