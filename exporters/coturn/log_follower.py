@@ -18,6 +18,8 @@ _POLL = 1.0  # seconds; coturn flushes every line, and a scrape catches up by it
 _REPLAY = 64 << 20  # bytes read back at most to find where the running coturn began
 _START = b"Version Coturn-"
 _SIGNATURE = 64  # first bytes of a file; they change when it is truncated and written anew
+_LONGEST = 1 << 16  # bytes of a line that are kept; coturn's own end at 1,024
+_COMPRESSED = {".gz", ".xz", ".zst", ".bz2"}
 _DATE = "_[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
 _DEFAULT_FOLDERS = ("/var/log/turnserver", "/var/log", "/var/tmp", "/tmp")  # noqa: S108 - coturn's own list
 
@@ -45,6 +47,7 @@ class LogFollower:
         self._signature = b""
         self._rest = b""
         self._queue: list[Path] = []
+        self._shut_out = False  # there is a newer file, and we may not read it
         self.path: Path | None = None
         self.caught_up = False
 
@@ -61,10 +64,15 @@ class LogFollower:
             self.close()
 
     async def catch_up(self) -> bool:
-        """Feed what was written since; False while there is no log, or its past is still being read."""
+        """Feed what was written since; False while there is no log to read, or its past is still being read."""
         if self.caught_up:
             await self._drain()
-        return self.caught_up and self.path is not None
+        return self.reads
+
+    @property
+    def reads(self) -> bool:
+        """Whether there is a log, and all that was in it at the last look has been fed."""
+        return self.caught_up and self.path is not None and not self._shut_out
 
     def close(self) -> None:
         """Let go of the file."""
@@ -89,11 +97,13 @@ class LogFollower:
         # Asked only when the open file is read to its end: coturn closes a file before it opens the next.
         target = self._queue.pop(0) if self._queue else self._target()
         if target is None or self._is_open(target):
+            self._shut_out = False
             return False
         # What was written between the last read and the end of that file must not be lost.
         if self._file and self._read_slice():
             return True
-        return self._open(target)
+        self._shut_out = not self._open(target)
+        return not self._shut_out
 
     def _read_slice(self) -> bool:
         assert self._file
@@ -108,6 +118,7 @@ class LogFollower:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._feed(line)
+        self._rest = self._rest[:_LONGEST]
         return True
 
     def _truncated(self) -> bool:
@@ -142,23 +153,29 @@ class LogFollower:
         return next(reversed(self._files()), None)
 
     def _files(self) -> Sequence[Path]:
-        """The log's files by the configuration, oldest first: by name, as coturn dates them."""
+        """The log's files by the configuration, oldest first; none where we may not look."""
+        with suppress(OSError):
+            return self._found()
+        return []
+
+    def _found(self) -> Sequence[Path]:
         base, dated = self._place.base, self._place.dated
         if base is None:
             found = [path for folder in _DEFAULT_FOLDERS for path in Path(folder).glob("turn*.log")]
-            return sorted(found, key=lambda path: path.stat().st_mtime)
+            return sorted(found, key=_age)
         if not dated:
-            return [base] if base.exists() else []
+            found = [path for path in base.parent.glob(f"{base.name}[.-]*") if path.suffix not in _COMPRESSED]
+            return [*sorted(found, key=_age), *base.parent.glob(base.name)]
         stem = base.stem if base.suffix else base.name
         joint = _DATE.removeprefix("_") if stem.endswith(("_", "-")) else _DATE
-        return sorted(base.parent.glob(f"{stem}{joint}{base.suffix or '.log'}"))
+        return sorted(base.parent.glob(f"{stem}{joint}{base.suffix or '.log'}"))  # by name, as coturn dates them
 
     def _begin(self) -> None:
         """Go to where the running coturn began; to the log's end if that is too far back."""
         held = self._held_open()
         files = list(self._files())
-        if held is not None and held not in files:
-            files = [held]
+        if held is not None:  # the last one: what logrotate has made beside it is not written to yet
+            files = files[: files.index(held) + 1] if held in files else [held]
         budget = _REPLAY
         for index in range(len(files) - 1, -1, -1):
             with suppress(OSError):
@@ -171,7 +188,12 @@ class LogFollower:
             if budget <= 0:
                 break
         if files and budget < _REPLAY:
-            self._open(files[-1], files[-1].stat().st_size)
+            with suppress(OSError):
+                self._open(files[-1], files[-1].stat().st_size)
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def _last_start(path: Path, budget: int) -> int | None:

@@ -88,13 +88,17 @@ class Turnserver:
         """
         if (identity := self.identity) is None:
             return None
-        stems = ("turn", base.stem if base else "turn")
+        base = base or Path("turn.log")
+        stems = ("turn", base.stem)
+        marks = {".log", base.suffix} - {""}  # without one it is userdb's file, turndb
         for number in range(_FIRST_FILES):
             with suppress(OSError):
-                target = os.readlink(f"/proc/{identity[0]}/fd/{number}")  # noqa: PTH115 - done every second
+                link = f"/proc/{identity[0]}/fd/{number}"
+                target = os.readlink(link)  # noqa: PTH115 - done every second
                 name = target.rpartition("/")[2]
-                if target.startswith("/") and name.startswith(stems) and (".log" in name or not base or base.suffix):
-                    return Path(target)
+                is_log = name == base.name or (name.startswith(stems) and any(mark in name for mark in marks))
+                if is_log and target.startswith("/"):
+                    return _as_we_see_it(target, link, identity[0])
         return None
 
     def _find(self) -> psutil.Process | None:
@@ -111,6 +115,14 @@ class Turnserver:
     def _is_ours(self, command: list[str]) -> bool:
         given = command[command.index("-c") + 1] if "-c" in command[:-1] else _DEFAULT_CONFIG
         return Path(given).resolve() == self._config.path.resolve()
+
+
+def _as_we_see_it(target: str, link: str, pid: int) -> Path:
+    """A file of the process under a path of ours: with PrivateTmp=, as in Debian's unit, its /var/tmp is another."""
+    with suppress(OSError):
+        if os.path.samestat(os.stat(link), os.stat(target)):  # noqa: PTH116 - done every second
+            return Path(target)
+    return Path(f"/proc/{pid}/root{target}")
 
 
 def _alive(process: psutil.Process) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +82,27 @@ async def test_a_run_of_several_days_is_read_from_its_first_file(dated: Followed
     assert await dated.now() == [START, b"a", b"b", b"c"]
 
 
+async def test_a_run_across_rotations_is_read_from_its_first_file(single: Followed) -> None:
+    for age, name in enumerate(("turn.log.2.gz", "turn.log.2", "turn.log-20260131", "turn.log", "turn.login")):
+        single.write(START if age == 1 else name.encode(), name=name)
+        os.utime(single.folder / name, (age, age))
+    await started(single)
+    single.write(b"a")
+    assert await single.now() == [START, b"turn.log-20260131", b"turn.log", b"a"]
+
+
+async def test_what_logrotate_made_already_is_not_read_before_coturn_writes_there(single: Followed) -> None:
+    single.write(START, name="turn.log.1")
+    single.write()
+    single.held = single.folder / "turn.log.1"  # not yet told by SIGHUP
+    await started(single)
+    single.write(b"a", name="turn.log.1")
+    assert await single.now() == [START, b"a"]
+    single.held = single.folder / "turn.log"
+    single.write(b"b")
+    assert await single.now() == [START, b"a", b"b"]
+
+
 async def test_a_start_too_far_back_is_not_searched_for(single: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_follower, "_REPLAY", 1000)
     single.write(START, *[b"x" * 99] * 20)
@@ -102,6 +124,30 @@ async def test_a_log_that_is_not_there_yet_is_read_from_its_beginning(single: Fo
     assert not await single.follower.catch_up()
     single.write(b"a")
     assert await single.now() == [b"a"]
+
+
+@pytest.mark.parametrize("is_dated", [False, True])
+async def test_a_folder_one_may_not_look_into_is_looked_into_again(tmp_path: Path, is_dated: bool) -> None:  # noqa: FBT001 - a test's case
+    folder = tmp_path / "log"
+    folder.symlink_to("x" * 300)  # an error for root, too
+    followed = Followed(folder, dated=is_dated)
+    async with followed.follower.running():
+        await asyncio.sleep(0)
+        assert not await followed.follower.catch_up()
+        folder.unlink()
+        folder.mkdir()
+        followed.write(b"a", name="turn_2026-01-31.log" if is_dated else "turn.log")
+        assert await followed.now() == [b"a"]
+
+
+async def test_a_newer_file_one_may_not_read_is_not_taken_for_silence(dated: Followed) -> None:
+    dated.write(START, name="turn_2026-01-30.log")
+    await started(dated)
+    (dated.folder / "turn_2026-01-31.log").mkdir()  # which cannot be read, not even by root
+    assert not await dated.follower.catch_up()
+    (dated.folder / "turn_2026-01-31.log").rmdir()
+    dated.write(b"a", name="turn_2026-01-31.log")
+    assert await dated.now() == [START, b"a"]
 
 
 async def test_at_midnight_the_old_file_is_read_to_its_end_and_then_the_new_one(dated: Followed) -> None:
@@ -153,6 +199,15 @@ async def test_a_line_half_written_waits_for_its_other_half(single: Followed) ->
     with path.open("ab") as file:
         file.write(b"cd\n")
     assert await single.now() == [b"abcd"]
+
+
+async def test_a_line_without_end_costs_a_bounded_amount_of_memory(single: Followed) -> None:
+    await started(single)
+    (single.folder / "turn.log").write_bytes(b"x" * (2 << 20))
+    assert await single.now() == []
+    assert len(single.follower._rest) <= 1 << 16
+    single.write(b"", b"a")
+    assert (await single.now())[1:] == [b"a"]
 
 
 async def test_a_log_elsewhere_is_followed_where_the_process_holds_it(single: Followed) -> None:
