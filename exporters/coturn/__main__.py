@@ -75,6 +75,8 @@ def _load(args: Namespace) -> Configuration:
             raise ConfigError(
                 f"cannot read {args.password_file}: {error.strerror}; set --coturn.cli-password-file"
             ) from error
+        except UnicodeDecodeError:
+            raise ConfigError(f"{args.password_file} is not text; set --coturn.cli-password-file") from None
         config = dataclasses.replace(config, options={**config.options, "cli-password": (password,)})
     if config.cli and not config.cli.password:
         _log.warning("cli-password is a hash; without --coturn.cli-password-file the CLI is not asked")

@@ -61,6 +61,13 @@ def test_a_configuration_that_cannot_be_read_is_one_line_and_exit_code_2(
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "cannot read" in said
+    missing.write_text("cli-password=$5$ab$cd")
+    for password, complaint in ((tmp_path / "none", "No such file"), (tmp_path / "binary", "is not text")):
+        (tmp_path / "binary").write_bytes(b"\xff")
+        assert main([f"--coturn.config={missing}", f"--coturn.cli-password-file={password}"]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert complaint in said
     with contextlib.suppress(SystemExit):
         main(["--coturn.probe-interval=0"])
     assert "is not a number of seconds above 0" in capsys.readouterr().err
