@@ -50,6 +50,7 @@ class Run:
         bindings: logged STUN Binding requests (coturn logs them with log-binding only).
         stray_packets: requests other than TURN's in sessions that never allocated: STUN bindings, up to a minute late.
         live: open allocations, with the time they began where the log tells.
+        probes: open allocations of other probes: of a second exporter, or of the one before this.
     """
 
     complete: bool = False
@@ -61,17 +62,20 @@ class Run:
     stray_packets: int = 0
     durations: Durations = field(default_factory=Durations)
     live: dict[bytes, float | None] = field(default_factory=dict)
+    probes: set[bytes] = field(default_factory=set)
 
 
 class LogStatistics:
     """Keeps the counts of the run that the log is in.
 
     Args:
-        tag: a text only the probe's sessions carry, in user name and origin; they are left out of everything.
+        tag: a text only probes' sessions carry, in user name and origin; they are left out of everything.
+        name: the user name of this exporter's own.
     """
 
-    def __init__(self, tag: bytes) -> None:
+    def __init__(self, tag: bytes, name: bytes) -> None:
         self._tag = tag
+        self._name = name
         self.run = Run()
         self._own: set[bytes] = set()
         self._strangers: dict[bytes, int] = {}  # requests so far of sessions without an allocation
@@ -85,6 +89,10 @@ class LogStatistics:
         session = found[1]
         if self._tag in line or session in self._own:
             (self._own.discard if found["closed"] or found["delete"] else self._own.add)(session)
+            if found["state"] == b"new" and self._name not in line:
+                self.run.probes.add(session)
+            elif found["delete"]:
+                self.run.probes.discard(session)
         elif found["side"]:
             self._usage(session, found)
         elif found["method"]:

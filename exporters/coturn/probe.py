@@ -53,6 +53,7 @@ class _Owed:
     connection: Connection
     request: tuple[bytes, bytes]
     credentials: Credentials
+    others: Collection[int]
     since: float
 
 
@@ -63,29 +64,44 @@ class Probe:
         host: an address coturn listens on.
         listeners: the port of each transport: udp, tcp, tls.
         secret: coturn's static-auth-secret; without one there is no TURN probe.
-        inodes_of: the relay sockets at a port.
+        sockets: lists all relay sockets there are, with their port, by inode.
+        ipv6_relay: whether to ask for one; else it gets what a client gets that does not ask.
 
     Attributes:
         outcomes: by (probe, transport), of the last round; probe is "stun" or "turn".
         failures: all failures so far by (probe, transport, reason).
         bindings: STUN bindings answered so far.
         software: what the server called itself last.
-        tag: the text all its sessions carry.
+        tag: the text the sessions of all probes with this secret carry.
+        name: a text only the allocations of this one carry; it begins with the tag.
     """
 
     def __init__(
-        self, host: str, listeners: Mapping[str, int], secret: str, inodes_of: Callable[[int], Collection[int]]
+        self,
+        host: str,
+        listeners: Mapping[str, int],
+        secret: str,
+        sockets: Callable[[], Mapping[int, int]],
+        *,
+        ipv6_relay: bool = False,
     ) -> None:
         self._host = host
         self._listeners = listeners
         self._secret = secret
-        self._inodes_of = inodes_of
+        self._sockets = sockets
         self._held: set[int] = set()
+        self._others: Collection[int] = ()  # relay sockets that were there before a round: none of ours
         self._ended = -math.inf
         self._owed: list[_Owed] = []
         key = secret.encode() or urandom(16)
         self.tag = f"coturn-exporter-{hmac.digest(key, b'coturn-exporter', 'sha256').hex()[:16]}"
+        self.name = f"{self.tag}-{urandom(4).hex()}"
         self._origin = (Attribute.ORIGIN, f"https://{self.tag}.invalid".encode())
+        self._wanted = [
+            self._origin,
+            (Attribute.REQUESTED_TRANSPORT, stun.UDP_RELAY),
+            *([(Attribute.REQUESTED_ADDRESS_FAMILY, stun.IPV6_RELAY)] if ipv6_relay else []),
+        ]
         self.outcomes: dict[tuple[str, str], Outcome] = {}
         self.failures: dict[tuple[str, str, str], int] = {}
         self.bindings = 0
@@ -93,6 +109,7 @@ class Probe:
 
     async def round(self) -> None:
         """Probe every transport once; takes at most some 2.5 seconds, whatever the server does."""
+        self._others = self._sockets().keys()
         await asyncio.gather(*(self._probe(transport, port) for transport, port in self._listeners.items()))
 
     def held(self, open_sockets: Container[int]) -> set[int]:
@@ -115,7 +132,7 @@ class Probe:
                 async with asyncio.timeout(_FAREWELL):
                     # The same request again gives the same answer (RFC 8656 section 7.2), and so the relay port.
                     response = await owed.connection.exchange(owed.request, owed.credentials)
-                    await self._allocated(owed.connection, owed.credentials, response, doubtful=True)
+                    await self._allocated(owed.connection, owed.credentials, response, owed.others, doubtful=True)
                     owed.since = -math.inf
             if time.monotonic() - owed.since > _FORGOTTEN_AFTER:
                 self._owed.remove(owed)
@@ -154,7 +171,7 @@ class Probe:
         challenged = time.monotonic() - began
         self.software = challenge.software or self.software
         if challenge.success:  # a server that asks for no credentials
-            await self._allocated(connection, None, challenge)
+            await self._allocated(connection, None, challenge, self._others)
         began = time.monotonic()
         answer = await connection.exchange(stun.encode(Method.BINDING, [self._origin]))
         self.bindings += 1
@@ -176,24 +193,33 @@ class Probe:
         del pending["turn"]
 
     async def _authenticated(self, connection: Connection, challenge: Response) -> Response:
-        credentials = _ephemeral(self._secret, self.tag, challenge)
+        credentials = _ephemeral(self._secret, self.name, challenge)
         request = self._allocate(credentials)
+        others = self._others
         try:
             response = await connection.exchange(request, credentials)
-            await self._allocated(connection, credentials, response)
+            await self._allocated(connection, credentials, response, others)
         except BaseException:
             # Sent, and perhaps received: on UDP only an answer can tell that nothing is left.
             if not connection.closing_releases:
-                self._owed.append(_Owed(connection, request, credentials, time.monotonic()))
+                self._owed.append(_Owed(connection, request, credentials, others, time.monotonic()))
             raise
         return response
 
     async def _allocated(
-        self, connection: Connection, credentials: Credentials | None, response: Response, *, doubtful: bool = False
+        self,
+        connection: Connection,
+        credentials: Credentials | None,
+        response: Response,
+        others: Collection[int],
+        *,
+        doubtful: bool = False,
     ) -> None:
         """Remember the allocation's socket, then release it; with `doubtful` even if the response knows of none."""
         if response.success:
-            self._held |= set(self._inodes_of(response.relay_port))
+            # A client can have the same port at another relay address. An address tells no more: it may be mapped.
+            at_port = {inode for inode, port in self._sockets().items() if port == response.relay_port}
+            self._held |= at_port.difference(others)
         elif not doubtful:
             return
         release = [self._origin, (Attribute.LIFETIME, bytes(4))]
@@ -203,8 +229,7 @@ class Probe:
             await connection.exchange(stun.encode(Method.REFRESH, release, credentials), credentials)
 
     def _allocate(self, credentials: Credentials | None = None) -> tuple[bytes, bytes]:
-        wanted = [self._origin, (Attribute.REQUESTED_TRANSPORT, stun.UDP_RELAY)]
-        return stun.encode(Method.ALLOCATE, wanted, credentials)
+        return stun.encode(Method.ALLOCATE, self._wanted, credentials)
 
     def _report(self, probe: str, transport: str, outcome: Outcome) -> None:
         self.outcomes[probe, transport] = outcome

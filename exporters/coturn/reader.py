@@ -53,9 +53,11 @@ class Reader:
         self._interval = probe_interval
         self._turnserver = Turnserver(config)
         self._relay_ports = RelayPorts(config.relay_ports, config.listeners.values(), config.relay_addresses)
-        self._probe = Probe(config.address, config.listeners, config.secret, self._inodes_of)
+        self._probe = Probe(
+            config.address, config.listeners, config.secret, self._all_sockets, ipv6_relay=config.only_ipv6_relays
+        )
         self._cli = AdminCli(config.cli) if config.cli and config.cli.password else None
-        self._statistics = LogStatistics(self._probe.tag.encode())
+        self._statistics = LogStatistics(self._probe.tag.encode(), self._probe.name.encode())
         self._follower = LogFollower(config.log, self._log_file, self._statistics.feed) if config.log else None
         self._quiet = asyncio.Lock()  # held by a probe, or by a count of what the probe must not be part of
         self._probed: tuple[int, float] | None = None
@@ -96,48 +98,76 @@ class Reader:
 
     def without_target(self) -> Snapshot:
         """What holds while coturn does not answer: its limits, the probes' failures, and the log's counts."""
+        return self._known()
+
+    def _known(self) -> Snapshot:
+        """Limits, the probes' outcomes, and the log's counts."""
         config, probe = self._config, self._probe
-        run = self._statistics.run if self._follower and self._follower.caught_up and self._follower.path else None
         software = _VERSION.search(probe.software)
         return Snapshot(
             relay_ports_capacity=len(config.relay_ports) * max(1, len(config.relay_addresses)),
             total_quota=config.total_quota,
             commented_options=config.commented,
-            run=run,
+            run=self._statistics.run if self._follower and self._follower.reads else None,
             outcomes=probe.outcomes,
             failures=probe.failures,
             version=software[1] if software else self._statistics.run.version,
             log_in_place=self._log_in_place(),
         )
 
-    async def _snapshot(self, process: ProcessState | None) -> Snapshot:
-        sockets, own, status, families = await self._count()
-        active = {}
-        if status is not None:
-            active["cli"] = status.allocations - own
+    @property
+    def _of_other_probes(self) -> int:
+        """Allocations that a second exporter has now, or that the one before this left behind."""
+        return len(self._statistics.run.probes) if self._follower and self._follower.reads else 0
+
+    def _seen(self, sockets: dict[int, int] | None, own: int) -> Snapshot:
+        """That, and the allocations of a running process as they are seen from outside."""
+        known = self._known()
+        active: dict[str, float] = {}
         if sockets is not None:
             active["relay_ports"] = len(sockets) - own
-        log_read = self._follower is not None and await self._follower.catch_up()
-        run = self._statistics.run
-        if log_read and run.complete:
-            active["log"] = len(run.live)
+        if known.run and known.run.complete:
+            active["log"] = len(known.run.live)
+        return replace(
+            known,
+            sources={
+                "relay_ports": sockets is not None,
+                **({"log": known.run is not None} if self._follower else {}),
+            },
+            active=active,
+            relay_ports_used=None if sockets is None else len(sockets) - own,
+        )
+
+    async def _snapshot(self, process: ProcessState | None) -> Snapshot:
+        sockets, own, status, families = await self._count()
+        await self._catch_up()
+        own += self._of_other_probes
+        seen = self._seen(sockets, own)
+        active = dict(seen.active)
+        if status is not None:
+            active["cli"] = status.allocations - own
         if (total := endpoint.total(families, "turn_total_allocations")) is not None:
             active["endpoint"] = int(total) - own
         return replace(
-            self.without_target(),
+            seen,
             sources={
-                "relay_ports": sockets is not None,
+                **seen.sources,
                 **({"cli": status is not None} if self._cli else {}),
-                **({"log": log_read} if self._follower else {}),
                 **({"endpoint": bool(families)} if self._config.endpoint else {}),
             },
             active=active,
             process=process,
-            relay_ports_used=None if sockets is None else len(sockets) - own,
             total_quota=self._config.total_quota if status is None else status.total_quota,
-            bindings=self._count_bindings(families, run if log_read else None),
+            bindings=self._count_bindings(families, seen.run),
             passed_through=families,
         )
+
+    async def _catch_up(self) -> None:
+        """Read the log up to now."""
+        if self._follower is None or await self._follower.catch_up():
+            self._complaints.pop("log", None)
+        elif self._follower.caught_up:
+            self._complain("log", "cannot read coturn's log; run as user turnserver, and look whether log-file exists")
 
     async def _count(self) -> tuple[dict[int, int] | None, int, CliStatus | None, Sequence[Metric]]:
         """Ask all sources that count allocations, and how many of them are the probe's: for one and the same moment.
@@ -174,10 +204,10 @@ class Reader:
         self._complaints.pop("relay_ports", None)
         return sockets
 
-    def _inodes_of(self, port: int) -> set[int]:
+    def _all_sockets(self) -> dict[int, int]:
         with suppress(OSError):
-            return self._relay_ports.inodes_of(port)
-        return set()
+            return self._relay_ports.everyones()
+        return {}
 
     async def _asked(self, source: str, question: Awaitable[Answer]) -> Answer | None:
         try:

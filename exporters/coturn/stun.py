@@ -23,6 +23,7 @@ COOKIE = 0x2112A442
 HEADER = struct.Struct("!HHI12s")
 FINGERPRINT_XOR = 0x5354554E
 UDP_RELAY = bytes((17, 0, 0, 0))  # REQUESTED-TRANSPORT: IANA protocol number, three reserved bytes
+IPV6_RELAY = bytes((2, 0, 0, 0))  # REQUESTED-ADDRESS-FAMILY: 2 is IPv6, three reserved bytes
 
 
 class Method(IntEnum):
@@ -43,6 +44,7 @@ class Attribute(IntEnum):
     REALM = 0x0014
     NONCE = 0x0015
     XOR_RELAYED_ADDRESS = 0x0016
+    REQUESTED_ADDRESS_FAMILY = 0x0017
     REQUESTED_TRANSPORT = 0x0019
     SOFTWARE = 0x8022
     FINGERPRINT = 0x8028

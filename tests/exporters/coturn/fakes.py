@@ -77,6 +77,7 @@ class FakeTurn(asyncio.DatagramProtocol):
         self.allocations: set[object] = set()
         self.refuse = 0
         self.deaf = False
+        self._requests: list[bytes] = []
         self._transport: asyncio.DatagramTransport | None = None
 
     @asynccontextmanager
@@ -92,6 +93,7 @@ class FakeTurn(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if self.deaf:
             return
+        self._requests.append(data)
         method = Method(int.from_bytes(data[:2]))
         authenticated = Attribute.MESSAGE_INTEGRITY.to_bytes(2) + b"\0\x14" in data
         if method is Method.BINDING:
@@ -107,6 +109,10 @@ class FakeTurn(asyncio.DatagramProtocol):
                 self.lose.remove(method)
             else:
                 self._answer(data, addr, 437 if method is Method.REFRESH and not known else 0, signed=True)
+
+    def asked(self, method: Method) -> list[bytes]:
+        """The requests of one method so far."""
+        return [request for request in self._requests if Method(int.from_bytes(request[:2])) is method]
 
     def _answer(self, request: bytes, addr: tuple[str, int], error: int = 0, *, signed: bool = False) -> None:
         kind = int.from_bytes(request[:2]) | (0x0110 if error else 0x0100)

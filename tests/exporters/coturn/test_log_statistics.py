@@ -7,6 +7,7 @@ import pytest
 from exporters.coturn.log_statistics import EDGES, LogStatistics, Run, clock
 
 TAG = "coturn-exporter-0123456789abcdef"
+NAME = f"{TAG}-89abcdef"
 STYLES = {
     "seconds": "{seconds}: : ",
     "seconds, thread and level": "{seconds}: (4711): INFO: ",
@@ -41,7 +42,7 @@ def lines(text: str, style: str = "seconds") -> list[bytes]:
 
 
 def run_of(*texts: str, style: str = "seconds") -> Run:
-    statistics = LogStatistics(TAG.encode())
+    statistics = LogStatistics(TAG.encode(), NAME.encode())
     for text in texts:
         for line in lines(text, style):
             statistics.feed(line)
@@ -67,7 +68,7 @@ def test_a_call_is_counted_alike_in_every_timestamp_style(style: str) -> None:
 
 def test_a_timestamp_of_the_operators_own_still_counts_but_tells_no_duration() -> None:
     assert clock(b"Sat Jan 31 12:00:00: : session") is None
-    statistics = LogStatistics(TAG.encode())
+    statistics = LogStatistics(TAG.encode(), NAME.encode())
     for line in lines(CALL):
         statistics.feed(b"today" + line.partition(b":")[2])
     assert statistics.run.events["deleted"] == 1
@@ -103,6 +104,16 @@ def test_the_probes_sessions_leave_no_trace() -> None:
     assert run_of(probe) == Run()
 
 
+def test_the_allocations_of_other_probes_are_told_from_the_clients_and_our_own() -> None:
+    began, ended = CALL.partition("\n232")[0], CALL
+    for name, theirs in ((NAME, set()), (f"{TAG}-00000000", {b"000000000000000003"})):
+        run = run_of(began.replace("amy", name))
+        assert run.probes == theirs
+        assert not run.live
+        assert not run.events
+        assert run_of(ended.replace("amy", name)) == Run()
+
+
 def test_a_probe_that_never_said_who_it_is_is_known_by_its_origin() -> None:
     run = run_of(
         f"1 session 000000000000000001: origin <https://{TAG}.invalid:443> realm <r> user <>: incoming packet BINDING "
@@ -117,7 +128,7 @@ def test_a_probe_that_never_said_who_it_is_is_known_by_its_origin() -> None:
 
 
 def test_a_banner_starts_everything_anew() -> None:
-    statistics = LogStatistics(TAG.encode())
+    statistics = LogStatistics(TAG.encode(), NAME.encode())
     for line in [*lines(CALL)[:4], BANNER.encode()]:
         statistics.feed(line)
     assert statistics.run == Run(complete=True, version="4.6.1")
@@ -125,7 +136,7 @@ def test_a_banner_starts_everything_anew() -> None:
 
 def test_a_session_of_the_next_run_is_not_the_probes_for_having_its_number() -> None:
     probe = f"1 session 000000000000000003: new, realm=<r>, username=<1:{TAG}>, lifetime=600"
-    statistics = LogStatistics(TAG.encode())
+    statistics = LogStatistics(TAG.encode(), NAME.encode())
     for line in [*lines(probe), BANNER.encode(), *lines(CALL)]:
         statistics.feed(line)
     assert statistics.run.events["created"] == 1
@@ -141,7 +152,7 @@ def test_stun_bindings_of_sessions_without_an_allocation_are_what_is_not_turn() 
 
 
 def test_a_scan_costs_a_bounded_amount_of_memory() -> None:
-    statistics = LogStatistics(TAG.encode())
+    statistics = LogStatistics(TAG.encode(), NAME.encode())
     for number in range(30_000):
         statistics.feed(
             b"1: : session %018d: realm <r> user <>: incoming packet message processed, error 401: Unauthorized"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from exporters.coturn import connection, probe
@@ -11,10 +9,8 @@ from exporters.coturn.probe import Outcome, Probe
 from exporters.coturn.stun import Method
 from tests.exporters.coturn.fakes import FakeTurn
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
 SOCKET = 4711
+CLIENTS = 11
 BOTH = (("stun", "udp"), ("turn", "udp"))
 
 
@@ -24,13 +20,13 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_FIRST_RETRANSMISSION", 10.0)
 
 
-def relay_sockets(port: int) -> Collection[int]:
-    assert port == 50000
-    return {SOCKET}
+def probing(port: int, secret: str = "secret", fake: FakeTurn | None = None) -> Probe:
+    """A probe of the fake, whose client's relay has the same port as the probe's will have, at another address."""
 
+    def sockets() -> dict[int, int]:
+        return {CLIENTS: 50000, CLIENTS + 1: 50001} | ({SOCKET: 50000} if fake and fake.allocations else {})
 
-def probing(port: int, secret: str = "secret") -> Probe:
-    return Probe("127.0.0.1", {"udp": port}, secret, relay_sockets)
+    return Probe("127.0.0.1", {"udp": port}, secret, sockets)
 
 
 async def test_a_round_measures_binding_and_allocation_and_releases_it() -> None:
@@ -49,10 +45,10 @@ async def test_a_round_measures_binding_and_allocation_and_releases_it() -> None
 async def test_its_sockets_are_its_own_until_they_are_closed() -> None:
     fake = FakeTurn("secret")
     async with fake.listening() as port:
-        tried = probing(port)
+        tried = probing(port, fake=fake)
         await tried.round()
-        assert tried.held({SOCKET, 1, 2}) == {SOCKET}
-        assert tried.held({1, 2}) == set()
+        assert tried.held({SOCKET, CLIENTS, CLIENTS + 1}) == {SOCKET}
+        assert tried.held({CLIENTS}) == set()
         assert tried.held({SOCKET}) == set(), "a closed socket's number may be another's later"
 
 
@@ -60,7 +56,7 @@ async def test_its_sockets_are_its_own_until_they_are_closed() -> None:
 async def test_an_allocation_whose_answer_was_lost_is_released_later(lost: Method) -> None:
     fake = FakeTurn("secret")
     async with fake.listening() as port:
-        tried = probing(port)
+        tried = probing(port, fake=fake)
         fake.lose = [lost]
         await tried.round()
         assert tried.outcomes["stun", "udp"].failure == ""
@@ -72,7 +68,7 @@ async def test_an_allocation_whose_answer_was_lost_is_released_later(lost: Metho
         fake.deaf = False
         await tried.settle()
         assert not fake.allocations
-        assert tried.held({SOCKET}) == {SOCKET}
+        assert tried.held({SOCKET, CLIENTS}) == {SOCKET}
         assert not tried._owed
 
 
@@ -109,6 +105,15 @@ async def test_silence_and_nobody_there_fail_both() -> None:
     assert tried.outcomes == dict.fromkeys(BOTH, Outcome(failure="refused"))
 
 
+@pytest.mark.parametrize("ipv6_relay", [False, True])
+async def test_a_relay_of_ipv6_is_asked_for_where_there_is_no_other(ipv6_relay: bool) -> None:  # noqa: FBT001 - a test's case
+    fake = FakeTurn("secret")
+    async with fake.listening() as port:
+        await Probe("127.0.0.1", {"udp": port}, "secret", dict, ipv6_relay=ipv6_relay).round()
+    wanted = bytes.fromhex("0017 0004 02000000")  # RFC 8656 section 18.6
+    assert [wanted in request for request in fake.asked(Method.ALLOCATE)] == [ipv6_relay] * 2
+
+
 async def test_without_a_secret_only_stun_is_probed() -> None:
     async with FakeTurn("secret").listening() as port:
         tried = probing(port, secret="")
@@ -120,3 +125,5 @@ def test_the_tag_is_the_same_after_a_restart_and_another_for_another_secret() ->
     assert probing(1).tag == probing(2).tag
     assert probing(1).tag != probing(1, secret="another").tag
     assert "secret" not in probing(1).tag
+    assert probing(1).name.startswith(probing(1).tag)
+    assert probing(1).name != probing(1).name
