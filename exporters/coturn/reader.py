@@ -97,8 +97,11 @@ class Reader:
             return await self._snapshot(process)
 
     def without_target(self) -> Snapshot:
-        """What holds while coturn does not answer: its limits, the probes' failures, and the log's counts."""
-        return self._known()
+        """What holds while coturn does not answer. While its process is there, that has its allocations, too."""
+        if self._turnserver.identity is None:
+            return self._known()
+        sockets = self._sockets()
+        return self._seen(sockets, len(self._probe.held(sockets or ())) + self._of_other_probes)
 
     def _known(self) -> Snapshot:
         """Limits, the probes' outcomes, and the log's counts."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -68,6 +70,17 @@ def test_a_client_with_the_probes_port_at_another_relay_address_counts() -> None
             page = lab.until(settled)
             assert page.active == agree(8, *SPECIFIED_SOURCES)
         assert page.value("coturn_relay_ports", state="capacity") == 20
+
+
+def test_while_no_probe_is_answered_the_allocations_are_still_there() -> None:
+    with CoturnLab() as lab, Allocations(lab.coturn) as calls:
+        calls.hold(3)
+        original = lab.coturn.config_file.read_text()
+        lab.coturn.config_file.write_text(original.replace("listening-ip=127.0.0.1", "listening-ip=127.0.0.3"))
+        os.kill(lab.exporter.pid, signal.SIGHUP)
+        page = lab.until(lambda page: page.value("coturn_up") == 0 and "log" in page.active)
+        assert page.value("coturn_exporter_scrape_failures_total", reason="no_answer")
+        assert page.active == agree(3, *SPECIFIED_SOURCES)
 
 
 def test_a_log_in_a_var_tmp_of_coturns_own_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
