@@ -185,15 +185,16 @@ class Probe:
         began = time.monotonic()
         response = challenge
         if challenge.error == _UNAUTHORIZED:
-            response = await self._authenticated(connection, challenge)
+            # Each transport is a user of its own, as a user-quota may allow but one allocation at a time.
+            response = await self._authenticated(connection, challenge, f"{self.name}-{transport}")
         if response.success:
             self._report("turn", transport, Outcome(connected + challenged + time.monotonic() - began))
         else:
             self._report("turn", transport, Outcome(failure=REASONS.get(response.error, "error")))
         del pending["turn"]
 
-    async def _authenticated(self, connection: Connection, challenge: Response) -> Response:
-        credentials = _ephemeral(self._secret, self.name, challenge)
+    async def _authenticated(self, connection: Connection, challenge: Response, name: str) -> Response:
+        credentials = _ephemeral(self._secret, name, challenge)
         request = self._allocate(credentials)
         others = self._others
         try:

@@ -47,6 +47,11 @@ def test_a_secret_switches_on_the_turn_rest_api_by_itself() -> None:
         lab.until(probed)
 
 
+def test_one_allocation_per_user_is_enough_for_the_probes() -> None:
+    with CoturnLab("user-quota=1", probe_interval=2) as lab:
+        lab.until(probed)
+
+
 def test_with_ipv6_only_the_probe_asks_for_such_a_relay() -> None:
     with CoturnLab(exporter=False) as lab:
         lab.coturn.stop()
