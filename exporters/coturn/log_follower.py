@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from exporters.coturn.config import LogPlace
 
-_SLICE = 1 << 18  # bytes read before others get their turn
+_SLICE = 1 << 16  # bytes read before others get their turn
 _POLL = 1.0  # seconds; coturn flushes every line, and a scrape catches up by itself
 _REPLAY = 64 << 20  # bytes read back at most to find where the running coturn began
 _START = b"Version Coturn-"

@@ -44,8 +44,8 @@ class RelayPorts:
 
     def __init__(self, ports: range, listeners: Collection[int] = (), addresses: Collection[str] = ()) -> None:
         self._ports = array("H", bytes(2 << 16))  # by a port in network byte order: that port, or 0 if it is no relay's
-        for port in set(ports).difference(listeners):
-            self._ports[socket.htons(port)] = port
+        for port in ports:
+            self._ports[socket.htons(port)] = 0 if port in listeners else port
         self._addresses = frozenset(_packed(address) for address in addresses)
         self._inodes: dict[int, str] = {}  # the process's sockets, with the name of their file descriptor
         self._foreign: set[int] = set()
