@@ -29,7 +29,7 @@ _ANSWER = "=20xH2x16s40xLL"
 _LAST = 20  # bytes of the message that ends a dump: a header and an error number
 # TCP_CLOSE: a UDP socket without a fixed peer. That is a relay; a client's socket with a port in the range has one.
 _UNCONNECTED = 1 << 7
-_BUFFER = 1 << 17
+_BUFFER = 1 << 15  # the kernel sends no more at a time
 _PATIENCE = 1.0  # seconds; the kernel answers at once or not at all
 
 
