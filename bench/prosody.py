@@ -157,6 +157,7 @@ async def _stanzas(bench: Bench) -> None:
             await sender.message(receiver.full_jid)
         await receiver.wait_until(lambda: receiver.received["message"] == MESSAGES, "all messages")
         message = (sum(prosody.cpu_times()[:2]) - before) / MESSAGES * 1e6
+    bench.lab.prosody_exporter.stop()  # it would install the script again
     await Reader(bench.shell, instrument=True).uninstall()
     without = float(await bench.ask(f"filter_cost({rounds})"))
     each = with_counter - without
@@ -178,7 +179,6 @@ async def main() -> None:
         await _exporter(bench)
         await _stanzas(bench)
         await bench.shell.close()
-        lab.prosody_exporter.stop()
         lab.prosody.kill()  # saying goodbye to 50,000 sessions takes minutes and shows nothing
 
 
