@@ -7,10 +7,11 @@ import dataclasses
 import re
 from contextlib import asynccontextmanager, suppress
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import psutil
 
+from exporters.prosody.registry import renew
 from exporters.prosody.snapshot import Process, Snapshot, parse_snapshot
 from exporters.scrape import TargetError
 
@@ -25,7 +26,9 @@ def _script(name: str) -> str:
 
 
 # Everything this exporter ever sends to Prosody; nothing that comes from outside is put into it.
-SCRIPTS = {name: _script(f"{name}.lua") for name in ("installed", "instrument", "read", "registry", "uninstall")}
+SCRIPTS = {
+    name: _script(f"{name}.lua") for name in ("installed", "instrument", "reader", "registry", "snapshot", "uninstall")
+}
 _version = re.search(r"^local VERSION = (\d+);", SCRIPTS["instrument"], re.MULTILINE)
 assert _version, "instrument.lua states its version"
 INSTRUMENT_VERSION = int(_version[1])
@@ -43,22 +46,36 @@ class Reader:
     def __init__(self, shell: AdminShell, *, instrument: bool) -> None:
         self._shell = shell
         self._instrument = instrument
+        self._registry = ""  # as last told; see renew
 
     async def read(self) -> Snapshot:
         """Take one snapshot.
 
         Raises TargetError with one of exporters.prosody.client.REASONS.
         """
-        if self._instrument:
+        snapshot = parse_snapshot(await self._call("snapshot"))
+        if self._instrument and (snapshot.counts is None or snapshot.counts.version < INSTRUMENT_VERSION):
             await self._install()
-        snapshot = parse_snapshot(await self._shell.lua(SCRIPTS["read"]))
-        registry = await self._shell.lua(SCRIPTS["registry"])
+            snapshot = parse_snapshot(await self._call("snapshot"))
+        try:
+            self._registry = renew(self._registry, await self._call("registry"))
+        except TargetError:
+            await self._shell.close()  # a new connection is told the whole text again
+            raise
         return dataclasses.replace(
             snapshot,
             counts=snapshot.counts if self._instrument else None,
-            registry=registry or None,
+            registry=self._registry or None,
             process=inspect_process(self._shell.peer_pid, snapshot.process),
         )
+
+    async def _call(self, function: Literal["registry", "snapshot"]) -> str:
+        """Call one of the functions of reader.lua, which a new connection has yet to be sent."""
+        answer = await self._shell.lua(SCRIPTS[function])
+        if answer == "nil":
+            await self._shell.lua(SCRIPTS["reader"])
+            answer = await self._shell.lua(SCRIPTS[function])
+        return answer
 
     @asynccontextmanager
     async def keeping_installed(self) -> AsyncIterator[None]:

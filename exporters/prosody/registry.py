@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from exporters.scrape import TargetError
+
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
@@ -46,6 +48,28 @@ def parse_registry(text: str, ours: Container[str]) -> tuple[list[Metric], int]:
                 taken |= names
                 families.append(family)
     return families, left_out
+
+
+def renew(text: str, answer: str) -> str:
+    """Return the registry's text as it stands now.
+
+    Args:
+        text: as it stood at the last scrape.
+        answer: of registry.lua: a new text, or, if only numbers have changed, those of all samples in the text's order.
+
+    Raises TargetError("protocol_error") when the numbers are not as many as the samples.
+    """
+    if not answer or answer.startswith(_COMMENT):
+        return answer
+    numbers = answer.split(" ")
+    lines = text.split("\n")
+    samples = [at for at, line in enumerate(lines) if line and not line.startswith(_COMMENT)]
+    if len(samples) != len(numbers):
+        message = f"Prosody answers {len(numbers)} numbers where its metrics have {len(samples)} samples"
+        raise TargetError("protocol_error", message)
+    for at, number in zip(samples, numbers, strict=True):
+        lines[at] = f"{lines[at].rpartition(' ')[0]} {number}"
+    return "\n".join(lines)
 
 
 def _parse(text: str) -> Iterator[Metric]:

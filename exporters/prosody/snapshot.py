@@ -1,4 +1,4 @@
-"""What one reading of Prosody says, as typed values: the JSON of read.lua checked and unpacked. No I/O."""
+"""What one reading of Prosody says, as typed values: the JSON of reader.lua checked and unpacked. No I/O."""
 
 from __future__ import annotations
 
@@ -118,9 +118,9 @@ class Snapshot:
 
 
 def parse_snapshot(text: str) -> Snapshot:
-    """Unpack the answer of read.lua.
+    """Unpack the answer of snapshot.lua.
 
-    Raises TargetError("protocol_error") when it is not what read.lua returns.
+    Raises TargetError("protocol_error") when it is not what that returns.
     """
     try:
         answer: dict[str, Any] = json.loads(text)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporters.prosody.client import AdminShell
 from exporters.prosody.reader import SCRIPTS
 from lab.stack import Lab
 from lab.traffic import Mix, Truth
@@ -328,6 +329,31 @@ async def test_a_stream_that_prosody_closes_with_an_error_is_counted_by_its_cond
         {s.labels["transport"]: s.value for s in metrics.samples if s.labels.get("reason") == "policy-violation"}
     )
     assert errors == {"websocket": 1, "tcp": 1}
+
+
+async def test_prosodys_own_metrics_are_those_of_now_though_only_their_numbers_are_sent(lab: Lab) -> None:
+    def level(name: str, value: int) -> str:
+        registry = 'require "prosody.core.statsmanager".get_metric_registry()'
+        family = f'{registry}:gauge("prosody_mod_demo__level", "", "A demo.", {{ "name" }})'
+        return f'{family}:with_labels("{name}"):set({value}) return 1'
+
+    lab.start(lab.prosody, lab.prosody_exporter)
+    seen = []
+    for name, value in (("one", 1), ("one", 2), ("one", 3), ("two", 4), ("two", 5)):
+        await lua(lab, level(name, value))
+        seen.append((await read(lab)).by("prosody_mod_demo__level", "name"))
+    assert seen == [{"one": 1}, {"one": 2}, {"one": 3}, {"one": 3, "two": 4}, {"one": 3, "two": 5}]
+
+    shell = AdminShell(lab.prosody.admin_socket)
+    assert await shell.lua(SCRIPTS["registry"]) == "nil"  # what the exporter's connection was sent is its own
+    await shell.lua(SCRIPTS["reader"])
+    text, numbers = [await shell.lua(SCRIPTS["registry"]) for _ in range(2)]
+    await lua(lab, level("three", 6))
+    new_text = await shell.lua(SCRIPTS["registry"])
+    await shell.close()
+    assert 'prosody_mod_demo__level{name="two"} 5' in text
+    assert re.fullmatch(r"[-0-9.e+]+( [-0-9.e+]+)+", numbers)
+    assert 'prosody_mod_demo__level{name="three"} 6' in new_text
 
 
 async def test_settings_and_modules_are_those_of_the_running_server(lab: Lab) -> None:
