@@ -24,6 +24,16 @@ setpriv     util-linux
 systemd-analyze systemd
 lua-dbi-postgresql lua-dbi-postgresql
 "
+# What the runbooks' commands use beside them; the tests run those, the demo does not.
+tools="
+curl        curl
+jq          jq
+openssl     openssl
+socat       socat
+ss          iproute2
+telnet      telnet
+top         procps
+"
 venv=.venv
 
 say() { printf '==> %s\n' "$*"; }
@@ -204,6 +214,7 @@ make_venv() {
 # --- The set-up --------------------------------------------------------------------------------------------------
 
 purpose=${1:?demo, test, lint or missing}
+if [[ $purpose == test ]]; then programs+=$tools; fi
 mapfile -t missing < <(missing_programs)
 if [[ $purpose == missing ]]; then missing_programs; exit; fi
 
