@@ -63,7 +63,7 @@ ALERTS: Final = (
         dashboard=_OVERVIEW,
     ),
     Alert(
-        # Without the setting the module goes on registering, once it is loaded; without the module the next restart does.
+        # The module goes on registering when the setting is off again; the setting loads it at the next start.
         name="ProsodyRegistrationOpen",
         expr=(
             "max by (job, instance) (\n"
@@ -72,7 +72,9 @@ ALERTS: Final = (
             ") > 0"
         ),
         summary="{{ $labels.instance }}: anyone can register an account",
-        description="Spammers find an open server within days. Set allow_registration = false, reload, and unload register_ibr.",
+        description=(
+            "Spammers find an open server within days. Set allow_registration = false, reload, and unload register_ibr."
+        ),
         dashboard=_OVERVIEW,
     ),
     Alert(
