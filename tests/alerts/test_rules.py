@@ -46,7 +46,7 @@ def test_the_rule_files_are_what_the_catalogue_says() -> None:
 
 def test_an_old_rule_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--output", str(tmp_path)]) == 0
-    (tmp_path / "alerts.yaml").write_text("groups: []\n")
+    (tmp_path / "alerts.yaml").write_bytes(b"\xff no text")
     assert main(["--output", str(tmp_path), "--check"]) == 1
     line = f"generate-rules: {tmp_path}/alerts.yaml is not what the catalogue says; run generate-rules\n"
     assert capsys.readouterr().err == line

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +14,7 @@ from alerts import thresholds
 from alerts.catalogue import KNOBS
 from alerts.generate import main
 from alerts.thresholds import DEFAULTS, ThresholdsError, load
+from lab.workspace import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -189,6 +193,14 @@ def test_a_folder_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixtu
     (tmp_path / "file").write_text("")
     assert main(["--output", str(tmp_path / "file")]) == 2
     assert capsys.readouterr().err == f"generate-rules: {tmp_path}/file: cannot be written: File exists\n"
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_rules(tmp_path: Path) -> None:
+    (tmp_path / "recording.yaml").write_text("the old rules")
+    script = "ulimit -f 8; exec " + shlex.join([sys.executable, "-m", "alerts.generate", "--output", str(tmp_path)])
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (2, f"generate-rules: {tmp_path}: cannot be written: File too large\n")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"recording.yaml": "the old rules"}
 
 
 def test_an_override_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
