@@ -134,6 +134,7 @@ say_what_to_install() { # PROGRAM...
         echo "    Prometheus       https://prometheus.io/download/ (its archive holds promtool too)"
         echo "    Alertmanager, postgres_exporter: as alertmanager and postgres_exporter"
         echo "    HAProxy 2.6+, coturn 4.6+, PostgreSQL 15+, and LuaDBI with its PostgreSQL driver for Lua 5.4"
+        echo "    For the tests also curl, jq, openssl, socat, ss, telnet and top"
     fi
 }
 

@@ -86,6 +86,7 @@ PRINTS: Final = {
     r"api/v1/alertmanagers": r'"url": "http://127\.0\.0\.1:\d+/api/v2/alerts"',
     r"9090/-/healthy": r"Prometheus Server is Healthy",
     r"^amtool": r"Watchdog .*Alerts reach their receiver",
+    r"9871/metrics \| grep \^prosody_stanzas": r'^prosody_stanzas_total\{direction="in",kind="message"\} \d',
     r"9871/metrics \| grep \^prosody": r'^prosody_c2s_hibernated_sessions\{host="commeazy\.com"\} \d',
     r"9871/metrics \| grep -v": r"^ +\d+ prosody_c2s_sessions$",
     r"9871/metrics|9874/metrics \| head": r"^# HELP ",
