@@ -1,4 +1,4 @@
-# cloudflare/pint looks at the generated rules: `pint --offline lint alerts/rules`. A check that is switched off says why.
+# cloudflare/pint looks at the generated rules (`make lint`). A check that is switched off says why.
 parser {
   include = ["alerts/rules/.*"]
 }

@@ -1,7 +1,6 @@
 """The command `generate-rules`: writes the rule files, or with --check only says whether they are up to date."""
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -26,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ThresholdsError as error:
         print(f"generate-rules: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
     except OSError as error:
-        print(f"generate-rules: {error.filename}: cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201 - a command's answer
+        place = error.filename or options.output  # a full disk is nobody's file
+        print(f"generate-rules: {place}: cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201 - a command's answer
     return 2
 
 
@@ -58,18 +58,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _write(folder: Path, files: dict[str, str]) -> int:
-    """Write each file beside its place first, so that Prometheus never reads half of one."""
+    """Write all files elsewhere first, so that nobody reads half of one, and a full disk leaves the old ones."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".new", delete=False, encoding="utf-8") as new:
-            new.write(text)
-        Path(new.name).chmod(0o644)
-        os.replace(new.name, folder / name)  # noqa: PTH105 - Path.replace says the same
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as name:
+        new = Path(name)
+        for file, text in files.items():
+            (new / file).write_text(text, encoding="utf-8")
+            (new / file).chmod(0o644)
+        for file in files:
+            (new / file).replace(folder / file)
     return 0
 
 
 def _check(folder: Path, files: dict[str, str]) -> int:
-    old = [name for name, text in files.items() if not (folder / name).is_file() or (folder / name).read_text() != text]
+    written = {name: (folder / name).read_bytes() for name in files if (folder / name).is_file()}
+    old = [name for name, text in files.items() if written.get(name) != text.encode()]
     for name in old:
         print(f"generate-rules: {folder / name} is not what the catalogue says; run generate-rules", file=sys.stderr)  # noqa: T201 - a command's answer
     return 1 if old else 0

@@ -16,9 +16,12 @@ REQUIRED: Final = ("for", "severity", "section", "reason")
 OPTIONAL: Final = ("value", "unit", "window", "minimum", "sizing")
 # The first is soft: it must be passed before the second, or the warning comes after the page.
 STEPS: Final = (("ProsodySessionsHigh", "ProsodySessionsCritical"),)
-_DURATION: Final = re.compile(r"(?:\d+h)?(?:\d+m)?(?:\d+s)?")
+# Five digits of each are years, and what Prometheus can hold.
+_DURATION: Final = re.compile(r"(?:[0-9]{1,5}h)?(?:[0-9]{1,5}m)?(?:[0-9]{1,5}s)?")
+_DECIMAL: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?P<fraction>(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?)")
 _PREFIXES: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _TAG: Final = "tag:yaml.org,2002:"
+_NUMBERS: Final = (f"{_TAG}int", f"{_TAG}float")
 
 
 class ThresholdsError(Exception):
@@ -96,16 +99,7 @@ def load(knobs: Mapping[str, frozenset[str]], overrides: Path | None = None) -> 
 
 def _read(path: Path, knobs: Mapping[str, frozenset[str]]) -> _Entries:
     """Read one file and check everything about it that does not depend on another file."""
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
-        raise ThresholdsError(path, None, f"cannot be read: {reason}") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise ThresholdsError(path, mark.line + 1 if mark else None, f"is not YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise ThresholdsError(path, None, f"is not YAML: {' '.join(str(error).split())}") from error
+    root = _compose(path)
     if not isinstance(root, yaml.MappingNode):
         line = root.start_mark.line + 1 if root is not None else None
         raise ThresholdsError(path, line, "holds no alerts; write `ProsodyMemoryHigh:` and, indented, its keys")
@@ -125,10 +119,27 @@ def _read(path: Path, knobs: Mapping[str, frozenset[str]]) -> _Entries:
     return entries
 
 
+def _compose(path: Path) -> yaml.Node | None:
+    try:
+        return yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+        raise ThresholdsError(path, None, f"cannot be read: {reason}") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ThresholdsError(path, mark.line + 1 if mark else None, f"is not YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise ThresholdsError(path, None, f"is not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ThresholdsError(path, None, "is nested too deeply; alerts and their keys are two levels") from error
+
+
 def _items(path: Path, node: yaml.MappingNode) -> Iterator[tuple[str, int, yaml.Node]]:
     seen: set[str] = set()
     for key, value in node.value:
         line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise ThresholdsError(path, line, "a list or mapping stands where a name must; write names only before `:`")
         if key.value in seen:
             raise ThresholdsError(path, line, f"{key.value} stands here for the second time; keep one")
         seen.add(key.value)
@@ -136,17 +147,23 @@ def _items(path: Path, node: yaml.MappingNode) -> Iterator[tuple[str, int, yaml.
 
 
 def _scalar(node: yaml.Node) -> object:
-    """Give the Python value of a scalar, or the node itself where a list or mapping stands in a scalar's place."""
-    if not isinstance(node, yaml.ScalarNode):
+    """Give a scalar's number or text, None for null, and the node itself for all else that stands in its place."""
+    if not isinstance(node, yaml.ScalarNode) or node.tag == f"{_TAG}bool":
         return node
-    constructor = yaml.constructor.SafeConstructor()
-    if node.tag == f"{_TAG}int":
-        return constructor.construct_yaml_int(node)
-    if node.tag == f"{_TAG}float":
-        return constructor.construct_yaml_float(node)
-    if node.tag == f"{_TAG}bool":
-        return constructor.construct_yaml_bool(node)
+    if node.tag in _NUMBERS:
+        return _number(node)
     return None if node.tag == f"{_TAG}null" else node.value
+
+
+def _number(node: yaml.ScalarNode) -> object:
+    """Give the number of decimal digits, or the node for what YAML 1.1 reads as another: 010 is 8, and 1:30 is 90."""
+    text = node.value.replace("_", "")
+    if text.lower().lstrip("+-") in {".inf", ".nan"}:
+        return math.nan
+    if not (decimal := _DECIMAL.fullmatch(text)):
+        return node
+    value = float(text)
+    return int(text) if math.isfinite(value) and not decimal["fraction"] else value
 
 
 def _check(alert: str, key: str, field: _Field, knobs: frozenset[str]) -> None:
@@ -173,7 +190,9 @@ def _check(alert: str, key: str, field: _Field, knobs: frozenset[str]) -> None:
 
 
 def _number_problem(value: object) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, yaml.ScalarNode) and value.tag in _NUMBERS:
+        return "must be a number in decimal digits (YAML reads 010 as 8 and 1:30 as 90)"
+    if not isinstance(value, int | float):
         return "must be a number (YAML reads 6e9 as text: write 6_000_000_000)"
     return None if math.isfinite(value) and value > 0 else "must be a finite number above 0"
 

@@ -130,6 +130,8 @@ async def steady_load(port: int, rate: float) -> list[float]:
 class QuickProviders(Providers):
     """The bench's own fakes, on the same ports and keys."""
 
+    delay = 0.0  # seconds until a push is answered, from their start on
+
     def command(self) -> list[str]:
         """Run them on the second core."""
         chain, key = self.lab.certificate("localhost")

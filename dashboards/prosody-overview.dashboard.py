@@ -42,7 +42,7 @@ dashboard = page(
             "Loaded modules that store messages, open registration, pushes that reveal content, encryption not "
             "required.",
             "none",
-            'sum(prosody_module_loaded{module=~"mam|muc_mam|offline",instance=~"$node"})'
+            'sum(prosody_module_loaded{module=~"mam|muc_mam|offline|register_ibr",instance=~"$node"})'
             ' + sum(prosody_setting{name=~"allow_registration|push_notification_with_(body|sender)",instance=~"$node"})'
             ' + sum(1 - prosody_setting{name=~"(c2s|s2s)_require_encryption",instance=~"$node"})',
             none_may_be("ProsodyStoresMessages"),

@@ -24,6 +24,16 @@ setpriv     util-linux
 systemd-analyze systemd
 lua-dbi-postgresql lua-dbi-postgresql
 "
+# What the runbooks' commands use beside them; the tests run those, the demo does not.
+tools="
+curl        curl
+jq          jq
+openssl     openssl
+socat       socat
+ss          iproute2
+telnet      telnet
+top         procps
+"
 venv=.venv
 
 say() { printf '==> %s\n' "$*"; }
@@ -124,6 +134,7 @@ say_what_to_install() { # PROGRAM...
         echo "    Prometheus       https://prometheus.io/download/ (its archive holds promtool too)"
         echo "    Alertmanager, postgres_exporter: as alertmanager and postgres_exporter"
         echo "    HAProxy 2.6+, coturn 4.6+, PostgreSQL 15+, and LuaDBI with its PostgreSQL driver for Lua 5.4"
+        echo "    For the tests also curl, jq, openssl, socat, ss, telnet and top"
     fi
 }
 
@@ -204,6 +215,7 @@ make_venv() {
 # --- The set-up --------------------------------------------------------------------------------------------------
 
 purpose=${1:?demo, test, lint or missing}
+if [[ $purpose == test ]]; then programs+=$tools; fi
 mapfile -t missing < <(missing_programs)
 if [[ $purpose == missing ]]; then missing_programs; exit; fi
 

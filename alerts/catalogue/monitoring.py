@@ -60,6 +60,7 @@ WATCHED: Final = (
         "prosody_module_loaded",
         'prosody_setting{name="allow_registration"}',
         'prosody_setting{name="c2s_require_encryption"}',
+        'prosody_setting{name="s2s_require_encryption"}',
         'prosody_setting{name="push_notification_with_body"}',
         'prosody_setting{name="push_notification_with_sender"}',
         'prosody_setting{name="read_timeout"}',

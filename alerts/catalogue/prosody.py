@@ -63,10 +63,18 @@ ALERTS: Final = (
         dashboard=_OVERVIEW,
     ),
     Alert(
+        # The module goes on registering when the setting is off again; the setting loads it at the next start.
         name="ProsodyRegistrationOpen",
-        expr='prosody_setting{name="allow_registration"} > 0',
+        expr=(
+            "max by (job, instance) (\n"
+            '  prosody_setting{name="allow_registration"}\n'
+            '  or prosody_module_loaded{module="register_ibr"}\n'
+            ") > 0"
+        ),
         summary="{{ $labels.instance }}: anyone can register an account",
-        description="Spammers find an open server within days. Set allow_registration = false and reload.",
+        description=(
+            "Spammers find an open server within days. Set allow_registration = false, reload, and unload register_ibr."
+        ),
         dashboard=_OVERVIEW,
     ),
     Alert(

@@ -22,7 +22,7 @@ REQUIRED_MODULES = frozenset({
     "http_openmetrics", "limits", "mimicking", "pep", "ping", "private", "roster", "saslauth", "smacks", "time", "tls",
     "uptime", "vcard4", "vcard_legacy", "version", "websocket",
 })  # fmt: skip
-FORBIDDEN_MODULES = frozenset({"mam", "muc_mam", "offline", "register", "s2s"})
+FORBIDDEN_MODULES = frozenset({"mam", "muc_mam", "offline", "register", "register_ibr", "s2s"})
 
 
 def missing_families(*, instrument: bool, probe: bool) -> list[str]:

@@ -2,7 +2,7 @@
 
 A mutant of an alert is run against that alert's test file alone, and only against what the file expects of that one
 rule; what fails there fails in the whole file too. A mutant of a recorded series is run against the files of all
-alerts that stand on it.
+alerts that stand on it; one of a series recorded for panels, against the panels' own test file.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ALERTS: Final = Path(__file__).parents[2] / "alerts"
+PANEL_TESTS: Final = ALERTS.parent / "tests" / "dashboards" / "panel_rules.yaml"
 # Mutants that say the same as the rule.
 EQUIVALENT: Final = {
     ("Watchdog", "1 -> 2 at 7"): "an alert fires on any value",
     ("Watchdog", "1 -> 0 at 7"): "an alert fires on any value",
     ("JobMissing", "without job"): "absent() gives the same label; the rule's own is for promtool's duplicate check",
-    ("instance_handler:push_latency_ms:p99", "rate -> increase at 25"): "a quantile does not depend on the scale",
 }
 _FILES: Final = ("recording.yaml", "alerts.yaml")
 
@@ -53,8 +53,8 @@ class Mutant:
             for file, rules in zip(_FILES, (self.recordings, self.alerts), strict=True):
                 (folder / "rules" / file).write_text(yaml.safe_dump({"groups": [{"name": file, "rules": rules}]}))
             for file, content in self.tests.items():
-                order = {"group_eval_order": list(_FILES)}
-                (folder / "tests" / file).write_text(yaml.safe_dump(content | order))
+                loaded = {"rule_files": [f"../rules/{name}" for name in _FILES], "group_eval_order": list(_FILES)}
+                (folder / "tests" / file).write_text(yaml.safe_dump(content | loaded))
             paths = [str(folder / "tests" / file) for file in self.tests]
             done = subprocess.run(["promtool", "test", "rules", *paths], capture_output=True, check=False)
             return done.returncode == 0
@@ -84,12 +84,21 @@ def mutants() -> Iterator[Mutant]:
         }
         for change, mutant in _changes(rule, rule["record"]):
             yield Mutant(rule["record"], change, [*others, *([mutant] if mutant else [])], beside, files)
+    panels = yaml.safe_load(PANEL_TESTS.read_text(encoding="utf-8"))
+    for rule in rules("panels.yaml"):
+        own = {PANEL_TESTS.name: _about(panels, rule["record"])}
+        for change, mutant in _changes(rule, rule["record"]):
+            yield Mutant(rule["record"], change, [mutant] if mutant else [], [], own)
 
 
 def _changes(rule: Rule, name: str) -> Iterator[tuple[str, Rule | None]]:
     yield "", rule
     yield "deleted", None
-    yield from ((change, mutant) for change, mutant in of_rule(rule) if (name, change) not in EQUIVALENT)
+    for change, mutant in of_rule(rule):
+        # A quantile does not depend on the scale.
+        scale = change.startswith("rate -> increase") and rule["expr"].startswith("histogram_quantile(")
+        if (name, change) not in EQUIVALENT and not scale:
+            yield change, mutant
 
 
 def _title(rule: Rule) -> str:
@@ -101,6 +110,15 @@ def _only(case: Rule, alerts: set[str]) -> Rule:
     """Leave of a test case what it expects of some alerts."""
     checks = [check for check in case.get("alert_rule_test", ()) if check["alertname"] in alerts]
     return {**case, "alert_rule_test": checks}
+
+
+def _about(test: Rule, record: str) -> Rule:
+    """Leave of a test file what it expects of one recorded series."""
+    cases = [
+        {**case, "promql_expr_test": [check for check in case["promql_expr_test"] if record in check["expr"]]}
+        for case in test["tests"]
+    ]
+    return {**test, "tests": cases}
 
 
 def _expecting(test: Rule, rule: Rule) -> Rule:

@@ -18,10 +18,6 @@ from tests.alerts.reality import RECORDED, SOURCES, Series, answers
 
 DASHBOARDS = Path(__file__).parents[2] / "dashboards"
 RECORDINGS = {rule["record"]: rule["expr"] for rule in rules("recording.yaml") + rules("panels.yaml")}
-# Values that only a wrong setting, a later exporter or a fault brings forth.
-NOT_RECORDED = {
-    ("prosody_setting", "name", "s2s_require_encryption"): "the exporter does not read it yet: Appendix A disables s2s",
-}
 PROMETHEUS_OWN = {"up": TARGET, "ALERTS": TARGET | {"alertname", "alertstate", "severity"}}
 
 
@@ -80,13 +76,11 @@ def test_every_series_asked_for_exists(where: str, expr: str) -> None:
                 f"{where}: {source} has {selector.name}, but not with {[(m.name, m.value) for m in matchers]}"
             )
             for matcher in matchers:
-                _each_alternative_exists(where, source, selector.name, matcher, label_sets)
+                _each_alternative_exists(f"{where}: {source}: {selector.name}", matcher, label_sets)
 
 
 def _each_alternative_exists(
     where: str,
-    source: str,
-    metric: str,
     matcher: Any,  # noqa: ANN401 - the parser has no types
     label_sets: list[dict[str, str]],
 ) -> None:
@@ -95,8 +89,7 @@ def _each_alternative_exists(
         return
     values = {labels.get(matcher.name) for labels in label_sets}
     for alternative in matcher.value.split("|"):
-        if (metric, matcher.name, alternative) not in NOT_RECORDED:
-            assert alternative in values, f"{where}: {source} has no {metric} with {alternative}"
+        assert alternative in values, f"{where} does not come with {alternative}"
 
 
 @pytest.mark.parametrize("job", SOURCES)

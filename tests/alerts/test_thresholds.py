@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +14,7 @@ from alerts import thresholds
 from alerts.catalogue import KNOBS
 from alerts.generate import main
 from alerts.thresholds import DEFAULTS, ThresholdsError, load
+from lab.workspace import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +73,35 @@ BAD = {
         "ProsodyMemoryHigh:\n  reason: x\n  value: .nan\n",
         "my.yaml:3: ProsodyMemoryHigh: value must be a finite number above 0",
     ),
+    "a number to another base": (
+        "ProsodyMemoryHigh:\n  reason: x\n  value: 010\n",
+        "my.yaml:3: ProsodyMemoryHigh: value must be a number in decimal digits (YAML reads 010 as 8 and 1:30 as 90)",
+    ),
+    "minutes and seconds for a number": (
+        "ProsodyMemoryHigh:\n  reason: x\n  value: 1:30\n",
+        "my.yaml:3: ProsodyMemoryHigh: value must be a number in decimal digits (YAML reads 010 as 8 and 1:30 as 90)",
+    ),
+    "a text that is tagged a number": (
+        "ProsodyMemoryHigh:\n  reason: x\n  value: !!int many\n",
+        "my.yaml:3: ProsodyMemoryHigh: value must be a number in decimal digits (YAML reads 010 as 8 and 1:30 as 90)",
+    ),
+    "a text that is tagged a truth": (
+        "ProsodyMemoryHigh:\n  reason: !!bool perhaps\n",
+        "my.yaml:2: ProsodyMemoryHigh: reason must be a text that says something (in quotes if it looks like a number)",
+    ),
+    "more digits than a number holds": (
+        f"ProsodyMemoryHigh:\n  reason: x\n  value: 1{'0' * 5000}\n",
+        "my.yaml:3: ProsodyMemoryHigh: value must be a finite number above 0",
+    ),
+    "a list for a name": (
+        "[ProsodyMemoryHigh, ProsodyDown]:\n  reason: x\n",
+        "my.yaml:1: a list or mapping stands where a name must; write names only before `:`",
+    ),
+    "a list for a key": (
+        "ProsodyMemoryHigh:\n  reason: x\n  [value]: 1\n",
+        "my.yaml:3: a list or mapping stands where a name must; write names only before `:`",
+    ),
+    "a nest": ("[" * 3000, "my.yaml: is nested too deeply; alerts and their keys are two levels"),
     "a percentage": (
         "PushVoipFailuresHigh:\n  reason: x\n  value: 5\n",
         "my.yaml:3: PushVoipFailuresHigh: value is a ratio and must be below 1 (5 % is 0.05)",
@@ -79,6 +112,14 @@ BAD = {
     ),
     "a duration without a unit": (
         "ProsodyMemoryHigh:\n  reason: x\n  for: 10\n",
+        "my.yaml:3: ProsodyMemoryHigh: for must be a duration in h, m and s, such as 90s, 10m or 1h30m",
+    ),
+    "a duration that Prometheus cannot hold": (
+        "ProsodyMemoryHigh:\n  reason: x\n  for: 9999999999h\n",
+        "my.yaml:3: ProsodyMemoryHigh: for must be a duration in h, m and s, such as 90s, 10m or 1h30m",
+    ),
+    "a duration in digits of another script": (
+        "ProsodyMemoryHigh:\n  reason: x\n  for: \u0663m\n",
         "my.yaml:3: ProsodyMemoryHigh: for must be a duration in h, m and s, such as 90s, 10m or 1h30m",
     ),
     "a window of no length": (
@@ -152,6 +193,14 @@ def test_a_folder_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixtu
     (tmp_path / "file").write_text("")
     assert main(["--output", str(tmp_path / "file")]) == 2
     assert capsys.readouterr().err == f"generate-rules: {tmp_path}/file: cannot be written: File exists\n"
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_rules(tmp_path: Path) -> None:
+    (tmp_path / "recording.yaml").write_text("the old rules")
+    script = "ulimit -f 8; exec " + shlex.join([sys.executable, "-m", "alerts.generate", "--output", str(tmp_path)])
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (2, f"generate-rules: {tmp_path}: cannot be written: File too large\n")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"recording.yaml": "the old rules"}
 
 
 def test_an_override_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:

@@ -154,6 +154,15 @@ def test_with_its_servers_there_is_nothing_to_say(machine: Machine) -> None:
     assert machine.install("missing").stdout == ""
 
 
+def test_the_tools_of_the_runbooks_are_asked_for_by_the_tests_alone(machine: Machine) -> None:
+    machine.add_servers()
+    run = machine.install("test")
+    assert run.returncode == 0
+    assert "Missing on this machine: curl jq openssl socat ss telnet top (" in run.stderr
+    assert machine.install("test", CI="true").returncode == 1
+    assert machine.install("demo").stderr == ""
+
+
 def test_an_older_prosody_counts_as_missing(machine: Machine) -> None:
     machine.add_servers()
     machine.add_prosody("0.12.3")

@@ -141,5 +141,5 @@ def test_lua_accepts_the_prosody_snippet() -> None:
 
 def test_every_annotation_that_a_page_shows_exists() -> None:
     text = json.dumps(yaml.safe_load(ALERTMANAGER.read_text())["receivers"])
-    assert ".CommonAnnotations.summary" in text
+    assert ".Annotations.summary" in text
     assert ".Annotations.runbook_url" in text

@@ -380,8 +380,8 @@ async def test_settings_and_modules_are_those_of_the_running_server(lab: Lab) ->
         named = re.findall(r'^ +"(\w+)";', block[1], re.MULTILINE)
         assert named
         assert {module: loaded[module] for module in named} == dict.fromkeys(named, value)
-    assert {module: loaded[module] for module in ("mam", "muc_mam", "register")} == dict.fromkeys(
-        ("mam", "muc_mam", "register"), 0
+    assert {module: loaded[module] for module in ("mam", "muc_mam", "register", "register_ibr")} == dict.fromkeys(
+        ("mam", "muc_mam", "register", "register_ibr"), 0
     )
     lab.prosody.config = """
         allow_registration = true; c2s_require_encryption = false; smacks_hibernation_time = "2 minutes"

@@ -1,4 +1,4 @@
-"""A real Prometheus loads the whole folder without a warning, and a real Alertmanager inhibits as the routes say.
+"""A real Prometheus loads the whole folder without a warning; a real Alertmanager inhibits, and pages what can be read.
 
 The environment variables PROMETHEUS and ALERTMANAGER name other binaries than the installed ones.
 """
@@ -10,13 +10,21 @@ import os
 import shutil
 import time
 import urllib.request
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
+from lab.alertmanager import redirected
 from tests.alerts.mutation import rules
 from tests.alerts.servers import free_port, get, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FOLDER = Path(__file__).parents[2] / "prometheus"
 PROMETHEUS = os.environ.get("PROMETHEUS", "prometheus")
@@ -127,23 +135,9 @@ INHIBITED = {
 def test_alertmanager_inhibits_what_the_cause_explains(case: str, tmp_path: Path) -> None:
     config = yaml.safe_load((FOLDER / "alertmanager.yml").read_text())
     config["receivers"] = [{"name": receiver["name"]} for receiver in config["receivers"]]  # they are called by nobody
-    (tmp_path / "alertmanager.yml").write_text(yaml.safe_dump(config))
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    flags = [
-        f"--config.file={tmp_path / 'alertmanager.yml'}",
-        f"--storage.path={tmp_path / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--cluster.listen-address=",
-    ]
     alerts, inhibited = INHIBITED[case]
-    with running([ALERTMANAGER, *flags], f"{url}/-/ready", tmp_path / "alertmanager.log"):
-        request = urllib.request.Request(
-            f"{url}/api/v2/alerts",
-            json.dumps([{"labels": labels} for labels in alerts]).encode(),
-            {"Content-Type": "application/json"},
-        )
-        urllib.request.urlopen(request, timeout=5).close()
+    with alertmanager(config, tmp_path) as url:
+        send(url, [{"labels": labels} for labels in alerts])
         for _ in range(100):
             answer = get(f"{url}/api/v2/alerts")
             found = [alert["labels"] for alert in answer if alert["status"]["inhibitedBy"]]
@@ -151,3 +145,81 @@ def test_alertmanager_inhibits_what_the_cause_explains(case: str, tmp_path: Path
                 break
             time.sleep(0.05)  # until all were looked at; Alertmanager tells nobody
     assert sorted(found, key=str) == sorted((alerts[index] for index in inhibited), key=str)
+
+
+def test_a_page_about_two_nodes_names_both_and_its_end_says_so(tmp_path: Path) -> None:
+    """PagerDuty refuses an event whose summary is empty, which what two alerts have in common is."""
+    config = yaml.safe_load((FOLDER / "alertmanager.yml").read_text())
+    config["route"] |= {"group_wait": "1s", "group_interval": "1s"}
+    (tmp_path / "secret").write_text("secret-of-the-lab")
+    nodes = ("prosody1", "prosody2")
+    down = [
+        {
+            "labels": {"alertname": "PushGatewayDown", "severity": "critical", "job": "push-gateway", "instance": node},
+            "annotations": {"summary": f"{node}: the push gateway is down", "description": "Restart it."},
+        }
+        for node in nodes
+    ]
+    with pager() as (port, events), alertmanager(redirected(config, port, str(tmp_path / "secret")), tmp_path) as url:
+        send(url, down)
+        triggered = wait_for(events, "trigger")
+        send(url, [alert | {"endsAt": "2020-01-01T00:00:00Z", "startsAt": "2019-01-01T00:00:00Z"} for alert in down])
+        resolved = wait_for(events, "resolve")
+    summary = "prosody1: the push gateway is down; prosody2: the push gateway is down"
+    assert triggered["payload"]["summary"] == summary
+    assert triggered["payload"]["custom_details"]["firing"].count("Restart it.") == len(nodes)
+    assert resolved["payload"]["summary"] == "PushGatewayDown is over"
+
+
+@contextmanager
+def alertmanager(config: dict[str, Any], folder: Path) -> Iterator[str]:
+    """Run an Alertmanager; give its address."""
+    (folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    flags = [
+        f"--config.file={folder / 'alertmanager.yml'}",
+        f"--storage.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    ]
+    with running([ALERTMANAGER, *flags], f"{url}/-/ready", folder / "alertmanager.log"):
+        yield url
+
+
+def send(url: str, alerts: list[dict[str, Any]]) -> None:
+    body = json.dumps(alerts).encode()
+    request = urllib.request.Request(f"{url}/api/v2/alerts", body, {"Content-Type": "application/json"})
+    urllib.request.urlopen(request, timeout=5).close()
+
+
+@contextmanager
+def pager() -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Take PagerDuty's events as it does; give the port and the events so far."""
+    events: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            blank = event["event_action"] == "trigger" and not event["payload"]["summary"].strip()
+            events.append(event)
+            self.send_response(400 if blank else 202)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port, events
+        server.shutdown()
+
+
+def wait_for(events: list[dict[str, Any]], action: str) -> dict[str, Any]:
+    """Return the first event of this kind."""
+    deadline = time.monotonic() + 30
+    while not (found := [event for event in events if event["event_action"] == action]):
+        assert time.monotonic() < deadline, f"no {action} among {events}"
+        time.sleep(0.1)  # until Alertmanager has told
+    return found[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from http import HTTPStatus
 
@@ -14,6 +15,7 @@ from lab.prosody import DATABASE, DOMAIN
 from lab.stack import SLEEPERS, USERS, Lab
 from lab.xmpp import Client
 from lab.xmpp_transport import tls_context
+from tests.alerts.servers import get
 from tests.live.places import endpoints
 
 TCP_USERS = 5  # the generator's default
@@ -49,6 +51,23 @@ def test_users_reach_both_nodes_their_accounts_the_replica_and_an_alert_its_rece
             assert time.monotonic() < deadline
             time.sleep(0.2)
         assert (told[0].receiver, told[0].alert, told[0].resolved) == ("deadmansswitch", "Watchdog", False)
+        while "unknown" in (health := rule_health(lab)).values():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert {rule: said for rule, said in health.items() if said != "ok"} == {}
+        assert not re.findall(
+            r"^.*level=(?:warn|error).*$", lab.prometheus.log.read_text(), re.MULTILINE | re.IGNORECASE
+        )
+
+
+def rule_health(lab: Lab) -> dict[str, str]:
+    """Tell what Prometheus says of each rule: unknown until it was evaluated, then ok or its error."""
+    groups = get(f"{lab.prometheus.url}/api/v1/rules")["data"]["groups"]
+    return {
+        f"{rule['name']} {rule.get('labels')}": rule.get("lastError") or rule["health"]
+        for group in groups
+        for rule in group["rules"]
+    }
 
 
 def test_a_replica_streams_by_a_slot_and_postgresql_ends_though_a_client_stays() -> None:

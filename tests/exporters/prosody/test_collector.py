@@ -256,7 +256,7 @@ def test_the_modules_asked_for_are_those_of_appendix_a() -> None:
     enabled = re.search(r"^modules_enabled = \{(.*?)^\}", appendix, re.MULTILINE | re.DOTALL)
     assert enabled
     assert set(re.findall(r'^ +"(\w+)";', enabled[1], re.MULTILINE)) == REQUIRED_MODULES
-    assert {"mam", "muc_mam", "offline", "s2s", "register"} == FORBIDDEN_MODULES
+    assert {"mam", "muc_mam", "offline", "s2s", "register", "register_ibr"} == FORBIDDEN_MODULES
 
 
 def test_a_component_is_not_asked_for_the_modules_of_a_virtual_host(snapshot: Snapshot) -> None:
