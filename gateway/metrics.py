@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 HANDLERS = ("voip", "fcm")
 STAGES = ("queue", "connect", "provider")
-CODES = ("200", "400", "403", "413", "415", "429", "503")
+CODES = ("200", "400", "403", "408", "413", "415", "429", "503")
 OTHER = "other"
 
 MILLISECONDS = (5, 10, 25, 50, 100, 250, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000)
