@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
+from gateway.delivery import QUEUE
 from lab.gateway import SECRET, PushGateway
 from lab.providers import Providers
 from lab.workspace import ROOT, Workspace
@@ -115,6 +118,40 @@ async def test_sigterm_under_load_loses_nothing_that_was_accepted(lab: Workspace
     assert set(accepted) == {"sent"}
     assert {status for status, _ in answers} == {200, 503}
     assert len(accepted) == len(providers.received("apns"))
+
+
+async def test_full_queues_leave_files_for_everything_else(lab: Workspace, providers: Providers) -> None:
+    """Each push that waits holds a connection of its caller's. A service without a limit of its own gets 1,024 files."""
+    units = [unit.read_text() for unit in (ROOT / "deploy/systemd").glob("push-gateway*.service")]
+    limits = [re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE) for unit in units]
+    files = min(int(limit[1]) if limit else 1024 for limit in limits)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"https://localhost:{mute.getsockname()[1]}"  # TLS that never answers
+        gateway = LimitedGateway(lab, providers, settings={"RATE_LIMIT": "0", "APNS_URL": url})
+        gateway.files = files
+        gateway.start()
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            calls = [asyncio.create_task(push(session, gateway, IPHONE, "call")) for _ in range(QUEUE)]
+            async with asyncio.timeout(10):
+                while f'push_inflight{{handler="voip"}} {QUEUE}.0' not in await metrics(session, gateway):
+                    await asyncio.sleep(0.05)
+            idle = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(100)]
+            assert await push(session, gateway, ANDROID, "message") == (200, "sent")
+            for call in calls:
+                call.cancel()
+            for _, writer in idle:
+                writer.close()
+        assert "Too many open files" not in gateway.log.read_text()
+        gateway.kill()
+
+
+class LimitedGateway(PushGateway):
+    """One that may open no more files than its unit allows."""
+
+    files = 0
+
+    def command(self) -> list[str]:
+        return ["prlimit", f"--nofile={self.files}", *super().command()]
 
 
 async def test_after_kill_9_it_is_ready_again_within_two_seconds(lab: Workspace, providers: Providers) -> None:
