@@ -143,7 +143,7 @@ class Gateway:
         return web.json_response(
             {
                 "status": "draining" if self._draining else "ok",
-                "uptime": int(time.time() - self.metrics.started),
+                "uptime": int(time.monotonic() - self.metrics.started),
                 "apns": said("voip", "connected"),
                 "fcm": said("fcm", "initialized"),
                 "version": __version__,

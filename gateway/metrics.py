@@ -93,6 +93,6 @@ class Metrics:
     """The gateway's numbers. Both handlers have theirs from the start, so that a rate has a first value."""
 
     def __init__(self) -> None:
-        self.started = time.time()
+        self.started = time.monotonic()
         self.requests: Counter[str] = Counter(dict.fromkeys(CODES, 0))
         self.handlers = {name: HandlerMetrics(name) for name in HANDLERS}

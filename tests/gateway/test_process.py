@@ -59,6 +59,9 @@ def run(**environment: str) -> subprocess.CompletedProcess[str]:
         ({"PUSH_SECRET": "x", "APNS_ENVIRONMENT": "test"}, 2, "must be one of production, sandbox"),
         ({"PUSH_SECRET": "x", "METRICS_LISTEN_ADDRESS": "9874"}, 2, "must be host:port or :port"),
         ({"PUSH_SECRET": "x", "FCM_URL": "http://x"}, 2, "FCM_URL=http://x: must be https://host"),
+        ({"PUSH_SECRET": "x", "APNS_URL": "https://a..b"}, 2, "APNS_URL=https://a..b: must be https://host"),
+        ({"PUSH_SECRET": "x", "HOST": "a..b"}, 2, "HOST=a..b: must be a host name or an address"),
+        ({"PUSH_SECRET": "x", "METRICS_LISTEN_ADDRESS": f"{'a' * 64}:9874"}, 2, "must be host:port or :port"),
         (
             {"PUSH_SECRET": "x", "HOST": "203.0.113.1", "METRICS_LISTEN_ADDRESS": "127.0.0.1:0"},
             1,
@@ -121,7 +124,7 @@ async def test_sigterm_under_load_loses_nothing_that_was_accepted(lab: Workspace
 
 
 async def test_full_queues_leave_files_for_everything_else(lab: Workspace, providers: Providers) -> None:
-    """Each push that waits holds a connection of its caller's. A service without a limit of its own gets 1,024 files."""
+    """Each push that waits holds a connection of its caller's. Without a limit of its own a service gets 1,024."""
     units = [unit.read_text() for unit in (ROOT / "deploy/systemd").glob("push-gateway*.service")]
     limits = [re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE) for unit in units]
     files = min(int(limit[1]) if limit else 1024 for limit in limits)
@@ -189,7 +192,7 @@ async def test_a_bad_service_account_stops_its_handler_only_and_sighup_takes_the
     lab: Workspace, providers: Providers
 ) -> None:
     good = providers.account_path.read_text()
-    providers.account_path.write_text("{}")
+    providers.account_path.write_text(json.dumps({**json.loads(good), "project_id": None}))
     providers.account_path.chmod(0o644)
     gateway = PushGateway(lab, providers)
     gateway.start()
