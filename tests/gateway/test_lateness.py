@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lab import apns
 from lab.http2 import Behaviour, Request
-from tests.gateway.conftest import ANDROID, Start, until
+from tests.gateway.conftest import ANDROID, Clock, Minting, Pki, Start, until
 
 if TYPE_CHECKING:
     from lab.apns import FakeApns
@@ -46,3 +46,28 @@ async def test_a_call_whose_time_passed_while_the_process_stood_still_is_not_sen
     assert (await waiting).outcome == "expired"
     assert (await first).outcome == "sent"
     assert len(kept) == 1
+
+
+async def test_a_token_that_expired_while_the_machine_slept_is_renewed_by_the_first_call(
+    start: Start, google: FakeFcm
+) -> None:
+    """Not by the next look at the clock, which may be 20 seconds away."""
+    caller = await start()
+    caller.clock.ahead = 2 * 3600
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(*(caller.push(ANDROID, "call") for _ in range(10)))
+    assert {answer.outcome for answer in answers} == {"sent"}
+    assert len({push.headers["authorization"] for push in google.received}) == 1
+    assert (await caller.samples())['push_token_renewals_total{handler="fcm",result="ok"}'] == 2
+
+
+async def test_calls_that_wait_for_a_token_do_not_hurry_an_endpoint_that_is_down(start: Start, pki: Pki) -> None:
+    clock = Clock()
+    minting = Minting(pki.key_path, clock)
+    caller = await start(workings={"mint": minting, "clock": clock})
+    minting.failing = (None, False, "the token endpoint does not answer")
+    before = minting.attempts
+    clock.ahead = 2 * 3600
+    answers = await asyncio.gather(*(caller.push(ANDROID, "call", headers={"TTL": "1"}) for _ in range(10)))
+    assert {answer.outcome for answer in answers} == {"expired"}
+    assert minting.attempts - before <= 2
