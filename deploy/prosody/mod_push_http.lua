@@ -14,6 +14,7 @@ local http = require "prosody.net.http";
 local json = require "prosody.util.json";
 local st = require "prosody.util.stanza";
 local now = require "prosody.util.time".now;
+local watchdog = require "prosody.util.watchdog";
 
 local xmlns_jingle_message = "urn:xmpp:jingle-message:0";
 local xmlns_data_form = "jabber:x:data";
@@ -192,6 +193,17 @@ module:hook("iq-set/self/" .. xmlns_push .. ":disable", function (event)
 	end
 end, 1);
 
+-- mod_cloud_notify lets a session sleep for 72 hours, and from its first push on for as long as mod_smacks would. It counts
+-- only the pushes that it sends itself, so this is done here.
+local function begin_to_wait_for(session)
+	if not session.hibernating or session.first_hibernated_push then return; end
+	session.first_hibernated_push = os.time();
+	if session.hibernating_watchdog and session.original_smacks_callback and session.original_smacks_timeout then
+		session.hibernating_watchdog:cancel();
+		session.hibernating_watchdog = watchdog.new(session.original_smacks_timeout, session.original_smacks_callback);
+	end
+end
+
 module:hook("cloud_notify/push", function (event)
 	local info, username, stanza = event.push_info, event.username, event.original_stanza;
 	local kind = kind_of(stanza);
@@ -201,6 +213,7 @@ module:hook("cloud_notify/push", function (event)
 		local identifier = info.jid .. "<" .. (info.node or "");
 		for _, session in pairs(sessions_of(username)) do
 			if session.push_identifier == identifier then
+				if event.important then begin_to_wait_for(session); end
 				for _, other in pairs(session.push_http_registrations or {}) do
 					if other.jid ~= info.jid or other.node ~= info.node then push_to(username, other, kind, stanza); end
 				end

@@ -29,6 +29,7 @@ CONFIG = """
 plugin_paths = {{ "{plugins}" }}
 push_http_url = "{url}/push"
 smacks_max_ack_delay = 1
+smacks_hibernation_time = 4
 VirtualHost "{domain}"
     modules_enabled = {{ "push_http" }}
 """
@@ -65,6 +66,14 @@ class Stack:
             "for _, r in pairs(d) do n[#n+1] = r.node end; table.sort(n); return true, 'nodes: '..table.concat(n, ' ')",
         )
 
+    async def sessions(self, number: int) -> str:
+        """How many sessions a user has, sleeping ones included."""
+        return await ask(
+            self.lab.prosody.admin_socket,
+            f"> local u = prosody.hosts['{DOMAIN}'].sessions['{username(number)}']; local n = 0; "
+            "for _ in pairs(u and u.sessions or {}) do n = n + 1; end; return true, 'sessions: '..n",
+        )
+
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
@@ -74,7 +83,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture
 async def phone(stack: Stack) -> AsyncIterator[Callable[[int], Client]]:
-    await create_accounts(stack.lab.prosody.admin_socket, DOMAIN, 15)
+    await create_accounts(stack.lab.prosody.admin_socket, DOMAIN, 16)
     stack.begin()
     async with aiohttp.ClientSession() as http:
         yield lambda number: Client(endpoints(stack.lab), username(number), PASSWORD, http=http)
@@ -159,6 +168,24 @@ async def test_an_iphone_that_sleeps_rings_whichever_token_it_registered_last(
         (call,) = await stack.received("apns", 1)
         assert call["node"] == IPHONE
         await sender.disconnect()
+
+
+async def test_a_phone_that_was_woken_and_does_not_come_is_offline(
+    stack: Stack, phone: Callable[[int], Client]
+) -> None:
+    """Until it has been woken, mod_cloud_notify lets it sleep for 72 hours; then for Prosody's own hibernation time."""
+    sleeper, sender = phone(16), phone(11)
+    await sleeper.login()
+    await sleeper.enable_push(SERVICE, ANDROID, secret=SECRET)
+    sleeper.abort()
+    await sender.login()
+    await asyncio.sleep(5)
+    assert await stack.sessions(16) == "OK: sessions: 1"
+    await sender.message(f"{username(16)}@{DOMAIN}")
+    async with asyncio.timeout(10):
+        while await stack.sessions(16) != "OK: sessions: 0":  # noqa: ASYNC110 - another process announces nothing
+            await asyncio.sleep(0.1)
+    await sender.disconnect()
 
 
 async def test_a_token_that_was_withdrawn_does_not_ring(stack: Stack, phone: Callable[[int], Client]) -> None:
