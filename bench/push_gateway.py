@@ -128,7 +128,9 @@ async def steady_load(port: int, rate: float) -> list[float]:
 
 
 class QuickProviders(Providers):
-    """The bench's own fakes, on the same ports and keys."""
+    """The bench's own fakes, on the same ports and keys; they answer after `delay` seconds."""
+
+    delay = 0.0
 
     delay = 0.0  # seconds until a push is answered, from their start on
 

@@ -56,14 +56,20 @@ class Apns:
         reason = str(body.get("reason", f"status_{response.status}"))
         match response.status:
             case 410:
-                since = body.get("timestamp")  # milliseconds
-                return Answer(Outcome.UNREGISTERED, reason, since=since / 1000 if isinstance(since, int) else None)
+                return Answer(Outcome.UNREGISTERED, reason, since=_time(body.get("timestamp")))
             case 429:
                 return Answer(None, reason, response.retry_after)  # too many to one device: not APNs' fault
-            case 500 | 503:
+            case status if status >= 500:  # 500 and 503 are APNs' own, 502 and 504 a proxy's
                 return Answer(None, reason, response.retry_after, faulty=True)
         refused = reason in _TOKEN_REFUSED
         return Answer(Outcome.REJECTED, reason, faulty=refused, token_refused=refused)
+
+
+def _time(milliseconds: object) -> float | None:
+    """Unix time, None if it is none."""
+    if type(milliseconds) is int and 0 < milliseconds < 2**53:
+        return milliseconds / 1000
+    return None
 
 
 @lru_cache(maxsize=1)

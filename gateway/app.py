@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway import __version__
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.metrics import Metrics
 
 MAX_BODY = 16 * 1024  # bytes; a push is a few hundred
+BODY_TIMEOUT = 10.0  # seconds; a call would be late by then
 MAX_NODE = 4096  # characters; the longest FCM allows
 _APNS_TOKEN = re.compile(r"[0-9a-fA-F]{64,}")  # contradiction 6 of the specification: any other node is FCM's
 
@@ -141,7 +143,7 @@ class Gateway:
         return web.json_response(
             {
                 "status": "draining" if self._draining else "ok",
-                "uptime": int(time.time() - self.metrics.started),
+                "uptime": int(time.monotonic() - self.metrics.started),
                 "apns": said("voip", "connected"),
                 "fcm": said("fcm", "initialized"),
                 "version": __version__,
@@ -173,12 +175,11 @@ class Gateway:
             raise Refusal(503, "Shutting down")
         if not self._rate.take(now):
             raise Refusal(429, "Rate limit exceeded")
-        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        if any(coding.lower() != "identity" for coding in request.headers.getall("Content-Encoding", ())):
             raise Refusal(415, "Content-Encoding is not supported")
-        try:
-            body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise Refusal(413, "Too large") from None
+        body = await _body(request)
+        if self._draining:  # since it began to arrive
+            raise Refusal(503, "Shutting down")
         return parse(request.content_type, body)
 
     def _understand(self, fields: Mapping[str, object], ttl: str | None, arrived: float) -> Push:
@@ -213,6 +214,25 @@ class Gateway:
             self.metrics.handlers[handler].fail("disabled")
             return Answer(Outcome.UNAVAILABLE, "disabled")
         return await delivery.push(push)
+
+
+async def _body(request: web.Request) -> bytes:
+    """The body of a request; waits for it no longer than BODY_TIMEOUT.
+
+    Raises:
+        Refusal: it is too large, or does not come.
+    """
+    try:
+        if request.content.is_eof():  # nearly always: it came with the header
+            return await request.read()
+        async with asyncio.timeout(BODY_TIMEOUT):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise Refusal(413, "Too large") from None
+    except TimeoutError:
+        raise Refusal(408, "The body did not come") from None
+    except (ConnectionError, HttpProcessingError):
+        raise Refusal(400, "Unreadable body") from None
 
 
 def parse(content_type: str, body: bytes) -> Mapping[str, object]:

@@ -38,6 +38,11 @@ class Breaker:
         """True unless tries flow freely."""
         return not self._closed.is_set()
 
+    @property
+    def admits(self) -> bool:
+        """True if a try could be made now: freely, or as the next probe."""
+        return not self.open or asyncio.get_running_loop().time() >= self._probe_at
+
     async def admit(self, deadline: float) -> bool:
         """Wait until a try may be made; False if that is not before `deadline` (the loop's time)."""
         loop = asyncio.get_running_loop()

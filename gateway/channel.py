@@ -10,6 +10,7 @@ import logging
 import random
 import socket
 import ssl
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ RECONNECT_MOST = 2.0
 LIVED = 10.0  # a connection that held this long starts the pauses anew
 
 _log = logging.getLogger(__name__)
+
+Compose = Callable[[], tuple[bytes, bytes]]
+_Wanted = tuple[Compose, float]  # and the loop's time after which nobody does
 
 
 class LateError(Exception):
@@ -67,8 +71,8 @@ class Channel:
         self._timing = timing
         self._current: Connection | None = None
         self._all: set[Connection] = set()
-        self._urgent: dict[Exchange, None] = {}
-        self._others: dict[Exchange, None] = {}
+        self._urgent: dict[Exchange, _Wanted] = {}
+        self._others: dict[Exchange, _Wanted] = {}
         self._reason = "no_connection"
         self._resolver: ThreadPoolExecutor | None = None
 
@@ -100,8 +104,13 @@ class Channel:
                 connection.close()
             self._resolver.shutdown(wait=False, cancel_futures=True)
 
-    async def request(self, block: bytes, body: bytes, *, urgent: bool, deadline: float) -> tuple[Response, float]:
+    async def request(self, compose: Compose, *, urgent: bool, deadline: float) -> tuple[Response, float]:
         """Send a request as soon as there is a connection with a free stream, the urgent ones first.
+
+        Args:
+            compose: makes the header block and the body, when they can be sent: what they say of time is true then.
+            urgent: overtakes what is not.
+            deadline: the loop's time at which the answer is of no use any more.
 
         Returns:
             The answer, and the loop's time at which the request was sent.
@@ -111,9 +120,9 @@ class Channel:
             LostError: sent, but its connection or stream was lost.
         """
         loop = asyncio.get_running_loop()
-        exchange = Exchange(block, body, loop.create_future())
+        exchange = Exchange(b"", b"", loop.create_future())
         queue = self._urgent if urgent else self._others
-        queue[exchange] = None
+        queue[exchange] = compose, deadline
         self._pump()
         timer = loop.call_at(deadline, _expire, exchange.answer)  # a third of what asyncio.timeout costs
         try:
@@ -134,14 +143,18 @@ class Channel:
         connection = self._current
         if connection is None:
             return
+        loop = asyncio.get_running_loop()
         for queue in (self._urgent, self._others):
             while queue:
-                exchange = next(iter(queue))
-                if not connection.room_for(exchange):
-                    return
-                del queue[exchange]
+                exchange, (compose, deadline) = next(iter(queue.items()))
+                if loop.time() >= deadline:  # the timer may come later, after the process stood still
+                    _expire(exchange.answer)
                 if not exchange.answer.done():
+                    exchange.block, exchange.body = compose()
+                    if not connection.room_for(exchange):
+                        return
                     connection.send(exchange)
+                del queue[exchange]
 
     def _why_waiting(self) -> str:
         return "no_stream" if self.opened is not None else self._reason

@@ -64,7 +64,9 @@ def collect(metrics: Metrics, status: Mapping[str, Status]) -> Iterable[Metric]:
         metrics: the numbers.
         status: of the handlers that run, by name.
     """
-    yield _gauge("push_gateway_uptime_seconds", "Seconds since the gateway started.", time.time() - metrics.started)
+    yield _gauge(
+        "push_gateway_uptime_seconds", "Seconds since the gateway started.", time.monotonic() - metrics.started
+    )
     yield _gauge("push_gateway_memory_bytes", "Resident memory of the gateway.", _resident())
     info = GaugeMetricFamily("push_gateway_build_info", "1, with the gateway's version.", labels=["version"])
     info.add_metric([__version__], 1)

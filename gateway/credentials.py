@@ -63,7 +63,9 @@ def fcm(path: str) -> dict[str, Any]:
     try:
         account = credentials.Certificate(json.loads(text))
     except ValueError:
-        raise BadKeyError(f"{path}: no service account (the JSON file from the Firebase console)") from None
+        account = None
+    if account is None or not account.project_id:  # which firebase-admin does without, but a push has it in its path
+        raise BadKeyError(f"{path}: no service account (the JSON file from the Firebase console)")
     issued = int(time.time())
     try:
         token = account.get_access_token()

@@ -45,7 +45,7 @@ class Delivery:
     @property
     def ready(self) -> bool:
         """True if a push that arrives now can be sent at once."""
-        return self.provider.ready and not self._breaker.open
+        return self.provider.ready and self._breaker.admits
 
     def status(self) -> Status:
         """What the gauges say now."""

@@ -38,7 +38,7 @@ class Response:
             return float(text[:9])
         try:
             return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-        except (ValueError, TypeError):  # TypeError: a date without its zone
+        except (ValueError, TypeError, OverflowError):  # TypeError: a date without its zone
             return 0.0
 
 

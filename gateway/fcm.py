@@ -48,7 +48,7 @@ class Fcm:
                 return Answer(Outcome.UNREGISTERED, reason)
             case 429, _:
                 return Answer(None, reason, response.retry_after)
-            case ((500 | 503), _):
+            case status, _ if status >= 500:  # 500 and 503 are FCM's own, 502 and 504 Google's front ends'
                 return Answer(None, reason, response.retry_after, faulty=True)
             case 401, "UNAUTHENTICATED":
                 return Answer(Outcome.REJECTED, reason, faulty=True, token_refused=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAX_ANSWER = 16 * 1024  # bytes kept of one answer; what APNs and FCM say is far below a kilobyte
 MAX_HEADERS = 64 * 1024  # bytes of one header block
 STREAMS = 500  # at most this many at a time, whatever the peer allows
+UNANSWERED = 5  # requests in a row without an answer in their time: who answers PINGs is not who answers requests
 ACKNOWLEDGE = frames.WINDOW // 4  # bytes read before the peer is told that it may send as many again
 
 
@@ -46,7 +47,7 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         ready: done with the peer's first frame, its SETTINGS (RFC 9113, 3.4).
-        leaving: why no more requests can be sent: goaway, stream_ids, or why it was lost.
+        leaving: why no more requests can be sent: goaway, stream_ids, no_answer, or why it was lost.
         gone: done when the connection is closed.
         opened: the loop's time of its beginning.
     """
@@ -66,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._block: tuple[int, int, bytes] | None = None  # a header block whose CONTINUATION is awaited
         self._out: list[bytes] = []
         self._writable = True
+        self._unanswered = 0
         self._heard = 0.0
         self._pinged: float | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -110,6 +112,9 @@ class Connection(asyncio.Protocol):
         """Give up one request; a late answer to it disturbs no other."""
         if self._exchanges.pop(exchange.stream_id, None) is not None:
             self._write(frames.reset(exchange.stream_id, frames.CANCEL))
+            self._unanswered += 1
+            if self._unanswered >= UNANSWERED:
+                self._leave("no_answer")
             self._after_exchange()
 
     def close(self, reason: str = "closed", code: int = frames.NO_ERROR) -> None:
@@ -239,6 +244,7 @@ class Connection(asyncio.Protocol):
 
     def _complete(self, exchange: Exchange) -> None:
         del self._exchanges[exchange.stream_id]
+        self._unanswered = 0
         exchange.complete()
 
     def _settings(self, values: dict[int, int]) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 HANDLERS = ("voip", "fcm")
 STAGES = ("queue", "connect", "provider")
-CODES = ("200", "400", "403", "413", "415", "429", "503")
+CODES = ("200", "400", "403", "408", "413", "415", "429", "503")
 OTHER = "other"
 
 MILLISECONDS = (5, 10, 25, 50, 100, 250, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000)
@@ -93,6 +93,6 @@ class Metrics:
     """The gateway's numbers. Both handlers have theirs from the start, so that a rate has a first value."""
 
     def __init__(self) -> None:
-        self.started = time.time()
+        self.started = time.monotonic()
         self.requests: Counter[str] = Counter(dict.fromkeys(CODES, 0))
         self.handlers = {name: HandlerMetrics(name) for name in HANDLERS}

@@ -57,11 +57,12 @@ class Provider:
         minted = await self.token.get(push.deadline)
         if minted is None:
             return Answer(Outcome.EXPIRED if self.usable else Outcome.UNAVAILABLE, "credentials", faulty=None)
-        block, body = self._dialect.compose(push, minted, push.deadline - began)
+
+        def compose() -> tuple[bytes, bytes]:
+            return self._dialect.compose(push, minted, push.deadline - loop.time())
+
         try:
-            response, sent = await self.channel.request(
-                block, body, urgent=push.kind is Kind.CALL, deadline=push.deadline
-            )
+            response, sent = await self.channel.request(compose, urgent=push.kind is Kind.CALL, deadline=push.deadline)
         except LateError as late:
             return Answer(Outcome.FAILED if late.sent else Outcome.EXPIRED, late.reason, faulty=late.sent or None)
         except LostError as lost:

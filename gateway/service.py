@@ -90,7 +90,9 @@ async def serving(settings: Settings, workings: Workings) -> AsyncIterator[Gatew
     gateway = Gateway(settings.secret, settings.rate_limit, handlers, metrics)
     async with contextlib.AsyncExitStack() as stack:
         for address, push in ((settings.metrics_listen, False), (settings.listen, True)):
-            runner = web.AppRunner(gateway.application(push=push), access_log=None, shutdown_timeout=FLUSH)
+            runner = web.AppRunner(
+                gateway.application(push=push), access_log=None, shutdown_timeout=FLUSH, auto_decompress=False
+            )
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             try:

@@ -98,7 +98,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         raise SettingsError("PUSH_SECRET is not set: put the secret that Prosody's bridge sends into it", code=1)
     apns_host = apns.HOSTS[_choice(env, "APNS_ENVIRONMENT", "production", apns.HOSTS)]
     return Settings(
-        listen=Address(env.get("HOST", "127.0.0.1"), _number(env, "PORT", 5281, 65_535)),
+        listen=Address(_host(env, "HOST", "127.0.0.1"), _number(env, "PORT", 5281, 65_535)),
         metrics_listen=_address(env, "METRICS_LISTEN_ADDRESS", ":9874"),
         secret=env["PUSH_SECRET"].encode("utf-8", "surrogateescape"),
         handlers=_handlers(env),
@@ -139,10 +139,27 @@ def _number(env: Mapping[str, str], name: str, default: int, most: int) -> int:
     return int(text)
 
 
+def _host(env: Mapping[str, str], name: str, default: str) -> str:
+    text = env.get(name, default)
+    if not _can_be_asked_for(text):
+        raise SettingsError(f"{name}={text}: must be a host name or an address")
+    return text
+
+
+def _can_be_asked_for(host: str) -> bool:
+    """False for what no resolver takes: an empty label, or one of more than 63 characters."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
 def _address(env: Mapping[str, str], name: str, default: str) -> Address:
     text = env.get(name, default)
     host, colon, port = text.rpartition(":")
-    if not (colon and port.isascii() and port.isdecimal() and len(port) < 6 and int(port) < 65_536):  # noqa: PLR2004 - TCP's
+    is_port = port.isascii() and port.isdecimal() and len(port) < 6 and int(port) < 65_536  # noqa: PLR2004 - TCP's
+    if not (colon and is_port and _can_be_asked_for(host)):
         raise SettingsError(f"{name}={text}: must be host:port or :port")
     return Address(host.strip("[]"), int(port))
 
@@ -155,6 +172,6 @@ def _server(env: Mapping[str, str], name: str, default: str) -> Address:
         host, port = url.hostname, url.port or 443
     except ValueError:
         host = None
-    if host is None or url.scheme != "https" or url.path.strip("/"):
+    if host is None or not _can_be_asked_for(host) or url.scheme != "https" or url.path.strip("/"):
         raise SettingsError(f"{name}={text}: must be https://host or https://host:port")
     return Address(host, port)

@@ -89,6 +89,7 @@ class Token:
         self._clock = clock
         self._minted: Minted | None = None
         self._refused = False
+        self._content = False  # True between two looks at the clock, the last of which left nothing to wish for
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self.broken = bool(source.missing)  # or the key file was not in order when last looked at
@@ -114,6 +115,8 @@ class Token:
         """The token; waits for the first one until `deadline` (the loop's time), at a start or after an outage."""
         if (minted := self.current) is not None:
             return minted
+        if self._content:  # the clock has moved on by more than the time between two looks: the machine slept
+            self._wake.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 while (minted := self.current) is None and self.usable:
@@ -152,10 +155,12 @@ class Token:
                 ok = await self._renew()
                 changed, self._changed = self._changed, asyncio.Event()
                 changed.set()
+            self._content = ok
             pause = LOOK if ok else RETRY_WITHOUT if self.current is None and not self.broken else RETRY
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause * random.uniform(0.8, 1.0)):  # noqa: S311 - jitter, not a secret
                     await self._wake.wait()
+            self._content = False
 
     async def _renew(self) -> bool:
         minted, broken, error = await self._mint(self._source.arguments)

@@ -10,6 +10,7 @@ import itertools
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape, quoteattr
@@ -220,13 +221,15 @@ class Client:
         payload = f"<body>{escape(body)}</body>"
         await self._send_stanza("message", payload, type="chat", to=to, id=f"m{next(self._ids)}")
 
-    async def propose_call(self, to: str) -> None:
-        """Let the other side ring (XEP-0353 `<propose/>`)."""
+    async def propose_call(self, to: str, *, seconds_ago: float = 0.0) -> None:
+        """Let the other side ring (XEP-0353 `<propose/>`); `seconds_ago` as a server that held it up would say."""
         number = next(self._ids)
+        stamp = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        delay = f"<delay xmlns='urn:xmpp:delay' stamp='{stamp}'/>" if seconds_ago else ""
         await self._send_stanza(
             "message",
             f"<propose xmlns='urn:xmpp:jingle-message:0' id='call{number}'>"
-            "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/></propose>",
+            f"<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/></propose>{delay}",
             type="chat",
             to=to,
             id=f"m{number}",

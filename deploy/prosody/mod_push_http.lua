@@ -1,5 +1,6 @@
 -- Sends the pushes of mod_cloud_notify to the push gateway by HTTP (specification, Section 12), in place of the
--- XMPP stanza that mod_cloud_notify would send to a push service. It keeps no state but the requests under way.
+-- XMPP stanza that mod_cloud_notify would send to a push service. It keeps no state but the requests under way, the
+-- calls of the last half minute, and what each session has registered.
 --
 --   modules_enabled = { ...; "cloud_notify"; "push_http" }
 --   push_http_url = "http://127.0.0.1:5281/push"
@@ -8,13 +9,17 @@
 
 module:depends("cloud_notify");
 
+local datetime = require "prosody.util.datetime";
 local http = require "prosody.net.http";
 local json = require "prosody.util.json";
 local st = require "prosody.util.stanza";
 local now = require "prosody.util.time".now;
+local watchdog = require "prosody.util.watchdog";
 
 local xmlns_jingle_message = "urn:xmpp:jingle-message:0";
 local xmlns_data_form = "jabber:x:data";
+local xmlns_delay = "urn:xmpp:delay";
+local xmlns_push = "urn:xmpp:push:0";
 
 local url = module:get_option_string("push_http_url", "http://127.0.0.1:5281/push");
 local voip_url = module:get_option_string("push_http_voip_url", url);
@@ -33,11 +38,22 @@ local client = http.new({ connection_pooling = true; suppress_errors = true });
 -- for every stanza in the queue of a client that went to sleep: one at a time is enough.
 local under_way = {};
 
+-- Calls of the last half minute, by registration. mod_cloud_notify asks for a push when a call comes, again when its
+-- acknowledgement is late, and again when its session goes to sleep: it shall ring once.
+local rung = {};
+
 -- A call is a <propose/> (XEP-0353). Presence and iq are no news to wake anybody for.
 local function kind_of(stanza)
 	if not stanza then return "message"; end -- the event cloud-notify-ping
 	if stanza.name ~= "message" then return nil; end
 	return stanza:get_child("propose", xmlns_jingle_message) and "call" or "message";
+end
+
+-- When a call was made (Unix time): mod_smacks notes that on what it keeps. One that has waited for Prosody to notice
+-- that its phone is gone may have ended long ago.
+local function made_at(stanza)
+	local delay = stanza:get_child("delay", xmlns_delay);
+	return math.min(now(), delay and datetime.parse(delay.attr.stamp) or math.huge);
 end
 
 -- The client's publish options, by name.
@@ -63,22 +79,26 @@ local function is_wanted(kind, node, options)
 	return not is_apns_token(node);
 end
 
+local function sessions_of(username)
+	local user = prosody.hosts[module.host].sessions[username];
+	return user and user.sessions or {};
+end
+
 -- The provider has given the token up. `since` (Unix time, may be nil) is when it did: a registration made later is
 -- with a token that works again.
 local function forget(username, push_info, since)
 	if since and push_info.timestamp and push_info.timestamp > since then return; end
 	local identifier = push_info.jid .. "<" .. push_info.node; -- as mod_cloud_notify composes it
 	local origin = { username = username };
-	local user = prosody.hosts[module.host].sessions[username];
-	for _, session in pairs(user and user.sessions or {}) do
+	for _, session in pairs(sessions_of(username)) do
 		if session.push_identifier == identifier then origin = session; end
 	end
 	-- mod_cloud_notify does it as if the client had asked for it, so that its cache, its store and the session agree.
 	local quiet = setmetatable({ send = function () end; log = function () end; }, { __index = origin; __newindex = origin });
-	module:fire_event("iq-set/self/urn:xmpp:push:0:disable", {
+	module:fire_event("iq-set/self/" .. xmlns_push .. ":disable", {
 		origin = quiet;
 		stanza = st.iq({ type = "set", id = "push_http" })
-			:tag("disable", { xmlns = "urn:xmpp:push:0", jid = push_info.jid, node = push_info.node });
+			:tag("disable", { xmlns = xmlns_push, jid = push_info.jid, node = push_info.node });
 	});
 	module:log("info", "A push registration was removed: its provider has given the token up");
 end
@@ -115,32 +135,90 @@ local function send(push)
 	end);
 end
 
-module:hook("cloud_notify/push", function (event)
-	local info = event.push_info;
+-- True if this registration has been told of the call.
+local function has_rung(identifier, stanza)
+	local call = stanza:get_child("propose", xmlns_jingle_message).attr.id or "";
+	local key = identifier .. "<" .. (stanza.attr.from or "") .. "<" .. call;
+	if rung[key] then return true; end
+	rung[key] = true;
+	module:add_timer(worth.call, function () rung[key] = nil; end);
+	return false;
+end
+
+local function push_to(username, info, kind, stanza)
 	local node = info.node;
 	local options = registered_options(info);
-	local kind = kind_of(event.original_stanza);
-	event.reason = "it goes to the push gateway"; -- for mod_cloud_notify's log
-	if not (kind and node and is_wanted(kind, node, options)) then return true; end
-	local identifier = event.username .. "<" .. info.jid .. "<" .. node;
-	if kind == "message" then
-		if under_way[identifier] then return true; end
+	if not (node and is_wanted(kind, node, options)) then return; end
+	local deadline = (kind == "call" and made_at(stanza) or now()) + worth[kind];
+	if deadline < now() + 1 then return; end
+	local identifier = username .. "<" .. info.jid .. "<" .. node;
+	if kind == "call" then
+		if has_rung(identifier, stanza) then return; end
+	else
+		if under_way[identifier] then return; end
 		under_way[identifier] = true;
 	end
 	send {
 		kind = kind;
 		url = kind == "call" and is_apns_token(node) and voip_url or fcm_url;
 		identifier = identifier;
-		username = event.username;
+		username = username;
 		info = info;
 		tries = 0;
-		deadline = now() + worth[kind];
+		deadline = deadline;
 		body = json.encode {
 			node = node;
 			secret = secret or options.secret;
 			type = kind;
-			jid = event.username .. "@" .. module.host;
+			jid = username .. "@" .. module.host;
 		};
 	};
+end
+
+-- mod_cloud_notify knows one registration of a session that sleeps, the last. An iPhone has two, for calls and for messages.
+module:hook("cloud_notify/registration", function (event)
+	local session, info = event.origin, event.push_info;
+	session.push_http_registrations = session.push_http_registrations or {};
+	session.push_http_registrations[info.jid .. "<" .. (info.node or "")] = info;
+end, -1);
+
+module:hook("iq-set/self/" .. xmlns_push .. ":disable", function (event)
+	local wanted = event.stanza.tags[1].attr;
+	for _, session in pairs(sessions_of(event.origin.username)) do
+		for identifier, info in pairs(session.push_http_registrations or {}) do
+			if info.jid == wanted.jid and (not wanted.node or info.node == wanted.node) then
+				session.push_http_registrations[identifier] = nil;
+			end
+		end
+	end
+end, 1);
+
+-- mod_cloud_notify lets a session sleep for 72 hours, and from its first push on for as long as mod_smacks would. It counts
+-- only the pushes that it sends itself, so this is done here.
+local function begin_to_wait_for(session)
+	if not session.hibernating or session.first_hibernated_push then return; end
+	session.first_hibernated_push = os.time();
+	if session.hibernating_watchdog and session.original_smacks_callback and session.original_smacks_timeout then
+		session.hibernating_watchdog:cancel();
+		session.hibernating_watchdog = watchdog.new(session.original_smacks_timeout, session.original_smacks_callback);
+	end
+end
+
+module:hook("cloud_notify/push", function (event)
+	local info, username, stanza = event.push_info, event.username, event.original_stanza;
+	local kind = kind_of(stanza);
+	event.reason = "it goes to the push gateway"; -- for mod_cloud_notify's log
+	if kind then
+		push_to(username, info, kind, stanza);
+		local identifier = info.jid .. "<" .. (info.node or "");
+		for _, session in pairs(sessions_of(username)) do
+			if session.push_identifier == identifier then
+				if event.important then begin_to_wait_for(session); end
+				for _, other in pairs(session.push_http_registrations or {}) do
+					if other.jid ~= info.jid or other.node ~= info.node then push_to(username, other, kind, stanza); end
+				end
+			end
+		end
+	end
 	return true; -- no stanza to a push service
 end);

@@ -8,6 +8,7 @@ import json
 import logging
 import random
 import string
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -156,6 +157,15 @@ async def test_health_is_what_the_specification_says_and_true(start: Start, appl
     assert 'push_provider_state{handler="voip"}' not in samples
     assert 'push_connection_age_seconds{handler="voip"}' not in samples
     assert samples['push_provider_state{handler="fcm"}'] == 1
+
+
+async def test_uptime_is_not_what_a_clock_that_is_set_says(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock set back would look like a restart, and two of them like a crash loop."""
+    caller = await start()
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 3600)
+    assert (await caller.health())["uptime"] == 0
+    assert 0 < (await caller.samples())["push_gateway_uptime_seconds"] < 60
 
 
 async def test_the_latency_histogram_has_an_edge_at_2000_ms(start: Start) -> None:

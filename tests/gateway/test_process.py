@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
+from gateway.delivery import QUEUE
 from lab.gateway import SECRET, PushGateway
 from lab.providers import Providers
 from lab.workspace import ROOT, Workspace
@@ -56,6 +59,9 @@ def run(**environment: str) -> subprocess.CompletedProcess[str]:
         ({"PUSH_SECRET": "x", "APNS_ENVIRONMENT": "test"}, 2, "must be one of production, sandbox"),
         ({"PUSH_SECRET": "x", "METRICS_LISTEN_ADDRESS": "9874"}, 2, "must be host:port or :port"),
         ({"PUSH_SECRET": "x", "FCM_URL": "http://x"}, 2, "FCM_URL=http://x: must be https://host"),
+        ({"PUSH_SECRET": "x", "APNS_URL": "https://a..b"}, 2, "APNS_URL=https://a..b: must be https://host"),
+        ({"PUSH_SECRET": "x", "HOST": "a..b"}, 2, "HOST=a..b: must be a host name or an address"),
+        ({"PUSH_SECRET": "x", "METRICS_LISTEN_ADDRESS": f"{'a' * 64}:9874"}, 2, "must be host:port or :port"),
         (
             {"PUSH_SECRET": "x", "HOST": "203.0.113.1", "METRICS_LISTEN_ADDRESS": "127.0.0.1:0"},
             1,
@@ -117,6 +123,40 @@ async def test_sigterm_under_load_loses_nothing_that_was_accepted(lab: Workspace
     assert len(accepted) == len(providers.received("apns"))
 
 
+async def test_full_queues_leave_files_for_everything_else(lab: Workspace, providers: Providers) -> None:
+    """Each push that waits holds a connection of its caller's. Without a limit of its own a service gets 1,024."""
+    units = [unit.read_text() for unit in (ROOT / "deploy/systemd").glob("push-gateway*.service")]
+    limits = [re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE) for unit in units]
+    files = min(int(limit[1]) if limit else 1024 for limit in limits)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"https://localhost:{mute.getsockname()[1]}"  # TLS that never answers
+        gateway = LimitedGateway(lab, providers, settings={"RATE_LIMIT": "0", "APNS_URL": url})
+        gateway.files = files
+        gateway.start()
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            calls = [asyncio.create_task(push(session, gateway, IPHONE, "call")) for _ in range(QUEUE)]
+            async with asyncio.timeout(10):
+                while f'push_inflight{{handler="voip"}} {QUEUE}.0' not in await metrics(session, gateway):
+                    await asyncio.sleep(0.05)
+            idle = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(100)]
+            assert await push(session, gateway, ANDROID, "message") == (200, "sent")
+            for call in calls:
+                call.cancel()
+            for _, writer in idle:
+                writer.close()
+        assert "Too many open files" not in gateway.log.read_text()
+        gateway.kill()
+
+
+class LimitedGateway(PushGateway):
+    """One that may open no more files than its unit allows."""
+
+    files = 0
+
+    def command(self) -> list[str]:
+        return ["prlimit", f"--nofile={self.files}", *super().command()]
+
+
 async def test_after_kill_9_it_is_ready_again_within_two_seconds(lab: Workspace, providers: Providers) -> None:
     """The one figure here is the specification's own (Section 12, Fault Isolation)."""
     gateway = PushGateway(lab, providers)
@@ -152,7 +192,7 @@ async def test_a_bad_service_account_stops_its_handler_only_and_sighup_takes_the
     lab: Workspace, providers: Providers
 ) -> None:
     good = providers.account_path.read_text()
-    providers.account_path.write_text("{}")
+    providers.account_path.write_text(json.dumps({**json.loads(good), "project_id": None}))
     providers.account_path.chmod(0o644)
     gateway = PushGateway(lab, providers)
     gateway.start()

@@ -234,6 +234,19 @@ async def test_a_token_that_is_valid_outlives_the_token_endpoint(start: Start, p
     assert (await caller.push(ANDROID, "message")).outcome == "sent"
 
 
+async def test_it_is_ready_again_without_a_push_that_shows_it(start: Start, apple: FakeApns) -> None:
+    """Whoever sends pushes only to a gateway that is ready would else never send the one that closes the breaker."""
+    caller = await start(HANDLERS="voip")
+    apple.answer = lambda request: apns.refuse(request, 503, "ServiceUnavailable")
+    await asyncio.gather(*(caller.push(headers={"TTL": "1"}) for _ in range(5)))
+    assert (await caller.get("/-/ready"))[0] == 503
+    apple.answer = apns.accept
+    async with asyncio.timeout(10):
+        while (await caller.get("/-/ready"))[0] != 200:
+            await asyncio.sleep(0.05)
+    assert (await caller.push()).outcome == "sent"
+
+
 async def test_a_provider_in_trouble_is_probed_and_nothing_is_lost_when_it_is_back(
     start: Start, apple: FakeApns
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -27,6 +28,8 @@ SERVICE = "push.commeazy.com"
 CONFIG = """
 plugin_paths = {{ "{plugins}" }}
 push_http_url = "{url}/push"
+smacks_max_ack_delay = 1
+smacks_hibernation_time = 4
 VirtualHost "{domain}"
     modules_enabled = {{ "push_http" }}
 """
@@ -63,6 +66,14 @@ class Stack:
             "for _, r in pairs(d) do n[#n+1] = r.node end; table.sort(n); return true, 'nodes: '..table.concat(n, ' ')",
         )
 
+    async def sessions(self, number: int) -> str:
+        """How many sessions a user has, sleeping ones included."""
+        return await ask(
+            self.lab.prosody.admin_socket,
+            f"> local u = prosody.hosts['{DOMAIN}'].sessions['{username(number)}']; local n = 0; "
+            "for _ in pairs(u and u.sessions or {}) do n = n + 1; end; return true, 'sessions: '..n",
+        )
+
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
@@ -72,7 +83,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture
 async def phone(stack: Stack) -> AsyncIterator[Callable[[int], Client]]:
-    await create_accounts(stack.lab.prosody.admin_socket, DOMAIN, 8)
+    await create_accounts(stack.lab.prosody.admin_socket, DOMAIN, 16)
     stack.begin()
     async with aiohttp.ClientSession() as http:
         yield lambda number: Client(endpoints(stack.lab), username(number), PASSWORD, http=http)
@@ -136,6 +147,93 @@ async def test_a_phone_that_sleeps_is_woken_once_for_a_queue_of_messages(
     sleeper.abort()  # now its queue of 21 is looked through at once
     received = await stack.received("fcm", 2)
     assert sorted(push["data"]["type"] for push in received) == ["incoming-call", "new-message"]
+    await sender.disconnect()
+
+
+async def test_an_iphone_that_sleeps_rings_whichever_token_it_registered_last(
+    stack: Stack, phone: Callable[[int], Client]
+) -> None:
+    """mod_cloud_notify knows one registration of a session that sleeps, the last; an iPhone has two."""
+    for number, tokens in ((9, ("voip", "")), (10, ("", "voip"))):
+        stack.begin()
+        sleeper, sender = phone(number), phone(11)
+        await sleeper.login()
+        for kind in tokens:
+            await sleeper.enable_push(SERVICE, IPHONE if kind else ANDROID, secret=SECRET, push_type=kind)
+        sleeper.abort()
+        await sender.login()
+        await sender.message(f"{username(number)}@{DOMAIN}")
+        await stack.received("fcm", 1)
+        await sender.propose_call(f"{username(number)}@{DOMAIN}")
+        (call,) = await stack.received("apns", 1)
+        assert call["node"] == IPHONE
+        await sender.disconnect()
+
+
+async def test_a_phone_that_was_woken_and_does_not_come_is_offline(
+    stack: Stack, phone: Callable[[int], Client]
+) -> None:
+    """Until it has been woken, mod_cloud_notify lets it sleep for 72 hours; then for Prosody's own hibernation time."""
+    sleeper, sender = phone(16), phone(11)
+    await sleeper.login()
+    await sleeper.enable_push(SERVICE, ANDROID, secret=SECRET)
+    sleeper.abort()
+    await sender.login()
+    await asyncio.sleep(5)
+    assert await stack.sessions(16) == "OK: sessions: 1"
+    await sender.message(f"{username(16)}@{DOMAIN}")
+    async with asyncio.timeout(10):
+        while await stack.sessions(16) != "OK: sessions: 0":  # noqa: ASYNC110 - another process announces nothing
+            await asyncio.sleep(0.1)
+    await sender.disconnect()
+
+
+async def test_a_token_that_was_withdrawn_does_not_ring(stack: Stack, phone: Callable[[int], Client]) -> None:
+    sleeper, sender = phone(15), phone(11)
+    await sleeper.login()
+    await sleeper.enable_push(SERVICE, IPHONE, secret=SECRET, push_type="voip")
+    await sleeper.enable_push(SERVICE, ANDROID, secret=SECRET)
+    await sleeper.disable_push(SERVICE, IPHONE)
+    sleeper.abort()
+    await sender.login()
+    await sender.propose_call(f"{username(15)}@{DOMAIN}")
+    await stack.received("fcm", 1)
+    await asyncio.sleep(1)
+    assert await stack.received("apns", 0) == []
+    await sender.disconnect()
+
+
+async def test_a_call_rings_once_however_often_prosody_looks_at_it(
+    stack: Stack, phone: Callable[[int], Client]
+) -> None:
+    """When its acknowledgement is late, and again when its session goes to sleep."""
+    sleeper, sender = phone(12), phone(13)
+    await sleeper.login()
+    await sleeper.enable_push(SERVICE, IPHONE, secret=SECRET, push_type="voip")
+    sleeper.vanish()
+    await sender.login()
+    await sender.propose_call(f"{username(12)}@{DOMAIN}")
+    await stack.received("apns", 1)
+    sleeper.abort()
+    await sender.propose_call(f"{username(12)}@{DOMAIN}")  # another call, which comes after the sleep has begun
+    await stack.received("apns", 2)
+    await asyncio.sleep(2)
+    assert len(await stack.received("apns", 2)) == 2
+    await sender.disconnect()
+
+
+async def test_a_call_that_ended_before_prosody_noticed_the_sleep_does_not_ring(
+    stack: Stack, phone: Callable[[int], Client]
+) -> None:
+    await registered(phone(14))
+    sender = phone(13)
+    await sender.login()
+    await sender.propose_call(f"{username(14)}@{DOMAIN}", seconds_ago=31)
+    await sender.propose_call(f"{username(14)}@{DOMAIN}", seconds_ago=10)
+    (call,) = await stack.received("apns", 1)
+    assert call["expiration"] - time.time() < 21
+    await asyncio.sleep(1)
+    assert len(await stack.received("apns", 1)) == 1
     await sender.disconnect()
 
 

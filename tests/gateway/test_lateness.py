@@ -1,0 +1,73 @@
+"""A call is news for 30 seconds: what a provider is told of them, and what is not sent because they are over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from lab import apns
+from lab.http2 import Behaviour, Request
+from tests.gateway.conftest import ANDROID, Clock, Minting, Pki, Start, until
+
+if TYPE_CHECKING:
+    from lab.apns import FakeApns
+    from lab.fcm import FakeFcm
+
+
+async def test_a_call_that_waited_for_its_connection_is_worth_only_what_is_left(start: Start, google: FakeFcm) -> None:
+    """FCM keeps a push for its ttl; one counted from before the wait would let a call ring when it has ended."""
+    port = google.port
+    caller = await start()
+    await google.stop()
+    await until(lambda: not caller.gateway.deliveries["fcm"].ready)
+    call = asyncio.create_task(caller.push(ANDROID, "call"))
+    await asyncio.sleep(2.1)
+    await google.start(port)
+    assert (await call).outcome == "sent"
+    (push,) = google.received
+    assert push.ttl <= 28
+
+
+async def test_a_call_whose_time_passed_while_the_process_stood_still_is_not_sent(
+    start: Start, apple: FakeApns
+) -> None:
+    """A machine that was paused goes on with what it has read, before it looks at the clock."""
+    apple.behaviour = Behaviour(streams=1)
+    caller = await start()
+    kept: list[Request] = []
+    apple.answer = kept.append
+    first = asyncio.create_task(caller.push())
+    await until(lambda: len(kept) == 1)
+    waiting = asyncio.create_task(caller.push(headers={"TTL": "1"}))
+    await until(lambda: caller.inflight("voip") == 2)
+    apns.accept(kept[0])
+    time.sleep(1.2)  # noqa: ASYNC251 - the whole process stands still, as it does then
+    assert (await waiting).outcome == "expired"
+    assert (await first).outcome == "sent"
+    assert len(kept) == 1
+
+
+async def test_a_token_that_expired_while_the_machine_slept_is_renewed_by_the_first_call(
+    start: Start, google: FakeFcm
+) -> None:
+    """Not by the next look at the clock, which may be 20 seconds away."""
+    caller = await start()
+    caller.clock.ahead = 2 * 3600
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(*(caller.push(ANDROID, "call") for _ in range(10)))
+    assert {answer.outcome for answer in answers} == {"sent"}
+    assert len({push.headers["authorization"] for push in google.received}) == 1
+    assert (await caller.samples())['push_token_renewals_total{handler="fcm",result="ok"}'] == 2
+
+
+async def test_calls_that_wait_for_a_token_do_not_hurry_an_endpoint_that_is_down(start: Start, pki: Pki) -> None:
+    clock = Clock()
+    minting = Minting(pki.key_path, clock)
+    caller = await start(workings={"mint": minting, "clock": clock})
+    minting.failing = (None, False, "the token endpoint does not answer")
+    before = minting.attempts
+    clock.ahead = 2 * 3600
+    answers = await asyncio.gather(*(caller.push(ANDROID, "call", headers={"TTL": "1"}) for _ in range(10)))
+    assert {answer.outcome for answer in answers} == {"expired"}
+    assert minting.attempts - before <= 2
