@@ -52,17 +52,17 @@ DRILLS = (
     # Prosody
     Drill(
         "ProsodySessionsHigh",
-        "65 more users on prosody1",
-        lambda lab: faults.crowd(lab.prosody, 60),
+        "85 more users on prosody1",
+        lambda lab: faults.crowd(lab.prosody, 80),
         _ON_1,
-        value=60,
+        value=80,
     ),
     Drill(
         "ProsodySessionsCritical",
-        "145 more users on prosody1",
-        lambda lab: faults.crowd(lab.prosody, 140),
+        "175 more users on prosody1",
+        lambda lab: faults.crowd(lab.prosody, 170),
         _ON_1,
-        value=120,
+        value=150,
         beside={"ProsodySessionsHigh": "the lower step of the same stairs"},
         silenced=("ProsodySessionsHigh",),
     ),
