@@ -132,8 +132,6 @@ class QuickProviders(Providers):
 
     delay = 0.0
 
-    delay = 0.0  # seconds until a push is answered, from their start on
-
     def command(self) -> list[str]:
         """Run them on the second core."""
         chain, key = self.lab.certificate("localhost")
