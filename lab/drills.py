@@ -47,6 +47,18 @@ _ON_2 = {"instance": "prosody2"}
 _WSS = {"instance": "monitoring", "target": "wss"}
 _ONE_NODE_LEFT = "one node is left behind HAProxy"
 _NO_DOOR = "the node's own port is gone with it"
+_SETTINGS = {
+    "ProsodyRegistrationOpen": "allow_registration = true",
+    "ProsodyEncryptionNotRequired": "c2s_require_encryption = false",
+    "ProsodyPushRevealsContent": "push_notification_with_body = true",
+    "ProsodyReadTimeoutHigh": "network_settings = { read_timeout = 840 }",
+    "ProsodyHibernationTimeHigh": "smacks_hibernation_time = 600",
+}
+
+
+def _reloaded(alert: str, line: str) -> Drill:
+    return Drill(alert, f"{line}, reloaded", lambda lab: faults.configured(lab.nodes[0], f"{line}\n"), _ON_1)
+
 
 DRILLS = (
     # Prosody
@@ -88,36 +100,7 @@ DRILLS = (
         beside={"HaproxyBackendNodesLow": _ONE_NODE_LEFT, "CertificateProbeFailed": _NO_DOOR},
     ),
     Drill("ProsodyStoresMessages", "mod_mam loaded", lambda lab: faults.loaded(lab.prosody, "mam"), _ON_1),
-    Drill(
-        "ProsodyRegistrationOpen",
-        "allow_registration = true, reloaded",
-        lambda lab: faults.configured(lab.nodes[0], "allow_registration = true\n"),
-        _ON_1,
-    ),
-    Drill(
-        "ProsodyEncryptionNotRequired",
-        "c2s_require_encryption = false, reloaded",
-        lambda lab: faults.configured(lab.nodes[0], "c2s_require_encryption = false\n"),
-        _ON_1,
-    ),
-    Drill(
-        "ProsodyPushRevealsContent",
-        "push_notification_with_body = true, reloaded",
-        lambda lab: faults.configured(lab.nodes[0], "push_notification_with_body = true\n"),
-        _ON_1,
-    ),
-    Drill(
-        "ProsodyReadTimeoutHigh",
-        "read_timeout = 840, reloaded",
-        lambda lab: faults.configured(lab.nodes[0], "network_settings = { read_timeout = 840 }\n"),
-        _ON_1,
-    ),
-    Drill(
-        "ProsodyHibernationTimeHigh",
-        "smacks_hibernation_time = 600, reloaded",
-        lambda lab: faults.configured(lab.nodes[0], "smacks_hibernation_time = 600\n"),
-        _ON_1,
-    ),
+    *(_reloaded(alert, line) for alert, line in _SETTINGS.items()),
     # Push gateway
     Drill("PushGatewayDown", "push gateway frozen", lambda lab: faults.frozen(lab.push_gateway), _ON_1),
     Drill(
