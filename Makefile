@@ -5,9 +5,9 @@ SHELL := /bin/bash
 python := .venv/bin/python
 changes := git status --porcelain && git diff | cksum
 if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else echo "$(1) is not here: left out"; fi
-sources := $(wildcard alerts bench dashboards exporters gateway lab tests)
+sources := $(wildcard alerts bench check dashboards exporters gateway lab tests)
 
-.PHONY: help demo screenshots test mutants generate lint bench soak lock clean
+.PHONY: help demo check screenshots test mutants generate lint bench soak lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -16,6 +16,10 @@ help: ## Say what can be made
 demo: ## The whole stack on this machine with traffic on it, until Ctrl-C; ONCE=1 ends after the summary
 	@lab/install.sh demo
 	@exec $(python) -m lab.demo $(if $(ONCE),--once)
+
+check: ## Is an installed monitoring whole? Asks PROMETHEUS (http://localhost:9090) and, if given, GRAFANA
+	@lab/install.sh lint
+	@exec $(python) -m check $(if $(PROMETHEUS),--prometheus $(PROMETHEUS)) $(if $(GRAFANA),--grafana $(GRAFANA))
 
 screenshots: ## A picture of each dashboard in screenshots/, drawn by Grafana from the demo's data (GRAFANA_HOME)
 	@lab/install.sh demo

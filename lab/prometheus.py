@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import urllib.parse
-import urllib.request
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+import check.prometheus
+from check.client import CannotAskError, Client
 from lab.server import Server, Target, http_answers
 from lab.workspace import ROOT, LabError, Workspace
 
-
-@dataclass(frozen=True)
-class Sample:
-    """One series of a query's answer: its labels and its current value."""
-
-    labels: dict[str, str]
-    value: float
+if TYPE_CHECKING:
+    from check.prometheus import Sample
+    from check.prometheus import Target as Scraped
 
 
 class Prometheus(Server):
@@ -88,21 +82,29 @@ class Prometheus(Server):
         Raises:
             LabError: Prometheus does not answer, or refuses the expression.
         """
-        answer = self._api("query", query=expression)
-        return [Sample(series["metric"], float(series["value"][1])) for series in answer["result"]]
-
-    def targets(self) -> list[dict[str, Any]]:
-        """Return every active target as /api/v1/targets describes it: labels, health, lastError, lastScrapeDuration."""
-        active: list[dict[str, Any]] = self._api("targets", state="active")["activeTargets"]
-        return active
-
-    def _api(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON
-        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own Prometheus
-                return json.load(answer)["data"]
-        except OSError as error:
-            raise LabError(self.obituary() if self.crashed else f"{url} gave no answer: {error}") from error
+            return self.api.query(expression)
+        except CannotAskError as error:
+            raise self._unanswered(error) from error
+
+    def targets(self) -> list[Scraped]:
+        """Return every target it scrapes.
+
+        Raises:
+            LabError: Prometheus does not answer.
+        """
+        try:
+            return self.api.targets()
+        except CannotAskError as error:
+            raise self._unanswered(error) from error
+
+    @property
+    def api(self) -> check.prometheus.Prometheus:
+        """The questions that can be put to it."""
+        return check.prometheus.Prometheus(Client(self.url))
+
+    def _unanswered(self, error: CannotAskError) -> LabError:
+        return LabError(self.obituary() if self.crashed else str(error))
 
 
 def shortened(config: dict[str, Any], interval: int) -> dict[str, Any]:
