@@ -26,7 +26,7 @@ _Seen = set[tuple[str, str, str]]  # job, instance, metric
 
 @dataclass(frozen=True)
 class Verdict:
-    """One line of the answer; `word` is "-" where nothing was asked."""
+    """One line of the answer; `word` is "-" for what was not looked for."""
 
     word: Literal["ok", "FAIL", "-"]
     text: str
@@ -99,7 +99,7 @@ def metrics(found: Sequence[Target], present: Iterable[Sample], silent: Iterable
     for job, promises in PROMISED.items():
         up = {target.instance for target in found if target.job == job and target.health == "up"}
         if not up:
-            yield fail(f"metrics of {job}: not looked for, as none of its targets is up")
+            yield Verdict("-", f"metrics of {job}: not looked for, as none of its targets is up")
             continue
         asked = sorted(instance for instance in up if (job, instance) not in mute)
         wrong = [f"{ANSWERS[job]} is 0 on {instance}: its server does not answer" for instance in sorted(up - {*asked})]
