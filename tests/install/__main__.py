@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 import tomllib
@@ -123,6 +124,7 @@ def main() -> int:
     if os.getpid() != 1:
         print("try-install: start it by `make try-install`, which makes the namespaces it needs", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the kernel shields the first process of a namespace
     try:
         say("Making two roots and three network namespaces")
         roots.make_disk()
@@ -139,6 +141,9 @@ def main() -> int:
     except TrialError as error:
         print(f"try-install: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nStopped; nothing is left behind.")
+        return 130
     lines = [line for part in parts() if isinstance(part, Block) for line in part.text.splitlines()]
     left_out = [(line, why) for line in lines if (why := reason(line))]
     commands = sum(bool(line.strip()) and not re.match(r"\s|END$", line) for line in lines)

@@ -172,7 +172,7 @@ class Operator:
         self.node.run("iptables -F; ip6tables -F; nft -f /etc/nftables.d/commeazy-monitoring.nft")
 
     def check(self) -> None:
-        """See that commeazy-check notices a stopped exporter, that keys are read, and that systemd accepts the units."""
+        """See that commeazy-check notices a stopped exporter, that keys are read, and that systemd takes the units."""
         valid = self.node.run("curl -fsS http://127.0.0.1:9874/metrics | grep '^push_credentials_valid'")
         self._must('{handler="voip"} 1.0' in valid, f"the gateway could read Apple's key: {valid}")
         self.node.run("systemctl stop coturn-exporter")
