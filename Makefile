@@ -5,25 +5,44 @@ SHELL := /bin/bash
 python := .venv/bin/python
 changes := git status --porcelain && git diff | cksum
 if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else echo "$(1) is not here: left out"; fi
-sources := $(wildcard alerts bench dashboards exporters gateway lab tests)
+archive = commeazy-monitoring-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+sources := $(wildcard alerts bench check dashboards exporters gateway lab tests)
 
-.PHONY: help demo drill screenshots test mutants generate lint bench soak lock clean
+.PHONY: help demo drill check screenshots dist test try-install mutants generate lint bench soak lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: ## The whole stack on this machine with traffic on it, until Ctrl-C; ONCE=1 ends after the summary
 	@lab/install.sh demo
 	@exec $(python) -m lab.demo $(if $(ONCE),--once)
 
+check: ## Is an installed monitoring whole? Asks PROMETHEUS (http://localhost:9090) and, if given, GRAFANA
+	@lab/install.sh lint
+	@exec $(python) -m check $(if $(PROMETHEUS),--prometheus $(PROMETHEUS)) $(if $(GRAFANA),--grafana $(GRAFANA))
+
 screenshots: ## A picture of each dashboard in screenshots/, drawn by Grafana from the demo's data (GRAFANA_HOME)
 	@lab/install.sh demo
 	@exec $(python) -m lab.demo --once --pictures screenshots
 
+dist: ## One archive for the hosts: the wheel, its locked dependencies, and what is copied (docs/install.md)
+	@lab/install.sh lint
+	@rm -rf dist && mkdir -p dist/$(archive)/dashboards
+	@$(python) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist/$(archive)/wheels .
+	@$(python) -m pip download --quiet --only-binary :all: --require-hashes --dest dist/$(archive)/wheels -r deploy/requirements.lock
+	@cp -rL deploy docs prometheus dist/$(archive) && cp dashboards/*.json dist/$(archive)/dashboards
+	@tar -C dist --owner=0 --group=0 -czf dist/$(archive).tar.gz $(archive) && rm -r dist/$(archive) && ls dist/$(archive).tar.gz
+
 test: ## Every test; says what it leaves out if servers are missing
 	@lab/install.sh test
 	@exec $(python) -m pytest $(PYTEST)
+
+try-install: ## Run the commands of docs/install.md in throw-away roots and networks; as root, 4 GB of memory, minutes
+	@lab/install.sh test
+	@which debootstrap ip curl systemd-analyze >/dev/null || \
+	    { echo "==> Installing Debian's debootstrap, iproute2, curl" && apt-get install -y -qq debootstrap iproute2 curl >/dev/null; }
+	@exec unshare --mount --pid --fork --kill-child --mount-proc $(python) -m tests.install
 
 mutants: ## Break every rule in every small way; its promtool tests must notice; takes minutes
 	@lab/install.sh test
@@ -66,10 +85,12 @@ soak: ## Ten minutes of churn, then 200,000 pushes and ten quiet minutes
 	@$(python) -m bench.soak
 	@exec $(python) -m bench.push_gateway soak
 
-lock: ## Pin the newest versions of all dependencies in requirements.lock (needs uv)
+lock: ## Pin the newest versions of all dependencies in requirements.lock, and the hosts' in deploy/ (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
 	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --upgrade \
 	    --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --extra certificates --extra gateway --generate-hashes \
+	    --constraint requirements.lock --custom-compile-command "make lock" --output-file deploy/requirements.lock pyproject.toml
 
 clean: ## Remove everything that can be made again
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .stamps dist screenshots

@@ -33,7 +33,9 @@ class Address(NamedTuple):
         return cls(host[1:-1] if bracketed else host, int(port))
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser that answers wrong usage with one line."""
+
     def error(self, message: str) -> NoReturn:
         """Exit with 2 and one line instead of the whole usage."""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
@@ -64,7 +66,7 @@ def parser(prog: str, description: str, default_listen: str) -> argparse.Argumen
     The result parses to `listen_addresses` (list of Address), `web_config` (Path or None), `log_level`, `log_format`.
     Wrong usage ends the program with exit code 2 and one line on standard error.
     """
-    made = _Parser(prog, description=description, allow_abbrev=False)
+    made = Parser(prog, description=description, allow_abbrev=False)
     made.add_argument(
         "--web.listen-address",
         dest="listen_addresses",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import urllib.request
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from check.client import CannotAskError, Client
 from lab.prometheus import seconds
 from lab.server import Server, Target, http_answers
 from lab.workspace import ROOT, LabError
@@ -80,11 +79,10 @@ class Alertmanager(Server):
             LabError: it does not answer.
         """
         try:
-            with urllib.request.urlopen(f"{self.url}/api/v2/alerts", timeout=10) as answer:  # noqa: S310 - our own
-                held: list[dict[str, Any]] = json.load(answer)
-                return held
-        except OSError as error:
-            raise LabError(f"{self.url} gave no answer: {error}") from error
+            held: list[dict[str, Any]] = Client(self.url).ask("api/v2/alerts")
+        except CannotAskError as error:
+            raise LabError(str(error)) from error
+        return held
 
 
 def hastened(route: dict[str, Any], haste: int) -> dict[str, Any]:

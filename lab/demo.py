@@ -10,17 +10,20 @@ import sys
 import time
 from pathlib import Path
 
-from lab.contract import PROMISED
+from check.client import CannotAskError
+from check.contract import PROMISED
+from check.examination import examine
+from check.verdicts import selector
 from lab.grafana import HOW_TO_GET, Grafana, home
 from lab.panels import Report, check, read_dashboards
 from lab.stack import Lab
-from lab.summary import Finding, finding_lines, findings, problems, selector, target_lines
+from lab.summary import Finding, finding_lines, findings, target_lines
 from lab.workspace import LabError
 
 SCRAPES = 6  # of every target before the summary: the first shows that it answers, the others what traffic does to it
 DEADLINE = 60.0  # seconds until then
 REFRESH = 2.0  # seconds between two looks at Prometheus
-_NAMES = [name for names in PROMISED.values() for name in names]
+_NAMES = [promise.name for promises in PROMISED.values() for promise in promises]
 
 
 def main() -> int:
@@ -45,7 +48,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nStopped; nothing is left behind.")
         return 130 if once else 0
-    except LabError as error:
+    except (LabError, CannotAskError) as error:
         print(f"demo failed: {error}", file=sys.stderr)
         return 1
 
@@ -65,18 +68,18 @@ def _wait_for_everything(lab: Lab) -> list[str]:
         targets = lab.prometheus.targets()
         scrapes = [sample.value for sample in lab.prometheus.query("count_over_time(up[10m])")]
         if targets and len(scrapes) == len(targets) and min(scrapes) >= SCRAPES:
-            return problems(targets, _found(lab))
+            return _problems(lab)
         if time.monotonic() > deadline:
             return [
                 f"Prometheus did not scrape each target {SCRAPES} times in {DEADLINE:g} s",
-                *problems(targets, _found(lab)),
+                *_problems(lab),
             ]
         time.sleep(0.5)
 
 
 def _wait_for_panels(lab: Lab) -> Report:
     """Wait until every panel of the dashboards whose jobs run here has data; print and return what was found."""
-    jobs = {target["labels"]["job"] for target in lab.prometheus.targets()}
+    jobs = {target.job for target in lab.prometheus.targets()}
     dashboards = read_dashboards()
     asked = [dashboard for dashboard in dashboards if set(dashboard.jobs.values()) <= jobs]
     deadline = time.monotonic() + DEADLINE
@@ -100,6 +103,10 @@ def _take_pictures(lab: Lab, folder: Path) -> None:
     grafana.start()
     for picture in grafana.take_pictures(folder):
         print(f"  {picture}", flush=True)
+
+
+def _problems(lab: Lab) -> list[str]:
+    return [verdict.text for verdict in examine(lab.prometheus.api) if verdict.failed]
 
 
 def _found(lab: Lab) -> list[Finding]:

@@ -13,14 +13,12 @@ import math
 import re
 import sys
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from check.client import CannotAskError, Client
 from lab.workspace import ROOT
 
 if TYPE_CHECKING:
@@ -119,7 +117,7 @@ def check(url: str, dashboards: Sequence[Dashboard]) -> Report:
     """Ask Prometheus at this address for every panel.
 
     Raises:
-        OSError: it does not answer, or refuses a query.
+        CannotAskError: it does not answer, or refuses a query.
     """
     report = Report()
     interval = _rate_interval(url)
@@ -168,9 +166,7 @@ def _rate_interval(url: str) -> str:
 
 
 def _api(url: str, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON
-    query = urllib.parse.urlencode(parameters)
-    with urllib.request.urlopen(f"{url.rstrip('/')}/api/v1/{path}?{query}", timeout=30) as answer:  # noqa: S310 - the user's own Prometheus
-        return json.load(answer)["data"]
+    return Client(url, timeout=30).ask(f"api/v1/{path}", **parameters)["data"]
 
 
 def main() -> int:
@@ -180,8 +176,8 @@ def main() -> int:
     url = parser.parse_args().prometheus
     try:
         report = check(url, read_dashboards())
-    except (OSError, ValueError) as error:
-        print(f"panels: {url} cannot be asked: {error}", file=sys.stderr)
+    except CannotAskError as error:
+        print(f"panels: {error}", file=sys.stderr)
         return 2
     print(*report.lines(), sep="\n")
     return 1 if report.wrong else 0

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import urllib.parse
-import urllib.request
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+import check.prometheus
 from alerts.generate import DASHBOARDS, RUNBOOKS, render
 from alerts.render import Links
+from check.client import CannotAskError, Client
 from lab.server import Server, Target, http_answers
 from lab.workspace import ROOT, LabError, Workspace
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from check.prometheus import Sample
+    from check.prometheus import Target as Scraped
 
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 
@@ -27,14 +28,6 @@ _UNITS = {"h": 3600, "m": 60, "s": 1}
 def seconds(duration: str) -> int:
     """Read a duration as Prometheus writes it, such as 1h30m."""
     return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One series of a query's answer: its labels and its current value."""
-
-    labels: dict[str, str]
-    value: float
 
 
 class Prometheus(Server):
@@ -111,26 +104,41 @@ class Prometheus(Server):
         Raises:
             LabError: Prometheus does not answer, or refuses the expression.
         """
-        answer = self._api("query", query=expression)
-        return [Sample(series["metric"], float(series["value"][1])) for series in answer["result"]]
+        try:
+            return self.api.query(expression)
+        except CannotAskError as error:
+            raise self._unanswered(error) from error
 
-    def targets(self) -> list[dict[str, Any]]:
-        """Return every active target as /api/v1/targets describes it: labels, health, lastError, lastScrapeDuration."""
-        active: list[dict[str, Any]] = self._api("targets", state="active")["activeTargets"]
-        return active
+    def targets(self) -> list[Scraped]:
+        """Return every target it scrapes.
+
+        Raises:
+            LabError: Prometheus does not answer.
+        """
+        try:
+            return self.api.targets()
+        except CannotAskError as error:
+            raise self._unanswered(error) from error
 
     def alerts(self) -> list[dict[str, Any]]:
-        """Return every pending and firing alert as /api/v1/alerts describes it: labels, annotations, state."""
-        alerts: list[dict[str, Any]] = self._api("alerts")["alerts"]
+        """Return every pending and firing alert as /api/v1/alerts describes it: labels, annotations, state.
+
+        Raises:
+            LabError: Prometheus does not answer.
+        """
+        try:
+            alerts: list[dict[str, Any]] = self.api.client.ask("api/v1/alerts")["data"]["alerts"]
+        except CannotAskError as error:
+            raise self._unanswered(error) from error
         return alerts
 
-    def _api(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON
-        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        try:
-            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own Prometheus
-                return json.load(answer)["data"]
-        except OSError as error:
-            raise LabError(self.obituary() if self.crashed else f"{url} gave no answer: {error}") from error
+    @property
+    def api(self) -> check.prometheus.Prometheus:
+        """The questions that can be put to it."""
+        return check.prometheus.Prometheus(Client(self.url))
+
+    def _unanswered(self, error: CannotAskError) -> LabError:
+        return LabError(self.obituary() if self.crashed else str(error))
 
 
 def shortened(config: dict[str, Any], interval: int) -> dict[str, Any]:

@@ -1,15 +1,15 @@
-"""What the demo tells about a stack, from Prometheus' answers: pure text and verdicts, no I/O."""
+"""What the demo tells about a stack, from Prometheus' answers: pure text, no I/O. The verdicts are `check`'s."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from lab.prometheus import Sample
+    from check.prometheus import Sample, Target
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,6 @@ class Finding:
     total: float
 
 
-def selector(names: Iterable[str]) -> str:
-    """Return the one PromQL expression that fetches every promised metric; a histogram answers with its _count."""
-    return f'{{__name__=~"({"|".join(names)})(_count)?"}}'
-
-
 def findings(names: Sequence[str], samples: Iterable[Sample]) -> list[Finding]:
     """Return one finding for each name, in the order of `names`, with or without samples."""
     values: dict[str, list[float]] = defaultdict(list)
@@ -34,24 +29,10 @@ def findings(names: Sequence[str], samples: Iterable[Sample]) -> list[Finding]:
     return [Finding(name, len(values[name]), sum(values[name])) for name in names]
 
 
-def problems(targets: Sequence[Mapping[str, Any]], found: Iterable[Finding]) -> list[str]:
-    """Return what is wrong, one line each: a target that is down, a promised metric without a sample."""
-    wrong = [
-        f"target {target['labels']['job']} {target['labels']['instance']} is {target['health']}: {target['lastError']}"
-        for target in targets
-        if target["health"] != "up"
-    ]
-    missing = [finding.name for finding in found if finding.samples == 0]
-    if missing:
-        wrong.append(f"no sample of {', '.join(missing)}")
-    return wrong if targets else ["Prometheus has no targets"]
-
-
-def target_lines(targets: Iterable[Mapping[str, Any]]) -> list[str]:
+def target_lines(targets: Iterable[Target]) -> list[str]:
     """Return one line for each target."""
     return [
-        f"  {target['health']:<8}{target['labels']['job']:<14}{target['labels']['instance']:<14}"
-        f"{target['scrapeUrl']}  {float(target['lastScrapeDuration']) * 1000:.0f} ms"
+        f"  {target.health:<8}{target.job:<14}{target.instance:<14}{target.url}  {target.seconds * 1000:.0f} ms"
         for target in targets
     ]
 

@@ -98,7 +98,7 @@ def test_prometheus_knows_a_server_by_its_nodes_name_and_notices_when_it_dies() 
     with Lab() as lab:
         lab.start(lab.prosody, lab.prosody_exporter, lab.prometheus)
         _until(lab, 'up{job="prosody", instance="prosody1"} == 1')
-        assert {(target["labels"]["job"], target["labels"]["instance"]) for target in lab.prometheus.targets()} == {
+        assert {(target.job, target.instance) for target in lab.prometheus.targets()} == {
             ("prosody", "prosody1"),
             ("prometheus", "localhost"),
         }

@@ -1,0 +1,93 @@
+"""The command commeazy-check: what an operator runs after installing, and whenever in doubt."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from check.client import CannotAskError, Client, CredentialsError, authorization
+from check.examination import examine
+from check.grafana import Grafana
+from check.prometheus import Prometheus
+from exporters import version
+from exporters.cli import Parser
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DESCRIPTION = """Says in one line each whether every target is scraped, every dashboard provisioned, every rule loaded
+and every metric there. Ends with 0 if all is well, 1 if a line says FAIL, 2 if Prometheus cannot be asked."""
+_CREDENTIALS = "Credentials: user:password or a token, in a file or in the variables PROMETHEUS_AUTH and GRAFANA_AUTH."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        prometheus = Prometheus(_client(options, "prometheus"))
+        grafana = Grafana(_client(options, "grafana")) if options.grafana else None
+        found = examine(prometheus, grafana)
+    except (CannotAskError, CredentialsError) as error:
+        print(f"commeazy-check: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
+        return 2
+    for verdict in found:
+        print(verdict)  # noqa: T201 - as above
+    return 1 if any(verdict.failed for verdict in found) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser("commeazy-check", description=_DESCRIPTION, epilog=_CREDENTIALS, allow_abbrev=False)
+    add = parser.add_argument
+    add("--prometheus", type=_url, default="http://localhost:9090", metavar="URL", help="(default %(default)s)")
+    add("--prometheus-auth", type=Path, metavar="FILE", help="credentials for Prometheus, where it wants some")
+    add("--grafana", type=_url, metavar="URL", help="ask for the dashboards, too")
+    add("--grafana-auth", type=Path, metavar="FILE", help="credentials for Grafana; a service account's token will do")
+    add("--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="for one answer (default %(default)g)")
+    add("--version", action="version", version=f"commeazy-check, version {version()}")
+    return parser
+
+
+def _url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        valid = url.scheme in {"http", "https"} and url.hostname and url.port != 0 and not url.query + url.fragment
+    except ValueError:
+        valid = False
+    if not valid or not text.isascii() or not text.isprintable() or " " in text:
+        raise argparse.ArgumentTypeError("is not an address; write http://localhost:9090")
+    if "@" in url.netloc:
+        raise argparse.ArgumentTypeError("has credentials in it; put them into a file or the environment")
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= 3600:  # noqa: PLR2004 - an hour is for ever
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _client(options: argparse.Namespace, server: str) -> Client:
+    file: Path | None = getattr(options, f"{server}_auth")
+    variable = f"{server.upper()}_AUTH"
+    try:
+        text = file.read_text(encoding="utf-8") if file else os.environ.get(variable, "")
+        credentials = authorization(text)
+    except OSError as error:
+        raise CredentialsError(f"--{server}-auth {file}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, UnicodeEncodeError, CredentialsError) as error:
+        wrong = error if isinstance(error, CredentialsError) else "is no text"
+        raise CredentialsError(f"{f'--{server}-auth {file}' if file else variable}: {wrong}") from None
+    return Client(getattr(options, server), credentials, options.timeout)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Asks an HTTP API for JSON, within a time and a size, and says in one line why it cannot; knows no API."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Protocol
+
+_MOST_BYTES = 64 * 2**20  # of an answer; a thousand targets are one or two megabytes
+_MOST_WORDS = 200  # characters that are repeated of what a server says of an error
+
+
+class CannotAskError(Exception):
+    """One line: which address, and why it gave no answer that can be used."""
+
+
+class NotThereError(CannotAskError):
+    """The API itself answered that it has no such thing (404)."""
+
+
+class CredentialsError(Exception):
+    """One line: what is wrong with the credentials; never the credentials themselves."""
+
+
+def authorization(credentials: str) -> str:
+    """Return the Authorization header for `user:password` (Basic) or for a token (Bearer); "" for "".
+
+    Raises:
+        CredentialsError: they are more than one line, or a token with characters that no header takes.
+    """
+    text = credentials.strip()
+    if not text:
+        return ""
+    if "\n" in text:
+        raise CredentialsError("must be one line, user:password or a token")
+    if ":" in text:
+        return f"Basic {base64.b64encode(text.encode()).decode()}"
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise CredentialsError("must be user:password, or a token of printable ASCII without spaces")
+    return f"Bearer {text}"
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """An API that answers elsewhere is a login page or a mistake, and credentials do not follow it."""
+
+    def redirect_request(self, *_: object, **__: object) -> None:
+        return None
+
+
+class _Readable(Protocol):
+    def read1(self, size: int) -> bytes: ...
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects)
+
+
+@dataclass(frozen=True)
+class Client:
+    """One server.
+
+    Args:
+        url: where its API begins.
+        authorization: the header of that name; see `authorization`.
+        timeout: seconds for one answer.
+    """
+
+    url: str
+    authorization: str = field(default="", repr=False)
+    timeout: float = 10.0
+
+    def ask(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON
+        """Return the JSON at this path.
+
+        Raises:
+            CannotAskError: there is none: no connection, no answer in time, another status than 200, no JSON.
+        """
+        url = f"{self.url.rstrip('/')}/{path}" + (f"?{urllib.parse.urlencode(parameters)}" if parameters else "")
+        headers = {"Accept": "application/json"} | ({"Authorization": self.authorization} if self.authorization else {})
+        shown = f"{self.url.rstrip('/')}/{path}"  # a query may be long
+        try:
+            request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http or https: the command line's check
+            with _OPENER.open(request, timeout=self.timeout) as answer:
+                text = self._read(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise _refused(shown, error) from None
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            words = str(reason) or type(reason).__name__
+            if isinstance(reason, TimeoutError):
+                words = f"timed out after {self.timeout:g} s"
+            raise CannotAskError(f"{shown}: {one_line(words)}") from None
+        return _json(shown, text)
+
+    def _read(self, answer: _Readable) -> bytes:
+        """Read all of it; the socket's timeout alone would let a server that drips hold us for ever."""
+        deadline = time.monotonic() + self.timeout
+        parts, size = [], 0
+        while part := answer.read1(2**16):
+            parts.append(part)
+            size += len(part)
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            if size > _MOST_BYTES:
+                raise OSError(f"the answer is above {_MOST_BYTES:,} bytes")
+        return b"".join(parts)
+
+
+def one_line(text: str) -> str:
+    """Return what a server says as the part of one line that it may be: printable, and not endless."""
+    return "".join(c if c.isprintable() else " " for c in text[:_MOST_WORDS]).strip()
+
+
+def _json(shown: str, text: bytes) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        what = "an HTML page" if text.lstrip()[:1] == b"<" else "no JSON"
+        raise CannotAskError(f"{shown}: answers with {what}: is this the address of another server?") from None
+
+
+def _refused(shown: str, error: urllib.error.HTTPError) -> CannotAskError:
+    """Say what a status other than 200 means, with the server's own words where it has some."""
+    if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return CannotAskError(f"{shown}: {error.code}, the credentials are missing, wrong, or may not ask this")
+    if error.code // 100 == HTTPStatus.MULTIPLE_CHOICES // 100:
+        where = one_line(error.headers.get("Location", "nowhere"))
+        return CannotAskError(f"{shown}: {error.code}, it sends us to {where}: give that address, or log in")
+    try:
+        said = json.loads(error.read(_MOST_BYTES))
+        words = one_line(str(said.get("error") or said["message"]))
+    except (ValueError, RecursionError, LookupError, AttributeError, OSError, http.client.HTTPException):
+        return CannotAskError(f"{shown}: {error.code}: is this the address of another server?")
+    kind = NotThereError if error.code == HTTPStatus.NOT_FOUND else CannotAskError
+    return kind(f"{shown}: {error.code}, {words}")

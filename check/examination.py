@@ -1,0 +1,53 @@
+"""Asks everything that Section 20 G wants known, and returns the verdicts in its order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dashboards
+from check import verdicts
+from check.client import CannotAskError
+from check.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from check.grafana import Grafana
+    from check.prometheus import Prometheus
+
+
+def examine(prometheus: Prometheus, grafana: Grafana | None = None) -> list[Verdict]:
+    """Return one verdict for each thing that is asked.
+
+    Args:
+        prometheus: that watches the service.
+        grafana: that shows its dashboards; None for "not asked".
+
+    Raises:
+        CannotAskError: Prometheus gives no answer that can be used. A Grafana that gives none is a verdict.
+    """
+    targets, rules = prometheus.targets(), prometheus.rules()
+    present, silent = prometheus.query(verdicts.presence()), prometheus.query(verdicts.silence())
+    return [
+        *verdicts.targets(targets),
+        *_dashboards(grafana),
+        *verdicts.rules(rules),
+        verdicts.watchdog(rules),
+        *verdicts.alertmanagers(prometheus.alertmanagers(), prometheus.query(verdicts.refusals())),
+        *verdicts.metrics(targets, present, silent),
+    ]
+
+
+def uids() -> list[str]:
+    """Return the uid of every dashboard that we ship."""
+    files = sorted(Path(str(dashboards.__file__)).parent.glob("*.json"))
+    return [json.loads(file.read_text(encoding="utf-8"))["uid"] for file in files]
+
+
+def _dashboards(grafana: Grafana | None) -> list[Verdict]:
+    if grafana is None:
+        return [Verdict("-", "dashboards: not asked, no --grafana given")]
+    try:
+        return list(verdicts.dashboards({uid: grafana.provisioned(uid) for uid in uids()}))
+    except CannotAskError as error:
+        return [verdicts.fail(f"dashboards: Grafana cannot be asked: {error}")]

@@ -1,0 +1,224 @@
+"""Judges what Prometheus and Grafana answered, one line each: what, where, and what to do. No I/O."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from alerts.catalogue import GROUPS, KNOBS
+from alerts.catalogue.monitoring import JOBS
+from alerts.recording import PANELS, RECORDINGS
+from alerts.thresholds import load
+from check.client import one_line
+from check.contract import ANSWERS, PROMISED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from check.contract import Promise
+    from check.prometheus import Rule, Sample, Target
+
+_COPY_RULES = "copy the rules again and reload Prometheus (prometheus/README.md)"
+_Key = tuple[str, tuple[tuple[str, str], ...]]  # an alert's name and its labels but the severity
+_Seen = set[tuple[str, str, str]]  # job, instance, metric
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One line of the answer; `word` is "-" for what was not looked for."""
+
+    word: Literal["ok", "FAIL", "-"]
+    text: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether something is wrong."""
+        return self.word == "FAIL"
+
+    def __str__(self) -> str:
+        return f"{self.word:<6}{self.text}"
+
+
+def ok(text: str) -> Verdict:
+    """Say that all is well with it."""
+    return Verdict("ok", text)
+
+
+def fail(text: str) -> Verdict:
+    """Say what is wrong, where, and what to do."""
+    return Verdict("FAIL", text)
+
+
+def targets(found: Sequence[Target]) -> Iterator[Verdict]:
+    """Judge whether every job of prometheus.yml has targets, and all of them are up."""
+    for job in JOBS:
+        of_job = [target for target in found if target.job == job]
+        wrong = [target for target in of_job if target.health != "up"]
+        if not of_job:
+            yield fail(f"targets of {job}: there are none; name its nodes in targets/{job}.yml")
+        elif not wrong:
+            yield ok(f"targets of {job}: {len(of_job)} of {len(of_job)} up")
+        for target in wrong:
+            yield fail(_down(target))
+
+
+def _down(target: Target) -> str:
+    who = f"target {target.job} {target.instance}"
+    if target.health == "unknown":
+        return f"{who} has not been scraped yet ({target.url}); ask again in a minute"
+    advice = "see whether it runs there, and whether this host may reach its port"
+    return f"{who} is down: {one_line(target.error)} ({target.url}); {advice}"
+
+
+def selector(names: Iterable[str]) -> str:
+    """Return the PromQL selector of every sample of these metrics; a histogram answers with its _count."""
+    return f'{{__name__=~"({"|".join(names)})(_count)?"}}'
+
+
+def presence() -> str:
+    """Return the PromQL expression for which promised metric is there, by job and node."""
+    return f"count by (__name__, job, instance) ({selector(p.name for job in PROMISED.values() for p in job)})"
+
+
+def silence() -> str:
+    """Return the PromQL expression for the servers whose exporter says that they do not answer."""
+    return f'{{__name__=~"{"|".join(ANSWERS.values())}"}} == 0'
+
+
+def metrics(found: Sequence[Target], present: Iterable[Sample], silent: Iterable[Sample]) -> Iterator[Verdict]:
+    """Judge whether every node that is up has every metric of its job.
+
+    Args:
+        found: all targets.
+        present: the answer to `presence`.
+        silent: the answer to `silence`.
+    """
+    seen = {(job, instance, name.removesuffix("_count")) for job, instance, name in map(_place, present)}
+    mute = {(job, instance) for job, instance, _ in map(_place, silent)}
+    for job, promises in PROMISED.items():
+        up = {target.instance for target in found if target.job == job and target.health == "up"}
+        if not up:
+            yield Verdict("-", f"metrics of {job}: not looked for, as none of its targets is up")
+            continue
+        asked = sorted(instance for instance in up if (job, instance) not in mute)
+        wrong = [f"{ANSWERS[job]} is 0 on {instance}: its server does not answer" for instance in sorted(up - {*asked})]
+        wrong += _absent(job, promises, asked, seen)
+        yield from (fail(f"metrics of {job}: {each}") for each in wrong)
+        if not wrong:
+            yield ok(f"metrics of {job}: {_counted(len(promises), 'metric')} on {_counted(len(asked), 'node')}")
+
+
+def _place(sample: Sample) -> tuple[str, str, str]:
+    labels = sample.labels
+    return labels.get("job", ""), labels.get("instance", ""), labels["__name__"]
+
+
+def _absent(job: str, promises: Iterable[Promise], asked: Sequence[str], seen: _Seen) -> Iterator[str]:
+    """Say which metrics are absent, with the nodes that lack the same ones in one line."""
+    lacking: dict[tuple[tuple[str, ...], str], list[str]] = defaultdict(list)  # nodes, what is needed -> metrics
+    for promise in promises:
+        without = tuple(instance for instance in asked if (job, instance, promise.name) not in seen)
+        if without and not (promise.by_job and len(without) < len(asked)):
+            lacking[without, promise.needs].append(promise.name)
+    for (nodes, needs), names in lacking.items():
+        advice = f"there only with {needs}" if needs else "docs/runbooks/MetricAbsent.md"
+        yield f"{', '.join(nodes)} without {', '.join(names)}; {advice}"
+
+
+def rules(found: Sequence[Rule]) -> Iterator[Verdict]:
+    """Judge whether every rule of the catalogue is loaded, and healthy."""
+    severities = {name: threshold.severity for name, threshold in load(KNOBS).items()}
+    wanted = {(alert.name, tuple(sorted(alert.labels.items()))) for group in GROUPS.values() for alert in group}
+    loaded = {_key(rule): dict(rule.labels).get("severity", "") for rule in found if rule.alerting}
+    severity = {key: loaded.get(key, severities[key[0]]) for key in wanted}
+    for word, chosen in (
+        ("critical alerts", {key for key in wanted if severity[key] == "critical"}),
+        ("other alerts", {key for key in wanted if severity[key] != "critical"}),
+    ):
+        yield from _loaded(
+            word,
+            chosen,
+            [rule for rule in found if rule.alerting and _key(rule) in chosen],
+            named=word.startswith("critical"),
+        )
+    recorded: set[_Key] = {(each.record, ()) for each in (*RECORDINGS, *PANELS)}
+    recording = [rule for rule in found if not rule.alerting and (rule.name, ()) in recorded]
+    yield from _loaded("recording rules", recorded, recording)
+
+
+def _key(rule: Rule) -> _Key:
+    return (rule.name, tuple(pair for pair in rule.labels if pair[0] != "severity"))
+
+
+def _loaded(word: str, wanted: set[_Key], found: Sequence[Rule], *, named: bool = False) -> Iterator[Verdict]:
+    missing = wanted - {_key(rule) if rule.alerting else (rule.name, ()) for rule in found}
+    if missing:
+        yield fail(f"{word} not loaded: {', '.join(_names(missing, wanted))}; {_COPY_RULES}")
+    ill = [rule for rule in found if rule.health != "ok"]
+    for rule in ill:
+        if rule.health == "unknown":
+            wrong = "has not been evaluated yet; ask again in a minute"
+        else:
+            wrong = f"fails: {one_line(rule.error)}; {_COPY_RULES}"
+        yield fail(f"{word}: {rule.name} {wrong}")
+    if not missing and not ill:
+        names = f": {', '.join(_names(wanted, wanted))}" if named else ""
+        yield ok(f"{word}: {_counted(len(wanted), 'rule')} loaded and healthy{names}")
+
+
+def _names(some: set[_Key], wanted: set[_Key]) -> list[str]:
+    """Name alerts, and the metric or job of one that has a rule for each, unless all its rules are meant."""
+    missing, there = Counter(name for name, _ in some), Counter(name for name, _ in wanted)
+    whole = {name for name in missing if missing[name] == there[name]}
+    parts = {f"{name} for {' '.join(value for _, value in labels)}" for name, labels in some if name not in whole}
+    return sorted(whole | parts)
+
+
+def watchdog(found: Iterable[Rule]) -> Verdict:
+    """Judge whether the alert that always fires does."""
+    if any(rule.name == "Watchdog" and rule.state == "firing" for rule in found):
+        return ok("Watchdog: fires")
+    return fail(f"Watchdog: does not fire; {_COPY_RULES}")
+
+
+def refusals() -> str:
+    """Return the PromQL expression for the Alertmanagers that alerts could not be given to."""
+    return 'sum by (alertmanager) (increase(prometheus_notifications_errors_total{job="prometheus"}[2m])) > 0'
+
+
+def alertmanagers(connected: Sequence[str], refused: Iterable[Sample]) -> Iterator[Verdict]:
+    """Judge whether alerts reach an Alertmanager.
+
+    Args:
+        connected: those that Prometheus sends to.
+        refused: the answer to `refusals`.
+    """
+    advice = "see whether it runs, and targets/alertmanager.yml"
+    wrong = sorted(one_line(sample.labels.get("alertmanager", "?")) for sample in refused)
+    for one in wrong:
+        yield fail(f"Alertmanager: {one} did not take alerts in the last 2 minutes; {advice}")
+    if not connected:
+        yield fail("Alertmanager: Prometheus has none to send alerts to; name it in targets/alertmanager.yml")
+    elif not wrong:
+        yield ok(f"Alertmanager: {', '.join(map(one_line, connected))}")
+
+
+def dashboards(found: Mapping[str, bool | None]) -> Iterator[Verdict]:
+    """Judge whether every dashboard is provisioned.
+
+    Args:
+        found: by uid, Grafana's answer: see `Grafana.provisioned`.
+    """
+    advice = "copy dashboards and provisioning to Grafana (docs/dashboards.md)"
+    for uid, provisioned in found.items():
+        if provisioned is None:
+            yield fail(f"dashboard {uid}: not in Grafana; {advice}")
+        elif not provisioned:
+            yield fail(f"dashboard {uid}: made by hand, so no update will reach it; remove it, and {advice}")
+    if found and all(found.values()):
+        yield ok(f"dashboards: {len(found)} of {len(found)} provisioned: {', '.join(found)}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

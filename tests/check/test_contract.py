@@ -1,0 +1,41 @@
+"""The contract promises what the targets really say, and what the alerts stand on."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from alerts.catalogue.monitoring import JOBS, WATCHED
+from alerts.recording import RECORDINGS
+from check.contract import ANSWERS, PROMISED
+from tests.alerts.reality import answers
+
+NAMES = {job: {promise.name for promise in promises} for job, promises in PROMISED.items()}
+RECORDED = {recording.record for recording in RECORDINGS}
+
+
+@pytest.mark.parametrize("job", PROMISED)
+def test_every_promised_metric_is_in_every_recorded_answer_or_is_recorded_by_a_rule(job: str) -> None:
+    for source, series in answers(job).items():
+        said = {name.removesuffix("_count") for name in series}
+        assert NAMES[job] - said - RECORDED == set(), source
+
+
+def test_a_metric_that_a_rule_records_says_so() -> None:
+    for promises in PROMISED.values():
+        for promise in promises:
+            assert promise.needs.startswith("rules/recording.yaml") == (promise.name in RECORDED), promise.name
+
+
+def test_every_metric_whose_absence_is_an_alert_is_promised() -> None:
+    promised = set().union(*NAMES.values())
+    for watched in WATCHED:
+        name = re.split(r"[{]", watched.series)[0].removesuffix("_count")
+        assert name in promised or ":" in name, name
+
+
+def test_jobs_are_those_of_prometheus_and_answers_are_promised() -> None:
+    assert set(PROMISED) <= set(JOBS)
+    assert all(name in NAMES[job] for job, name in ANSWERS.items())
+    assert all(len(promises) == len(NAMES[job]) for job, promises in PROMISED.items())

@@ -1,0 +1,227 @@
+"""Each verdict, from answers written down here: what it says when all is well, and that it can say FAIL."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from alerts.catalogue.monitoring import JOBS
+from check import verdicts
+from check.contract import ANSWERS, PROMISED
+from check.prometheus import Rule, Sample, Target, _rules, _samples, _targets
+from tests.check.answers import RULES, SERIES, TARGETS
+
+FOUND = _targets({"activeTargets": TARGETS})
+LOADED = _rules({"groups": [{"rules": RULES}]})
+PRESENT = _samples({"result": SERIES})
+
+
+def _failures(lines: object) -> list[str]:
+    assert isinstance(lines, list)
+    return [line.text for line in lines if line.failed]
+
+
+def _targets_but(**changes: Target | None) -> list[Target]:
+    """Return all targets, with those of the jobs named replaced or left out."""
+    named = {job.replace("_", "-"): target for job, target in changes.items()}
+    kept = [named.get(target.job, target) for target in FOUND]
+    return [target for target in kept if target is not None]
+
+
+# --- Targets ---
+
+
+def test_every_job_whose_targets_are_up_is_one_line() -> None:
+    lines = list(verdicts.targets(FOUND))
+    assert [str(line) for line in lines] == [f"ok    targets of {job}: 1 of 1 up" for job in JOBS]
+
+
+def test_a_job_without_targets_fails() -> None:
+    assert _failures(list(verdicts.targets(_targets_but(coturn=None)))) == [
+        "targets of coturn: there are none; name its nodes in targets/coturn.yml"
+    ]
+    assert len(_failures(list(verdicts.targets([])))) == len(JOBS)
+
+
+def test_a_target_that_is_down_is_named_with_its_error_in_one_line() -> None:
+    down = Target("prosody", "prosody2", "down", "connection\nrefused", "http://prosody2:9871/metrics", 0)
+    lines = list(verdicts.targets([*FOUND, down]))
+    assert _failures(lines) == [
+        (
+            "target prosody prosody2 is down: connection refused (http://prosody2:9871/metrics); "
+            "see whether it runs there, and whether this host may reach its port"
+        )
+    ]
+    assert "targets of prosody: 1 of 1 up" not in [line.text for line in lines]
+
+
+def test_a_target_that_nobody_has_scraped_yet_is_not_taken_for_up() -> None:
+    new = Target("coturn", "coturn1", "unknown", "", "http://coturn1:9872/metrics", 0)
+    assert _failures(list(verdicts.targets(_targets_but(coturn=new)))) == [
+        "target coturn coturn1 has not been scraped yet (http://coturn1:9872/metrics); ask again in a minute"
+    ]
+
+
+def test_targets_of_jobs_that_are_not_ours_are_not_judged() -> None:
+    other = Target("node", "prosody1", "down", "x", "http://prosody1:9100/metrics", 0)
+    assert not _failures(list(verdicts.targets([*FOUND, other])))
+
+
+# --- Metrics ---
+
+
+def test_every_job_whose_metrics_are_there_is_one_line() -> None:
+    lines = [str(line) for line in verdicts.metrics(FOUND, PRESENT, [])]
+    assert lines[0] == f"ok    metrics of prosody: {len(PROMISED['prosody'])} metrics on 1 node"
+    assert len(lines) == len(PROMISED)
+
+
+@pytest.mark.parametrize(
+    ("job", "name"), [(job, promise.name) for job, promises in PROMISED.items() for promise in promises]
+)
+def test_any_metric_that_is_absent_fails_its_job_alone(job: str, name: str) -> None:
+    rest = [sample for sample in PRESENT if sample.labels["__name__"] != name]
+    (failure,) = _failures(list(verdicts.metrics(FOUND, rest, [])))
+    assert failure.startswith(f"metrics of {job}: {job}1 without {name}; ")
+
+
+def test_a_histogram_is_there_by_its_count() -> None:
+    def renamed(sample: Sample) -> Sample:
+        name = sample.labels["__name__"]
+        return Sample(sample.labels | {"__name__": f"{name}_count" if name == "push_latency_ms" else name}, 1)
+
+    assert not _failures(list(verdicts.metrics(FOUND, map(renamed, PRESENT), [])))
+    assert verdicts.selector(["lag", "sessions"]) == '{__name__=~"(lag|sessions)(_count)?"}'
+
+
+def test_a_metric_must_be_on_every_node_that_is_up_and_nodes_that_lack_the_same_share_a_line() -> None:
+    second, third = (dataclasses.replace(FOUND[2], instance=f"coturn{n}") for n in (2, 3))
+    assert second.job == "coturn"
+    down = dataclasses.replace(third, instance="coturn4", health="down")
+    partly = [
+        Sample(sample.labels | {"instance": node}, 1)
+        for sample in PRESENT
+        for node in ("coturn2", "coturn3")
+        if sample.labels["job"] == "coturn" and not sample.labels["__name__"].startswith("coturn_a")
+    ]
+    assert _failures(list(verdicts.metrics([*FOUND, second, third, down], [*PRESENT, *partly], []))) == [
+        (
+            "metrics of coturn: coturn2, coturn3 without coturn_active_allocations, coturn_active_allocations_source; "
+            "docs/runbooks/MetricAbsent.md"
+        ),
+        (
+            "metrics of coturn: coturn2, coturn3 without coturn_allocations_total, coturn_allocate_errors_total; "
+            "there only with verbose and a log-file in turnserver.conf that the exporter can read"
+        ),
+    ]
+
+
+def test_a_metric_that_one_node_measures_for_all_may_be_absent_from_the_others() -> None:
+    replica = Target("postgresql", "postgres2", "up", "", "http://postgres2:9187/metrics", 0)
+    its = Sample({"__name__": "pg_up", "job": "postgresql", "instance": "postgres2"}, 1)
+    lines = list(verdicts.metrics([*FOUND, replica], [*PRESENT, its], []))
+    assert not _failures(lines)
+    nobody = [s for s in PRESENT if s.labels["__name__"] != "pg_replication_lag_bytes"]
+    (failure,) = _failures(list(verdicts.metrics([*FOUND, replica], [*nobody, its], [])))
+    assert failure.startswith("metrics of postgresql: postgres2, postgresql1 without pg_replication_lag_bytes; there")
+
+
+@pytest.mark.parametrize("job", ANSWERS)
+def test_a_server_that_does_not_answer_is_one_line_instead_of_all_its_metrics(job: str) -> None:
+    up = Sample({"__name__": ANSWERS[job], "job": job, "instance": f"{job}1"}, 0)
+    rest = [sample for sample in PRESENT if sample.labels["job"] != job]
+    assert _failures(list(verdicts.metrics(FOUND, [*rest, up], [up]))) == [
+        f"metrics of {job}: {ANSWERS[job]} is 0 on {job}1: its server does not answer"
+    ]
+
+
+def test_metrics_are_not_looked_for_where_no_target_is_up() -> None:
+    lines = [str(line) for line in verdicts.metrics(_targets_but(haproxy=None), PRESENT, [])]
+    assert "-     metrics of haproxy: not looked for, as none of its targets is up" in lines
+
+
+# --- Rules ---
+
+
+def test_the_critical_alerts_are_named_when_all_is_well() -> None:
+    critical, others, recording = (str(line) for line in verdicts.rules(LOADED))
+    assert critical.startswith("ok    critical alerts: ")
+    assert "PushGatewayDown" in critical
+    assert "ProsodySessionsHigh" not in critical
+    assert others.startswith("ok    other alerts: ")
+    assert recording.startswith("ok    recording rules: ")
+
+
+@pytest.mark.parametrize("rule", LOADED, ids=lambda rule: f"{rule.name} {' '.join(v for _, v in rule.labels)}")
+def test_any_rule_that_is_not_loaded_or_not_healthy_fails(rule: Rule) -> None:
+    rest = [other for other in LOADED if other != rule]
+    (failure,) = _failures(list(verdicts.rules(rest)))
+    assert f" not loaded: {rule.name}" in failure
+    broken = dataclasses.replace(rule, health="err", error="found duplicate\nseries")
+    (failure,) = _failures(list(verdicts.rules([*rest, broken])))
+    assert f": {rule.name} fails: found duplicate series; " in failure
+    (failure,) = _failures(list(verdicts.rules([*rest, dataclasses.replace(rule, health="unknown")])))
+    assert failure.endswith(f": {rule.name} has not been evaluated yet; ask again in a minute")
+
+
+def test_of_an_alert_with_a_rule_for_each_metric_only_the_missing_ones_are_named() -> None:
+    some = [r for r in LOADED if ("metric", "prosody_up") not in r.labels]
+    (failure,) = _failures(list(verdicts.rules(some)))
+    assert failure.startswith("other alerts not loaded: MetricAbsent for prosody_up; copy the rules")
+    none = [r for r in LOADED if r.name != "MetricAbsent"]
+    (failure,) = _failures(list(verdicts.rules(none)))
+    assert failure.startswith("other alerts not loaded: MetricAbsent; copy the rules")
+
+
+def test_no_rules_at_all_is_a_line_for_each_kind() -> None:
+    failures = _failures(list(verdicts.rules([])))
+    assert [failure.split(":")[0] for failure in failures] == [
+        "critical alerts not loaded",
+        "other alerts not loaded",
+        "recording rules not loaded",
+    ]
+    assert "PushGatewayDown" in failures[0]
+
+
+def test_an_operators_own_severity_counts() -> None:
+    mine = [
+        dataclasses.replace(r, labels=(("severity", "critical"),)) if r.name == "PushLatencyHigh" else r for r in LOADED
+    ]
+    assert "PushLatencyHigh" in str(next(iter(verdicts.rules(mine))))
+
+
+def test_rules_that_are_not_ours_are_not_judged() -> None:
+    other = Rule("NodeDiskFull", alerting=True, health="err", error="x", labels=(("severity", "critical"),))
+    assert not _failures(list(verdicts.rules([*LOADED, other])))
+
+
+# --- Watchdog, Alertmanager, dashboards ---
+
+
+def test_a_watchdog_that_does_not_fire_fails() -> None:
+    assert str(verdicts.watchdog(LOADED)) == "ok    Watchdog: fires"
+    for state in ("inactive", "pending"):
+        quiet = [dataclasses.replace(r, state=state) if r.name == "Watchdog" else r for r in LOADED]
+        assert verdicts.watchdog(quiet).failed
+    assert verdicts.watchdog([]).failed
+
+
+def test_an_alertmanager_must_be_there_and_take_alerts() -> None:
+    url = "http://localhost:9093/api/v2/alerts"
+    assert [str(line) for line in verdicts.alertmanagers([url], [])] == [f"ok    Alertmanager: {url}"]
+    assert _failures(list(verdicts.alertmanagers([], []))) == [
+        "Alertmanager: Prometheus has none to send alerts to; name it in targets/alertmanager.yml"
+    ]
+    refused = [Sample({"alertmanager": url}, 3.0)]
+    (failure,) = _failures(list(verdicts.alertmanagers([url], refused)))
+    assert failure.startswith(f"Alertmanager: {url} did not take alerts in the last 2 minutes; ")
+
+
+def test_every_dashboard_must_be_there_and_provisioned() -> None:
+    assert [str(line) for line in verdicts.dashboards({"a": True, "b": True})] == [
+        "ok    dashboards: 2 of 2 provisioned: a, b"
+    ]
+    missing, by_hand = _failures(list(verdicts.dashboards({"a": True, "b": None, "c": False})))
+    assert missing.startswith("dashboard b: not in Grafana; ")
+    assert by_hand.startswith("dashboard c: made by hand")

@@ -1,0 +1,71 @@
+"""The service before it is monitored: the specification's Prosody, coturn, HAProxy and PostgreSQL in one root."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import trustme
+
+from lab.workspace import ROOT
+
+if TYPE_CHECKING:
+    from tests.install.roots import Root
+
+NAMES: Final = {"xmpp.commeazy.com": ("xmpp.commeazy.com", "commeazy.com"), "turn.commeazy.com": ("turn.commeazy.com",)}
+HAPROXY: Final = ROOT / "lab/haproxy.section-7.cfg"
+COTURN: Final = ROOT / "lab/coturn.section-13.conf"
+PROSODY: Final = ROOT / "lab/prosody.appendix-a.cfg.lua"
+# Beside Appendix A: one node without its database, and no parameters that take minutes to make.
+_PROSODY: Final = """
+Include "/etc/prosody/appendix-a.cfg.lua"
+Include "/etc/prosody/trial.cfg.lua"
+"""
+_TRIAL: Final = 'storage = "internal"\nssl:value().dhparam = nil\n'
+
+
+def install(node: Root) -> bytes:
+    """Install and start all four; return the certificate of the authority that signed theirs."""
+    backports = "prosody/$(. /etc/os-release; echo $VERSION_CODENAME)-backports"
+    node.install(backports, "coturn", "haproxy", "postgresql")
+    node.install("iptables", "python3")  # a choice of firewall, and what plays systemctl
+    authority = trustme.CA()
+    for name, names in NAMES.items():
+        _certify(node, authority, name, names)
+    etc = node.path / "etc"
+    (etc / "prosody/appendix-a.cfg.lua").write_text(PROSODY.read_text())
+    (etc / "prosody/trial.cfg.lua").write_text(_TRIAL)
+    (etc / "prosody/prosody.cfg.lua").write_text(_PROSODY)
+    (etc / "turnserver.conf").write_text(COTURN.read_text().replace("<GEDEELD_SECRET>", "secret-of-the-trial"))
+    (etc / "haproxy/haproxy.cfg").write_text(one_node(HAPROXY.read_text()))
+    node.run(
+        """
+        usermod -aG ssl-cert prosody; usermod -aG ssl-cert turnserver
+        chgrp -R ssl-cert /etc/letsencrypt; chmod -R g+rX /etc/letsencrypt
+        install -d -o haproxy /run/haproxy
+        pg_ctlcluster 15 main start
+        runuser -u postgres -- psql -qc "SELECT pg_create_physical_replication_slot('replica', true)" >/dev/null
+        systemctl start prosody coturn haproxy
+        """
+    )
+    return authority.cert_pem.bytes()
+
+
+def one_node(config: str) -> str:
+    """Return HAProxy's configuration with one server in place of three, on its own machine."""
+    lines = [line for line in config.splitlines() if "server prosody2" not in line and "server prosody3" not in line]
+    text = "\n".join(lines).replace("10.0.1.10:5280", "127.0.0.1:5280")
+    return text.replace("maxconn 100000", "maxconn 1000") + "\n"  # this machine may not open 200,000 files
+
+
+def _certify(node: Root, authority: trustme.CA, name: str, names: tuple[str, ...]) -> None:
+    issued = authority.issue_cert(*names, not_after=datetime.now(UTC) + timedelta(days=90))
+    live = node.path / "etc/letsencrypt/live" / name
+    live.mkdir(parents=True)
+    chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
+    (live / "fullchain.pem").write_bytes(chain)
+    (live / "privkey.pem").write_bytes(issued.private_key_pem.bytes())
+    combined = node.path / "etc/ssl/commeazy/commeazy.com.pem"
+    if not combined.exists():
+        combined.parent.mkdir(parents=True)
+        combined.write_bytes(chain + issued.private_key_pem.bytes())
