@@ -9,6 +9,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from check.client import CannotAskError
 from check.contract import PROMISED
@@ -19,6 +20,9 @@ from lab.panels import Report, check, read_dashboards
 from lab.stack import Lab
 from lab.summary import Finding, finding_lines, findings, target_lines
 from lab.workspace import LabError
+
+if TYPE_CHECKING:
+    from lab.server import Server
 
 SCRAPES = 6  # of every target before the summary: the first shows that it answers, the others what traffic does to it
 DEADLINE = 60.0  # seconds until then
@@ -35,13 +39,13 @@ def main() -> int:
     once = arguments.once
     try:
         with Lab() as lab:
-            _start(lab)
+            grafana = _start(lab)
             wrong = _wait_for_everything(lab)
             _print_summary(lab)
             wrong += _wait_for_panels(lab).wrong
             _print_verdict(wrong)
             if arguments.pictures:
-                _take_pictures(lab, arguments.pictures)
+                _take_pictures(grafana, arguments.pictures)
             if not once:
                 _watch(lab)
             return 1 if wrong else 0
@@ -53,10 +57,26 @@ def main() -> int:
         return 1
 
 
-def _start(lab: Lab) -> None:
-    print("Starting on 127.0.0.1, in a temporary directory:")
+def _start(lab: Lab) -> Grafana | None:
+    """Start everything, and Grafana if there is one: nothing depends on it, so it may fail."""
+    began = time.monotonic()
+    print(f"Starting on 127.0.0.1; each server's log is {lab.directory}/NAME.log:")
     for server in lab.start_all():
-        print(f"  {server.name:<23}ready in {server.ready_after:.1f} s   {server.address}", flush=True)
+        _say_started(server)
+    grafana = Grafana(lab, where, lab.prometheus) if (where := home()) else None
+    if grafana is not None:
+        try:
+            grafana.start()
+            _say_started(grafana)
+        except LabError as error:
+            print(f"  Grafana does not join: {error}")
+            grafana = None
+    print(f"All ready after {time.monotonic() - began:.0f} s.", flush=True)
+    return grafana
+
+
+def _say_started(server: Server) -> None:
+    print(f"  {server.name:<20}ready in {server.ready_after:.1f} s   {server.address}", flush=True)
 
 
 def _wait_for_everything(lab: Lab) -> list[str]:
@@ -93,14 +113,11 @@ def _wait_for_panels(lab: Lab) -> Report:
     return report
 
 
-def _take_pictures(lab: Lab, folder: Path) -> None:
-    """Start Grafana, if there is one, and save what its dashboards look like."""
-    where = home()
-    if where is None:
+def _take_pictures(grafana: Grafana | None, folder: Path) -> None:
+    """Save what Grafana's dashboards look like, if there is one."""
+    if grafana is None:
         print(f"\n{HOW_TO_GET}", flush=True)
         return
-    grafana = Grafana(lab, where, lab.prometheus)
-    grafana.start()
     for picture in grafana.take_pictures(folder):
         print(f"  {picture}", flush=True)
 

@@ -58,6 +58,23 @@ def test_once_it_ends_well_after_its_summary(temporary: Path) -> None:
     assert "MISSING" not in output
 
 
+def test_two_run_side_by_side(tmp_path_factory: pytest.TempPathFactory) -> None:
+    demos = [Demo(tmp_path_factory.mktemp(name), "--once") for name in ("a", "b")]
+    for code, output, errors in [demo.end() for demo in demos]:
+        assert (code, errors) == (0, "")
+        assert "All targets are up and every metric has samples." in output
+
+
+@pytest.mark.parametrize("moment", ["Starting", "postgres2 ", "prosody1 ", "monitoring-exporter", "traffic", "Waiting"])
+def test_ctrl_c_at_any_moment_leaves_nothing_behind(temporary: Path, moment: str) -> None:
+    demo = Demo(temporary)
+    demo.run_until(moment)
+    demo.process.send_signal(signal.SIGINT)
+    code, output, errors = demo.end()
+    assert (code, errors) == (0, "")
+    assert output.endswith("\nStopped; nothing is left behind.\n")
+
+
 def test_it_runs_until_ctrl_c(temporary: Path) -> None:
     demo = Demo(temporary)
     demo.run_until("Running until Ctrl-C.")
