@@ -113,6 +113,11 @@ def filled_in(expr: str, nodes: Mapping[str, str], rate_interval: str) -> str:
     return expr.replace("$__rate_interval", rate_interval)
 
 
+def as_regex(node: str) -> str:
+    """Return a node's name as Grafana writes it into a matcher: a regular expression inside a PromQL string."""
+    return re.escape(node).replace("\\", r"\\")
+
+
 def check(url: str, dashboards: Sequence[Dashboard]) -> Report:
     """Ask Prometheus at this address for every panel.
 
@@ -125,7 +130,7 @@ def check(url: str, dashboards: Sequence[Dashboard]) -> Report:
         first = {name: _nodes(url, job) for name, job in dashboard.jobs.items()}
         choices = {"all nodes": dict.fromkeys(dashboard.jobs, ALL)}
         if all(first.values()):
-            choices["one node"] = {name: re.escape(nodes[0]) for name, nodes in first.items()}
+            choices["one node"] = {name: as_regex(nodes[0]) for name, nodes in first.items()}
         for panel in dashboard.panels:
             missing = [
                 f"{query.ref} for {choice}"

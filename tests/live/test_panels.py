@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lab.generator import Generator
-from lab.panels import Report, check, filled_in, read_dashboards
+from lab.panels import Report, as_regex, check, filled_in, read_dashboards
 from lab.prometheus import Prometheus
 from lab.recorded import Recorded, grown
 from lab.stack import SHORT_TIMES, USERS, Lab
 from lab.workspace import ROOT, Workspace
+from tests.dashboards.model import selectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 PATIENCE = 60.0
 # The versions in Debian 12, and later ones: HAProxy, postgres_exporter.
 VERSIONS = (("haproxy-2.6", "postgres-exporter-0.11"), ("haproxy-3.2", "postgres-exporter-0.17"))
+TURN = "turn+1.example.org:9872"  # a name that a regular expression would read in its own way
 OF_SESSIONS = {"Memory per session", "Share of sessions that hibernate", "Updates for each session"}
 
 
@@ -37,7 +40,7 @@ def prometheus(request: pytest.FixtureRequest) -> Iterator[Prometheus]:
             ("haproxy", "haproxy1", haproxy),
             ("postgresql", "postgres1", f"{postgres}-primary"),
             ("postgresql", "postgres2", f"{postgres}-replica"),
-            ("coturn", "coturn1", "coturn-exporter"),
+            ("coturn", TURN, "coturn-exporter"),
             ("certificates", "monitoring1", "certificate-exporter"),
         ):
             Recorded(lab, job, instance, recording).start()
@@ -69,7 +72,7 @@ def test_the_command_says_how_many_and_ends_well(prometheus: Prometheus) -> None
 
 
 def test_a_target_that_is_gone_is_missed(prometheus: Prometheus) -> None:
-    coturn = next(server for server in prometheus.lab.servers if server.name == "coturn-coturn1")
+    coturn = next(server for server in prometheus.lab.servers if server.name == f"coturn-{TURN}")
     coturn.kill()
     missed = "Coturn: Active allocations, fullest node (query A for all nodes, A for one node, B for all nodes"
     wrong: list[str] = []
@@ -105,6 +108,15 @@ def test_variables_are_filled_in_as_grafana_does() -> None:
         "2m",
     )
     assert asked == 'rate(a{instance=~"n1"}[2m]) + b{instance=~".+|"}'
+
+
+@pytest.mark.parametrize("node", ["prosody1", "turn+1.example.org:9872", "a-b_c", "x(y)[z]|{w}^$*?'"])
+def test_a_node_is_escaped_as_grafana_does_for_a_string_in_promql(node: str) -> None:
+    sent = as_regex(node)
+    ((selector, _),) = selectors(f'up{{instance=~"{sent}"}}')
+    (matcher,) = selector.matchers.matchers
+    assert re.fullmatch(matcher.value, node)
+    assert not re.fullmatch(matcher.value, node.replace(".", "x") + "x")
 
 
 def test_a_recording_grows_in_its_counters_alone() -> None:

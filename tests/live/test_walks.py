@@ -10,7 +10,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lab.panels import FOLDER, filled_in, read_dashboards
+from lab.panels import FOLDER, as_regex, filled_in, read_dashboards
 from lab.prometheus import Prometheus
 from lab.recorded import FOLDER as RECORDED
 from lab.recorded import Recorded
@@ -49,7 +49,7 @@ class Walk:
         model = json.loads((FOLDER / f"{self.uid}.json").read_text(encoding="utf-8"))
         (panel,) = (one for one in _flat(model["panels"]) if one["title"] == title)
         (target,) = (one for one in panel["targets"] if one["refId"] == ref)
-        expr = filled_in(target["expr"], {"node": node or re.escape(self.node)}, "20s")
+        expr = filled_in(target["expr"], {"node": node or as_regex(self.node)}, "20s")
         return {_line(target["legendFormat"], sample.labels): sample.value for sample in self.prometheus.query(expr)}
 
 
