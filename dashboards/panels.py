@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 NO_DATA = "NO DATA"
 _FAR = 1e15  # stands for "no end" in a range of values, which Grafana's versions write in different ways
+_NOW = "last"  # not lastNotNull, for which NaN (nothing happened) is null (no data) from Grafana 10 on
 # A click on a line leads to the same dashboard with its node alone.
 _ONLY_THIS_NODE = {
     "title": "Only ${__field.labels.instance}",
@@ -46,12 +47,16 @@ def stat(title: str, description: str, unit: str, expr: str, limits: Limits, *, 
         limits: what is good and what is bad.
         idle: shown in place of NaN, where nothing happened that could be judged.
     """
-    absent = _special("null", NO_DATA, State.CRITICAL.colour)
+    absent = _special("null", NO_DATA, State.CRITICAL.colour)  # an empty answer
     nothing = _special("nan", idle, State.CRITICAL.colour if idle == NO_DATA else State.OK.colour)
-    words = [
-        _range(-_FAR if low is None else low, _FAR if high is None else high, state)
-        for low, high, state in limits.ranges
-    ]
+    # A threshold's step begins on its value, where the alert does not fire yet: ranges colour the number too.
+    colours, words = (
+        [
+            _range(-_FAR if low is None else low, _FAR if high is None else high, state, worded=worded)
+            for low, high, state in limits.ranges
+        ]
+        for worded in (False, True)
+    )
     return core.Stat(
         title=title,
         description=f"{description} {limits.says}",
@@ -62,10 +67,10 @@ def stat(title: str, description: str, unit: str, expr: str, limits: Limits, *, 
         colorMode="background",
         graphMode="none",
         orientation="horizontal",
-        reduceCalc="lastNotNull",
+        reduceCalc=_NOW,
         textMode="value",
         noValue=NO_DATA,
-        mappings=[absent, nothing],
+        mappings=[*colours, absent, nothing],
         thresholds=[_step(begins, state.colour) for begins, state in limits.bands],
         overrides=[_override("byFrameRefID", "B", mappings=[*words, absent, nothing])],
     )
@@ -83,7 +88,7 @@ def alert_counts(title: str, description: str, critical: str, warning: str) -> P
         colorMode="background",
         graphMode="none",
         orientation="vertical",
-        reduceCalc="lastNotNull",
+        reduceCalc=_NOW,
         textMode="value_and_name",
         noValue=NO_DATA,
         mappings=[_special("null+nan", NO_DATA, State.CRITICAL.colour)],
@@ -295,8 +300,8 @@ def _lines(limits: Limits | None) -> list[dict[str, Any]]:
     ]
 
 
-def _range(low: float, high: float, state: State) -> dict[str, Any]:
-    result = {"text": state.word, "color": state.colour, "index": 0}
+def _range(low: float, high: float, state: State, *, worded: bool) -> dict[str, Any]:
+    result = {"color": state.colour, "index": 0} | ({"text": state.word} if worded else {})
     return {"type": "range", "options": {"from": low, "to": high, "result": result}}
 
 

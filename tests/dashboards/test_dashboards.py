@@ -200,6 +200,18 @@ def test_a_verdict_in_words_changes_where_its_colour_does(panel: Panel) -> None:
     ends = {end for one in ranges for end in (one["from"], one["to"]) if abs(end) < 1e15}
     assert ends == edges
     assert all(any(one["from"] <= value <= one["to"] for one in ranges) for value in (-1.0, 0.0, *edges, 1e12))
+    # The number takes its colour from the same ranges: a threshold's step would call the edge itself bad.
+    number = [m["options"] for m in panel.json["fieldConfig"]["defaults"]["mappings"] if m["type"] == "range"]
+    assert [(one["from"], one["to"], one["result"]["color"]) for one in number] == [
+        (one["from"], one["to"], one["result"]["color"]) for one in ranges
+    ]
+    assert not any("text" in one["result"] for one in number), "the number would be lost"
+
+
+@pytest.mark.parametrize("panel", [p for p in DATA_PANELS if p.json["type"] == "stat"], ids=lambda panel: panel.name)
+def test_a_stat_keeps_nan_apart_from_no_data(panel: Panel) -> None:
+    # From Grafana 10 on lastNotNull takes NaN for null: a gateway without work would show NO DATA.
+    assert panel.json["options"]["reduceOptions"]["calcs"] == ["last"]
 
 
 def _urls(node: Any) -> list[str]:  # noqa: ANN401 - JSON
