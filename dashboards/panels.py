@@ -144,7 +144,13 @@ def series(
         thresholds=_lines(limits),
         extraJson={
             "fieldConfig": {
-                "defaults": {"min": 0, "max": most, "noValue": empty, "links": [_ONLY_THIS_NODE]},
+                "defaults": {
+                    "min": 0,
+                    "max": most,
+                    "noValue": empty,
+                    "links": [_ONLY_THIS_NODE],
+                    "custom": {"axisSoftMax": _above_all(limits) if limits and most is None else None},
+                },
             },
             "options": {"legend": {"showLegend": True, "sortBy": "Last *", "sortDesc": True}},
         },
@@ -298,6 +304,11 @@ def _lines(limits: Limits | None) -> list[dict[str, Any]]:
         _step(None, "transparent"),
         *(_step(value, state.colour) for value, state in (limits.lines if limits else [])),
     ]
+
+
+def _above_all(limits: Limits) -> float:
+    """Return where an axis has to end at least, for Grafana does not stretch it to a threshold."""
+    return round(1.1 * max(value for value, _ in limits.lines), 3)
 
 
 def _range(low: float, high: float, state: State, *, worded: bool) -> dict[str, Any]:

@@ -179,6 +179,14 @@ def test_every_threshold_line_is_the_alerts() -> None:
     assert _drawn() == expected
 
 
+def test_every_threshold_line_is_in_sight_while_all_is_well() -> None:
+    # Grafana's axis ends where the data do: without a least end the line shows only once it is crossed.
+    for panel in DATA_PANELS:
+        if panel.json["type"] == "timeseries" and (edges := _edges(panel)):
+            defaults = panel.json["fieldConfig"]["defaults"]
+            assert max(value for value, _ in edges) < defaults.get("max", defaults["custom"].get("axisSoftMax", 0))
+
+
 def test_every_alert_with_a_threshold_is_drawn_somewhere() -> None:
     drawn = {alert for alerts in LIMITS.values() for alert, _ in alerts}
     assert drawn == {alert for alert, knobs in KNOBS.items() if "value" in knobs}
