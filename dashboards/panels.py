@@ -6,6 +6,7 @@ grafanalib 0.7.1 predates much of Grafana 9: what its classes cannot say is in e
 
 from __future__ import annotations
 
+import re
 import string
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,13 +21,8 @@ if TYPE_CHECKING:
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 NO_DATA = "NO DATA"
-_FAR = 1e15  # stands for "no end" in a range of values, which Grafana's versions write in different ways
 _NOW = "last"  # not lastNotNull, for which NaN (nothing happened) is null (no data) from Grafana 10 on
-# A click on a line leads to the same dashboard with its node alone.
-_ONLY_THIS_NODE = {
-    "title": "Only ${__field.labels.instance}",
-    "url": "/d/${__dashboard.uid}?var-node=${__field.labels.instance}&${datasource:queryparam}&${__url_time_range}",
-}
+_FAR = 1e15  # stands for "no end" in a range of values, which Grafana's versions write in different ways
 
 
 class Query(NamedTuple):
@@ -126,10 +122,11 @@ def series(
         stacked: whether the lines add up to something.
         empty: why there is nothing to see when all is well; shown in place of lines.
     """
+    asked = [Query(query) if isinstance(query, str) else query for query in queries]
     return core.TimeSeries(
         title=title,
         description=f"{description} {limits.says}" if limits else description,
-        targets=_targets([Query(query) if isinstance(query, str) else query for query in queries]),
+        targets=_targets(asked),
         unit=unit,
         valueDecimals=_decimals(unit),
         lineWidth=1,
@@ -148,7 +145,7 @@ def series(
                     "min": 0,
                     "max": most,
                     "noValue": empty,
-                    "links": [_ONLY_THIS_NODE],
+                    "links": [_only_this_node(asked)],
                     "custom": {"axisSoftMax": _above_all(limits) if limits and most is None else None},
                 },
             },
@@ -288,6 +285,14 @@ def _targets(queries: Sequence[Query], *, form: str = "time_series", instant: bo
         )
         for ref, query in zip(string.ascii_uppercase, queries, strict=False)
     ]
+
+
+def _only_this_node(queries: Sequence[Query]) -> dict[str, str]:
+    """Return where a click on a line leads: the same dashboard, the line's node alone in the variable it obeys."""
+    (variable,) = {name for query in queries for name in re.findall(r'instance=~"\$(\w+)"', query.expr)}
+    node = "${__field.labels.instance}"
+    path = f"/d/${{__dashboard.uid}}?var-{variable}={node}"
+    return {"title": f"Only {node}", "url": path + "&${datasource:queryparam}&${__url_time_range}"}
 
 
 def _decimals(unit: str) -> int | None:

@@ -242,6 +242,17 @@ def test_every_link_leads_to_a_dashboard_that_exists_or_to_a_runbook(uid: str) -
     assert all(link["keepTime"] for link in DASHBOARDS[uid]["links"])
 
 
+def test_a_click_on_a_line_chooses_its_node_in_the_variable_that_the_line_obeys() -> None:
+    seen = set()
+    for panel in DATA_PANELS:
+        if panel.json["type"] == "timeseries":
+            asked = {name for t in panel.json["targets"] for name in re.findall(r'instance=~"\$(\w+)"', t["expr"])}
+            (link,) = panel.json["fieldConfig"]["defaults"]["links"]
+            assert re.findall(r"var-(\w+)=", link["url"]) == list(asked), panel.name
+            seen |= asked
+    assert seen == {"node", "exporter"}
+
+
 def test_links_carry_the_node_where_the_other_dashboard_knows_it() -> None:
     on_prosody_machines = {"prosody-overview", "presence-health", "websocket-health", "push-gateway-health"}
     for uid, found in DASHBOARDS.items():
