@@ -73,6 +73,7 @@ class Page:
         """Return Grafana's JSON model, without what grafanalib adds for Grafana 8 and older."""
         model: dict[str, Any] = json.loads(json.dumps(self.model.to_json_data(), cls=DashboardEncoder))
         kept = {key: model[key] for key in _DASHBOARD_KEYS} | {"panels": [_panel(panel) for panel in model["panels"]]}
+        kept["templating"] = {"list": [_variable(each) for each in model["templating"]["list"]]}
         clean: dict[str, Any] = _without_nulls(kept)
         return clean
 
@@ -197,6 +198,8 @@ def _annotation(firing: str) -> dict[str, Any]:
         "enable": True,
         "hide": False,
         "iconColor": "red",
+        # Newer versions than Grafana 11.6.1 and 12.0.0 read the target, those and older ones the two below.
+        "target": {"refId": "Anno", "expr": firing, "interval": "60s", "range": True, "instant": False},
         "expr": firing,
         "step": "60s",
         "tagKeys": "severity",
@@ -211,7 +214,8 @@ def _annotation(firing: str) -> dict[str, Any]:
 
 def _source() -> Panel:
     source = core.Template(name="datasource", type="datasource", label="Prometheus", query="prometheus", sort=0)
-    source._current = {}  # noqa: SLF001 - no value, so that Grafana takes its default data source
+    # The one that is provisioned. Without a value, or where there is none such, Grafana takes the first by name.
+    source._current = {"selected": True, "text": "CommEazy Prometheus", "value": "commeazy-prometheus"}  # noqa: SLF001 - it knows no uid
     return source
 
 
@@ -252,11 +256,19 @@ _DASHBOARD_KEYS = (
     *("uid", "title", "description", "tags", "schemaVersion", "version", "editable", "graphTooltip", "refresh"),
     *("time", "timezone", "timepicker", "templating", "annotations", "links"),
 )
+_VARIABLE_KEYS = (
+    *("type", "name", "label", "query", "current", "datasource", "includeAll", "multi", "allValue", "options"),
+    *("refresh", "sort", "hide"),
+)
 _PANEL_KEYS = (
     *("id", "type", "title", "description", "gridPos", "datasource", "targets", "fieldConfig", "options"),
     *("transformations", "collapsed", "panels"),
 )
 _TARGET_KEYS = ("refId", "datasource", "expr", "legendFormat", "format", "instant")
+
+
+def _variable(variable: dict[str, Any]) -> dict[str, Any]:
+    return {key: variable[key] for key in _VARIABLE_KEYS if key in variable}
 
 
 def _panel(panel: dict[str, Any]) -> dict[str, Any]:

@@ -165,6 +165,7 @@ def heatmap(title: str, description: str, unit: str, expr: str, *, empty: str = 
             "options": {
                 "calculate": False,
                 "cellGap": 1,
+                "cellValues": {"unit": "ops"},
                 "color": {"mode": "scheme", "scheme": "Blues", "exponent": 0.5, "steps": 64, "reverse": False},
                 "exemplars": {"color": "orange"},
                 "filterValues": {"le": 1e-9},

@@ -19,6 +19,7 @@ from tests.alerts.promql import selectors
 from tests.dashboards.model import DASHBOARDS, DATA_PANELS, FOLDER, PANELS, Panel, all_panels, plain
 
 ROOT = FOLDER.parent
+PROVISIONING = ROOT / "prometheus/grafana/provisioning"
 SEVEN = {
     "prosody-overview": "Prosody Overview",
     "presence-health": "Presence Health",
@@ -104,6 +105,22 @@ def test_variables_are_a_data_source_and_nodes_from_a_metric_that_is_always_ther
         assert variable["includeAll"]
         assert variable["current"]["value"] == ["$__all"]
         assert re.fullmatch(r'label_values\(up\{job="[\w-]+"\}, instance\)', variable["query"]["query"])
+
+
+@pytest.mark.parametrize("uid", SEVEN)
+def test_the_data_source_is_ours_where_it_is_provisioned(uid: str) -> None:
+    # Without a value Grafana takes the first Prometheus by name, not the default one.
+    (provisioned,) = yaml.safe_load((PROVISIONING / "datasources/commeazy.yaml").read_text())["datasources"]
+    source = DASHBOARDS[uid]["templating"]["list"][0]
+    assert (source["current"]["text"], source["current"]["value"]) == (provisioned["name"], provisioned["uid"])
+
+
+@pytest.mark.parametrize("uid", SEVEN)
+def test_firing_alerts_are_annotations_for_old_and_new_grafana(uid: str) -> None:
+    (firing,) = DASHBOARDS[uid]["annotations"]["list"]
+    assert 'ALERTS{alertstate="firing"' in firing["expr"]
+    assert (firing["target"]["expr"], firing["target"]["interval"]) == (firing["expr"], firing["step"])
+    assert firing["target"]["refId"]
 
 
 @pytest.mark.parametrize("uid", SEVEN)

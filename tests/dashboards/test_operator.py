@@ -20,7 +20,8 @@ PROVISIONING = ROOT / "prometheus/grafana/provisioning"
 
 def test_one_data_source_and_one_folder_are_provisioned() -> None:
     (source,) = yaml.safe_load((PROVISIONING / "datasources/commeazy.yaml").read_text())["datasources"]
-    assert (source["type"], source["isDefault"], source["jsonData"]["timeInterval"]) == ("prometheus", True, "30s")
+    assert (source["type"], source["jsonData"]["timeInterval"]) == ("prometheus", "30s")
+    assert not source["isDefault"], "beside another default data source Grafana would not start"
     (provider,) = yaml.safe_load((PROVISIONING / "dashboards/commeazy.yaml").read_text())["providers"]
     assert (provider["folder"], provider["type"]) == ("CommEazy", "file")
     assert not provider["allowUiUpdates"]
