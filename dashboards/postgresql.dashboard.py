@@ -5,6 +5,12 @@ from dashboards.page import folded, page, row
 from dashboards.panels import Query, series, stat, states
 from dashboards.promql import rate, rates, unanswered
 
+# NaN where the one server that is chosen is a replica: it knows nothing of replication, and that is no fault.
+_A_REPLICA = (
+    'NaN * (count(up{job="postgresql",instance=~"$node"}) == 1'
+    ' and max(pg_settings_in_hot_standby{instance=~"$node"}) == 1)'
+)
+
 dashboard = page(
     "postgresql",
     about=(
@@ -23,18 +29,20 @@ dashboard = page(
         ),
         stat(
             "Replicas that stream",
-            "Replicas connected to the primary. Choose the primary, or all nodes: a replica does not know.",
+            "Replicas connected to the primary. A replica does not know: choose all nodes.",
             "none",
             'count(pg_stat_replication_pg_wal_lsn_diff{state="streaming",instance=~"$node"})'
-            ' or 0 * count(pg_up{instance=~"$node"} == 1)',
+            f' or {_A_REPLICA} or 0 * count(pg_up{{instance=~"$node"}} == 1)',
             below("PostgresReplicaMissing"),
+            idle="a replica",
         ),
         stat(
             "Replication lag, furthest replica",
-            "Bytes of the log that the replica furthest behind has not got.",
+            "Bytes of the log that the replica furthest behind has not got. Only the primary measures it.",
             "decbytes",
-            'max(pg_replication_lag_bytes{instance=~"$node"})',
+            f'max(pg_replication_lag_bytes{{instance=~"$node"}}) or {_A_REPLICA}',
             above("PostgresReplicationLagHigh"),
+            idle="a replica",
         ),
     ],
     rows=[

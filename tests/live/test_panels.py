@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -61,6 +62,18 @@ def test_every_panel_has_data_for_all_nodes_and_for_one(prometheus: Prometheus) 
     while (report := check(prometheus.url, dashboards)).wrong or _unexplained(report):
         assert time.monotonic() < deadline, report.lines()
     assert len(report.filled) + len(report.empty) == sum(len(dashboard.panels) for dashboard in dashboards)
+
+
+@pytest.mark.parametrize("title", ["Replicas that stream", "Replication lag, furthest replica"])
+def test_a_replica_alone_has_no_verdict_on_replication(prometheus: Prometheus, title: str) -> None:
+    (dashboard,) = (one for one in read_dashboards() if one.title == "PostgreSQL")
+    (panel,) = (one for one in dashboard.panels if one.title == title)
+    said = {}
+    for node in ("postgres1", "postgres2", "postgres1|postgres2"):
+        (sample,) = prometheus.query(filled_in(panel.queries[0].expr, {"node": node}, "20s"))
+        said[node] = sample.value
+    assert math.isnan(said["postgres2"])
+    assert said["postgres1"] == said["postgres1|postgres2"] >= 0
 
 
 def test_the_command_says_how_many_and_ends_well(prometheus: Prometheus) -> None:
