@@ -6,6 +6,7 @@ import asyncio
 import json
 import ssl
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +18,23 @@ if TYPE_CHECKING:
     from lab.http2 import Request
     from lab.workspace import Workspace
 
+Received = apns.Received | fcm.Received
 UNREGISTERED = "token-of-an-app-that-was-removed"  # FCM has given it up
 
 
 @dataclass(frozen=True)
 class Mood:
-    """How they answer: after how many seconds, and which of "apns" and "fcm" refuses every push for good."""
+    """How they answer.
+
+    Args:
+        delay: seconds until an answer.
+        refusing: which of "apns" and "fcm" refuses every push for good.
+        unavailable: which of them says 503 to every push.
+    """
 
     delay: float = 0.0
     refusing: tuple[str, ...] = ()
+    unavailable: tuple[str, ...] = ()
 
 
 class Providers(Server):
@@ -112,34 +121,51 @@ async def main() -> None:
     def mood() -> Mood:
         return Mood(**json.loads(mood_file.read_text()))
 
-    def tell(provider: str, received: object) -> None:
-        print(json.dumps({"provider": provider, **vars(received)}), flush=True)
-
-    def answer_call(request: Request) -> None:
-        tell("apns", apple.received[-1])
-        if "apns" in mood().refusing:
-            apns.refuse(request, 400, "TopicDisallowed")
+    def take(provider: str, received: Received, request: Request) -> None:
+        fake, now = {"apns": apns, "fcm": fcm}[provider], mood()
+        status, word = _answer(provider, received.node, now)
+        line = {"provider": provider, "at": time.time(), "accepted": not word, **vars(received)}
+        print(json.dumps(line), flush=True)
+        if word:
+            fake.refuse(request, status, word)
         else:
-            loop.call_later(mood().delay, apns.accept, request)
-
-    def answer_message(request: Request) -> None:
-        tell("fcm", google.received[-1])
-        if google.received[-1].node == UNREGISTERED:
-            fcm.refuse(request, 404, "UNREGISTERED")
-        elif "fcm" in mood().refusing:
-            fcm.refuse(request, 403, "SENDER_ID_MISMATCH")
-        else:
-            loop.call_later(mood().delay, fcm.accept, request)
+            loop.call_later(now.delay, fake.accept, request)
 
     tokens = fcm.TokenEndpoint(context("http/1.1"))
+    tokens.issued = _Issued(Path(account_path).with_name("issued"))
     tokens.account = json.loads(Path(account_path).read_text())
     apple = apns.FakeApns(context("h2"), Path(key_path).read_text())
     google = fcm.FakeFcm(context("h2"), valid=lambda token: token in tokens.issued)
-    apple.answer, google.answer = answer_call, answer_message
+    apple.answer = lambda request: take("apns", apple.received.pop(), request)
+    google.answer = lambda request: take("fcm", google.received.pop(), request)
     await apple.start(apns_port)
     await google.start(fcm_port)
     await tokens.start(token_port)
     await asyncio.Event().wait()
+
+
+def _answer(provider: str, node: str, mood: Mood) -> tuple[int, str]:
+    """The status, and the provider's word for it; no word if the push is accepted."""
+    if provider in mood.unavailable:
+        return 503, {"apns": "ServiceUnavailable", "fcm": "UNAVAILABLE"}[provider]
+    if node == UNREGISTERED:
+        return 404, "UNREGISTERED"
+    if provider in mood.refusing:
+        return {"apns": (400, "TopicDisallowed"), "fcm": (403, "SENDER_ID_MISMATCH")}[provider]
+    return 200, ""
+
+
+class _Issued(list[str]):
+    """The access tokens given out, in a file as well: Google knows them after a restart, too."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file.read_text().split() if file.exists() else ())
+        self._file = file
+
+    def append(self, token: str) -> None:
+        super().append(token)
+        with self._file.open("a") as file:
+            file.write(f"{token}\n")
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ class Server(ABC):
         name: unique within the lab; the name of its log file and of its directory.
         ready_after: seconds its last start took.
         target: how Prometheus scrapes it, None if it does not.
+        variables: environment variables that win over its own at its next start.
     """
 
     patience = 20.0  # seconds to get ready, and to end before it is killed
@@ -63,6 +64,7 @@ class Server(ABC):
         self.lab = lab
         self.name = name
         self.ready_after = 0.0
+        self.variables: dict[str, str] = {}
         self._executor: mirakuru.SimpleExecutor | None = None
 
     @property
@@ -138,7 +140,7 @@ class Server(ABC):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                envvars=self.environment(),
+                envvars=self.environment() | self.variables,
             )
             self._executor.start()
             if self not in self.lab.servers:

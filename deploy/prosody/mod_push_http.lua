@@ -13,7 +13,7 @@ local datetime = require "prosody.util.datetime";
 local http = require "prosody.net.http";
 local json = require "prosody.util.json";
 local st = require "prosody.util.stanza";
-local now = require "prosody.util.time".now;
+local time = require "prosody.util.time";
 local watchdog = require "prosody.util.watchdog";
 
 local xmlns_jingle_message = "urn:xmpp:jingle-message:0";
@@ -49,11 +49,11 @@ local function kind_of(stanza)
 	return stanza:get_child("propose", xmlns_jingle_message) and "call" or "message";
 end
 
--- When a call was made (Unix time): mod_smacks notes that on what it keeps. One that has waited for Prosody to notice
+-- How many seconds ago a call was made: mod_smacks notes that on what it keeps. One that has waited for Prosody to notice
 -- that its phone is gone may have ended long ago.
-local function made_at(stanza)
+local function age_of(stanza)
 	local delay = stanza:get_child("delay", xmlns_delay);
-	return math.min(now(), delay and datetime.parse(delay.attr.stamp) or math.huge);
+	return math.max(0, delay and time.now() - (datetime.parse(delay.attr.stamp) or math.huge) or 0);
 end
 
 -- The client's publish options, by name.
@@ -108,7 +108,7 @@ local function done(push)
 end
 
 local function send(push)
-	local left = push.deadline - now();
+	local left = push.deadline - time.monotonic();
 	if left < 1 then
 		done(push);
 		module:log("warn", "A push (%s) was given up: the gateway did not take it in time", push.kind);
@@ -149,8 +149,8 @@ local function push_to(username, info, kind, stanza)
 	local node = info.node;
 	local options = registered_options(info);
 	if not (node and is_wanted(kind, node, options)) then return; end
-	local deadline = (kind == "call" and made_at(stanza) or now()) + worth[kind];
-	if deadline < now() + 1 then return; end
+	local left = worth[kind] - (kind == "call" and age_of(stanza) or 0);
+	if left < 1 then return; end
 	local identifier = username .. "<" .. info.jid .. "<" .. node;
 	if kind == "call" then
 		if has_rung(identifier, stanza) then return; end
@@ -165,7 +165,7 @@ local function push_to(username, info, kind, stanza)
 		username = username;
 		info = info;
 		tries = 0;
-		deadline = deadline;
+		deadline = time.monotonic() + left; -- by the wall clock, one that is set would lose the call or let it ring hours late
 		body = json.encode {
 			node = node;
 			secret = secret or options.secret;

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +13,14 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from exporters.coturn.config import Configuration
 
 _NAME = "turnserver"
 _DEFAULT_CONFIG = "/etc/turnserver.conf"
-_FIRST_FILES = 64  # coturn opens its log before any socket, and again under the number it had
+_FIRST_FILES = 64  # coturn opens its log before any socket, and mostly again under the number it had
+_SEARCH_EVERY = 15.0  # seconds between two looks at all files: on a full disk it opens another, behind its sockets
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Turnserver:
     def __init__(self, config: Configuration) -> None:
         self._config = config
         self._process: psutil.Process | None = None
+        self._log_number = 0
+        self._searched = -math.inf
 
     @property
     def identity(self) -> tuple[int, float] | None:
@@ -91,15 +98,25 @@ class Turnserver:
         base = base or Path("turn.log")
         stems = ("turn", base.stem)
         marks = {".log", base.suffix} - {""}  # without one it is userdb's file, turndb
-        for number in range(_FIRST_FILES):
+        for number in self._likely_files(identity[0]):
             with suppress(OSError):
                 link = f"/proc/{identity[0]}/fd/{number}"
                 target = os.readlink(link)  # noqa: PTH115 - done every second
                 name = target.rpartition("/")[2]
                 is_log = name == base.name or (name.startswith(stems) and any(mark in name for mark in marks))
                 if is_log and target.startswith("/"):
+                    self._log_number = number
                     return _as_we_see_it(target, link, identity[0])
         return None
+
+    def _likely_files(self, pid: int) -> Iterator[int]:
+        """The numbers of open files, the log's last one first; all of them only now and then."""
+        yield self._log_number
+        yield from range(_FIRST_FILES)
+        if time.monotonic() - self._searched >= _SEARCH_EVERY:
+            self._searched = time.monotonic()
+            with suppress(OSError):
+                yield from map(int, os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - as fast as it gets
 
     def _find(self) -> psutil.Process | None:
         with suppress(OSError, ValueError, psutil.Error):

@@ -11,6 +11,8 @@ import aiohttp
 import pytest
 
 from lab.accounts import PASSWORD, ask, create_accounts, username
+from lab.chaos import clocks
+from lab.chaos.clocks import Clocks
 from lab.gateway import SECRET
 from lab.prosody import DOMAIN
 from lab.providers import UNREGISTERED
@@ -267,3 +269,24 @@ async def test_a_call_survives_a_restart_of_the_gateway(stack: Stack, phone: Cal
     (call,) = await stack.received("apns", 1)
     assert call["node"] == IPHONE
     await sender.disconnect()
+
+
+@pytest.mark.skipif(clocks.lacking() is not None, reason=str(clocks.lacking()))
+async def test_a_call_survives_a_step_of_the_clock_while_the_gateway_is_away() -> None:
+    with Lab() as lab:
+        clock = Clocks(lab.directory)
+        clock.give(lab.prosody)
+        stack = Stack(lab)
+        await create_accounts(lab.prosody.admin_socket, DOMAIN, 2)
+        async with aiohttp.ClientSession() as http:
+            callee, sender = (Client(endpoints(lab), username(number), PASSWORD, http=http) for number in (1, 2))
+            await registered(callee)
+            await sender.login()
+            stack.gateway.kill()
+            await sender.propose_call(f"{username(1)}@{DOMAIN}")
+            await sender.ping()
+            clock.set(lab.prosody, 3 * 3600)
+            stack.gateway.start()
+            (call,) = await stack.received("apns", 1)
+            assert call["node"] == IPHONE
+            await sender.disconnect()
