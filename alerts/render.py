@@ -24,7 +24,7 @@ class Links:
 
     def dashboard(self, alert: Alert) -> str:
         """Give the dashboard of an alert, with its node selected."""
-        node = f"?var-node={{{{ $labels.{alert.node_label} }}}}" if alert.node_label else ""
+        node = f"?var-node={{{{ $labels.{alert.node_label} | urlquery }}}}" if alert.node_label else ""
         return f"{self.dashboards.rstrip('/')}/{alert.dashboard}{node}"
 
 

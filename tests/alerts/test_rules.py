@@ -118,7 +118,7 @@ def test_the_links_start_where_the_options_say(tmp_path: Path) -> None:
     main(["--output", str(tmp_path), "--runbook-url", "https://wiki/runbooks/", "--dashboard-url", "https://grafana/d"])
     text = (tmp_path / "alerts.yaml").read_text()
     assert "runbook_url: https://wiki/runbooks/ProsodyDown.md" in text
-    assert "dashboard_url: https://grafana/d/prosody-overview?var-node={{ $labels.instance }}" in text
+    assert "dashboard_url: https://grafana/d/prosody-overview?var-node={{ $labels.instance | urlquery }}" in text
     assert urlsplit(RUNBOOKS).netloc not in text
 
 

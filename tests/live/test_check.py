@@ -143,8 +143,10 @@ def test_no_alertmanager_is_missed(lab: Lab) -> None:
     # Prometheus reads the file twice, for whom it tells and for whom it scrapes, not at the same moment.
     _until(
         lab,
-        lambda _, failures: any("none to send" in line for line in failures)
-        and any(line.startswith("targets of alertmanager: there are none") for line in failures),
+        lambda _, failures: (
+            any("none to send" in line for line in failures)
+            and any(line.startswith("targets of alertmanager: there are none") for line in failures)
+        ),
     )
     file.write_text(text)
     _well(lab)
