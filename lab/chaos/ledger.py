@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from lab.prometheus import Sample
+    from check.prometheus import Sample
 
 JOBS = ("prosody", "push-gateway", "coturn", "certificates")
 _COUNTERS = ("_total", "_count", "_bucket", "_sum")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from lab.prometheus import Sample
+    from check.prometheus import Sample
 
 
 @dataclass(frozen=True)

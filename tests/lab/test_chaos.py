@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from check.prometheus import Sample
 from lab.chaos import vitals
 from lab.chaos.caller import Asked, audit
 from lab.chaos.judge import Episode, Look, false_alarms, judge
@@ -14,7 +15,6 @@ from lab.chaos.logs import complaints
 from lab.chaos.processes import Holding, Life
 from lab.chaos.report import Result, lines
 from lab.chaos.table import FAULTS, TWO_SCRAPES, Fault, Kind, heals
-from lab.prometheus import Sample
 from lab.stack import Lab
 
 if TYPE_CHECKING:
