@@ -30,7 +30,11 @@ def serving(respond: Respond) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Say nothing for each request."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """Say nothing when a client hangs up on an answer it has had enough of."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

@@ -191,7 +191,7 @@ async def test_an_idle_client_outlives_the_read_timeout_and_a_vanished_one_expir
 async def test_accounts_are_made_once_and_keep_their_password(lab: Lab, traffic: Traffic) -> None:
     for _ in range(2):
         await create_accounts(lab.prosody.admin_socket, "commeazy.com", 1001, "bulk")
-    last = Client(traffic.server, "bulk1001", PASSWORD, http=traffic._http)  # type: ignore[arg-type]  # open by now
+    last = Client(traffic.server, "bulk1001", PASSWORD, http=traffic._http[0])
     await last.login()
     await last.disconnect()
     with pytest.raises(AuthenticationError):
