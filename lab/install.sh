@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# What the lab runs: program, Debian package. All of it is in Debian 12, but for Prosody 13, which is in its backports.
+# What the lab runs: program, Debian packages. All of it is in Debian 12, but for Prosody 13, which is in its backports.
 programs="
 prosody     prosody
 prometheus  prometheus
@@ -24,7 +24,7 @@ setpriv     util-linux
 systemd-analyze systemd
 lua-dbi-postgresql lua-dbi-postgresql
 "
-# What the runbooks' commands use beside them; the tests run those, the demo does not.
+# What the runbooks' commands use beside them, and a compiler for a clock that can be set; the demo needs neither.
 tools="
 curl        curl
 jq          jq
@@ -33,6 +33,7 @@ socat       socat
 ss          iproute2
 telnet      telnet
 top         procps
+cc          gcc libc6-dev
 "
 venv=.venv
 
@@ -70,7 +71,7 @@ missing_programs() {
 
 packages_of() { # PROGRAM...
     local program
-    for program in "$@"; do awk -v program="$program" '$1 == program { print $2 }' <<<"$programs"; done | sort -u
+    for program in "$@"; do awk -v program="$program" '$1 == program { for (i = 2; i <= NF; i++) print $i }' <<<"$programs"; done | sort -u
 }
 
 # A package that is there but too old serves somebody: it is not ours to upgrade.

@@ -154,11 +154,11 @@ def test_with_its_servers_there_is_nothing_to_say(machine: Machine) -> None:
     assert machine.install("missing").stdout == ""
 
 
-def test_the_tools_of_the_runbooks_are_asked_for_by_the_tests_alone(machine: Machine) -> None:
+def test_the_tools_of_the_tests_are_asked_for_by_them_alone(machine: Machine) -> None:
     machine.add_servers()
     run = machine.install("test")
     assert run.returncode == 0
-    assert "Missing on this machine: curl jq openssl socat ss telnet top (" in run.stderr
+    assert "Missing on this machine: curl jq openssl socat ss telnet top cc (" in run.stderr
     assert machine.install("test", CI="true").returncode == 1
     assert machine.install("demo").stderr == ""
 
