@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING
+
+import pytest
 
 from lab.coturn import SECRET
 from lab.exporters import Exporter
@@ -15,8 +18,6 @@ from tests.live.test_coturn import CLI, SPECIFIED_SOURCES, TRANSPORTS, agree, se
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def probed(page: Page) -> bool:
@@ -92,7 +93,9 @@ def test_a_log_in_a_var_tmp_of_coturns_own_is_found(tmp_path: Path, monkeypatch:
     """Debian's unit has PrivateTmp=yes, and its coturn logs to /var/tmp when it may not elsewhere."""
     private = tmp_path / "turnserver"
     mounts = "mount -t tmpfs none /var/tmp && mount -t tmpfs -o ro none /var/log"
-    unshare = "unshare --mount" if os.geteuid() == 0 else "unshare --mount --map-root-user"  # not for root in a chroot
+    unshare = "unshare --mount" + (" --map-root-user" if os.geteuid() else "")
+    if subprocess.run([*unshare.split(), "true"], check=False, capture_output=True).returncode:
+        pytest.skip("a container that lets nobody mount cannot give coturn a /var/tmp of its own")
     private.write_text(f'#!/bin/sh\nexec {unshare} sh -c "{mounts} && exec turnserver $*"\n')
     private.chmod(0o755)
     monkeypatch.setenv("TURNSERVER", str(private))
