@@ -91,6 +91,9 @@ DRILLS = (
         lambda lab: faults.crowd(lab.prosody, 20, rate=400),
         _ON_1,
         value=200,
+        beside={
+            "ProsodySessionsHigh": "users who come and go so fast leave many hibernated sessions; 80 is the limit here"
+        },
     ),
     Drill(
         "ProsodyDown",
