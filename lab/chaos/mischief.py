@@ -46,7 +46,7 @@ class Stage:
 
     Attributes:
         started: when each server was started again, by its name: seconds since the epoch.
-        disorder: what servers that were told to end said when they did not do so in good order.
+        disorder: who was told to end and did not do so in good order, and what it said.
     """
 
     lab: Lab
@@ -54,7 +54,7 @@ class Stage:
     clocks: Clocks | None
     random: random.Random
     started: dict[str, list[float]] = field(default_factory=dict)
-    disorder: list[str] = field(default_factory=list)
+    disorder: list[tuple[str, str]] = field(default_factory=list)
 
     def server(self, name: str) -> Server:
         """Return the server of this name."""
@@ -89,7 +89,7 @@ def _stopped(stage: Stage, server: Server) -> Iterator[None]:
     try:
         server.stop()
     except LabError as error:
-        stage.disorder.append(str(error))
+        stage.disorder.append((f"{server.name} {Kind.STOP}", str(error)))
     yield
     stage.start(server)
 

@@ -125,7 +125,7 @@ def _fault_rows(result: Result) -> list[str]:
             continue
         healed = [max(verdict.healed.values()) for verdict in verdicts if verdict.healed]
         lies = sum(len(verdict.lies) for verdict in verdicts)
-        crashes = sum(during == fault.name for during, _ in result.crashes)
+        crashes = sum(fault.name in during for during, _ in result.crashes)
         cells = [
             *(fault.name, str(len(verdicts))),
             *_shown(verdicts, fault, probed=False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -67,6 +68,8 @@ class Run:
         self._episodes: list[Episode] = []
         self._expected: list[str] = []
         self._healthy_since = 0.0
+        self._accidents: dict[str, Episode] = {}  # that are not over, by server
+        self._all_seen = self._began  # when it was last known who lives
         self._crashes: list[tuple[str, str]] = []
         self._others: list[str] = []
 
@@ -95,7 +98,10 @@ class Run:
                 if time.time() >= until:
                     break
                 self._make(faults)
+                if self._accidents:
+                    self._settle(faults)
             self._wait(QUIET)
+            self._settle(())
             self._caller.finish()
             self._wait(2 * _TICK)
             self._witness.check()
@@ -157,20 +163,21 @@ class Run:
                     lasting[number].enter_context(self._stage.break_(episode.fault))
                     episode.broke = time.time()
         self._say(episodes)
-        self._restore_load(faults)
-        self._heal(episodes)
+        self._settle(faults)
         self._wait(self._random.uniform(*PAUSE), faults)
 
-    def _heal(self, episodes: Sequence[Episode]) -> None:
-        longest = max(
-            (heals(name) for name in self._expected if any(one.fault.touches(name) for one in episodes)), default=0
-        )
-        deadline = time.time() + longest + 1
-        faults = [episode.fault for episode in episodes]
+    def _settle(self, faults: Sequence[Fault]) -> None:
+        """With back what was broken, start again who could not live without it; wait until all is healthy."""
+        for server in [server for server in self._lab.servers if server.crashed and server not in self._ours]:
+            self._others.append(self._revive(server)[0].partition(";")[0])
+            if (accident := self._accidents.pop(server.name, None)) is not None:
+                accident.mended = time.time()
+        if any(fault.group == "turn" for fault in faults):
+            self._lab.calls.restart()  # a caller whose relay went away waits for ever
+        deadline = time.time() + max(map(heals, self._expected)) + 1
         while time.time() < deadline:
             self._wait(1.0, faults)
-            last = self._witness.looks[-2:]
-            if not any(sick(look.states, self._expected) for look in last):
+            if not any(sick(look.states, self._expected) for look in self._witness.looks[-2:]):
                 return
 
     def _say(self, episodes: Sequence[Episode]) -> None:
@@ -179,30 +186,36 @@ class Run:
         print(f"  {minutes:5.1f} min  {what}", flush=True)
 
     def _wait(self, seconds: float, faults: Sequence[Fault] = ()) -> None:
-        """Wait, and start again whichever of ours ended by itself meanwhile."""
+        """Wait; see who ended by itself meanwhile, and start ours again."""
         until = time.time() + seconds
         while True:
             self._witness.check()
-            for server in self._ours:
-                if server.crashed:
-                    during = faults[0].name if faults else "no fault"
+            for server in self._lab.servers:
+                if server.crashed and server in self._ours:
+                    during = " and ".join(fault.name for fault in faults) or "no fault"
                     self._crashes.append((during, " / ".join(self._revive(server))))
+                elif server.crashed:
+                    self._note_accident(server)
+            self._all_seen = time.time()
             left = until - time.time()
             if left <= 0:
                 return
             time.sleep(min(left, _TICK))
 
-    def _restore_load(self, faults: Sequence[Fault]) -> None:
-        """Start again who could not go on without what was broken: with it back, not before."""
-        for server in self._lab.servers:
-            if server.crashed and server not in self._ours:
-                self._others.append(self._revive(server)[0])
-        if any(fault.group == "turn" for fault in faults):
-            self._lab.calls.restart()  # a caller whose relay went away waits for ever
+    def _note_accident(self, server: Server) -> None:
+        """One that is not ours died of a fault: that must be shown as if it had been killed."""
+        fault = next((one for one in FAULTS if one.server == server.name and one.kind is Kind.KILL), None)
+        if fault is not None and server.name not in self._accidents:
+            accident = Episode(fault, self._all_seen, time.time(), math.inf, math.inf)
+            self._accidents[server.name] = accident
+            self._episodes.append(accident)
+            print(f"             {server.name} ended by itself", flush=True)
 
     def _revive(self, server: Server) -> list[str]:
         """Start a server that ended by itself; return its last words."""
         words = server.obituary().splitlines()
+        if (accident := self._accidents.get(server.name)) is not None:
+            accident.mending = time.time()
         server.kill()
         self._stage.start(server)
         return words
@@ -228,7 +241,7 @@ class Run:
             seed=self._seed,
             verdicts=[judge.judge(episode, looks, self._episodes) for episode in self._episodes],
             alarms=judge.false_alarms(looks, self._expected, self._episodes),
-            crashes=[*self._crashes, *(("stopped", text) for text in self._stage.disorder)],
+            crashes=[*self._crashes, *self._stage.disorder],
             others=sorted(f"{text} ({count} times)" for text, count in Counter(self._others).items()),
             books=audit(self._caller.asked, received, self._episodes),
             absurd=[f"{text} ({count} times)" for text, count in ledger.wrong.items()],
