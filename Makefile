@@ -76,7 +76,7 @@ bench: ## What scrapes, probes, pushes, rules and panels cost, in ratios; takes 
 	@$(python) -m bench.rules
 	@$(python) -m bench.panels
 
-drill: ## Break the demo once for every alert, and follow each to its receiver; takes half an hour (ALERTS="ProsodyDown ...")
+drill: ## Break the demo once for every alert, and follow each to its receiver; takes a quarter of an hour (ALERTS="ProsodyDown ...")
 	@lab/install.sh demo
 	@exec $(python) -m lab.drill $(ALERTS)
 
