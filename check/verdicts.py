@@ -216,7 +216,9 @@ def dashboards(found: Mapping[str, bool | None]) -> Iterator[Verdict]:
             yield fail(f"dashboard {uid}: not in Grafana; {advice}")
         elif not provisioned:
             yield fail(f"dashboard {uid}: made by hand, so no update will reach it; remove it, and {advice}")
-    if found and all(found.values()):
+    if not found:
+        yield fail("dashboards: this installation has none to ask for; install the wheel again")
+    elif all(found.values()):
         yield ok(f"dashboards: {len(found)} of {len(found)} provisioned: {', '.join(found)}")
 
 

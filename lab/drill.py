@@ -8,6 +8,7 @@ That, and the thresholds no single machine can reach, is a file for `generate-ru
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from dataclasses import dataclass, field
@@ -17,11 +18,13 @@ import yaml
 
 from alerts.catalogue import KNOBS
 from alerts.thresholds import load
+from lab import faults
 from lab.drill_report import REPORT, Result, report
 from lab.drills import DRILLS, Drill
 from lab.prometheus import seconds
 from lab.stack import Lab
 from lab.workspace import LabError
+from lab.xmpp_transport import XmppError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,12 +73,22 @@ def _run(lab: Lab, drills: Sequence[Drill], *, complete: bool) -> int:
     watch = Watch(lab)
     watch.until_quiet()
     print(f"All is well after {time.monotonic() - began:.0f} s. {len(drills)} drills:", flush=True)
-    results = []
+    results: list[Result] = []
     for drill in drills:
-        result = _by_silence(watch, drill) if drill.by_silence else _drill(watch, drill, thresholds[drill.alert])
-        print(result.line(), flush=True)
+        result = Result(drill, ROUTES[thresholds[drill.alert].severity], began=time.time())
         results.append(result)
-    _wait_for_the_all_clear(watch, results)
+        watch.begin()
+        try:
+            (_by_silence if drill.by_silence else _drill)(watch, drill, result)
+        except (LabError, XmppError, OSError, AssertionError) as error:
+            result.wrong.append(f"it broke off, and what comes after it was not drilled: {error}".splitlines()[0])
+            break
+        finally:
+            print(result.line(), flush=True)
+        if result.revived and not any(one.drill.breaking is faults.primary_lost for one in results):
+            result.wrong.append(f"{', '.join(result.revived)} crashed")  # PostgreSQL had not been touched
+    else:
+        _wait_for_the_all_clear(watch, results)
     text = report(results, thresholds, load(KNOBS), HASTE, time.monotonic() - began)
     print(f"\n{text}")
     if complete:
@@ -108,19 +121,17 @@ class Watch:
     """Looks at Prometheus and Alertmanager again and again, and remembers what it saw since `begin`.
 
     Attributes:
-        fired: alerts that fired.
         silenced: alerts that Alertmanager kept to itself.
         revived: Prosodys that crashed and were started again.
     """
 
     lab: Lab
-    fired: set[str] = field(default_factory=set)
     silenced: set[str] = field(default_factory=set)
     revived: list[str] = field(default_factory=list)
 
     def begin(self) -> None:
         """Forget what was seen."""
-        self.fired, self.silenced, self.revived = set(), set(), []
+        self.silenced, self.revived = set(), []
 
     def look(self) -> list[dict[str, Any]]:
         """Return the alerts that Prometheus has now, pending and firing."""
@@ -128,7 +139,6 @@ class Watch:
         if self.lab.crashed():
             raise LabError("\n".join(self.lab.crashed()))
         alerts = self.lab.prometheus.alerts()
-        self.fired |= {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
         if self.lab.alertmanager.running:
             self.silenced |= {
                 alert["labels"]["alertname"]
@@ -164,10 +174,8 @@ class Watch:
         ]
 
 
-def _drill(watch: Watch, drill: Drill, threshold: Threshold) -> Result:
+def _drill(watch: Watch, drill: Drill, result: Result) -> None:
     """Break, wait for the alert, look who was told what, mend, and wait until all is quiet."""
-    result = Result(drill, ROUTES[threshold.severity], began=time.time())
-    watch.begin()
 
     def found(alerts: list[dict[str, Any]], *states: str) -> list[dict[str, Any]]:
         return [
@@ -185,41 +193,51 @@ def _drill(watch: Watch, drill: Drill, threshold: Threshold) -> Result:
         if not result.wrong and not watch.until(lambda alerts: found(alerts, "firing"), PATIENCE):
             result.wrong.append("it was pending and did not fire")
         result.firing = time.time() - result.began
-        if not result.wrong:
-            said = found(watch.look(), "firing")[0]["annotations"]
-            _check_who_was_told(watch, result, said)
+        alerts = found(watch.look(), "firing")
+        if alerts:
+            _check_who_was_told(watch, result, alerts[0])
             watch.until(lambda _: set(drill.silenced) <= watch.silenced, NOTICE)
+        if not found(watch.look(), "firing"):
+            result.wrong.append("it did not fire until the fault was mended")
     mended = time.time()
+    watch.until(lambda alerts: not found(alerts, "firing"), QUIET)
+    result.over = time.time()
+    result.resolved = result.over - mended
     watch.until_quiet()
-    result.mended = time.time()
-    result.resolved = result.mended - mended
-    result.beside = {name: name in watch.silenced for name in sorted(watch.fired - {drill.alert, "Watchdog"})}
-    result.revived = watch.revived
-    result.wrong += [f"{name} fired too, unexplained" for name in result.beside if name not in drill.beside]
+    _see_what_else_fired(watch, result)
     result.wrong += [f"{name} was not silenced" for name in drill.silenced if name not in watch.silenced]
-    return result
 
 
-def _check_who_was_told(watch: Watch, result: Result, said: dict[str, str]) -> None:
-    """Wait for the notification: to the right receiver, with the alert's words and its runbook."""
+def _see_what_else_fired(watch: Watch, result: Result) -> None:
+    """Ask Prometheus what fired since the beginning, also between two looks."""
+    since = math.ceil(time.time() - result.began)
+    fired = watch.lab.prometheus.query(
+        f'group by (alertname) (last_over_time(ALERTS{{alertstate="firing"}}[{since}s]))'
+    )
+    names = {sample.labels["alertname"] for sample in fired} - {result.drill.alert, "Watchdog"}
+    result.beside = {name: name in watch.silenced for name in sorted(names)}
+    result.revived = watch.revived
+    result.wrong += [f"{name} fired too, unexplained" for name in result.beside if name not in result.drill.beside]
+
+
+def _check_who_was_told(watch: Watch, result: Result, alert: dict[str, Any]) -> None:
+    """Wait for the notification, with the alert's words, its runbook, and the name of what it is about."""
     if not watch.until(lambda _: watch.told(result.drill.alert, result.began), NOTICE):
         result.wrong.append("nobody was told")
         return
     result.told = time.time() - result.began
-    told = watch.told(result.drill.alert, result.began)
-    if wrong := {one.receiver for one in told} - {result.route}:
-        result.wrong.append(f"{', '.join(wrong)} was told instead of {result.route}")
-    wanted = (said["description"], said["runbook_url"])
-    if not any(all(text in one.text for text in wanted) for one in told):
-        result.wrong.append("the message lacks the alert's description or runbook")
+    said = alert["annotations"]
+    about = [value for value in result.drill.labels.values() if value in said["summary"]]
+    wanted = (said["description"], said["runbook_url"], *about)
+    if not any(all(text in one.text for text in wanted) for one in watch.told(result.drill.alert, result.began)):
+        result.wrong.append(f"no message says {' and '.join(about) or 'what it is'} with description and runbook")
 
 
-def _by_silence(watch: Watch, drill: Drill) -> Result:
+def _by_silence(watch: Watch, drill: Drill, result: Result) -> None:
     """See the alert arrive in its rhythm, break, miss it, mend, and see it arrive again."""
-    result = Result(drill, ROUTES["none"], began=time.time())
-    watch.begin()
-    if not watch.until(lambda _: watch.told(drill.alert, result.began), NOTICE):
-        result.wrong.append("it did not arrive before anything was broken")
+    watch.until(lambda alerts: alerts, NOTICE)
+    (alert,) = [alert for alert in watch.look() if alert["labels"]["alertname"] == drill.alert]
+    _check_who_was_told(watch, result, alert)
     result.began = time.time()
     with drill.breaking(watch.lab):
         broken = time.time()
@@ -230,18 +248,14 @@ def _by_silence(watch: Watch, drill: Drill) -> Result:
     mended = time.time()
     if not watch.until(lambda _: watch.told(drill.alert, mended), NOTICE):
         result.wrong.append("it did not arrive again")
-    result.told = 0.0
+    result.over = time.time()
+    result.resolved = result.over - mended
     watch.until_quiet()
-    result.mended = time.time()
-    result.resolved = result.mended - mended
-    result.beside = {name: name in watch.silenced for name in sorted(watch.fired - {drill.alert})}
-    result.revived = watch.revived
-    result.wrong += [f"{name} fired too, unexplained" for name in result.beside if name not in drill.beside]
-    return result
+    _see_what_else_fired(watch, result)
 
 
 def _wait_for_the_all_clear(watch: Watch, results: list[Result]) -> None:
-    """Whoever was told that an alert fires is told, too, that it no longer does."""
+    """Whoever was told that an alert fires is told, too, that it no longer does; and nobody else was told anything."""
 
     def missing() -> list[Result]:
         return [
@@ -255,6 +269,13 @@ def _wait_for_the_all_clear(watch: Watch, results: list[Result]) -> None:
     watch.until(lambda _: not missing(), NOTICE)
     for result in missing():
         result.wrong.append("nobody was told that it is over")
+    for result in results:
+        told = [one for one in watch.told(result.drill.alert, result.began) if one.at <= result.over]
+        if others := {one.receiver for one in told} - {result.route}:
+            result.wrong.append(f"{', '.join(others)} was told, not only {result.route}")
+        for name in result.drill.silenced:
+            if [one for one in watch.told(name, result.began) if one.at <= result.over]:
+                result.wrong.append(f"somebody was told of {name} while this alert fired")
 
 
 if __name__ == "__main__":

@@ -19,11 +19,12 @@ REPORT = ROOT / "docs/drill-report.md"
 
 @dataclass
 class Result:
-    """What became of one drill; seconds since it began, but for `resolved`, which counts from the mending.
+    """What became of one drill; in seconds since it began, but for `resolved`, which counts from the mending.
 
     Attributes:
         route: the receiver that should be told.
         began: seconds since the epoch.
+        over: likewise, when it no longer fired.
         told: None if nobody was.
         beside: what else fired, and whether Alertmanager kept it to itself.
         revived: Prosodys that crashed meanwhile, and were started again as systemd would.
@@ -36,7 +37,7 @@ class Result:
     pending: float = 0.0
     firing: float = 0.0
     told: float | None = None
-    mended: float = 0.0
+    over: float = 0.0
     resolved: float = 0.0
     beside: dict[str, bool] = field(default_factory=dict)
     revived: list[str] = field(default_factory=list)

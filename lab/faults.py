@@ -219,10 +219,12 @@ def replica_behind(lab: Lab) -> Iterator[None]:
 
 @contextmanager
 def allocated(lab: Lab, count: int) -> Iterator[None]:
-    """So many calls more."""
+    """So many calls, in place of those that come and go."""
+    lab.calls.stop()
     with Allocations(lab.coturn) as calls:
         calls.hold(count)
         yield
+    lab.calls.start()
 
 
 @contextmanager

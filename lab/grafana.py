@@ -1,6 +1,6 @@
 """Grafana in the lab, where it is installed: our provisioning and dashboards, and a picture of each; judges no picture.
 
-Grafana is in no package registry, so the lab runs without it. Written from Grafana's documentation.
+Debian has no package of Grafana, so the lab runs without it. Written from Grafana's documentation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HOW_TO_GET = (
     "Grafana is not here. Unpack https://grafana.com/grafana/download (9.4 to 12) and set GRAFANA_HOME to the folder, "
-    "or install the package `grafana` from apt.grafana.com."
+    "or install the package `grafana` that Grafana's makers offer."
 )
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _WIDTH, _CELL = 1600, 38  # pixels: of a picture, and of one row of Grafana's grid with its gap

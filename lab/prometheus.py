@@ -26,7 +26,7 @@ _UNITS = {"h": 3600, "m": 60, "s": 1}
 
 
 def seconds(duration: str) -> int:
-    """Read a duration as Prometheus writes it, such as 1h30m."""
+    """Read a duration in hours, minutes and seconds as Prometheus writes it, such as 1h30m."""
     return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
 
 

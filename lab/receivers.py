@@ -66,8 +66,8 @@ class Receivers(Server):
 def read_event(event: dict[str, Any], receiver: str, at: float, groups: dict[str, str]) -> list[Notification]:
     """Read an event of PagerDuty's Events API v2.
 
-    Our details name each firing alert's runbook, and so the alert; a resolution has none, but the key of the group that
-    once fired. `groups` remembers those.
+    Our details name each firing alert's runbook, and so the alert; a resolution may name none, but has the key of the
+    group that once fired. `groups` remembers those.
     """
     resolved = event["event_action"] == "resolve"
     details: dict[str, str] = event.get("payload", {}).get("custom_details", {})
@@ -103,7 +103,8 @@ def _serve(port: int) -> None:
             else:
                 told = read_webhook(body, receiver, now)
             for notification in told:
-                print(json.dumps(asdict(notification)), flush=True)
+                sys.stdout.write(json.dumps(asdict(notification)) + "\n")  # in one piece: there are several threads
+                sys.stdout.flush()
             answer = b'{"status":"success","message":"Event processed","dedup_key":"lab"}'
             self.send_response(HTTPStatus.ACCEPTED if "event_action" in body else HTTPStatus.OK)
             self.send_header("Content-Type", "application/json")

@@ -53,7 +53,8 @@ class Lab(Workspace):
     """The servers by name; none runs until it is started, and all are gone when the lab is left.
 
     Args:
-        prosody_config: lines that win over the lab's Prosody configuration, see `lab.prosody.Prosody`.
+        prosody_config: lines that win over the lab's Prosody configuration, see `lab.prosody.Prosody`; `start_all` has
+            its own.
 
     Attributes:
         nodes: the Prosody hosts; prosody, push_gateway and prosody_exporter are the first one's.
@@ -109,7 +110,7 @@ class Lab(Workspace):
 
     def start_all(self) -> Iterator[Server]:
         """Start everything, wired as Section 3 draws it, with impatient Prosodys; give each server once it is ready."""
-        self.coturn.config = SHORT_ALLOCATIONS
+        self.coturn.config += f"\n{SHORT_ALLOCATIONS}"
         for node in self.nodes:
             node.prosody.database = self.postgresql
             node.configure()

@@ -19,6 +19,10 @@ def test_every_program_is_in_it() -> None:
     assert [name for name in PROJECT["scripts"] if f"| `{name}` |" not in README] == []
 
 
+def test_nothing_in_it_waits_to_be_filled_in() -> None:
+    assert re.findall(r"\b[A-Z]+-[A-Z]+\b", README) == []
+
+
 def test_every_make_target_is_in_it() -> None:
     targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert "demo" in targets

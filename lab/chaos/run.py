@@ -78,7 +78,7 @@ class Run:
         lab, stage = self._lab, self._stage
         flags = lab.coturn_exporter.flags
         lab.coturn_exporter.flags = lambda: [*flags(), f"--coturn.probe-interval={PROBE_INTERVAL}"]
-        lab.coturn.config = "total-quota=1000"  # callers that are cut off leave their allocations for ten minutes
+        lab.coturn.config = "total-quota=1000"  # callers that are cut off leave their allocations behind
         if stage.clocks:
             for server in (*self._ours, *(node.prosody for node in lab.nodes), lab.coturn):
                 stage.clocks.give(server)

@@ -102,7 +102,7 @@ def _prosody(name: str) -> list[Fault]:
     gone = {f"prosody_up {name}": TWO_SCRAPES, certificate: REFUSED_CERTIFICATE} | haproxy | backend
     return [
         Fault(name, Kind.KILL, "xmpp", says=gone, lasts=(8, 30)),
-        Fault(name, Kind.STOP, "xmpp", says=gone),
+        Fault(name, Kind.STOP, "xmpp", says=gone, lasts=(8, 30)),
         Fault(
             name, Kind.FREEZE, "xmpp",
             says={f"prosody_up {name}": TWO_SCRAPES, certificate: SILENT_CERTIFICATE}, may=(*haproxy, *backend),

@@ -1,6 +1,6 @@
 """Small real HTTP servers: one that answers whatever a test wants, and a Grafana as far as its documented API is asked.
 
-Grafana is in no package registry, so its answers are written from its documentation (HTTP API, "Get dashboard by uid").
+Debian has no package of Grafana, so its answers are written from its documentation (HTTP API, "Get dashboard by uid").
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ HOSTS: Final = ("build", "prosody", "coturn", "haproxy", "postgresql", "monitori
 # Lines that the trial leaves out, and why. docs/install.md says the same to its readers.
 UNTRIED: Final = {
     r"for host in .*scp ": "one machine: the archive is copied into the roots",
-    r"systemctl restart grafana-server": "no package registry has Grafana",
+    r"systemctl restart grafana-server": "Debian has no package of Grafana",
     r"systemctl enable nftables": "without systemd nothing is started at boot",
 }
 _PART: Final = re.compile(
