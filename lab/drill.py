@@ -23,7 +23,7 @@ from lab.drill_report import REPORT, Result, report
 from lab.drills import DRILLS, Drill
 from lab.prometheus import seconds
 from lab.stack import Lab
-from lab.workspace import LabError
+from lab.workspace import ROOT, LabError
 from lab.xmpp_transport import XmppError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _run(lab: Lab, drills: Sequence[Drill], *, complete: bool) -> int:
     print(f"\n{text}")
     if complete:
         REPORT.write_text(text, encoding="utf-8")
-        print(f"Written to {REPORT.name}.")
+        print(f"Written to {REPORT.relative_to(ROOT)}.")
     return 1 if any(result.wrong for result in results) else 0
 
 
