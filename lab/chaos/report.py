@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lab.chaos.processes import WARM
 from lab.chaos.table import FAULTS, RECORDED, TWO_SCRAPES, Fault
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ class Result:
     left_out: list[str]
     traffic: str
     machine: str
-    interrupted: str = field(default="")
 
     @property
     def wrong(self) -> list[str]:
@@ -106,7 +106,7 @@ def lines(result: Result) -> list[str]:
         "",
         "## What our processes held",
         "",
-        f"Each server's longest life, from {'20 s'} after its start to the end.",
+        f"Each server's longest life, from {WARM:g} s after its start to the end.",
         "",
         "| process | seconds | memory, MB | then | descriptors | then | threads | then |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
