@@ -57,7 +57,8 @@ class Stall:
 
 
 def _spread(seen: list[float]) -> str:
-    return f"median {statistics.median(seen):6.2f} ms, longest {max(seen):7.2f}"
+    first, middle, third = statistics.quantiles(seen, n=4)
+    return f"{middle:6.2f} ms ({first:5.2f}-{third:5.2f}), longest {max(seen):6.2f}"
 
 
 class Bench:
@@ -107,7 +108,7 @@ async def _stalls(bench: Bench) -> None:
         scraped = await bench.stall(lambda: read(bench.lab))
         counted = await bench.stall(lambda: bench.shell.command("c2s:count()"))
         scrape_at.append(scraped)
-        print(f"\n{size:,} sessions: longest stall of Prosody's main loop during one ...")
+        print(f"\n{size:,} sessions: longest stall of Prosody's main loop during one ..., median (middle half)")
         print(f"  nothing          {idle}")
         print(f"  empty command    {asked}")
         print(f"  scrape           {scraped}")

@@ -14,7 +14,7 @@ from check.client import CannotAskError, Client, CredentialsError, authorization
 from check.examination import examine
 from check.grafana import Grafana
 from check.prometheus import Prometheus
-from exporters import version
+from exporters import __version__
 from exporters.cli import Parser
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--grafana", type=_url, metavar="URL", help="ask for the dashboards, too")
     add("--grafana-auth", type=Path, metavar="FILE", help="credentials for Grafana; a service account's token will do")
     add("--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="for one answer (default %(default)g)")
-    add("--version", action="version", version=f"commeazy-check, version {version()}")
+    add("--version", action="version", version=f"commeazy-check, version {__version__}")
     return parser
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from exporters import version
+from exporters import __version__
 from exporters.logs import FORMATS, LEVELS
 
 if TYPE_CHECKING:
@@ -85,5 +85,5 @@ def parser(prog: str, description: str, default_listen: str) -> argparse.Argumen
     )
     made.add_argument("--log.level", dest="log_level", choices=LEVELS, default="info", help="default info")
     made.add_argument("--log.format", dest="log_format", choices=FORMATS, default="logfmt", help="default logfmt")
-    made.add_argument("--version", action="version", version=f"{prog}, version {version()}")
+    made.add_argument("--version", action="version", version=f"{prog}, version {__version__}")
     return made

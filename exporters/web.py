@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 from prometheus_client.registry import Collector
 
-from exporters import logs, version
+from exporters import __version__, logs
 from exporters.scrape import Exporter, Scrape, deadline
 from exporters.webconfig import WebConfig, WebConfigError
 
@@ -54,7 +54,7 @@ class _Families(Collector):
 
 def application(exporter: Exporter[Any], config: WebConfig) -> web.Application:
     """Make the web application of one exporter; its background runs from the application's start to its end."""
-    scrape = Scrape(exporter, version())
+    scrape = Scrape(exporter, __version__)
 
     async def metrics(request: web.Request) -> web.StreamResponse:
         seconds = deadline(request.headers.get("X-Prometheus-Scrape-Timeout-Seconds"))
@@ -147,7 +147,7 @@ async def _until_signal(exporter: Exporter[Any], addresses: Sequence[Address], c
         loop.add_signal_handler(number, stop.set)
     async with serving(exporter, addresses, config) as urls:
         for url in urls:
-            _log.info("listening", extra={"url": url, "version": version()})
+            _log.info("listening", extra={"url": url, "version": __version__})
         await stop.wait()
         _log.info("stopping")
 
@@ -193,5 +193,5 @@ def _landing_page(exporter: Exporter[Any]) -> str:
     links = "".join(f'<li><a href="{html.escape(page)}">{html.escape(page)}</a></li>\n' for page in pages)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title></head>\n'
-        f"<body>\n<h1>{title}</h1>\n<p>Version {html.escape(version())}</p>\n<ul>\n{links}</ul>\n</body>\n</html>\n"
+        f"<body>\n<h1>{title}</h1>\n<p>Version {html.escape(__version__)}</p>\n<ul>\n{links}</ul>\n</body>\n</html>\n"
     )

@@ -1,3 +1,1 @@
 """The push gateway: Prosody's pushes to APNs (calls) and FCM (messages), with the metrics an on-call person needs."""
-
-__version__ = "1.0.0"

@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway import __version__
+from exporters import __version__
 from gateway.collector import collect
 from gateway.push import Answer, Kind, Outcome, Push
 

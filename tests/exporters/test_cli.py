@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporters import cli, logs, version
+from exporters import __version__, cli, logs
 from exporters.cli import Address
 
 
@@ -69,7 +69,7 @@ def test_version_names_program_and_version(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit) as ended:
         cli.parser("demo-exporter", "A demo.", ":1").parse_args(["--version"])
     assert ended.value.code == 0
-    assert capsys.readouterr().out == f"demo-exporter, version {version()}\n"
+    assert capsys.readouterr().out == f"demo-exporter, version {__version__}\n"
 
 
 def record(message: str, **fields: object) -> logging.LogRecord:

@@ -8,18 +8,17 @@ import shutil
 import signal
 import sys
 import time
-import tomllib
 
 import yaml
 
+from exporters import __version__
 from lab.workspace import ROOT
 from tests.install import roots, services
 from tests.install.guide import Block, Mark, parts, reason
 from tests.install.operator import HOSTS_FILE, PATIENCE, Operator
 from tests.install.roots import MONITORING_ADDRESS, Root, TrialError
 
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-NEW = f"{VERSION}.post1"
+NEW = f"{__version__}.post1"
 _CHECK = "/opt/commeazy/monitoring/bin/commeazy-check\n"
 
 
@@ -45,10 +44,10 @@ class Trial:
         elif part.language == "bash":
             self._run(part)
 
-    def _run(self, block: Block, version: str = VERSION) -> None:
+    def _run(self, block: Block, version: str = __version__) -> None:
         text = block.tried.replace("monitoring=10.0.1.50", f"monitoring={MONITORING_ADDRESS}")
-        text = text.replace(f"version={VERSION}", f"version={version}")
-        if block.title.startswith("2.") and version == VERSION:
+        text = text.replace(f"version={__version__}", f"version={version}")
+        if block.title.startswith("2.") and version == __version__:
             self.first.append(block)
         if block.hosts == ("build",):
             say(f"line {block.line}: build")
@@ -100,11 +99,11 @@ class Trial:
                 operator.check()
                 operator.firewall()
             case ("install", "new"):
-                operator.install_new(VERSION, NEW)
+                operator.install_new(__version__, NEW)
                 for block in self.first:
                     self._run(block, NEW)
             case ("version", which):
-                operator.version(NEW if which == "new" else VERSION)
+                operator.version(NEW if which == "new" else __version__)
             case ("nothing", "left"):
                 operator.nothing_left()
             case _:
@@ -134,7 +133,7 @@ def main() -> int:
         monitoring = roots.make_root(base, "monitoring", "monitoring", HOSTS_FILE)
         say("Installing the service that is to be monitored")
         authority = services.install(node)
-        archive = ROOT / f"dist/commeazy-monitoring-{VERSION}.tar.gz"
+        archive = ROOT / f"dist/commeazy-monitoring-{__version__}.tar.gz"
         trial = Trial(Operator(node, monitoring, authority, archive))
         for part in parts():
             trial.follow(part)

@@ -224,8 +224,8 @@ class Operator:
             self._made(tree),
         )
         run("cp", *(ROOT / name for name in ("README.md", "pyproject.toml")), tree)
-        project = tree / "pyproject.toml"
-        project.write_text(project.read_text().replace(f'version = "{old}"', f'version = "{new}"'))
+        package = tree / "exporters/__init__.py"
+        package.write_text(package.read_text().replace(f'"{old}"', f'"{new}"'))
         unpacked = DISK / "unpacked"
         run("tar", "-xzf", self.archive, "-C", self._made(unpacked))
         content = (unpacked / f"commeazy-monitoring-{old}").rename(unpacked / f"commeazy-monitoring-{new}")
