@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-import math
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from check.client import CannotAskError, Client, CredentialsError, authorization
 from check.examination import examine
 from check.grafana import Grafana
 from check.prometheus import Prometheus
-from exporters import __version__
-from exporters.cli import Parser
+from exporters import __version__, cli
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Sequence
 
 _DESCRIPTION = """Says in one line each whether every target is scraped, every dashboard provisioned, every rule loaded
@@ -40,42 +37,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if any(verdict.failed for verdict in found) else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser("commeazy-check", description=_DESCRIPTION, epilog=_CREDENTIALS, allow_abbrev=False)
+def _parser() -> ArgumentParser:
+    parser = cli.Parser("commeazy-check", description=_DESCRIPTION, epilog=_CREDENTIALS, allow_abbrev=False)
     add = parser.add_argument
     add("--prometheus", type=_url, default="http://localhost:9090", metavar="URL", help="(default %(default)s)")
     add("--prometheus-auth", type=Path, metavar="FILE", help="credentials for Prometheus, where it wants some")
     add("--grafana", type=_url, metavar="URL", help="ask for the dashboards, too")
     add("--grafana-auth", type=Path, metavar="FILE", help="credentials for Grafana; a service account's token will do")
-    add("--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="for one answer (default %(default)g)")
+    add("--timeout", type=cli.seconds, default=10.0, metavar="SECONDS", help="for one answer (default %(default)g)")
     add("--version", action="version", version=f"commeazy-check, version {__version__}")
     return parser
 
 
 def _url(text: str) -> str:
-    try:
-        url = urlsplit(text)
-        valid = url.scheme in {"http", "https"} and url.hostname and url.port != 0 and not url.query + url.fragment
-    except ValueError:
-        valid = False
-    if not valid or not text.isascii() or not text.isprintable() or " " in text:
-        raise argparse.ArgumentTypeError("is not an address; write http://localhost:9090")
-    if "@" in url.netloc:
-        raise argparse.ArgumentTypeError("has credentials in it; put them into a file or the environment")
-    return text
+    return cli.url(text, ("http", "https"), "http://localhost:9090")
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= 3600:  # noqa: PLR2004 - an hour is for ever
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
-
-
-def _client(options: argparse.Namespace, server: str) -> Client:
+def _client(options: Namespace, server: str) -> Client:
     file: Path | None = getattr(options, f"{server}_auth")
     variable = f"{server.upper()}_AUTH"
     try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from urllib.parse import urlsplit
 
 from exporters import __version__
 from exporters.logs import FORMATS, LEVELS
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MAX_PORT = 65535
+_HOUR = 3600
 
 
 class Address(NamedTuple):
@@ -31,6 +34,31 @@ class Address(NamedTuple):
         ):
             raise argparse.ArgumentTypeError(f"{text!r} is not an address; write :9871, 127.0.0.1:9871 or [::1]:9871")
         return cls(host[1:-1] if bracketed else host, int(port))
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds above 0 and up to an hour; raises argparse.ArgumentTypeError."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= _HOUR:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0 and up to {_HOUR}")
+    return number
+
+
+def url(text: str, schemes: Sequence[str], example: str) -> str:
+    """Read a URL of one of these schemes; raises argparse.ArgumentTypeError without any secret in it."""
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in schemes and parts.hostname and parts.port != 0 and not parts.query + parts.fragment
+    except ValueError:  # a port above 65535, a bracket that is not closed
+        valid = False
+    if not valid or not text.isascii() or not text.isprintable() or " " in text:
+        raise argparse.ArgumentTypeError(f"is not a URL; write {example}")
+    if "@" in parts.netloc:
+        raise argparse.ArgumentTypeError("has credentials in it, which would be seen in logs")
+    return text
 
 
 class Parser(argparse.ArgumentParser):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import math
 import signal
 import sys
-from argparse import ArgumentTypeError
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,16 +24,6 @@ if TYPE_CHECKING:
     from exporters.coturn.snapshot import Snapshot
 
 _log = logging.getLogger("exporters.coturn")
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
 
 
 def _parser() -> ArgumentParser:
@@ -58,7 +46,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--coturn.probe-interval",
         dest="probe_interval",
-        type=_seconds,
+        type=cli.seconds,
         default=15.0,
         metavar="SECONDS",
         help="time between two probes as a client (default %(default)g)",

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import sys
-from argparse import ArgumentTypeError
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from exporters import cli, logs, web
 from exporters.prosody.client import REASONS, AdminShell
@@ -28,27 +25,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def _url(text: str) -> str:
-    try:
-        url = urlsplit(text)
-        valid = url.scheme in {"http", "https", "ws", "wss"} and url.hostname and url.port != 0
-    except ValueError:  # a port above 65535, a bracket that is not closed
-        valid = False
-    if text and not valid:
-        raise ArgumentTypeError(
-            f"{text!r} is not a URL; write http://127.0.0.1:5280/xmpp-websocket, or '' for no probe"
-        )
-    return text
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
+def _websocket_url(text: str) -> str:
+    example = "http://127.0.0.1:5280/xmpp-websocket, or '' for no probe"
+    return text and cli.url(text, ("http", "https", "ws", "wss"), example)
 
 
 def _parser() -> ArgumentParser:
@@ -64,7 +43,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--prosody.timeout",
         dest="timeout",
-        type=_seconds,
+        type=cli.seconds,
         default=5.0,
         metavar="SECONDS",
         help="longest time for one answer of the admin socket; default %(default)s",
@@ -79,7 +58,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--prosody.websocket-url",
         dest="websocket_url",
-        type=_url,
+        type=_websocket_url,
         default="http://127.0.0.1:5280/xmpp-websocket",
         metavar="URL",
         help="WebSocket endpoint to ping; '' pings none (default %(default)s)",

@@ -64,6 +64,7 @@ def test_uninstall_from_a_server_that_is_away_is_one_line_and_exit_code_1(
         (["--prosody.websocket-url=http://[::1/"], "is not a URL"),
         (["--prosody.websocket-url=http://127.0.0.1:99999/"], "is not a URL"),
         (["--prosody.websocket-url=http://127.0.0.1:http/"], "is not a URL"),
+        (["--prosody.websocket-url=ws://user:secret@127.0.0.1/"], "has credentials in it"),
         (["--prosody.timeout=0"], "is not a number of seconds above 0"),
         (["--prosody.timeout=-1"], "is not a number of seconds above 0"),
         (["--prosody.timeout=soon"], "is not a number of seconds above 0"),
