@@ -23,6 +23,7 @@ from gateway.service import Workings, serving
 from gateway.settings import Settings, read
 from gateway.tokens import Attempt, Minted
 from lab import apns, fcm
+from lab.http2 import Request
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 IPHONE = "a1b2c3d4" * 8
 ANDROID = "fGh1:APA91bE-android_token-000001"
 SECRET = "s3cret-of-the-lab"
+
+Answering = Callable[[Request], None]
 
 
 @dataclass(frozen=True)
@@ -242,3 +245,17 @@ async def until(condition: Callable[[], bool], patience: float = 10.0) -> None:
     async with asyncio.timeout(patience):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+def once(first: Answering, then: Answering = apns.accept) -> Answering:
+    """Answer the first push with `first`, all others with `then`."""
+    left = [first]
+
+    def answer(request: Request) -> None:
+        (left.pop() if left else then)(request)
+
+    return answer
+
+
+def withhold(kept: list[Request]) -> Answering:
+    return kept.append

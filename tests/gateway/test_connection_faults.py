@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -17,28 +16,11 @@ import pytest
 from gateway.http2 import Timing
 from lab import apns
 from lab.http2 import REFUSED_STREAM, Behaviour, Request
-from tests.gateway.conftest import ANDROID, Start, until
+from tests.gateway.conftest import ANDROID, Start, once, until, withhold
 
 if TYPE_CHECKING:
     from lab.apns import FakeApns
     from lab.fcm import FakeFcm
-
-
-Answering = Callable[[Request], None]
-
-
-def once(first: Answering, then: Answering = apns.accept) -> Answering:
-    """Answer the first push with `first`, all others with `then`."""
-    left = [first]
-
-    def answer(request: Request) -> None:
-        (left.pop() if left else then)(request)
-
-    return answer
-
-
-def withhold(kept: list[Request]) -> Answering:
-    return kept.append
 
 
 async def test_a_reset_stream_is_tried_again_with_the_same_id(start: Start, apple: FakeApns) -> None:

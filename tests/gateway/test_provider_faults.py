@@ -5,35 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lab import apns, fcm
-from lab.http2 import Request
-from tests.gateway.conftest import ANDROID, IPHONE, Clock, Minting, Pki, Start, until
+from tests.gateway.conftest import ANDROID, IPHONE, Clock, Minting, Pki, Start, once, until, withhold
 
 if TYPE_CHECKING:
     from lab.apns import FakeApns
     from lab.fcm import FakeFcm
-
-
-Answering = Callable[[Request], None]
-
-
-def once(first: Answering, then: Answering = apns.accept) -> Answering:
-    """Answer the first push with `first`, all others with `then`."""
-    left = [first]
-
-    def answer(request: Request) -> None:
-        (left.pop() if left else then)(request)
-
-    return answer
-
-
-def withhold(kept: list[Request]) -> Answering:
-    return kept.append
+    from lab.http2 import Request
 
 
 async def test_a_call_arrives_with_nothing_personal_in_it(start: Start, apple: FakeApns) -> None:
