@@ -139,6 +139,8 @@ def _as_we_see_it(target: str, link: str, pid: int) -> Path:
     with suppress(OSError):
         if os.path.samestat(os.stat(link), os.stat(target)):  # noqa: PTH116 - done every second
             return Path(target)
+    with suppress(OSError):  # in a chroot, too: then the kernel tells both from outside it
+        target = target.removeprefix(os.readlink(f"/proc/{pid}/root").rstrip("/"))  # noqa: PTH115 - as above
     return Path(f"/proc/{pid}/root{target}")
 
 

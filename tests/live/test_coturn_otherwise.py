@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 from collections import Counter
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +15,6 @@ from lab.exporters import Exporter
 from lab.turn import Allocations
 from tests.live.coturn_lab import CoturnLab, Page
 from tests.live.test_coturn import CLI, SPECIFIED_SOURCES, TRANSPORTS, agree, settled
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def probed(page: Page) -> bool:
@@ -89,14 +86,21 @@ def test_while_no_probe_is_answered_the_allocations_are_still_there() -> None:
         assert page.active == agree(3, *SPECIFIED_SOURCES)
 
 
-def test_a_log_in_a_var_tmp_of_coturns_own_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("in_chroot", [False, True])
+def test_a_log_in_a_var_tmp_of_coturns_own_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, in_chroot: bool
+) -> None:
     """Debian's unit has PrivateTmp=yes, and its coturn logs to /var/tmp when it may not elsewhere."""
     private = tmp_path / "turnserver"
-    mounts = "mount -t tmpfs none /var/tmp && mount -t tmpfs -o ro none /var/log"
+    root = tmp_path / "root" if in_chroot else Path("/")
+    root.mkdir(exist_ok=True)
+    mounts = f"mount -t tmpfs none {root}/var/tmp && mount -t tmpfs -o ro none {root}/var/log"
+    if in_chroot:
+        mounts = f"mount --rbind / {root} && {mounts}"
     unshare = "unshare --mount" + (" --map-root-user" if os.geteuid() else "")
     if subprocess.run([*unshare.split(), "true"], check=False, capture_output=True).returncode:
         pytest.skip("a container that lets nobody mount cannot give coturn a /var/tmp of its own")
-    private.write_text(f'#!/bin/sh\nexec {unshare} sh -c "{mounts} && exec turnserver $*"\n')
+    private.write_text(f'#!/bin/sh\nexec {unshare} sh -c "{mounts} && exec chroot {root} turnserver $*"\n')
     private.chmod(0o755)
     monkeypatch.setenv("TURNSERVER", str(private))
     with CoturnLab("log-file=/nowhere/turn.log") as lab, Allocations(lab.coturn) as calls:
