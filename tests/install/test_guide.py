@@ -8,6 +8,7 @@ import tomllib
 import pytest
 import yaml
 
+from exporters import __version__
 from lab.workspace import ROOT
 from tests.install.guide import GUIDE, HOSTS, UNTRIED, Block, Mark, parts
 
@@ -66,8 +67,7 @@ def test_its_links_lead_somewhere() -> None:
 
 
 def test_the_version_is_this_one() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert set(re.findall(r"^(?:version|old)=(.+)$", COMMANDS, re.MULTILINE)) == {version}
+    assert set(re.findall(r"^(?:version|old)=(.+)$", COMMANDS, re.MULTILINE)) == {__version__}
 
 
 def test_the_firewall_closes_every_port_that_is_scraped_and_both_firewalls_the_same() -> None:
