@@ -24,8 +24,10 @@ class Links:
 
     def dashboard(self, alert: Alert) -> str:
         """Give the dashboard of an alert, with its node selected."""
-        node = f"?var-node={{{{ $labels.{alert.node_label} | urlquery }}}}" if alert.node_label else ""
-        return f"{self.dashboards.rstrip('/')}/{alert.dashboard}{node}"
+        page = f"{self.dashboards.rstrip('/')}/{alert.dashboard}"
+        if not (alert.node_label and alert.variable):
+            return page
+        return f"{page}?var-{alert.variable}={{{{ $labels.{alert.node_label} | urlquery }}}}"
 
 
 def number(value: float) -> str:

@@ -13,8 +13,9 @@ _KNOB_OF: Final = {"limit": "value"}
 class Alert:
     """One alerting rule, with `<value>`, `<window>`, `<minimum>` and `<limit>` where its threshold goes.
 
-    `<limit>` is the value as a person reads it. `dashboard` is a uid; `labels` are added to the rule's severity. Alerts
-    that share a name (one for each watched metric, say) share their threshold and runbook.
+    `<limit>` is the value as a person reads it. `dashboard` is a uid, `variable` the one of its variables that lists
+    the alert's node, None if none does. `labels` are added to the rule's severity. Alerts that share a name (one for
+    each watched metric, say) share their threshold and runbook.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Alert:
     summary: str
     description: str
     dashboard: str
+    variable: str | None = "node"
     labels: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -6,8 +6,9 @@ from typing import Final
 from alerts.catalogue.alert import Alert
 
 _OVERVIEW: Final = "prosody-overview"
+_PRESENCE: Final = "presence-health"
 # Whose silence users would feel. The push gateway has an alert of its own (PushGatewayDown).
-_SERVING: Final = "coturn|haproxy|postgresql|prosody"
+_SERVING: Final = ("coturn", "haproxy", "postgresql", "prosody")
 # Every job of prometheus.yml, with the dashboard that belongs to it.
 JOBS: Final = {
     "alertmanager": _OVERVIEW,
@@ -29,6 +30,7 @@ class Watched:
     answers: str
     by: str
     dashboard: str
+    variable: str
 
     @property
     def alert(self) -> Alert:
@@ -41,12 +43,15 @@ class Watched:
             summary=f"{who} answers, but without {self.series}",
             description="The alerts on this metric cannot fire. See the runbook for what usually takes a metric away.",
             dashboard=self.dashboard,
+            variable=self.variable,
             labels={"metric": self.series},
         )
 
 
-def _of(answers: str, dashboard: str, *series: str, by: str = "instance") -> tuple[Watched, ...]:
-    return tuple(Watched(name, answers, by, dashboard) for name in series)
+def _of(
+    answers: str, dashboard: str, *series: str, by: str = "instance", variable: str = "node"
+) -> tuple[Watched, ...]:
+    return tuple(Watched(name, answers, by, dashboard, variable) for name in series)
 
 
 WATCHED: Final = (
@@ -63,6 +68,10 @@ WATCHED: Final = (
         'prosody_setting{name="s2s_require_encryption"}',
         'prosody_setting{name="push_notification_with_body"}',
         'prosody_setting{name="push_notification_with_sender"}',
+    ),
+    *_of(
+        "prosody_up == 1",
+        _PRESENCE,
         'prosody_setting{name="read_timeout"}',
         'prosody_setting{name="smacks_hibernation_time"}',
     ),
@@ -98,12 +107,14 @@ WATCHED: Final = (
         "ssl_certificate_probe_success",
         "ssl_certificate_trusted",
         "ssl_certificate_served_matches_file",
+        variable="exporter",
     ),
     *_of(
         "ssl_certificate_probe_success == 1",
         JOBS["certificates"],
         "ssl_certificate_expiry_days",
         by="instance, target",
+        variable="exporter",
     ),
 )
 
@@ -125,21 +136,27 @@ ALERTS: Final = (
         ),
         dashboard=_OVERVIEW,
     ),
-    Alert(
-        name="TargetDown",
-        expr=f'up{{job=~"{_SERVING}"}} == 0',
-        summary="{{ $labels.instance }}: the {{ $labels.job }} target does not answer",
-        description=(
-            "The service may be down with it; if not, it is unwatched. See whether the service runs, then its exporter."
-        ),
-        dashboard=_OVERVIEW,
+    *(
+        Alert(
+            name="TargetDown",
+            expr=f'up{{job="{job}"}} == 0',
+            summary="{{ $labels.instance }}: the {{ $labels.job }} target does not answer",
+            description=(
+                "The service may be down with it; if not, it is unwatched. See whether the service runs, then its "
+                "exporter."
+            ),
+            dashboard=JOBS[job],
+            labels={"job": job},  # what `up` says too; here it tells promtool that these are no duplicates
+        )
+        for job in _SERVING
     ),
     Alert(
         name="MonitoringTargetDown",
-        expr=f'up{{job!~"{_SERVING}|push-gateway"}} == 0',
+        expr=f'up{{job!~"{"|".join(_SERVING)}|push-gateway"}} == 0',
         summary="{{ $labels.instance }}: the {{ $labels.job }} target does not answer",
         description="Users notice nothing; its alerts cannot fire. Look at the service and its log.",
         dashboard=_OVERVIEW,
+        variable=None,  # it lists Prosody's nodes
     ),
     *(
         Alert(

@@ -30,6 +30,7 @@ EQUIVALENT: Final = {
     ("Watchdog", "1 -> 2 at 7"): "an alert fires on any value",
     ("Watchdog", "1 -> 0 at 7"): "an alert fires on any value",
     ("JobMissing", "without job"): "absent() gives the same label; the rule's own is for promtool's duplicate check",
+    ("TargetDown", "without job"): "`up` has the same label; the rule's own is for promtool's duplicate check",
 }
 _FILES: Final = ("recording.yaml", "alerts.yaml")
 

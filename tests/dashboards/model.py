@@ -17,6 +17,16 @@ FOLDER = Path(__file__).parents[2] / "dashboards"
 DASHBOARDS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))
 }
+# The dashboards that there must be: uid and title, by hand.
+SEVEN = {
+    "prosody-overview": "Prosody Overview",
+    "presence-health": "Presence Health",
+    "websocket-health": "WebSocket Health",
+    "push-gateway-health": "Push Gateway Health",
+    "postgresql": "PostgreSQL",
+    "coturn": "Coturn",
+    "haproxy": "HAProxy",
+}
 RATE_INTERVAL = timedelta(seconds=4711)  # what stands for $__rate_interval: nobody writes it by hand
 
 

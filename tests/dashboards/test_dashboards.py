@@ -8,27 +8,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from alerts.catalogue import GROUPS, KNOBS, Alert
+from alerts.catalogue import KNOBS
 from alerts.thresholds import DEFAULTS
-from tests.alerts.promql import selectors
-from tests.dashboards.model import DASHBOARDS, DATA_PANELS, FOLDER, PANELS, Panel, all_panels, plain
+from tests.dashboards.model import DASHBOARDS, DATA_PANELS, FOLDER, PANELS, SEVEN, Panel, all_panels
 
 ROOT = FOLDER.parent
 PROVISIONING = ROOT / "prometheus/grafana/provisioning"
-SEVEN = {
-    "prosody-overview": "Prosody Overview",
-    "presence-health": "Presence Health",
-    "websocket-health": "WebSocket Health",
-    "push-gateway-health": "Push Gateway Health",
-    "postgresql": "PostgreSQL",
-    "coturn": "Coturn",
-    "haproxy": "HAProxy",
-}
 WIDTH = 24
 RED, ORANGE = "dark-red", "orange"
 # Which alerts' thresholds each panel draws, written by hand: uid, panel, [(alert, colour)].
@@ -237,68 +226,6 @@ def test_a_verdict_in_words_changes_where_its_colour_does(panel: Panel) -> None:
 def test_a_stat_keeps_nan_apart_from_no_data(panel: Panel) -> None:
     # From Grafana 10 on lastNotNull takes NaN for null: a gateway without work would show NO DATA.
     assert panel.json["options"]["reduceOptions"]["calcs"] == ["last"]
-
-
-def _urls(node: Any) -> list[str]:  # noqa: ANN401 - JSON
-    if isinstance(node, list):
-        return [url for item in node for url in _urls(item)]
-    if not isinstance(node, dict):
-        return []
-    own = [node["url"]] if isinstance(node.get("url"), str) else []
-    return own + [url for value in node.values() for url in _urls(value)]
-
-
-@pytest.mark.parametrize("uid", SEVEN)
-def test_every_link_leads_to_a_dashboard_that_exists_or_to_a_runbook(uid: str) -> None:
-    urls = _urls(DASHBOARDS[uid])
-    for url in urls:
-        to = re.match(r"/d/([\w-]+|\$\{__dashboard\.uid\})\?", url)
-        assert "/runbooks/" in url or (to and to[1] in (*SEVEN, "${__dashboard.uid}")), url
-    linked = {link["url"].split("/d/")[1].split("?")[0] for link in DASHBOARDS[uid]["links"]}
-    assert linked == SEVEN.keys() - {uid}
-    assert all(link["keepTime"] for link in DASHBOARDS[uid]["links"])
-
-
-def test_a_click_on_a_line_chooses_its_node_in_the_variable_that_the_line_obeys() -> None:
-    seen = set()
-    for panel in DATA_PANELS:
-        if panel.json["type"] == "timeseries":
-            asked = {name for t in panel.json["targets"] for name in re.findall(r'instance=~"\$(\w+)"', t["expr"])}
-            (link,) = panel.json["fieldConfig"]["defaults"]["links"]
-            assert re.findall(r"var-(\w+)=", link["url"]) == list(asked), panel.name
-            seen |= asked
-    assert seen == {"node", "exporter"}
-
-
-def test_links_carry_the_node_where_the_other_dashboard_knows_it() -> None:
-    on_prosody_machines = {"prosody-overview", "presence-health", "websocket-health", "push-gateway-health"}
-    for uid, found in DASHBOARDS.items():
-        for link in found["links"]:
-            both = {uid, link["url"].split("/d/")[1].split("?")[0]}
-            assert ("${node:queryparam}" in link["url"]) == (both <= on_prosody_machines)
-
-
-def _family(sample: str) -> str:
-    return re.sub(r"_(bucket|count|sum)$", "", sample)
-
-
-CATALOGUE = [alert for alerts in GROUPS.values() for alert in alerts]
-
-
-@pytest.mark.parametrize("alert", CATALOGUE, ids=lambda alert: f"{alert.name} {alert.labels}")
-def test_an_alert_opens_a_dashboard_that_shows_what_it_fires_on(alert: Alert) -> None:
-    shown = {
-        _family(selector.name)
-        for panel in all_panels(alert.dashboard)
-        for target in panel.json.get("targets", [])
-        for selector in selectors(plain(target["expr"]))
-    }
-    expr = re.sub(r"\[<window>\]", "[5m]", alert.expr)
-    expr = re.sub(r"<\w+>", "1", expr)
-    asked = {_family(selector.name) for selector in selectors(expr)}
-    if alert.name in ("MetricAbsent", "JobMissing"):  # of what is missing the dashboard's own NO DATA speaks
-        return
-    assert asked <= shown, f"{alert.dashboard} does not show {asked - shown}"
 
 
 def test_generating_twice_gives_what_is_committed(tmp_path: Path) -> None:

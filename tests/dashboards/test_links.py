@@ -1,0 +1,138 @@
+"""Where links lead: among the dashboards, to the runbooks, and from each alert to its dashboard and node."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import promql_parser as promql
+import pytest
+
+from alerts.catalogue import GROUPS, Alert
+from alerts.catalogue.monitoring import JOBS
+from alerts.render import Links
+from tests.alerts.promql import selectors
+from tests.alerts.reality import SOURCES, answers
+from tests.alerts.test_reality import RECORDINGS
+from tests.dashboards.model import DASHBOARDS, DATA_PANELS, FOLDER, SEVEN, all_panels, plain
+
+RUNBOOKS = FOLDER.parent / "docs/runbooks"
+CATALOGUE = [alert for alerts in GROUPS.values() for alert in alerts]
+JOB_OF = {name: job for job in SOURCES for series in answers(job).values() for name in series}
+
+
+def _urls(node: Any) -> list[str]:  # noqa: ANN401 - JSON
+    if isinstance(node, list):
+        return [url for item in node for url in _urls(item)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["url"]] if isinstance(node.get("url"), str) else []
+    return own + [url for value in node.values() for url in _urls(value)]
+
+
+@pytest.mark.parametrize("uid", SEVEN)
+def test_every_link_leads_to_a_dashboard_that_exists_or_to_the_runbook_of_the_alert(uid: str) -> None:
+    for url in _urls(DASHBOARDS[uid]):
+        to = re.match(r"/d/([\w-]+|\$\{__dashboard\.uid\})\?", url)
+        runbook = url.startswith("https://") and url.endswith("/docs/runbooks/${__value.raw}.md")
+        assert runbook or (to and to[1] in (*SEVEN, "${__dashboard.uid}")), url
+
+
+@pytest.mark.parametrize("uid", SEVEN)
+def test_the_links_lead_to_the_other_six_with_time_range_and_data_source(uid: str) -> None:
+    links = DASHBOARDS[uid]["links"]
+    assert [_there(link) for link in links] == [other for other in SEVEN if other != uid]
+    assert all(link["keepTime"] for link in links)
+    assert all("${datasource:queryparam}" in link["url"] for link in links)
+
+
+def _there(link: dict[str, Any]) -> str:
+    uid: str = link["url"].removeprefix("/d/").split("?")[0]
+    return uid
+
+
+def test_links_carry_the_node_where_the_other_dashboard_knows_it() -> None:
+    on_prosody_machines = {"prosody-overview", "presence-health", "websocket-health", "push-gateway-health"}
+    for uid, found in DASHBOARDS.items():
+        for link in found["links"]:
+            both = {uid, _there(link)}
+            assert ("${node:queryparam}" in link["url"]) == (both <= on_prosody_machines)
+
+
+def test_a_click_on_a_line_chooses_its_node_in_the_variable_that_the_line_obeys_and_keeps_the_rest() -> None:
+    seen = set()
+    for panel in DATA_PANELS:
+        if panel.json["type"] == "timeseries":
+            (asked,) = {name for t in panel.json["targets"] for name in re.findall(r'instance=~"\$(\w+)"', t["expr"])}
+            (link,) = panel.json["fieldConfig"]["defaults"]["links"]
+            node = f"var-{asked}=${{__field.labels.instance}}"
+            kept = "${datasource:queryparam}&${__url_time_range}"
+            assert link["url"] == f"/d/${{__dashboard.uid}}?{node}&{kept}", panel.name
+            seen.add(asked)
+    assert seen == {"node", "exporter"}
+
+
+# --- From an alert ---------------------------------------------------------------------------------------------------
+
+
+def _asked(alert: Alert) -> list[Any]:
+    expr = re.sub(r"\[<window>\]", "[5m]", alert.expr)
+    return selectors(re.sub(r"<\w+>", "1", expr))
+
+
+def _family(sample: str) -> str:
+    return re.sub(r"_(bucket|count|sum)$", "", sample)
+
+
+def _admits(shown: Any, asked: Any) -> bool:  # noqa: ANN401 - the parser has no types
+    """Say whether a panel's selector finds the series that an alert asks for by their labels."""
+    wanted = {m.name: m.value for m in asked.matchers.matchers if m.op == promql.MatchOp.Equal}
+    matchers = [m for m in shown.matchers.matchers if m.name in wanted]
+    return _family(shown.name) == _family(asked.name) and all(re.fullmatch(m.value, wanted[m.name]) for m in matchers)
+
+
+@pytest.mark.parametrize("alert", CATALOGUE, ids=lambda alert: f"{alert.name} {alert.labels}")
+def test_an_alert_opens_a_dashboard_that_shows_what_it_fires_on(alert: Alert) -> None:
+    shown = [
+        selector
+        for panel in all_panels(alert.dashboard)
+        for target in panel.json.get("targets", [])
+        for selector in selectors(plain(target["expr"]))
+    ]
+    # An absent metric is missed where it would be shown; a job without targets leaves nothing to look for.
+    asked = selectors(alert.labels["metric"]) if "metric" in alert.labels else _asked(alert)
+    for selector in asked if alert.name != "JobMissing" else ():
+        assert any(_admits(one, selector) for one in shown), f"{alert.dashboard} does not show {selector.prettify()}"
+
+
+def _jobs(selector: Any) -> set[str]:  # noqa: ANN401 - the parser has no types
+    """Return the jobs that a selector's series come from."""
+    if selector.name in RECORDINGS:
+        return {job for inner in selectors(RECORDINGS[selector.name]) for job in _jobs(inner)}
+    if selector.name != "up":
+        return {JOB_OF[selector.name]}
+    negated = (promql.MatchOp.NotEqual, promql.MatchOp.NotRe)
+    matchers = [m for m in selector.matchers.matchers if m.name == "job"]
+    return {job for job in JOBS if all(bool(re.fullmatch(m.value, job)) != (m.op in negated) for m in matchers)}
+
+
+@pytest.mark.parametrize("alert", CATALOGUE, ids=lambda alert: f"{alert.name} {alert.labels}")
+def test_an_alert_chooses_its_node_in_the_variable_that_lists_it_and_nothing_if_none_does(alert: Alert) -> None:
+    # Grafana shows a node that a variable does not list for half a minute, without data, and then another one.
+    _, *variables = DASHBOARDS[alert.dashboard]["templating"]["list"]
+    listed = {v["name"]: re.findall(r'job="([\w-]+)"', v["query"]["query"]) for v in variables}
+    chosen = re.findall(r"\?var-(\w+)=", Links("", "").dashboard(alert))
+    jobs = {job for selector in _asked(alert) for job in _jobs(selector)}
+    if alert.name == "NodeDown":  # of every job; the nodes with two are Prosody's machines
+        assert chosen == ["node"]
+    elif alert.node_label is None:  # about no node, or about a certificate wherever it is watched from
+        assert not chosen
+    else:
+        assert chosen == [name for name, job in listed.items() if jobs == set(job)]
+
+
+@pytest.mark.parametrize("name", sorted({alert.name for alert in CATALOGUE}))
+def test_a_runbook_names_the_dashboard_that_its_alert_opens(name: str) -> None:
+    titles = {SEVEN[alert.dashboard] for alert in CATALOGUE if alert.name == name}
+    said = (RUNBOOKS / f"{name}.md").read_text(encoding="utf-8").split("\nDashboard: ")[1].strip()
+    assert said == titles.pop() if len(titles) == 1 else said.startswith("the one ")
