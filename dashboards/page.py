@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Panel = Any  # a grafanalib panel; the package is untyped
 
 WIDTH = 24  # columns of Grafana's grid
-HEADING, STAT, ALERTS, TALL = 1, 4, 5, 8  # heights in its rows
+HEADING, STAT, ALERTS, TALL = 1, 4, 7, 8  # heights in its rows
 
 
 @dataclass(frozen=True)
@@ -178,14 +178,16 @@ def _alert_counts(uid: str, jobs: dict[str, str]) -> Panel:
 
 
 def _alerts_and_text(firing: str, about: str, y: int) -> list[Panel]:
+    # The same alerts without their state: the value is when their condition began to hold.
+    since = firing.replace('ALERTS{alertstate="firing",', "ALERTS_FOR_STATE{")
     alerts = table(
         "What fires",
-        "Firing alerts with their node. A click on the name opens the runbook.",
-        {"firing": Query(firing, "{{alertname}} {{instance}}")},
-        units={"alertname": "string", "instance": "string"},
-        hidden=("__name__", "alertstate", "firing"),
+        "Firing alerts, critical ones first, and since when their condition holds. A click on a name: its runbook.",
+        {"since": Query(f"1000 * (({since}) and ignoring (alertstate) ({firing}))", "{{alertname}} {{instance}}")},
+        units={"since": "dateTimeFromNow"},
+        first=("severity", "alertname", "instance", "since"),
         links={"alertname": f"{RUNBOOKS}/${{__value.raw}}.md"},
-        empty="No alert fires.",
+        empty="No alert fires, unless the count above says NO DATA.",
     )
     text = words("About", f"{about}\n\n[Runbooks, one for each alert]({RUNBOOKS})")
     return [_at(alerts, (0, 15), y, ALERTS), _at(text, (15, WIDTH - 15), y, ALERTS)]
@@ -254,7 +256,7 @@ def _link(here: Place, uid: str, there: Place) -> Panel:
 
 _DASHBOARD_KEYS = (
     *("uid", "title", "description", "tags", "schemaVersion", "version", "editable", "graphTooltip", "refresh"),
-    *("time", "timezone", "timepicker", "templating", "annotations", "links"),
+    *("time", "timezone", "templating", "annotations", "links"),
 )
 _VARIABLE_KEYS = (
     *("type", "name", "label", "query", "current", "datasource", "includeAll", "multi", "allValue", "options"),

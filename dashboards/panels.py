@@ -58,7 +58,7 @@ def stat(title: str, description: str, unit: str, expr: str, limits: Limits, *, 
         description=f"{description} {limits.says}",
         targets=_targets([Query(expr, "now"), Query(expr, "verdict")], instant=True),
         format=unit,
-        decimals=_decimals(unit),
+        decimals=0 if unit == "locale" else None,  # on an axis Grafana would write `noValue` between whole numbers
         color={"mode": "thresholds"},
         colorMode="background",
         graphMode="none",
@@ -128,7 +128,6 @@ def series(
         description=f"{description} {limits.says}" if limits else description,
         targets=_targets(asked),
         unit=unit,
-        valueDecimals=_decimals(unit),
         lineWidth=1,
         fillOpacity=30 if stacked else 5,
         showPoints="auto",
@@ -210,7 +209,8 @@ def table(
     description: str,
     columns: Mapping[str, Query],
     *,
-    units: Mapping[str, str],
+    units: Mapping[str, str] | None = None,
+    first: Sequence[str] = (),
     hidden: Sequence[str] = (),
     links: Mapping[str, str] | None = None,
     empty: str = NO_DATA,
@@ -221,7 +221,8 @@ def table(
         title: what a row is.
         description: what it means.
         columns: heading and query of each column of values; rows meet where all their labels are the same.
-        units: the unit of each column of values, and of labels that have one, by heading.
+        units: the unit of each column of values, by heading.
+        first: headings of the columns on the left; rows are sorted by the first of them, rising.
         hidden: labels, and columns, that are not shown.
         links: where a click on the column of this name leads.
         empty: why there are no rows when all is well; shown in place of them.
@@ -231,7 +232,9 @@ def table(
     if len(columns) == 1:
         fields = dict.fromkeys(columns, "Value")
     excluded = ["Time", *(fields.get(name, name) for name in hidden)]
-    shown = [_override("byName", heading, unit=unit) for heading, unit in units.items()]
+    # Labels: one that a row does not have would be shown as the panel's `noValue`.
+    shown = [_override("byType", "string", unit="string", noValue="-")]
+    shown += [_override("byName", heading, unit=unit) for heading, unit in (units or {}).items()]
     shown += [
         _override("byName", heading, links=[{"title": "Open", "url": url, "targetBlank": True}])
         for heading, url in (links or {}).items()
@@ -248,6 +251,7 @@ def table(
                 "id": "organize",
                 "options": {
                     "excludeByName": dict.fromkeys(excluded, True),
+                    "indexByName": {fields.get(name, name): index for index, name in enumerate(first)},
                     "renameByName": {field: heading for heading, field in fields.items()},
                 },
             },
@@ -261,7 +265,7 @@ def table(
                     "custom": {"cellOptions": {"type": "auto"}, "displayMode": None, "filterable": True},
                 },
             },
-            "options": {"cellHeight": "sm"},
+            "options": {"cellHeight": "sm", "sortBy": [{"displayName": name, "desc": False} for name in first[:1]]},
         },
     )
 
@@ -294,11 +298,6 @@ def _only_this_node(queries: Sequence[Query]) -> dict[str, str]:
     node = "${__field.labels.instance}"
     path = f"/d/${{__dashboard.uid}}?var-{variable}={node}"
     return {"title": f"Only {node}", "url": path + "&${datasource:queryparam}&${__url_time_range}"}
-
-
-def _decimals(unit: str) -> int | None:
-    """Return 0 for whole things, which Grafana would show with three decimals once they are averaged."""
-    return 0 if unit == "locale" else None
 
 
 def _step(value: float | None, colour: str) -> dict[str, Any]:

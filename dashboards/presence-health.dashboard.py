@@ -134,7 +134,7 @@ dashboard = page(
                 "Settings in force",
                 "Read from the running servers: times in seconds, switches as 0 and 1.",
                 {"value": Query('prosody_setting{instance=~"$node"}', "{{instance}} {{name}}")},
-                units={"value": "none"},
+                first=("name", "instance", "value"),
                 hidden=("__name__", "job"),
             ),
             across=2,

@@ -110,6 +110,7 @@ dashboard = page(
                     ),
                 },
                 units={"days left": "suffix:days", "trusted": "bool_yes_no", "looked": "bool_yes_no"},
+                first=("days left", "target", "trusted", "looked"),
             ),
             series(
                 "Days left",
@@ -142,14 +143,12 @@ dashboard = page(
                 "Verdicts",
                 "What a client finds wrong with a certificate, or ok.",
                 {"verdict": Query('ssl_certificate_verification_info{instance=~"$exporter"}', "{{target}} {{reason}}")},
-                units={"reason": "string"},
                 hidden=("__name__", "job", "verdict"),
             ),
             table(
                 "Last looks",
                 "Why the last look at an endpoint failed, or ok.",
                 {"result": Query('ssl_certificate_probe_info{instance=~"$exporter"}', "{{target}} {{reason}}")},
-                units={"reason": "string"},
                 hidden=("__name__", "job", "result"),
             ),
             across=2,

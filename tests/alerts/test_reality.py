@@ -18,7 +18,8 @@ from tests.alerts.reality import RECORDED, SOURCES, Series, answers
 
 DASHBOARDS = Path(__file__).parents[2] / "dashboards"
 RECORDINGS = {rule["record"]: rule["expr"] for rule in rules("recording.yaml") + rules("panels.yaml")}
-PROMETHEUS_OWN = {"up": TARGET, "ALERTS": TARGET | {"alertname", "alertstate", "severity"}}
+_OF_ALERTS = TARGET | {"alertname", "severity"}
+PROMETHEUS_OWN = {"up": TARGET, "ALERTS": _OF_ALERTS | {"alertstate"}, "ALERTS_FOR_STATE": _OF_ALERTS}
 
 
 def _asked_by_rules() -> list[tuple[str, str]]:
