@@ -1,22 +1,22 @@
 """Coturn: do calls behind strict NATs find a relay, how much do they carry, and what will run out first."""
 
-from dashboards.limits import above, none_may_be
+from dashboards.limits import THRESHOLDS, above, none_may_be
 from dashboards.page import folded, page, row
 from dashboards.panels import Query, heatmap, series, stat, states
 from dashboards.promql import buckets, rate, rates, unanswered
 
 _QUOTA_USED = (
-    'coturn_quota{kind="used",instance=~"$node"} / ignoring (kind) coturn_quota{kind="limit",instance=~"$node"}'
+    'coturn_active_allocations{instance=~"$node"} / ignoring (kind) coturn_quota{kind="limit",instance=~"$node"}'
 )
+_REFUSALS = THRESHOLDS["CoturnPortsExhausted"]
 
 dashboard = page(
     "coturn",
     about=(
-        "coturn tells callers their address (STUN) and relays the calls of those behind strict NATs (TURN), about "
-        "20 to 30 % of all. "
-        "Bad is a server that does not answer, or that refuses: 486 means total-quota is reached, 508 that no "
-        "relay port "
-        "is left, many 401 that the shared secret differs from Prosody's. "
+        "coturn tells callers their address (STUN) and relays the calls of those behind strict NATs (TURN), about 20 "
+        "to 30 % of all. "
+        "Bad is a server that does not answer, or that refuses: 486 means total-quota is reached, 508 that no relay "
+        "port is left, many 401 that the shared secret differs from Prosody's. "
         "Bandwidth is what it runs out of first when it is set up well."
     ),
     health=[
@@ -28,7 +28,7 @@ dashboard = page(
             none_may_be("CoturnDown"),
         ),
         stat(
-            "Active allocations, fullest node",
+            "Allocations, fullest node",
             "Open relay allocations, about one for each side of a call that needs a relay.",
             "locale",
             'max(coturn_active_allocations{instance=~"$node"})',
@@ -43,9 +43,9 @@ dashboard = page(
         ),
         stat(
             "Calls without a relay port",
-            "Allocations refused with 508 in the last minutes.",
+            f"Allocations refused with 508 in the last {_REFUSALS.window}.",
             "locale",
-            'round(sum(increase(coturn_allocate_errors_total{code="508",instance=~"$node"}[$__rate_interval])))',
+            f'sum(increase(coturn_allocate_errors_total{{code="508",instance=~"$node"}}[{_REFUSALS.window}]))',
             none_may_be("CoturnPortsExhausted"),
         ),
     ],
@@ -54,9 +54,8 @@ dashboard = page(
             "Traffic and errors, and how long an answer takes",
             series(
                 "Bandwidth",
-                "What coturn receives and sends, to clients and to their peers. A call counts up to 4,096 "
-                "packets late. "
-                "Section 13 reckons with 1 Mbps for a call, 1 Gbps for a node.",
+                "What coturn receives and sends, to clients and to their peers. A call counts up to 4,096 packets "
+                "late. Section 13 reckons with 1 Mbps for a call, 1 Gbps for a node.",
                 "bps",
                 Query(
                     "8 * " + rates("coturn_traffic_bytes_total", "side", "direction"),
@@ -67,19 +66,13 @@ dashboard = page(
                 "Refused allocations by code",
                 "401: wrong credentials; 486: total-quota; 508: no relay port. A single 401 is the usual challenge.",
                 "suffix:errors/s",
-                Query(
-                    rates("coturn_allocate_errors_total", "code"),
-                    "{{instance}} {{code}}",
-                ),
+                Query(rates("coturn_allocate_errors_total", "code"), "{{instance}} {{code}}"),
             ),
             series(
                 "Answer to the exporter",
                 "How long the exporter, as a client, waited for a STUN answer and for a TURN relay.",
                 "s",
-                Query(
-                    'coturn_probe_duration_seconds{instance=~"$node"}',
-                    "{{instance}} {{probe}} {{transport}}",
-                ),
+                Query('coturn_probe_duration_seconds{instance=~"$node"}', "{{instance}} {{probe}} {{transport}}"),
             ),
         ),
         row(
@@ -128,14 +121,8 @@ dashboard = page(
                 "STUN and TURN requests",
                 "Bindings (a client asks for its own address) and allocations (it needs a relay).",
                 "suffix:requests/s",
-                Query(
-                    rates("coturn_stun_bindings_total"),
-                    "{{instance}} STUN",
-                ),
-                Query(
-                    rates("coturn_allocations_total", where='event="created"'),
-                    "{{instance}} TURN",
-                ),
+                Query(rates("coturn_stun_bindings_total"), "{{instance}} STUN"),
+                Query(rates("coturn_allocations_total", where='event="created"'), "{{instance}} TURN"),
             ),
             states(
                 "Exporter gets an answer",
@@ -168,8 +155,8 @@ dashboard = page(
             "Which calls",
             heatmap(
                 "How long allocations lasted",
-                "Of allocations that ended, over the chosen nodes. Many short ones: calls that fail, or clients "
-                "that retry.",
+                "Of allocations that ended, over the chosen nodes. Many short ones: calls that fail, or clients that "
+                "retry.",
                 "s",
                 buckets("coturn_allocation_duration_seconds"),
             ),
@@ -177,10 +164,7 @@ dashboard = page(
                 "Allocations by event",
                 "Created, refreshed and deleted. More created than deleted: the number of calls grows.",
                 "suffix:/s",
-                Query(
-                    rates("coturn_allocations_total", "event"),
-                    "{{instance}} {{event}}",
-                ),
+                Query(rates("coturn_allocations_total", "event"), "{{instance}} {{event}}"),
             ),
             series(
                 "Allocations by source",

@@ -37,27 +37,15 @@ dashboard = page(
                 "Requests a second",
                 "HTTP requests by frontend. A WebSocket is one request, however long it lasts.",
                 "reqps",
-                Query(
-                    rates("haproxy_frontend_http_requests_total", "proxy"),
-                    "{{instance}} {{proxy}}",
-                ),
+                Query(rates("haproxy_frontend_http_requests_total", "proxy"), "{{instance}} {{proxy}}"),
             ),
             series(
                 "Errors a second",
                 "5xx: no server could be used; connection: a Prosody did not accept; response: it broke off.",
                 "suffix:errors/s",
-                Query(
-                    rates("haproxy_frontend_http_responses_total", where='code="5xx"'),
-                    "{{instance}} 5xx",
-                ),
-                Query(
-                    rates("haproxy_backend_connection_errors_total"),
-                    "{{instance}} connection",
-                ),
-                Query(
-                    rates("haproxy_backend_response_errors_total"),
-                    "{{instance}} response",
-                ),
+                Query(rates("haproxy_frontend_http_responses_total", where='code="5xx"'), "{{instance}} 5xx"),
+                Query(rates("haproxy_backend_connection_errors_total"), "{{instance}} connection"),
+                Query(rates("haproxy_backend_response_errors_total"), "{{instance}} response"),
             ),
             series(
                 "Mean time to answer, last 1,024 requests",
@@ -131,13 +119,9 @@ dashboard = page(
                 "Retries and redispatches",
                 "Tries to connect again, and requests that went to another server instead.",
                 "suffix:/s",
+                Query(rates("haproxy_backend_retry_warnings_total", "proxy"), "{{instance}} {{proxy}} retries"),
                 Query(
-                    rates("haproxy_backend_retry_warnings_total", "proxy"),
-                    "{{instance}} {{proxy}} retries",
-                ),
-                Query(
-                    rates("haproxy_backend_redispatch_warnings_total", "proxy"),
-                    "{{instance}} {{proxy}} redispatches",
+                    rates("haproxy_backend_redispatch_warnings_total", "proxy"), "{{instance}} {{proxy}} redispatches"
                 ),
             ),
         ),
@@ -147,36 +131,21 @@ dashboard = page(
                 "Answers by class",
                 "Of the frontends. 1xx is the switch to WebSocket: our users.",
                 "reqps",
-                Query(
-                    rates("haproxy_frontend_http_responses_total", "code"),
-                    "{{instance}} {{code}}",
-                ),
+                Query(rates("haproxy_frontend_http_responses_total", "code"), "{{instance}} {{code}}"),
             ),
             series(
                 "Refused and malformed requests",
                 "Denied by a rule, or not HTTP. Strangers; a flood of them costs connections.",
                 "reqps",
-                Query(
-                    rates("haproxy_frontend_requests_denied_total"),
-                    "{{instance}} denied",
-                ),
-                Query(
-                    rates("haproxy_frontend_request_errors_total"),
-                    "{{instance}} malformed",
-                ),
+                Query(rates("haproxy_frontend_requests_denied_total"), "{{instance}} denied"),
+                Query(rates("haproxy_frontend_request_errors_total"), "{{instance}} malformed"),
             ),
             series(
                 "Bandwidth of the frontends",
                 "Between users and HAProxy. A connection's bytes are counted as they flow.",
                 "bps",
-                Query(
-                    "8 * " + rates("haproxy_frontend_bytes_in_total"),
-                    "{{instance}} in",
-                ),
-                Query(
-                    "8 * " + rates("haproxy_frontend_bytes_out_total"),
-                    "{{instance}} out",
-                ),
+                Query("8 * " + rates("haproxy_frontend_bytes_in_total"), "{{instance}} in"),
+                Query("8 * " + rates("haproxy_frontend_bytes_out_total"), "{{instance}} out"),
             ),
         ),
         folded(

@@ -63,18 +63,9 @@ dashboard = page(
                 "Rollbacks, deadlocks and conflicts",
                 "Transactions that came to nothing. Rollbacks with every login: a query of Prosody fails.",
                 "suffix:/s",
-                Query(
-                    rates("pg_stat_database_xact_rollback"),
-                    "{{instance}} rollbacks",
-                ),
-                Query(
-                    rates("pg_stat_database_deadlocks"),
-                    "{{instance}} deadlocks",
-                ),
-                Query(
-                    rates("pg_stat_database_conflicts"),
-                    "{{instance}} conflicts",
-                ),
+                Query(rates("pg_stat_database_xact_rollback"), "{{instance}} rollbacks"),
+                Query(rates("pg_stat_database_deadlocks"), "{{instance}} deadlocks"),
+                Query(rates("pg_stat_database_conflicts"), "{{instance}} conflicts"),
             ),
             series(
                 "Longest transaction",
@@ -87,8 +78,8 @@ dashboard = page(
             "Replication and connections",
             series(
                 "Replication lag",
-                "Bytes the furthest replica is behind. A straight rise: the replica is gone and its slot keeps "
-                "the log.",
+                "Bytes the furthest replica is behind. A straight rise: the replica is gone and its slot keeps the "
+                "log.",
                 "decbytes",
                 'pg_replication_lag_bytes{instance=~"$node"}',
                 limits=above("PostgresReplicationLagHigh"),
@@ -97,10 +88,7 @@ dashboard = page(
                 "Connections",
                 "By what they do now. Prosody keeps a few for each node; idle in transaction: a client that hangs.",
                 "locale",
-                Query(
-                    'sum by (instance, state) (pg_stat_activity_count{instance=~"$node"})',
-                    "{{instance}} {{state}}",
-                ),
+                Query('sum by (instance, state) (pg_stat_activity_count{instance=~"$node"})', "{{instance}} {{state}}"),
                 stacked=True,
             ),
             series(
@@ -138,22 +126,10 @@ dashboard = page(
                 "Rows read and written",
                 "fetched: found by an index; a rise without more users is a scan or a loop.",
                 "suffix:rows/s",
-                Query(
-                    rates("pg_stat_database_tup_fetched"),
-                    "{{instance}} fetched",
-                ),
-                Query(
-                    rates("pg_stat_database_tup_inserted"),
-                    "{{instance}} inserted",
-                ),
-                Query(
-                    rates("pg_stat_database_tup_updated"),
-                    "{{instance}} updated",
-                ),
-                Query(
-                    rates("pg_stat_database_tup_deleted"),
-                    "{{instance}} deleted",
-                ),
+                Query(rates("pg_stat_database_tup_fetched"), "{{instance}} fetched"),
+                Query(rates("pg_stat_database_tup_inserted"), "{{instance}} inserted"),
+                Query(rates("pg_stat_database_tup_updated"), "{{instance}} updated"),
+                Query(rates("pg_stat_database_tup_deleted"), "{{instance}} deleted"),
             ),
             series(
                 "Found in memory",
@@ -172,10 +148,7 @@ dashboard = page(
                 "Locks",
                 "Locks held, by mode. Many exclusive ones with a long transaction: somebody waits.",
                 "locale",
-                Query(
-                    'sum by (instance, mode) (pg_locks_count{instance=~"$node"}) > 0',
-                    "{{instance}} {{mode}}",
-                ),
+                Query('sum by (instance, mode) (pg_locks_count{instance=~"$node"}) > 0', "{{instance}} {{mode}}"),
                 empty="No locks are held.",
             ),
             series(
@@ -183,8 +156,7 @@ dashboard = page(
                 "On disk. About 250 MB for 100,000 users; more is something that is not ours.",
                 "decbytes",
                 Query(
-                    'sum by (instance, datname) (pg_database_size_bytes{instance=~"$node"})',
-                    "{{instance}} {{datname}}",
+                    'sum by (instance, datname) (pg_database_size_bytes{instance=~"$node"})', "{{instance}} {{datname}}"
                 ),
             ),
             series(
@@ -197,14 +169,8 @@ dashboard = page(
                 "Checkpoints an hour",
                 "requested: so much was written that the timer was not waited for; a few an hour is much for us.",
                 "suffix:an hour",
-                Query(
-                    "3600 * " + rates("pg_stat_bgwriter_checkpoints_req_total"),
-                    "{{instance}} requested",
-                ),
-                Query(
-                    "3600 * " + rates("pg_stat_bgwriter_checkpoints_timed_total"),
-                    "{{instance}} timed",
-                ),
+                Query("3600 * " + rates("pg_stat_bgwriter_checkpoints_req_total"), "{{instance}} requested"),
+                Query("3600 * " + rates("pg_stat_bgwriter_checkpoints_timed_total"), "{{instance}} timed"),
             ),
         ),
     ],

@@ -39,20 +39,14 @@ dashboard = page(
                 "Presence updates a second",
                 "Broadcasts of local users by type. A wave of unavailable: connections lost together.",
                 "suffix:updates/s",
-                Query(
-                    rates("prosody_presence_updates_total", "type"),
-                    "{{instance}} {{type}}",
-                ),
+                Query(rates("prosody_presence_updates_total", "type"), "{{instance}} {{type}}"),
             ),
             series(
                 "Dead connections detected",
                 "read_timeout: a silent connection was dropped. hibernation_expired: a session was not resumed in "
                 "time, and only now do contacts see the user offline.",
                 "suffix:connections/s",
-                Query(
-                    rates("prosody_dead_connections_total", "cause"),
-                    "{{instance}} {{cause}}",
-                ),
+                Query(rates("prosody_dead_connections_total", "cause"), "{{instance}} {{cause}}"),
             ),
             series(
                 "Time until the dead look offline",
@@ -73,8 +67,8 @@ dashboard = page(
             ),
             series(
                 "Share of sessions that hibernate",
-                "Phones come and go: a few per cent is daily life. A rise on all nodes: a mobile network or an "
-                "app release.",
+                "Phones come and go: a few per cent is daily life. A rise on all nodes: a mobile network or an app "
+                "release.",
                 "percentunit",
                 'sum by (instance) (prosody_c2s_hibernated_sessions{instance=~"$node"})'
                 ' / on (instance) (sum by (instance) (prosody_c2s_sessions{instance=~"$node"}) > 0)',
@@ -87,8 +81,7 @@ dashboard = page(
                 "background.",
                 "locale",
                 Query(
-                    'sum by (instance, show) (prosody_presence_sessions{instance=~"$node"})',
-                    "{{instance}} {{show}}",
+                    'sum by (instance, show) (prosody_presence_sessions{instance=~"$node"})', "{{instance}} {{show}}"
                 ),
             ),
         ),
@@ -99,14 +92,8 @@ dashboard = page(
                 "Sessions that were resumed in time, and those that were not. More expired than resumed: the app does "
                 "not resume, or hibernation is too short for the network.",
                 "suffix:sessions/s",
-                Query(
-                    rates("prosody_mod_smacks__resumption_age_seconds_count"),
-                    "{{instance}} resumed",
-                ),
-                Query(
-                    rates("prosody_mod_smacks__sessions_expired_total"),
-                    "{{instance}} expired",
-                ),
+                Query(rates("prosody_mod_smacks__resumption_age_seconds_count"), "{{instance}} resumed"),
+                Query(rates("prosody_mod_smacks__sessions_expired_total"), "{{instance}} expired"),
                 empty="No session has been resumed, or none has expired, since Prosody started.",
             ),
             heatmap(
@@ -118,8 +105,8 @@ dashboard = page(
             ),
             series(
                 "Updates for each session",
-                "Presence updates an hour, shared out over the sessions. A rise without more users: a client in "
-                "a loop.",
+                "Presence updates an hour, shared out over the sessions. A rise without more users: a client in a "
+                "loop.",
                 "suffix:an hour",
                 "3600 * "
                 + rates("prosody_presence_updates_total")

@@ -24,7 +24,7 @@ dashboard = page(
             above("ProsodySessionsHigh", "ProsodySessionsCritical"),
         ),
         stat(
-            "Stanzas a second, busiest node",
+            "Stanzas/s, busiest node",
             "Stanzas received and sent by the node that handles most of them.",
             "locale",
             'max(prosody_stanza_rate{instance=~"$node"})',
@@ -38,7 +38,7 @@ dashboard = page(
             above("ProsodyMemoryHigh"),
         ),
         stat(
-            "Settings that break a promise",
+            "Unsafe settings",
             "Loaded modules that store messages, open registration, pushes that reveal content, encryption not "
             "required.",
             "none",
@@ -63,28 +63,16 @@ dashboard = page(
                 "Logins that failed and connections that Prosody ended with an error. Many failed logins on all nodes: "
                 "the database or the token service; on one node: that node.",
                 "suffix:errors/s",
-                Query(
-                    rates("prosody_authentications_total", where='result="failure"'),
-                    "{{instance}} logins",
-                ),
-                Query(
-                    rates("prosody_connection_errors_total"),
-                    "{{instance}} connections",
-                ),
+                Query(rates("prosody_authentications_total", where='result="failure"'), "{{instance}} logins"),
+                Query(rates("prosody_connection_errors_total"), "{{instance}} connections"),
             ),
             series(
                 "Event loop lag",
-                "How late a timer ran inside Prosody: every message waits as long. P99: one look in a hundred "
-                "was worse.",
+                "How late a timer ran inside Prosody: every message waits as long. P99: one look in a hundred was "
+                "worse.",
                 "s",
-                Query(
-                    'instance:prosody_event_loop_lag_seconds:p99{instance=~"$node"}',
-                    "{{instance}} P99",
-                ),
-                Query(
-                    'instance:prosody_event_loop_lag_seconds:p50{instance=~"$node"}',
-                    "{{instance}} P50",
-                ),
+                Query('instance:prosody_event_loop_lag_seconds:p99{instance=~"$node"}', "{{instance}} P99"),
+                Query('instance:prosody_event_loop_lag_seconds:p50{instance=~"$node"}', "{{instance}} P50"),
             ),
         ),
         row(
@@ -106,8 +94,8 @@ dashboard = page(
             ),
             series(
                 "CPU",
-                "Share of the one core that Prosody can use. At 100 % the event loop lags and nothing helps but "
-                "a node.",
+                "Share of the one core that Prosody can use. At 100 % the event loop lags and nothing helps but a "
+                "node.",
                 "percentunit",
                 rate("prosody_cpu_seconds_total"),
                 most=1,
@@ -139,36 +127,27 @@ dashboard = page(
                 "Presence that grows faster than sessions: clients that reconnect in a loop. Queries: a client's "
                 "retry.",
                 "suffix:stanzas/s",
-                Query(
-                    rates("prosody_stanzas_total", "kind", "direction"),
-                    "{{instance}} {{kind}} {{direction}}",
-                ),
+                Query(rates("prosody_stanzas_total", "kind", "direction"), "{{instance}} {{kind}} {{direction}}"),
             ),
             series(
                 "Logins",
                 "Logins by result. A wave of successes after a fall in sessions: users come back from a dead node.",
                 "suffix:logins/s",
-                Query(
-                    rates("prosody_authentications_total", "result"),
-                    "{{instance}} {{result}}",
-                ),
+                Query(rates("prosody_authentications_total", "result"), "{{instance}} {{result}}"),
             ),
             series(
                 "Pushes handed on",
                 "Notifications that mod_cloud_notify gave to the push gateway, one for each registered device.",
                 "suffix:pushes/s",
-                Query(
-                    rates("prosody_push_notifications_total", "kind"),
-                    "{{instance}} {{kind}}",
-                ),
+                Query(rates("prosody_push_notifications_total", "kind"), "{{instance}} {{kind}}"),
             ),
         ),
         folded(
             "Which resource",
             series(
                 "Memory per session",
-                "Resident memory shared out over the sessions. Section 16 expects about 100 KB; a rising line is "
-                "a leak.",
+                "Resident memory shared out over the sessions. Section 16 expects about 100 KB; a rising line is a "
+                "leak.",
                 "decbytes",
                 'prosody_memory_used_bytes{instance=~"$node"}'
                 ' / on (instance) (sum by (instance) (prosody_c2s_sessions{instance=~"$node"}) > 0)',
@@ -176,8 +155,8 @@ dashboard = page(
             ),
             series(
                 "Lua heap",
-                "What Lua's garbage collector manages. Flat under growing resident memory: fragments, not a leak "
-                "in Lua.",
+                "What Lua's garbage collector manages. Flat under growing resident memory: fragments, not a leak in "
+                "Lua.",
                 "decbytes",
                 'prosody_lua_heap_bytes{instance=~"$node"}',
             ),

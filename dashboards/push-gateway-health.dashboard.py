@@ -5,6 +5,9 @@ from dashboards.page import folded, page, row
 from dashboards.panels import Query, heatmap, series, stat, states
 from dashboards.promql import buckets, rate, rates, unanswered
 
+_VOIP = THRESHOLDS["PushVoipFailuresHigh"]
+_FCM = THRESHOLDS["PushFcmFailuresHigh"]
+_SLOW = THRESHOLDS["PushLatencyHigh"]
 _CRASHES = THRESHOLDS["PushGatewayCrashLoop"]
 
 dashboard = page(
@@ -25,7 +28,8 @@ dashboard = page(
         ),
         stat(
             "VoIP success, worst node",
-            f"Share of calls that Apple accepted in the last {THRESHOLDS['PushVoipFailuresHigh'].window}.",
+            f"Share of calls that Apple accepted in the last {_VOIP.window}. "
+            f"The alert waits for {_VOIP.minimum:g} failures.",
             "percentunit",
             '1 - max(instance:push_voip_failed:ratio{instance=~"$node"})',
             rest_of("PushVoipFailuresHigh"),
@@ -33,15 +37,17 @@ dashboard = page(
         ),
         stat(
             "FCM success, worst node",
-            f"Share of pushes that Google accepted in the last {THRESHOLDS['PushFcmFailuresHigh'].window}.",
+            f"Share of pushes that Google accepted in the last {_FCM.window}. "
+            f"The alert waits for {_FCM.minimum:g} failures.",
             "percentunit",
             '1 - max(instance:push_fcm_failed:ratio{instance=~"$node"})',
             rest_of("PushFcmFailuresHigh"),
             idle="no pushes",
         ),
         stat(
-            "Latency P99, slowest handler",
-            "Milliseconds from request to the provider's answer; one push in a hundred took longer.",
+            "Latency P99, worst handler",
+            "From request to the provider's answer; one push in a hundred took longer. "
+            f"The alert waits for {_SLOW.minimum:g} pushes.",
             "ms",
             'max(instance_handler:push_latency_ms:p99{instance=~"$node"})',
             above("PushLatencyHigh"),
@@ -73,7 +79,6 @@ dashboard = page(
                 "percentunit",
                 'instance:push_voip_failed:ratio{instance=~"$node"}',
                 limits=above("PushVoipFailuresHigh"),
-                most=1,
                 empty="No pushes.",
             ),
             series(
@@ -82,7 +87,6 @@ dashboard = page(
                 "percentunit",
                 'instance:push_fcm_failed:ratio{instance=~"$node"}',
                 limits=above("PushFcmFailuresHigh"),
-                most=1,
                 empty="No pushes.",
             ),
             series(
@@ -90,10 +94,7 @@ dashboard = page(
                 "From request to the provider's answer, retries included. P99: one push in a hundred took longer.",
                 "ms",
                 Query('instance_handler:push_latency_ms:p99{instance=~"$node"}', "{{instance}} {{handler}} P99"),
-                Query(
-                    'instance_handler:push_latency_ms:p50{instance=~"$node"}',
-                    "{{instance}} {{handler}} P50",
-                ),
+                Query('instance_handler:push_latency_ms:p50{instance=~"$node"}', "{{instance}} {{handler}} P50"),
                 limits=above("PushLatencyHigh"),
                 empty="No pushes.",
             ),
@@ -126,8 +127,8 @@ dashboard = page(
             "Why they fail",
             series(
                 "Failures by reason",
-                "The provider's own words first, then the gateway's. BadDeviceToken: sandbox and production are "
-                "mixed up.",
+                "The provider's own words first, then the gateway's. BadDeviceToken: sandbox and production are mixed "
+                "up.",
                 "suffix:failures/s",
                 Query(
                     'instance_handler_reason:push_failures:rate2m{instance=~"$node"}',
@@ -149,29 +150,20 @@ dashboard = page(
                 "Answers to Prosody",
                 "Requests on /push by status. 403: the shared secret differs; 429: too many; 400: a wrong module.",
                 "suffix:requests/s",
-                Query(
-                    'instance_code:push_requests:rate2m{instance=~"$node"}',
-                    "{{instance}} {{code}}",
-                ),
+                Query('instance_code:push_requests:rate2m{instance=~"$node"}', "{{instance}} {{code}}"),
                 empty="No requests.",
             ),
             series(
                 "Dropped for being late",
                 "Pushes that came to be too old to send: a call that has ended must not ring.",
                 "suffix:pushes/s",
-                Query(
-                    rates("push_expired_total", "handler"),
-                    "{{instance}} {{handler}}",
-                ),
+                Query(rates("push_expired_total", "handler"), "{{instance}} {{handler}}"),
             ),
             series(
                 "Tokens given up by the provider",
                 "Phones that were reset or lost the app. Not failures; a wave follows an app release.",
                 "suffix:pushes/s",
-                Query(
-                    rates("push_unregistered_total", "handler"),
-                    "{{instance}} {{handler}}",
-                ),
+                Query(rates("push_unregistered_total", "handler"), "{{instance}} {{handler}}"),
             ),
             states(
                 "Credentials valid",
@@ -223,10 +215,7 @@ dashboard = page(
                 "Connections made to the providers",
                 "One long connection each is normal. Many: a provider or a firewall that closes them.",
                 "suffix:connections/s",
-                Query(
-                    rates("push_connections_total", "handler"),
-                    "{{instance}} {{handler}}",
-                ),
+                Query(rates("push_connections_total", "handler"), "{{instance}} {{handler}}"),
             ),
         ),
     ],

@@ -45,10 +45,18 @@ dashboard = page(
         row(
             "Connections and errors, and how long a ping takes",
             series(
-                "Active WebSocket sessions",
-                "Sessions that came over WebSocket, hibernated ones included. All nodes fall together: HAProxy or DNS.",
+                "Active connections",
+                "Connections open now, as Prosody counts them every 30 s, and the sessions that came over WebSocket, "
+                "those that wait without a connection included. All nodes fall together: HAProxy or DNS.",
                 "locale",
-                'sum by (instance) (prosody_c2s_sessions{transport="websocket",instance=~"$node"})',
+                Query(
+                    'sum by (instance) (prosody_mod_c2s__connections{type="c2s",instance=~"$node"})',
+                    "{{instance}} connections",
+                ),
+                Query(
+                    'sum by (instance) (prosody_c2s_sessions{transport="websocket",instance=~"$node"})',
+                    "{{instance}} WebSocket sessions",
+                ),
             ),
             series(
                 "Connection errors a second",
@@ -64,18 +72,11 @@ dashboard = page(
             ),
             series(
                 "Ping and pong",
-                "Round trip of a ping on the exporter's connection. P99: one ping in a hundred took longer. It "
-                "waits in "
-                "the same event loop as every message.",
+                "Round trip of a ping on the exporter's connection. P99: one ping in a hundred took longer. It waits "
+                "in the same event loop as every message.",
                 "s",
-                Query(
-                    'instance:prosody_websocket_ping_seconds:p99{instance=~"$node"}',
-                    "{{instance}} P99",
-                ),
-                Query(
-                    'instance:prosody_websocket_ping_seconds:p50{instance=~"$node"}',
-                    "{{instance}} P50",
-                ),
+                Query('instance:prosody_websocket_ping_seconds:p99{instance=~"$node"}', "{{instance}} P99"),
+                Query('instance:prosody_websocket_ping_seconds:p50{instance=~"$node"}', "{{instance}} P50"),
             ),
         ),
         row(
@@ -96,8 +97,8 @@ dashboard = page(
             "Certificates",
             table(
                 "Certificates now",
-                "Days left, and 1 or 0 for: trusted by clients, the last look succeeded. Certificates are seen "
-                "as clients see them.",
+                "Days left, and 1 or 0 for: trusted by clients, the last look succeeded. Certificates are seen as "
+                "clients see them.",
                 {
                     "days left": Query(
                         'max by (instance, target) (ssl_certificate_expiry_days{instance=~"$exporter"})', "{{target}}"

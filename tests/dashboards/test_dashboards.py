@@ -2,68 +2,39 @@
 
 from __future__ import annotations
 
-import itertools
+import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from alerts.catalogue import KNOBS
-from alerts.thresholds import DEFAULTS
-from tests.dashboards.model import DASHBOARDS, DATA_PANELS, FOLDER, PANELS, SEVEN, Panel, all_panels
+from tests.dashboards.model import DASHBOARDS, FOLDER, PANELS, SEVEN, all_panels
 
 ROOT = FOLDER.parent
 PROVISIONING = ROOT / "prometheus/grafana/provisioning"
-WIDTH = 24
-RED, ORANGE = "dark-red", "orange"
-# Which alerts' thresholds each panel draws, written by hand: uid, panel, [(alert, colour)].
-LIMITS: dict[tuple[str, str], list[tuple[str, str]]] = {
-    ("prosody-overview", "Sessions"): [("ProsodySessionsHigh", ORANGE), ("ProsodySessionsCritical", RED)],
-    ("prosody-overview", "Sessions, fullest node"): [("ProsodySessionsHigh", ORANGE), ("ProsodySessionsCritical", RED)],
-    ("prosody-overview", "Stanzas a second"): [("ProsodyStanzaRateHigh", ORANGE)],
-    ("prosody-overview", "Stanzas a second, busiest node"): [("ProsodyStanzaRateHigh", ORANGE)],
-    ("prosody-overview", "Memory"): [("ProsodyMemoryHigh", ORANGE)],
-    ("prosody-overview", "Memory, largest node"): [("ProsodyMemoryHigh", ORANGE)],
-    ("presence-health", "read_timeout, longest"): [("ProsodyReadTimeoutHigh", ORANGE)],
-    ("presence-health", "smacks_hibernation_time, longest"): [("ProsodyHibernationTimeHigh", ORANGE)],
-    ("websocket-health", "First certificate to expire"): [("CertificateExpiringSoon", ORANGE)],
-    ("websocket-health", "Days left"): [("CertificateExpiringSoon", ORANGE)],
-    ("push-gateway-health", "VoIP success, worst node"): [("PushVoipFailuresHigh", ORANGE)],
-    ("push-gateway-health", "FCM success, worst node"): [("PushFcmFailuresHigh", ORANGE)],
-    ("push-gateway-health", "Latency P99, slowest handler"): [("PushLatencyHigh", ORANGE)],
-    ("push-gateway-health", "Restarts in 10m, worst node"): [("PushGatewayCrashLoop", RED)],
-    ("push-gateway-health", "VoIP: share that fails"): [("PushVoipFailuresHigh", ORANGE)],
-    ("push-gateway-health", "FCM: share that fails"): [("PushFcmFailuresHigh", ORANGE)],
-    ("push-gateway-health", "Latency"): [("PushLatencyHigh", ORANGE)],
-    ("push-gateway-health", "Memory"): [("PushGatewayMemoryHigh", ORANGE)],
-    ("postgresql", "Replicas that stream"): [("PostgresReplicaMissing", ORANGE)],
-    ("postgresql", "Streaming replicas of each primary"): [("PostgresReplicaMissing", ORANGE)],
-    ("postgresql", "Replication lag"): [("PostgresReplicationLagHigh", ORANGE)],
-    ("postgresql", "Replication lag, furthest replica"): [("PostgresReplicationLagHigh", ORANGE)],
-    ("coturn", "Active allocations"): [("CoturnAllocationsHigh", ORANGE)],
-    ("coturn", "Active allocations, fullest node"): [("CoturnAllocationsHigh", ORANGE)],
-    ("coturn", "Quota used, worst node"): [("CoturnQuotaNearlyUsed", ORANGE)],
-    ("coturn", "Share of the quota in use"): [("CoturnQuotaNearlyUsed", ORANGE)],
-    ("haproxy", "Prosody nodes in use"): [("HaproxyBackendNodesLow", RED)],
-    ("haproxy", "Prosody nodes in use, fewest"): [("HaproxyBackendNodesLow", RED)],
+WIDTH = 24  # columns of Grafana's grid
+COLUMN, BESIDE_TITLE, LETTER = (
+    58,
+    40,
+    7,
+)  # pixels on a screen 1440 wide: a column; margins and the sign of a description
+
+
+# Whose nodes each dashboard's variables list.
+JOBS = {
+    "prosody-overview": {"node": "prosody"},
+    "presence-health": {"node": "prosody"},
+    "websocket-health": {"node": "prosody", "exporter": "certificates"},
+    "push-gateway-health": {"node": "push-gateway"},
+    "postgresql": {"node": "postgresql"},
+    "coturn": {"node": "coturn"},
+    "haproxy": {"node": "haproxy"},
 }
-# Stats of things of which one is enough: no threshold of an alert, an edge at 1.
-COUNTED = {
-    "Nodes that do not answer",
-    "Settings that break a promise",
-    "Certificates not trusted",
-    "Renewed but not served",
-    "Gateways that do not answer",
-    "Servers that do not answer",
-    "Calls without a relay port",
-    "HAProxys that do not answer",
-}
-SUCCESSES = {"VoIP success, worst node", "FCM success, worst node"}  # 1 minus what the alert watches
-FILE = yaml.safe_load(DEFAULTS.read_text(encoding="utf-8"))
 
 
 def test_there_are_the_seven_of_the_specification() -> None:
@@ -75,6 +46,7 @@ def test_there_are_the_seven_of_the_specification() -> None:
 def test_a_dashboard_is_of_the_schema_that_grafana_9_4_to_12_read(uid: str) -> None:
     found = DASHBOARDS[uid]
     assert found["schemaVersion"] == 39
+    assert found["graphTooltip"] == 1, "one crosshair through all graphs"
     assert "id" not in found
     for panel in all_panels(uid):
         kind = panel.json["type"]
@@ -88,12 +60,20 @@ def test_a_dashboard_is_of_the_schema_that_grafana_9_4_to_12_read(uid: str) -> N
 def test_variables_are_a_data_source_and_nodes_from_a_metric_that_is_always_there(uid: str) -> None:
     source, *nodes = DASHBOARDS[uid]["templating"]["list"]
     assert (source["name"], source["type"], source["query"]) == ("datasource", "datasource", "prometheus")
-    assert nodes[0]["name"] == "node"
+    assert [variable["name"] for variable in nodes] == list(JOBS[uid])
     for variable in nodes:
         assert variable["multi"]
         assert variable["includeAll"]
+        assert variable["allValue"] == ".+"
         assert variable["current"]["value"] == ["$__all"]
-        assert re.fullmatch(r'label_values\(up\{job="[\w-]+"\}, instance\)', variable["query"]["query"])
+        assert variable["query"]["query"] == f'label_values(up{{job="{JOBS[uid][variable["name"]]}"}}, instance)'
+
+
+@pytest.mark.parametrize("uid", SEVEN)
+def test_every_variable_that_is_used_is_there(uid: str) -> None:
+    grafanas = {"__rate_interval", "__field", "__value", "__dashboard", "__url_time_range"}
+    used = set(re.findall(r"\$\{?(\w+)", json.dumps(DASHBOARDS[uid])))
+    assert used - grafanas - {"__all"} == {"datasource", *JOBS[uid]}
 
 
 @pytest.mark.parametrize("uid", SEVEN)
@@ -107,7 +87,10 @@ def test_the_data_source_is_ours_where_it_is_provisioned(uid: str) -> None:
 @pytest.mark.parametrize("uid", SEVEN)
 def test_firing_alerts_are_annotations_for_old_and_new_grafana(uid: str) -> None:
     (firing,) = DASHBOARDS[uid]["annotations"]["list"]
-    assert 'ALERTS{alertstate="firing"' in firing["expr"]
+    assert firing["enable"]
+    (listed,) = (panel.json for panel in all_panels(uid) if panel.json["title"] == "What fires")
+    assert f"({firing['expr']})" in listed["targets"][0]["expr"], "one and the same alerts"
+    assert firing["expr"].count('ALERTS{alertstate="firing",severity!="none",') == len(JOBS[uid])
     assert (firing["target"]["expr"], firing["target"]["interval"]) == (firing["expr"], firing["step"])
     assert firing["target"]["refId"]
 
@@ -141,6 +124,24 @@ def test_no_panel_overlaps_another_or_leaves_the_grid(uid: str) -> None:
 
 
 @pytest.mark.parametrize("uid", SEVEN)
+def test_panels_fill_the_width_and_are_large_enough_for_what_they_show(uid: str) -> None:
+    lines: dict[tuple[int | None, int], list[dict[str, Any]]] = {}
+    for heading in DASHBOARDS[uid]["panels"]:
+        lines.setdefault((None, heading["gridPos"]["y"]), []).append(heading)
+        for panel in heading.get("panels", ()):
+            lines.setdefault((heading["id"], panel["gridPos"]["y"]), []).append(panel)
+    for panels in lines.values():
+        assert sum(panel["gridPos"]["w"] for panel in panels) == WIDTH
+        assert len({panel["gridPos"]["h"] for panel in panels}) == 1
+        for panel in panels:
+            width, height = panel["gridPos"]["w"], panel["gridPos"]["h"]
+            least = {"row": (WIDTH, 1), "stat": (4, 4)}.get(panel["type"], (6, 7))
+            assert width >= least[0]
+            assert height >= least[1]
+            assert len(panel["title"]) * LETTER <= width * COLUMN - BESIDE_TITLE, f"{panel['title']} is cut off"
+
+
+@pytest.mark.parametrize("uid", SEVEN)
 def test_the_first_row_says_whether_it_is_healthy_then_what_fires_and_what_this_is(uid: str) -> None:
     heading, *rest = DASHBOARDS[uid]["panels"]
     assert heading["title"] == "Is it healthy now?"
@@ -152,80 +153,11 @@ def test_the_first_row_says_whether_it_is_healthy_then_what_fires_and_what_this_
     assert "runbooks" in text["options"]["content"]
     assert len(re.findall(r"\.(?:\s|$)", text["options"]["content"].split("\n\n")[0])) == 3
     assert not any(panel["type"] == "stat" for panel in rest[len(stats) :])
-    folds = [panel["collapsed"] for panel in rest if panel["type"] == "row"]
+    rows = [panel for panel in rest if panel["type"] == "row"]
+    assert all(panel["collapsed"] == bool(panel["panels"]) for panel in rows)
+    folds = [panel["collapsed"] for panel in rows]
     assert folds == sorted(folds), "detail is folded away, at the end"
     assert folds[-1]
-
-
-def _edges(panel: Panel) -> list[tuple[float, str]]:
-    steps = panel.json["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", [])
-    worse = [(step["value"], step["color"]) for step in steps]
-    # On a stat the colour below an edge may be the bad one.
-    pairs = itertools.pairwise(worse)
-    return [(value, below if colour == "blue" else colour) for (_, below), (value, colour) in pairs]
-
-
-def _drawn() -> dict[tuple[str, str], list[tuple[float, str]]]:
-    found = {
-        (panel.uid, panel.json["title"]): _edges(panel)
-        for panel in DATA_PANELS
-        if panel.json["type"] in ("stat", "timeseries") and panel.json["title"] not in COUNTED
-    }
-    return {where: edges for where, edges in found.items() if edges}
-
-
-def test_every_threshold_line_is_the_alerts() -> None:
-    expected = {
-        where: [
-            (1 - FILE[alert]["value"] if where[1] in SUCCESSES else FILE[alert]["value"], colour)
-            for alert, colour in alerts
-        ]
-        for where, alerts in LIMITS.items()
-    }
-    assert _drawn() == expected
-
-
-def test_every_threshold_line_is_in_sight_while_all_is_well() -> None:
-    # Grafana's axis ends where the data do: without a least end the line shows only once it is crossed.
-    for panel in DATA_PANELS:
-        if panel.json["type"] == "timeseries" and (edges := _edges(panel)):
-            defaults = panel.json["fieldConfig"]["defaults"]
-            assert max(value for value, _ in edges) < defaults.get("max", defaults["custom"].get("axisSoftMax", 0))
-
-
-def test_every_alert_with_a_threshold_is_drawn_somewhere() -> None:
-    drawn = {alert for alerts in LIMITS.values() for alert, _ in alerts}
-    assert drawn == {alert for alert, knobs in KNOBS.items() if "value" in knobs}
-
-
-def test_what_is_counted_is_bad_from_one_on() -> None:
-    counted = [panel for panel in DATA_PANELS if panel.json["title"] in COUNTED]
-    assert {panel.json["title"] for panel in counted} == COUNTED
-    assert all(_edges(panel) == [(1, RED)] or _edges(panel) == [(1, ORANGE)] for panel in counted)
-
-
-@pytest.mark.parametrize("panel", [p for p in DATA_PANELS if p.json["type"] == "stat"], ids=lambda panel: panel.name)
-def test_a_verdict_in_words_changes_where_its_colour_does(panel: Panel) -> None:
-    if panel.json["title"] == "Firing alerts":
-        return
-    edges = {value for value, _ in _edges(panel)}
-    (override,) = panel.json["fieldConfig"]["overrides"]
-    ranges = [m["options"] for m in override["properties"][0]["value"] if m["type"] == "range"]
-    ends = {end for one in ranges for end in (one["from"], one["to"]) if abs(end) < 1e15}
-    assert ends == edges
-    assert all(any(one["from"] <= value <= one["to"] for one in ranges) for value in (-1.0, 0.0, *edges, 1e12))
-    # The number takes its colour from the same ranges: a threshold's step would call the edge itself bad.
-    number = [m["options"] for m in panel.json["fieldConfig"]["defaults"]["mappings"] if m["type"] == "range"]
-    assert [(one["from"], one["to"], one["result"]["color"]) for one in number] == [
-        (one["from"], one["to"], one["result"]["color"]) for one in ranges
-    ]
-    assert not any("text" in one["result"] for one in number), "the number would be lost"
-
-
-@pytest.mark.parametrize("panel", [p for p in DATA_PANELS if p.json["type"] == "stat"], ids=lambda panel: panel.name)
-def test_a_stat_keeps_nan_apart_from_no_data(panel: Panel) -> None:
-    # From Grafana 10 on lastNotNull takes NaN for null: a gateway without work would show NO DATA.
-    assert panel.json["options"]["reduceOptions"]["calcs"] == ["last"]
 
 
 def test_generating_twice_gives_what_is_committed(tmp_path: Path) -> None:
@@ -269,7 +201,7 @@ def test_every_panel_of_the_specification_is_there() -> None:
             "presence-health: Presence updates a second",
             "presence-health: Hibernated sessions",
         ),
-        *("presence-health: Dead connections detected", "websocket-health: Active WebSocket sessions"),
+        *("presence-health: Dead connections detected", "websocket-health: Active connections"),
         *("websocket-health: Ping and pong", "websocket-health: Connection errors a second"),
         *("push-gateway-health: VoIP success, worst node", "push-gateway-health: FCM success, worst node"),
         *("push-gateway-health: Latency", "push-gateway-health: VoIP: share that fails", "push-gateway-health: Memory"),

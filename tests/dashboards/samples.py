@@ -1,0 +1,33 @@
+"""What panels can ask for: kind and labels of each sample, as the real exporters answer it or the rules record it."""
+
+from __future__ import annotations
+
+import re
+
+from tests.alerts.promql import TARGET, result_labels
+from tests.alerts.reality import RECORDED, SOURCES, answers
+from tests.alerts.test_reality import PROMETHEUS_OWN, RECORDINGS
+
+__all__ = ["LABELS", "RECORDINGS", "TYPES"]
+
+
+def _types() -> dict[str, str]:
+    """Return what kind of family each sample belongs to, as the real exporters say it."""
+    types = dict.fromkeys((*PROMETHEUS_OWN, *RECORDINGS), "gauge")
+    for path in sorted(RECORDED.glob("*.prom")):
+        for name, kind in re.findall(r"^# TYPE (\S+) (\w+)$", path.read_text(encoding="utf-8"), re.MULTILINE):
+            suffixes = ("_bucket", "_count", "_sum") if kind == "histogram" else ("",)
+            types |= {f"{name}{suffix}": "counter" if kind == "histogram" else kind for suffix in suffixes}
+    return types
+
+
+TYPES = _types()
+LABELS = dict(PROMETHEUS_OWN)
+for _job in SOURCES:
+    for _series in answers(_job).values():
+        for _name, _sets in _series.items():
+            LABELS[_name] = TARGET | frozenset.intersection(
+                *map(frozenset, _sets), LABELS.get(_name, frozenset(_sets[0]))
+            )
+for _record, _expr in RECORDINGS.items():
+    LABELS[_record] = result_labels(_expr, LABELS)

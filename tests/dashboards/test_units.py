@@ -1,0 +1,132 @@
+"""Each unit is one that Grafana knows, and what the query gives, as far as PromQL and the metrics' names tell."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import promql_parser as promql
+import pytest
+
+from tests.dashboards.model import DATA_PANELS, QUERIES, Asked, Panel, names, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# What a name says its values are, by Prometheus' conventions, and where to look for it where the name does not.
+NAMED: Mapping[str, str] = {
+    "duration": "s",
+    "seconds": "s",
+    "ms": "ms",
+    "bytes": "B",
+    "days": "days",
+    "percent": "%",
+    "ratio": "share",
+    "rate2m": "/s",
+}
+UNNAMED = {"prosody_stanza_rate": "/s"}
+# Grafana's units for what a query gives; `suffix:` is any word.
+UNITS: Mapping[str, set[str]] = {
+    "": {"locale", "none"},
+    "s": {"s"},
+    "ms": {"ms"},
+    "B": {"decbytes"},
+    "days": {"suffix:days"},
+    "%": {"percent"},
+    "share": {"percentunit"},
+    "s/s": {"percentunit", "suffix:cores"},
+    "B/s": {"Bps"},
+    "bit/s": {"bps"},
+    "/s": {"reqps", "suffix:…/s", "locale"},  # locale: of a stat whose title says "a second"
+    "/h": {"suffix:an hour"},
+    "unix ms": {"dateTimeFromNow"},
+}
+SCALED: Mapping[tuple[float, str], str] = {(8, "B/s"): "bit/s", (3600, "/s"): "/h", (1000, "s"): "unix ms"}
+ANY = "NaN"
+
+
+def measured_in(node: Any) -> str:  # noqa: ANN401, PLR0911 - the parser has no types; one line per kind
+    """Return what the values of a query are measured in: a key of UNITS."""
+    match node:
+        case promql.VectorSelector():
+            words = str(node.name).replace(":", "_").split("_")
+            if node.name == "prosody_setting":  # it says so in its label: a time, or a switch
+                return "s" if any(m.value.endswith(("_timeout", "_time")) for m in node.matchers.matchers) else ""
+            return UNNAMED.get(str(node.name)) or next((NAMED[word] for word in reversed(words) if word in NAMED), "")
+        case promql.MatrixSelector():
+            return measured_in(node.vector_selector)
+        case promql.Call() if node.func.name in ("resets", "vector"):
+            return ""
+        case promql.Call() if node.func.name == "rate":
+            return "/s" if _is_bucket(node) else f"{measured_in(node.args[0])}/s"
+        case promql.Call():
+            return measured_in(node.args[-1])
+        case promql.AggregateExpr():
+            return "" if str(node.op) in ("count", "group") else measured_in(node.expr)
+        case promql.BinaryExpr():
+            return _of_both(node)
+    return measured_in(node.expr)
+
+
+def _is_bucket(rate: Any) -> bool:  # noqa: ANN401
+    return str(rate.args[0].vector_selector.name).endswith(("_bucket", "_count"))
+
+
+def _of_both(node: Any) -> str:  # noqa: ANN401
+    left, right = node.lhs, node.rhs
+    if isinstance(left, promql.NumberLiteral):
+        if math.isnan(left.val):
+            return ANY
+        given = measured_in(right)
+        return SCALED.get((left.val, given), given) if str(node.op) == "*" else given
+    if isinstance(right, promql.NumberLiteral) or str(node.op) not in ("/", "*", "+", "-", "or"):
+        return measured_in(left)
+    given, by = measured_in(left), measured_in(right)
+    if str(node.op) == "/":
+        return "share" if given == by else given
+    assert by in (given, ANY), f"{node.prettify()} mixes {given} and {by}"
+    return given
+
+
+@pytest.mark.parametrize("panel", DATA_PANELS, ids=names(DATA_PANELS))
+def test_every_unit_is_one_of_grafanas(panel: Panel) -> None:
+    known = {"string", "ops", "bool_yes_no"}.union(*UNITS.values())
+    config = panel.json["fieldConfig"]
+    units = [config["defaults"]["unit"]]
+    units += [each["value"] for o in config.get("overrides", ()) for each in o["properties"] if each["id"] == "unit"]
+    assert all(unit in known or unit.startswith("suffix:") for unit in units)
+
+
+GRAPHS = [asked for asked in QUERIES if asked.panel.json["type"] in ("stat", "timeseries")]
+
+
+@pytest.mark.parametrize("asked", GRAPHS, ids=names(GRAPHS))
+def test_a_unit_is_what_the_query_gives(asked: Asked) -> None:
+    unit = asked.panel.json["fieldConfig"]["defaults"]["unit"]
+    given = measured_in(promql.parse(asked.expr))
+    rate = unit.startswith("suffix:") and unit.endswith("/s")
+    assert ("suffix:…/s" if rate else unit) in UNITS[given], f"{unit} is no unit of {given or 'a number'}"
+
+
+HEATMAPS = [asked for asked in QUERIES if asked.panel.json["type"] == "heatmap"]
+
+
+@pytest.mark.parametrize("asked", HEATMAPS, ids=names(HEATMAPS))
+def test_a_heatmap_has_a_rate_in_its_cells_and_the_histograms_unit_beside(asked: Asked) -> None:
+    assert asked.target["format"] == "heatmap"
+    assert asked.panel.json["fieldConfig"]["defaults"]["unit"] == "ops"
+    (histogram,) = (node for node, _ in walk(promql.parse(asked.expr)) if isinstance(node, promql.VectorSelector))
+    assert asked.panel.json["options"]["yAxis"]["unit"] == measured_in(histogram)
+
+
+TABLES = [panel for panel in DATA_PANELS if panel.json["type"] == "table"]
+
+
+@pytest.mark.parametrize("panel", TABLES, ids=names(TABLES))
+def test_a_columns_unit_is_of_a_column_that_is_there(panel: Panel) -> None:
+    organize = panel.json["transformations"][1]["options"]
+    shown = {heading for field, heading in organize["renameByName"].items() if field not in organize["excludeByName"]}
+    units = {
+        o["matcher"]["options"] for o in panel.json["fieldConfig"]["overrides"] if o["properties"][0]["id"] == "unit"
+    }
+    assert units - {"string"} <= shown
