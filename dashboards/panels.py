@@ -165,7 +165,14 @@ def heatmap(title: str, description: str, unit: str, expr: str, *, empty: str = 
                 "calculate": False,
                 "cellGap": 1,
                 "cellValues": {"unit": "ops"},
-                "color": {"mode": "scheme", "scheme": "Blues", "exponent": 0.5, "steps": 64, "reverse": False},
+                "color": {
+                    "mode": "scheme",
+                    "scheme": "Blues",
+                    "fill": "blue",
+                    "exponent": 0.5,
+                    "steps": 64,
+                    "reverse": False,
+                },
                 "exemplars": {"color": "orange"},
                 "filterValues": {"le": 1e-9},
                 "legend": {"show": True},
@@ -199,7 +206,7 @@ def states(title: str, description: str, query: Query | str, *, good: str = "UP"
         tooltipMode="multi",
         extraJson={
             "fieldConfig": {"defaults": {"unit": "none", "min": 0, "max": 1, "noValue": NO_DATA}},
-            "options": {"legend": {"showLegend": True}},
+            "options": {"legend": {"showLegend": True, "calcs": []}, "tooltip": {"sort": "none"}},
         },
     )
 
