@@ -127,7 +127,7 @@ class Lab(Workspace):
     def revive(self) -> list[str]:
         """Start each Prosody that crashed again, as Debian's unit does (Restart=on-abnormal); return their names.
 
-        Prosody 13.0.1 with Debian's LuaDBI may crash minutes after its PostgreSQL went away: docs/prosody.md.
+        Prosody with Debian's LuaDBI may crash minutes after its PostgreSQL went away: docs/prosody.md.
         """
         crashed = [node.prosody for node in self.nodes if node.prosody.crashed]
         for prosody in crashed:

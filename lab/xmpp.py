@@ -139,7 +139,7 @@ class Client:
         """Take the session up again after the connection was lost (XEP-0198 5), on the transport it had.
 
         Returns once what the server had missed has been sent again; what it had kept arrives then. Raises
-        ResumptionError if the session is gone. A resumption on the other `transport` is granted by Prosody 13.0.1,
+        ResumptionError if the session is gone. A resumption on the other `transport` is granted by Prosody 13.0,
         but the stream is dead from there on: the session goes on decoding with the framing it began with.
         """
         if self.management is None or not self.management.id:
