@@ -179,5 +179,5 @@ def _row(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _parse_sessions(key: str, count: float) -> Sessions:
-    host, transport, state, show = key.split(" ")
+    host, transport, state, show = key.rsplit(" ", 3)  # Prosody takes a host name with a space in it
     return Sessions(host, transport, state == "hibernated", show, count)

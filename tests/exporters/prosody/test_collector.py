@@ -239,6 +239,16 @@ def test_an_empty_server_has_rows_of_zero_for_every_host_transport_and_show() ->
     assert of(found, "prosody_c2s_hibernated_sessions") == {(host,): 0 for host in both}
 
 
+def test_a_host_whose_name_has_a_space_costs_nothing() -> None:
+    answer = recorded()
+    answer["virtual_hosts"] = ["my host"]
+    answer["instrument"]["counters"]["sessions"] = {"my host websocket hibernated away": 3}
+    found = series(collect(parse_snapshot(json.dumps(answer)), None))
+    assert of(found, "prosody_c2s_sessions")["my host", "websocket"] == 3
+    assert of(found, "prosody_presence_sessions")["my host", "away"] == 3
+    assert of(found, "prosody_c2s_hibernated_sessions") == {("my host",): 3}
+
+
 def test_modules_of_appendix_a_are_zero_when_not_loaded(snapshot: Snapshot) -> None:
     loaded = of(series(collect(snapshot, None)), "prosody_module_loaded")
     assert loaded[HOST, "smacks"] == 1
