@@ -10,7 +10,7 @@ import yaml
 
 from check.client import CannotAskError, Client
 from lab.prometheus import seconds
-from lab.server import Server, Target, http_answers
+from lab.server import Target, WebServer, http_answers
 from lab.workspace import ROOT, LabError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _WAITS = ("group_wait", "group_interval", "repeat_interval")
 
 
-class Alertmanager(Server):
+class Alertmanager(WebServer):
     """Where Prometheus sends its alerts; started before it.
 
     Args:
@@ -33,20 +33,9 @@ class Alertmanager(Server):
 
     def __init__(self, lab: Workspace, receivers: Receivers) -> None:
         super().__init__(lab, "alertmanager")
-        self.port = lab.ports.reserve()
         self._receivers = receivers
         self.haste = 1
         self.target = Target("alertmanager", "monitoring", self.port)
-
-    @property
-    def url(self) -> str:
-        """The address of its web page and API."""
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def address(self) -> str:
-        """Its web page."""
-        return self.url
 
     def prepare(self) -> None:
         """Fit the operator's file to the lab."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from lab.prosody import DOMAIN
-from lab.server import Server, Target, http_answers
+from lab.server import Target, WebServer, http_answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lab.workspace import Workspace
 
 
-class Exporter(Server):
+class Exporter(WebServer):
     """One exporter: the package `exporters.<kind>`, scraped as job `<kind>`.
 
     Args:
@@ -36,18 +36,7 @@ class Exporter(Server):
         super().__init__(lab, f"{instance}-exporter")
         self.kind = kind
         self.flags = flags
-        self.port = lab.ports.reserve()
         self.target = Target(kind, instance, self.port)
-
-    @property
-    def url(self) -> str:
-        """The address of its landing page."""
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def address(self) -> str:
-        """Its landing page."""
-        return self.url
 
     def command(self) -> list[str]:
         """Run the package with the Python that runs the lab."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lab import apns
 from lab.prosody import DOMAIN
-from lab.server import Server, Target, http_answers
+from lab.server import Target, WebServer, http_answers
 from lab.workspace import ROOT
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SECRET = "secret-of-the-lab"  # noqa: S105 - guards nothing
 
 
-class PushGateway(Server):
+class PushGateway(WebServer):
     """One gateway.
 
     Args:
@@ -39,22 +39,16 @@ class PushGateway(Server):
     ) -> None:
         super().__init__(lab, name)
         self.settings = settings or {}
-        self.port = lab.ports.reserve()
         self.metrics_port = lab.ports.reserve()
         self.target = Target("push-gateway", node, self.metrics_port)
         self._providers = providers
-
-    @property
-    def address(self) -> str:
-        """Its main listener."""
-        return f"http://127.0.0.1:{self.port}"
 
     @property
     def bridge(self) -> str:
         """The lines that make a Prosody send its pushes here; they end in the virtual host's section."""
         return f"""
 plugin_paths = {{ "{ROOT / "deploy/prosody"}" }}
-push_http_url = "{self.address}/push"
+push_http_url = "{self.url}/push"
 push_http_secret = "{SECRET}"
 VirtualHost "{DOMAIN}"
     modules_enabled = {{ "push_http" }}
@@ -86,4 +80,4 @@ VirtualHost "{DOMAIN}"
 
     def is_ready(self) -> bool:
         """At least one provider can send."""
-        return http_answers(f"{self.address}/-/ready", HTTPStatus.OK)
+        return http_answers(f"{self.url}/-/ready", HTTPStatus.OK)

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.server import Server, http_answers
+from lab.server import WebServer, http_answers
 from lab.workspace import ROOT, LabError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def home() -> Path | None:
     return unpacked if (unpacked / "conf/defaults.ini").exists() else Path("/usr/share/grafana")
 
 
-class Grafana(Server):
+class Grafana(WebServer):
     """A Grafana with our data source and dashboards, which anybody may look at.
 
     Args:
@@ -55,12 +55,6 @@ class Grafana(Server):
         super().__init__(lab, "grafana")
         self.folder = folder
         self.prometheus = prometheus
-        self.port = lab.ports.reserve()
-
-    @property
-    def address(self) -> str:
-        """Its web page."""
-        return f"http://127.0.0.1:{self.port}"
 
     def prepare(self) -> None:
         """Copy the operator's two directories, and name this lab's Prometheus and folder in place of the operator's."""
@@ -100,7 +94,7 @@ class Grafana(Server):
     def is_ready(self) -> bool:
         """Ask for the last dashboard: then all are there."""
         last = max((ROOT / "dashboards").glob("*.json")).stem
-        return http_answers(f"{self.address}/api/dashboards/uid/{last}", HTTPStatus.OK)
+        return http_answers(f"{self.url}/api/dashboards/uid/{last}", HTTPStatus.OK)
 
     def take_pictures(self, folder: Path) -> list[Path]:
         """Save a picture of each dashboard as a PNG file; return the files.
@@ -123,7 +117,7 @@ class Grafana(Server):
             *(browser, "--headless", "--disable-gpu", "--hide-scrollbars"),
             *(["--no-sandbox"] if os.geteuid() == 0 else []),  # Chromium refuses root its sandbox
             *(f"--window-size={_WIDTH},{height}", f"--virtual-time-budget={_LOADING}", f"--screenshot={picture}"),
-            f"{self.address}/d/{dashboard.stem}?kiosk&from=now-5m&to=now",
+            f"{self.url}/d/{dashboard.stem}?kiosk&from=now-5m&to=now",
         ]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
         if done.returncode or not picture.exists():

@@ -13,7 +13,7 @@ import check.prometheus
 from alerts.generate import DASHBOARDS, RUNBOOKS, render
 from alerts.render import Links
 from check.client import CannotAskError, Client
-from lab.server import Server, Target, http_answers
+from lab.server import Target, WebServer, http_answers
 from lab.workspace import ROOT, LabError, Workspace
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def seconds(duration: str) -> int:
     return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
 
 
-class Prometheus(Server):
+class Prometheus(WebServer):
     """A Prometheus that scrapes every server of the lab that says it is a target.
 
     Args:
@@ -46,18 +46,7 @@ class Prometheus(Server):
         super().__init__(lab, "prometheus")
         self.interval = interval
         self.thresholds: Path | None = None
-        self.port = lab.ports.reserve()
         self.target = Target("prometheus", "localhost", self.port)
-
-    @property
-    def url(self) -> str:
-        """The address of its web page and API."""
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def address(self) -> str:
-        """Its web page."""
-        return self.url
 
     def prepare(self) -> None:
         """Copy the operator's folder and fit it to the lab."""

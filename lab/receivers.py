@@ -14,7 +14,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from lab.server import Server, tcp_accepts
+from lab.server import WebServer, tcp_accepts
 
 if TYPE_CHECKING:
     from lab.workspace import Workspace
@@ -33,7 +33,7 @@ class Notification:
     text: str
 
 
-class Receivers(Server):
+class Receivers(WebServer):
     """The people on call.
 
     Args:
@@ -42,12 +42,6 @@ class Receivers(Server):
 
     def __init__(self, lab: Workspace) -> None:
         super().__init__(lab, "receivers")
-        self.port = lab.ports.reserve()
-
-    @property
-    def address(self) -> str:
-        """Where Alertmanager calls them."""
-        return f"http://127.0.0.1:{self.port}"
 
     def command(self) -> list[str]:
         """Run this module."""

@@ -211,6 +211,24 @@ class Server(ABC):
         self._executor.process.send_signal(number)
 
 
+class WebServer(Server):
+    """A server that has one port for people and programs, and speaks HTTP there."""
+
+    def __init__(self, lab: Workspace, name: str) -> None:
+        super().__init__(lab, name)
+        self.port = lab.ports.reserve()
+
+    @property
+    def url(self) -> str:
+        """Where its pages begin."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def address(self) -> str:
+        """Where its pages begin."""
+        return self.url
+
+
 def http_answers(url: str, status: HTTPStatus | None = None) -> bool:
     """Tell whether an HTTP server answers at this address: with this status, or with any."""
     try:

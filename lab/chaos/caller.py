@@ -92,7 +92,7 @@ class Caller(threading.Thread):
         self.asked.append(asked)
         try:
             push = {"secret": SECRET, "type": kind, "node": node}
-            async with http.post(f"{gateway.address}/push", json=push) as answer:
+            async with http.post(f"{gateway.url}/push", json=push) as answer:
                 asked.outcome = answer.headers.get("Push-Outcome", str(answer.status))
         except (aiohttp.ClientError, OSError, TimeoutError):
             pass  # a gateway that is down; whether the push reached anybody, the providers know

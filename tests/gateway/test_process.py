@@ -79,12 +79,12 @@ def test_a_wrong_setting_is_one_line_and_an_exit_code(environment: dict[str, str
 
 async def push(session: aiohttp.ClientSession, gateway: PushGateway, node: str, kind: str) -> tuple[int, str | None]:
     body = {"node": node, "secret": SECRET, "type": kind, "jid": "bert@commeazy.com"}
-    async with session.post(f"{gateway.address}/push", json=body) as answer:
+    async with session.post(f"{gateway.url}/push", json=body) as answer:
         return answer.status, answer.headers.get("Push-Outcome")
 
 
 def health(gateway: PushGateway) -> dict[str, object]:
-    with urllib.request.urlopen(f"{gateway.address}/health", timeout=5) as answer:
+    with urllib.request.urlopen(f"{gateway.url}/health", timeout=5) as answer:
         found: dict[str, object] = json.load(answer)
     return found
 
@@ -229,7 +229,7 @@ async def test_sighup_with_the_same_key_makes_no_second_token(lab: Workspace, pr
 
 
 async def metrics(session: aiohttp.ClientSession, gateway: PushGateway) -> str:
-    async with session.get(f"{gateway.address}/metrics") as answer:
+    async with session.get(f"{gateway.url}/metrics") as answer:
         return await answer.text()
 
 

@@ -44,7 +44,7 @@ class Stack:
         self.lab = lab
         self.providers = lab.providers
         self.gateway = lab.push_gateway
-        lab.prosody.config = CONFIG.format(plugins=ROOT / "deploy/prosody", url=self.gateway.address, domain=DOMAIN)
+        lab.prosody.config = CONFIG.format(plugins=ROOT / "deploy/prosody", url=self.gateway.url, domain=DOMAIN)
         self._before = {"apns": 0, "fcm": 0}
         lab.start(self.providers, self.gateway, lab.prosody)
 
