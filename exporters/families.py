@@ -13,6 +13,25 @@ if TYPE_CHECKING:
 
 Filled = CounterMetricFamily | GaugeMetricFamily
 
+# What may stand behind a family's name in the names of its series (OpenMetrics 1.0).
+_SUFFIXES = {
+    "counter": ("_total", "_created"),
+    "gaugehistogram": ("_bucket", "_gcount", "_gsum"),
+    "histogram": ("_bucket", "_count", "_sum", "_created"),
+    "info": ("_info",),
+    "summary": ("_count", "_sum", "_created"),
+}
+
+
+def series_names(kind: str, name: str) -> frozenset[str]:
+    """Return every name that a family takes, which no other family may have.
+
+    Args:
+        kind: its type in OpenMetrics.
+        name: its name in OpenMetrics, a counter's without `_total`.
+    """
+    return frozenset({name, *(name + suffix for suffix in _SUFFIXES.get(kind, ()))})
+
 
 @dataclass(frozen=True)
 class Family:
@@ -43,6 +62,16 @@ class Families(dict[str, Family]):
     def __init__(self, *families: Family) -> None:
         super().__init__((family.name, family) for family in families)
         assert len(self) == len(families), "a family is listed twice"
+
+    @property
+    def taken(self) -> frozenset[str]:
+        """Every name that these families take, which no other family may have."""
+        return frozenset().union(
+            *(
+                series_names(spec.kind, spec.name.removesuffix("_total") if spec.kind == "counter" else spec.name)
+                for spec in self.values()
+            )
+        )
 
     def fill(self, name: str, *samples: tuple[tuple[str, ...], float]) -> Filled:
         """Return the family `name` with these samples, each as (label values, value)."""

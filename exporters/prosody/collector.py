@@ -25,6 +25,14 @@ REQUIRED_MODULES = frozenset({
 FORBIDDEN_MODULES = frozenset({"mam", "muc_mam", "offline", "register", "register_ibr", "s2s"})
 
 
+_OUR_NAMES = FAMILIES.taken
+
+
+def is_ours(name: str) -> bool:
+    """Tell whether this exporter has a series or family of this name: a collector's, or one about the scrape."""
+    return name in _OUR_NAMES or name == "prosody_up" or name.startswith(("prosody_exporter_", "process_"))
+
+
 def missing_families(*, instrument: bool, probe: bool) -> list[str]:
     """Name the families that have no samples when a source is switched off."""
     on = {"", *(["instrument"] if instrument else []), *(["probe"] if probe else [])}
@@ -49,7 +57,7 @@ def collect(snapshot: Snapshot | None, observations: Observations | None) -> Ite
             yield from _sessions(snapshot.counts, snapshot.virtual_hosts)
             yield from _events(snapshot.counts)
             yield from _bookkeeping(snapshot.counts)
-        families, left_out = parse_registry(snapshot.registry or "", FAMILIES)
+        families, left_out = parse_registry(snapshot.registry or "", is_ours)
         yield FAMILIES.fill("prosody_exporter_registry_families_left_out", ((), left_out))
         yield from families
 

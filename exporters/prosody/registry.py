@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from exporters.families import series_names
 from exporters.scrape import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Callable, Iterator
 
     from prometheus_client.core import Metric
 
@@ -24,12 +25,12 @@ _SINGLY_ESCAPED = re.compile(r'(?:[^"\\\n]|\\[\\"n])*')
 _COMMENT = "# "
 
 
-def parse_registry(text: str, ours: Container[str]) -> tuple[list[Metric], int]:
+def parse_registry(text: str, is_ours: Callable[[str], bool]) -> tuple[list[Metric], int]:
     """Return Prosody's families, mended, and how many had to be left out because they cannot be mended.
 
     Args:
         text: the registry in the OpenMetrics text format, as Prosody renders it.
-        ours: names of families that Prosody's must not shadow, a counter's with `_total`.
+        is_ours: tells whether a family or series of ours has this name, which Prosody's must not take.
     """
     families: list[Metric] = []
     taken: set[str] = set()
@@ -41,8 +42,8 @@ def parse_registry(text: str, ours: Container[str]) -> tuple[list[Metric], int]:
             left_out += 1
             continue
         for family in parsed:
-            names = {family.name, *(sample.name for sample in family.samples)}
-            if not taken.isdisjoint(names) or any(name in ours for name in names):
+            names = series_names(family.type, family.name)
+            if not taken.isdisjoint(names) or any(map(is_ours, names)):
                 left_out += 1
             else:
                 taken |= names

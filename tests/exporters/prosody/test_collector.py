@@ -159,9 +159,11 @@ async def rendered(snapshot: Snapshot) -> list[Metric]:
 
 
 async def test_a_whole_scrape_has_nothing_twice_and_reads_back(snapshot: Snapshot) -> None:
-    families = await rendered(dataclasses.replace(snapshot, registry=REGISTRY))
+    clashing = "".join(f"# HELP {name} X.\n# TYPE {name} gauge\n{name} 7\n" for name in sorted(ABOUT_THE_SCRAPE))
+    families = await rendered(dataclasses.replace(snapshot, registry=clashing + REGISTRY))
     found = series(families)
     assert of(found, "prosody_up") == {(): 1}
+    assert of(found, "prosody_exporter_registry_families_left_out") == {(): len(ABOUT_THE_SCRAPE)}
     assert of(found, "prosody_mod_smacks__sessions_started_total") == {(HOST,): 8}
 
 
@@ -225,6 +227,15 @@ def test_what_is_longer_than_the_last_bucket_is_in_the_total_only() -> None:
     assert of(found, f"{name}_bucket") == {("0.1",): 1, ("1.0",): 3, ("+Inf",): 4}
     assert of(found, f"{name}_sum") == {(): pytest.approx(2.22)}
     assert of(found, f"{name}_count") == {(): 4}
+
+
+def test_a_host_name_with_a_space_is_a_host_name() -> None:
+    answer = recorded()
+    answer["virtual_hosts"] = ["my host"]
+    answer["instrument"]["counters"]["sessions"] = {"my host tcp hibernated away": 2}
+    found = series(collect(parse_snapshot(json.dumps(answer)), None))
+    assert of(found, "prosody_c2s_sessions")["my host", "tcp"] == 2
+    assert of(found, "prosody_c2s_hibernated_sessions") == {("my host",): 2}
 
 
 def test_an_empty_server_has_rows_of_zero_for_every_host_transport_and_show() -> None:
