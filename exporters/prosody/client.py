@@ -34,7 +34,8 @@ REASONS = (
     "timeout",
 )
 _CHUNK_BYTES = 64 * 1024
-_FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS = 0.05, 1.0
+# The longest is below the 0.5 s that a scrape with a timeout of 1 s has, which must still learn what is wrong.
+_FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS = 0.05, 0.3
 
 
 class Answer(NamedTuple):
@@ -271,7 +272,9 @@ def _connect_error(path: Path, error: OSError) -> TargetError:
         case errno.EACCES | errno.EPERM:
             return TargetError("permission_denied", f"no permission for {path}: run the exporter as the user prosody")
         case errno.ECONNREFUSED | errno.ENOTSOCK:
-            return TargetError("connection_refused", f"nothing listens on {path}: start Prosody")
+            return TargetError(
+                "connection_refused", f"nothing listens on {path}: start Prosody, or correct --prosody.socket"
+            )
         case _:
             cause = error.strerror or error  # a path too long for a socket has no errno
             return TargetError("connection_lost", f"cannot connect to {path}: {cause}; correct --prosody.socket")

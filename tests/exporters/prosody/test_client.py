@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from exporters.prosody import client
 from exporters.prosody.client import REASONS, AdminShell, AnswerParser
-from exporters.scrape import TargetError
+from exporters.scrape import TargetError, deadline
 from tests.exporters.prosody.fakes import SERVER_HEADER, SHUTDOWN, AdminSocket, Behaviour, Talk, echoing, result
 
 if TYPE_CHECKING:
@@ -385,7 +385,11 @@ async def test_a_stale_socket_is_refused(tmp_path: Path) -> None:
 async def test_a_plain_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "prosody.sock"
     path.write_text("not a socket")
-    await fails(AdminShell(path), "connection_refused", f"nothing listens on {re.escape(str(path))}")
+    await fails(AdminShell(path), "connection_refused", "nothing listens on .*, or correct --prosody.socket")
+
+
+async def test_a_folder_is_refused(tmp_path: Path) -> None:
+    await fails(AdminShell(tmp_path), "connection_refused", "nothing listens on .*, or correct --prosody.socket")
 
 
 async def test_a_path_too_long_for_a_socket_says_so(tmp_path: Path) -> None:
@@ -448,13 +452,23 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-async def test_a_server_that_is_away_is_tried_once_a_second_at_most(tmp_path: Path, clock: Clock) -> None:
+async def test_a_server_that_is_away_is_tried_a_few_times_a_second_at_most(tmp_path: Path, clock: Clock) -> None:
     shell = AdminShell(tmp_path / "prosody.sock")
     attempts = 0
     while clock.now < 1060:
         await fails(shell, "no_socket", "start Prosody")
         attempts += 1
-    assert 60 <= attempts <= 70
+    assert 120 <= attempts <= 240
+
+
+async def test_a_server_that_is_away_is_said_to_be_so_within_the_time_of_the_shortest_scrape(
+    tmp_path: Path, clock: Clock
+) -> None:
+    shell = AdminShell(tmp_path / "prosody.sock")
+    for _ in range(20):
+        before = clock.now
+        await fails(shell, "no_socket", "start Prosody")
+        assert clock.now - before < deadline("1")
 
 
 async def test_the_first_attempt_waits_for_nothing(tmp_path: Path, clock: Clock) -> None:
