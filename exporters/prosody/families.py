@@ -55,7 +55,8 @@ FAMILIES = Families(
         "counter",
         "prosody_stanzas_total",
         ("direction", "kind"),
-        "Stanzas on all streams; in: received, out: written. A message from one user to another is both.",
+        "Stanzas on the streams of clients and servers; in: received, out: written. A message from one user to "
+        "another is both.",
         needs="instrument",
     ),
     Family(

@@ -41,7 +41,7 @@ local STREAM_ERRORS = set [[bad-format bad-namespace-prefix conflict connection-
 	policy-violation remote-connection-failed reset resource-constraint restricted-xml see-other-host system-shutdown
 	undefined-condition unsupported-encoding unsupported-feature unsupported-stanza-type unsupported-version]];
 local SHOWS = set "away chat dnd xa";
-local STREAM_NAMESPACES = set "jabber:client jabber:server jabber:component:accept";
+local STREAM_NAMESPACES = set "jabber:client jabber:server"; -- a component's stanzas pass no filter
 
 ---------- State: counters are what an upgrade keeps ----------
 

@@ -63,7 +63,8 @@ local function settings()
 	settings.c2s_timeout = c2s_timeout();
 	local network = config.get("*", "network_settings");
 	settings.read_timeout = type(network) == "table" and tonumber(network.read_timeout) or 14 * 60; -- net.server's default
-	settings.statistics_interval = tonumber(config.get("*", "statistics_interval")) or config.get("*", "statistics") and 60 or nil;
+	local interval, provider = config.get("*", "statistics_interval"), config.get("*", "statistics");
+	settings.statistics_interval = tonumber(interval) or provider and interval ~= "manual" and 60 or nil; -- as statsmanager does
 	for name, value in pairs(settings) do
 		if value == math.huge then settings[name] = "+Inf"; end -- "never", which JSON cannot say
 	end

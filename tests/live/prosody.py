@@ -22,16 +22,17 @@ network_settings = { read_timeout = 2 }
 modules_disabled = { "offline"; "s2s"; "limits" }
 """
 
-# How many handlers, filters and timers there are: what an uninstall must bring back to what it was.
+# How many handlers and filters there are: what an uninstall must bring back to what it was.
 _HOOKS = """
+local function inside(f, wanted)
+    for i = 1, 20 do
+        local name, value = debug.getupvalue(f, i);
+        if name == wanted then return value; end
+    end
+end
 local events = {};
 local function count(owner, object)
-    local add, map = object.add_handler, nil;
-    for i = 1, 20 do
-        local name, value = debug.getupvalue(add, i);
-        if name == "event_map" then map = value; end
-    end
-    for event, handlers in pairs(map) do
+    for event, handlers in pairs(inside(object.add_handler, "event_map")) do
         for _ in pairs(handlers) do events[owner] = (events[owner] or 0) + 1; end
     end
 end
@@ -41,8 +42,10 @@ local session_filters = 0;
 for _, session in pairs(prosody.full_sessions) do
     for _, list in pairs(session.filters or {}) do session_filters = session_filters + #list; end
 end
+local filter_hooks = inside(require "prosody.util.filters".add_filter_hook, "new_filter_hooks");
 return require "prosody.util.json".encode {
-    events = events; session_filters = session_filters; loaded = package.loaded["commeazy.monitoring"] ~= nil;
+    events = events; session_filters = session_filters; filter_hooks = #filter_hooks;
+    loaded = package.loaded["commeazy.monitoring"] ~= nil;
 };
 """
 

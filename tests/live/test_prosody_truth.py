@@ -144,9 +144,10 @@ async def test_module_reloads_change_no_count(lab: Lab) -> None:
     lab.start(lab.prosody, lab.prosody_exporter)
     await settled(lab)
     async with traffic_on(lab) as traffic:
-        first = await traffic.hold(Mix(websocket=5, tcp=2, away=2))
-        for module in ("presence", "saslauth", "cloud_notify", "ping", "roster"):
+        first = await traffic.hold(Mix(websocket=5, tcp=2, hibernated=1, away=2))
+        for module in ("presence", "saslauth", "smacks", "websocket", "cloud_notify", "ping", "roster"):
             await lua(lab, f'return require"prosody.core.modulemanager".reload("commeazy.com", "{module}")')
+        await lua(lab, 'return require"prosody.core.modulemanager".reload("*", "c2s")')
         metrics = await read(lab)
         assert_sessions(metrics, first)
         assert_counters(metrics, first)
@@ -215,11 +216,16 @@ async def test_uninstall_removes_every_hook_and_prosody_goes_on(lab: Lab) -> Non
         lab.start(lab.prosody_exporter)
         await settled(lab)
         assert await hooks(lab) != bare
+        looks = 'return package.loaded["kept by this test"].counters.lag.count'
+        await lua(lab, 'package.loaded["kept by this test"] = package.loaded["commeazy.monitoring"] return 1')
         lab.prosody_exporter.stop()
         while await lua(lab, SCRIPTS["uninstall"]) != "removed":
             pass
         assert await hooks(lab) == bare
+        last = await lua(lab, looks)
         await traffic.clients[0].ping()
+        await asyncio.sleep(0.3)  # three looks of a timer that goes on
+        assert await lua(lab, looks) == last
 
 
 async def test_a_handler_that_fails_is_counted_and_never_reaches_prosody(lab: Lab) -> None:
@@ -251,6 +257,14 @@ async def test_pushes_and_registrations_are_counted(lab: Lab) -> None:
         await sender.settle()
         metrics = await read(lab)
         assert metrics.by("prosody_push_notifications_total", "kind") == {"message": 2, "call": 2}
+        query = f"""
+            local iq = require "prosody.util.stanza".iq {{ type = "get"; id = "x" }}
+            local events = prosody.hosts["commeazy.com"].events
+            events.fire_event("cloud_notify/push", {{ username = "{sleeper_name}"; original_stanza = iq }})
+            return 1
+        """
+        await lua(lab, query)
+        assert (await read(lab))("prosody_push_notifications_total", kind="other") == 1
         await sleeper.login()
         await sleeper.disable_push("push.commeazy.com", "device-one")
         await read_until(lab, "prosody_push_registrations", 1)
@@ -283,13 +297,41 @@ async def test_a_host_that_goes_and_comes_back_is_counted_anew(lab: Lab) -> None
             return require "prosody.core.hostmanager".deactivate "commeazy.com"
         """
         assert await lua(lab, gone) == "true"
-        assert (await read(lab)).by("prosody_c2s_sessions", "transport") == {}
+        metrics = await read(lab)
+        assert metrics.by("prosody_c2s_sessions", "transport") == {}
+        assert "prosody_push_registrations" not in metrics.names
+        # the one that hibernated had no connection to lose
+        assert metrics.by("prosody_connection_errors_total", "reason") == {"host-gone": 2}
         assert await lua(lab, 'return require "prosody.core.hostmanager".activate "commeazy.com"') == "true"
     async with traffic_on(lab, "second") as traffic:
         truth = await traffic.hold(Mix(websocket=2, tcp=1, away=1))
         metrics = await read(lab)
         assert_sessions(metrics, truth)
         assert_no_drift(metrics)
+
+
+async def test_presence_that_is_no_broadcast_moves_no_session(lab: Lab) -> None:
+    lab.start(lab.prosody, lab.prosody_exporter)
+    await settled(lab)
+    async with traffic_on(lab) as traffic:
+        await traffic.hold(Mix(websocket=2))
+        one, other = traffic.clients
+        await one._send_stanza("presence", "<show>dnd</show>", to=f"{other.username}@commeazy.com")
+        await one._send_stanza("presence", "", type="unavailable", to=f"{other.username}@commeazy.com")
+        await one._send_stanza("presence", "", type="probe")
+        await one.settle()
+        metrics = await read(lab)
+        assert metrics.by("prosody_presence_sessions", "show") == {"available": 2}
+        assert metrics.by("prosody_presence_updates_total", "type") == {"available": 2}
+        (name,) = await traffic.accounts(1)
+        unseen = traffic.client(name)
+        await unseen.login(show="unavailable")
+        assert (await read(lab)).by("prosody_presence_sessions", "show") == {"available": 2, "unavailable": 1}
+        await unseen.disconnect()
+        await one.presence("unavailable")
+        await one.disconnect()
+        metrics = await read(lab)
+        assert metrics.by("prosody_presence_updates_total", "type") == {"available": 2, "unavailable": 1}
 
 
 async def test_a_session_that_takes_the_resource_of_another_replaces_it(lab: Lab) -> None:
@@ -329,6 +371,21 @@ async def test_a_stream_that_prosody_closes_with_an_error_is_counted_by_its_cond
         {s.labels["transport"]: s.value for s in metrics.samples if s.labels.get("reason") == "policy-violation"}
     )
     assert errors == {"websocket": 1, "tcp": 1}
+
+
+async def test_a_stream_is_counted_also_when_no_host_is_known_or_the_condition_is_made_up(lab: Lab) -> None:
+    lab.start(lab.prosody, lab.prosody_exporter)
+    await settled(lab)
+    _, writer = await asyncio.open_connection("127.0.0.1", lab.prosody.c2s_port)
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    await read_until(lab, "prosody_connection_errors_total", 1, transport="tcp", reason="not-well-formed")
+    writer.close()
+    async with traffic_on(lab) as traffic:
+        await traffic.hold(Mix(websocket=1))
+        await lua(lab, 'select(2, next(prosody.full_sessions)):close("of-its-own") return 1')
+        await read_until(lab, "prosody_c2s_sessions", 0)
+    metrics = await read(lab)
+    assert metrics.by("prosody_connection_errors_total", "reason") == {"not-well-formed": 1, "undefined-condition": 1}
 
 
 async def test_prosodys_own_metrics_are_those_of_now_though_only_their_numbers_are_sent(lab: Lab) -> None:
@@ -385,7 +442,8 @@ async def test_settings_and_modules_are_those_of_the_running_server(lab: Lab) ->
     )
     lab.prosody.config = """
         allow_registration = true; c2s_require_encryption = false; smacks_hibernation_time = "2 minutes"
-        network_settings = {}; modules_enabled = { "admin_shell"; "http_openmetrics"; "mam"; "smacks" }
+        network_settings = {}; statistics_interval = "manual"
+        modules_enabled = { "admin_shell"; "http_openmetrics"; "mam"; "smacks" }
     """
     lab.prosody.restart()
     metrics = await read(lab)
@@ -393,5 +451,6 @@ async def test_settings_and_modules_are_those_of_the_running_server(lab: Lab) ->
     assert metrics("prosody_setting", name="c2s_require_encryption") == 0
     assert metrics("prosody_setting", name="smacks_hibernation_time") == 120
     assert metrics("prosody_setting", name="read_timeout") == 840
+    assert "statistics_interval" not in {s.labels["name"] for s in metrics.samples if s.name == "prosody_setting"}
     assert metrics("prosody_module_loaded", host="commeazy.com", module="mam") == 1
     assert metrics("prosody_module_loaded", host="commeazy.com", module="websocket") == 0
