@@ -103,6 +103,12 @@ def _exporter(args: Namespace) -> Exporter[Snapshot]:
     if missing := missing_families(instrument=args.instrument == "on", probe=probe is not None):
         _log.warning("these metrics will be missing, as their source is switched off: %s", ", ".join(missing))
 
+    async def read() -> Snapshot:
+        snapshot = await reader.read()
+        if probe and (c2s_timeout := snapshot.settings.get("c2s_timeout")):
+            probe.c2s_timeout = c2s_timeout
+        return snapshot
+
     @asynccontextmanager
     async def background() -> AsyncIterator[None]:
         async with reader.keeping_installed(), probe.running() if probe else nullcontext():
@@ -112,7 +118,7 @@ def _exporter(args: Namespace) -> Exporter[Snapshot]:
     return Exporter(
         name="prosody",
         title="Prosody exporter",
-        read=reader.read,
+        read=read,
         collect=lambda snapshot: collect(snapshot, probe.observations if probe else None),
         reasons=REASONS,
         up_help="1 if Prosody answered this scrape over its admin socket.",

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 EDGES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 REASONS = ("probe_refused", "probe_unreachable", "probe_tls", "probe_handshake", "probe_timeout", "probe_closed")
-_LIFETIME_SECONDS = 240.0  # Prosody ends a connection that has not logged in after c2s_timeout, 300 s
+_C2S_TIMEOUT = 300.0  # seconds; Prosody's own default and the specification's
 _FAREWELL_SECONDS = 0.2  # for the endpoint to close, too; a hung one must not hold up our own end
 
 
@@ -44,11 +44,16 @@ class WebSocketProbe:
         url: of the endpoint, http(s) or ws(s).
         interval: seconds between two pings, and between two attempts to connect.
         timeout: seconds that a connection attempt or a pong may take.
+
+    Attributes:
+        c2s_timeout: seconds after which Prosody ends a connection that has not logged in, as ours never does; we leave
+            before, or each would count as an error. To be set once it is known.
     """
 
     def __init__(self, url: str, *, interval: float = 5.0, timeout: float = 5.0) -> None:
         self.url = url
         self.observations = Observations()
+        self.c2s_timeout = _C2S_TIMEOUT
         self._interval = interval
         self._timeout = timeout
         self._failing = ""  # the reason of the last failure, until a pong comes
@@ -68,7 +73,7 @@ class WebSocketProbe:
             while True:
                 try:
                     async with self._connect(client) as socket:
-                        await self._ping_until_old(socket)
+                        await self._ping_while_young(socket)
                 except _ProbeError as error:
                     self._failed(str(error))
                 await asyncio.sleep(self._interval)
@@ -100,8 +105,8 @@ class WebSocketProbe:
         finally:
             await socket.close()
 
-    async def _ping_until_old(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        end = time.monotonic() + _LIFETIME_SECONDS
+    async def _ping_while_young(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        connected = time.monotonic()
         while True:
             sent = time.monotonic()
             try:
@@ -114,13 +119,13 @@ class WebSocketProbe:
             except (aiohttp.ClientError, OSError) as error:
                 raise _ProbeError("probe_closed") from error
             self._succeeded(time.monotonic() - sent)
-            if time.monotonic() >= end:
+            if time.monotonic() + self._interval - connected >= 0.8 * self.c2s_timeout:
                 return
             await asyncio.sleep(self._interval)
 
 
 async def _pong(socket: aiohttp.ClientWebSocketResponse) -> bool:
-    """Wait for the pong; False when Prosody closed in good order (c2s_timeout), which a new connection answers."""
+    """Wait for the pong; False when Prosody closed in good order, which a new connection answers."""
     while True:
         message = await socket.receive()
         match message.type:

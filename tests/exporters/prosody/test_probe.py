@@ -313,6 +313,19 @@ async def test_a_close_in_good_order_is_no_error_and_a_new_connection_follows(li
     assert lines.queue.empty()
 
 
+async def test_a_new_connection_is_made_before_prosody_ends_one_that_never_logs_in(lines: Lines) -> None:
+    endpoint = Endpoint(ponging)
+    async with endpoint.listening() as url:
+        probe = WebSocketProbe(url, interval=AT_ONCE)
+        probe.c2s_timeout = SHORT
+        async with asyncio.timeout(10), probe.running():
+            while endpoint.connections < 3:  # noqa: ASYNC110 - the probe announces nothing
+                await asyncio.sleep(0)
+    assert probe.observations.round_trips.total >= 3
+    assert counted(probe) == {}
+    assert lines.queue.empty()
+
+
 async def test_an_endpoint_that_always_closes_is_not_hammered(monkeypatch: pytest.MonkeyPatch) -> None:
     endpoint, pauses = Endpoint(closing_in_good_order), asyncio.Queue[tuple[float, int]]()
 
