@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -70,16 +71,29 @@ def _parser() -> ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code: 0, 1 if it cannot listen or uninstall, 2 for wrong usage."""
+    """Run the program; returns its exit code: 0, 1 if it cannot do its work, 2 for wrong usage, 130 for Ctrl-C."""
     args = _parser().parse_args(argv)
     if args.print_script:
-        for name, text in sorted(SCRIPTS.items()):
-            print(f"==> {name}.lua <==\n>{text}")  # noqa: T201 - this is the output asked for; `>` makes it Lua to the shell
-        return 0
+        return _print_script()
     if args.uninstall:
         logs.setup(args.log_level, args.log_format)
-        return asyncio.run(_uninstall(args))
+        try:
+            return asyncio.run(_uninstall(args))
+        except KeyboardInterrupt:
+            return 130
     return web.run(_exporter(args), args)
+
+
+def _print_script() -> int:
+    # `>` makes it Lua to the shell
+    try:
+        sys.stdout.write("".join(f"==> {name}.lua <==\n>{text}\n" for name, text in sorted(SCRIPTS.items())))
+        sys.stdout.flush()
+    except OSError as error:  # a full disk, or `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain of it as well
+        sys.stderr.write(f"prosody-exporter: cannot print all of it: {error.strerror}\n")
+        return 1
+    return 0
 
 
 async def _uninstall(args: Namespace) -> int:

@@ -381,11 +381,16 @@ async def test_a_stream_is_counted_also_when_no_host_is_known_or_the_condition_i
     await read_until(lab, "prosody_connection_errors_total", 1, transport="tcp", reason="not-well-formed")
     writer.close()
     async with traffic_on(lab) as traffic:
-        await traffic.hold(Mix(websocket=1))
+        await traffic.hold(Mix(websocket=2))
+        await traffic.clients[0]._send("<message xmlns='urn:example:no-stanza'/>")
+        await read_until(lab, "prosody_c2s_sessions", 1)
         await lua(lab, 'select(2, next(prosody.full_sessions)):close("of-its-own") return 1')
         await read_until(lab, "prosody_c2s_sessions", 0)
     metrics = await read(lab)
-    assert metrics.by("prosody_connection_errors_total", "reason") == {"not-well-formed": 1, "undefined-condition": 1}
+    assert metrics.by("prosody_connection_errors_total", "reason") == dict.fromkeys(
+        ("not-well-formed", "unsupported-stanza-type", "undefined-condition"), 1
+    )
+    assert metrics("prosody_stanzas_total", direction="in", kind="message") == 0
 
 
 async def test_prosodys_own_metrics_are_those_of_now_though_only_their_numbers_are_sent(lab: Lab) -> None:

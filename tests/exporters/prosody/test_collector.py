@@ -229,15 +229,6 @@ def test_what_is_longer_than_the_last_bucket_is_in_the_total_only() -> None:
     assert of(found, f"{name}_count") == {(): 4}
 
 
-def test_a_host_name_with_a_space_is_a_host_name() -> None:
-    answer = recorded()
-    answer["virtual_hosts"] = ["my host"]
-    answer["instrument"]["counters"]["sessions"] = {"my host tcp hibernated away": 2}
-    found = series(collect(parse_snapshot(json.dumps(answer)), None))
-    assert of(found, "prosody_c2s_sessions")["my host", "tcp"] == 2
-    assert of(found, "prosody_c2s_hibernated_sessions") == {("my host",): 2}
-
-
 def test_an_empty_server_has_rows_of_zero_for_every_host_transport_and_show() -> None:
     answer = recorded()
     answer["virtual_hosts"] = [HOST, "other.example"]

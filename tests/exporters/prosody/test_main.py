@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from exporters.prosody import __main__ as program
 from exporters.prosody.reader import SCRIPTS
+from lab.workspace import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 NEEDING_THE_SCRIPT = [  # by hand: what Prosody does not know by itself
     "prosody_c2s_sessions",
@@ -45,6 +50,31 @@ def test_print_script_prints_every_text_as_it_is_sent_and_nothing_else(capsys: p
     parts = re.split(r"^==> (\w+)\.lua <==\n", capsys.readouterr().out, flags=re.MULTILINE)
     names = ["installed", "instrument", "reader", "registry", "snapshot", "uninstall"]
     assert parts == ["", *(part for name in names for part in (name, f">{SCRIPTS[name]}\n"))]
+
+
+def test_a_script_that_cannot_be_printed_is_one_line_and_exit_code_1() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "exporters.prosody", "--print-script"]
+        ended = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "prosody-exporter: cannot print all of it: No space left on device\n",
+    )
+
+
+def test_ctrl_c_ends_an_uninstall_without_a_traceback(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as hung:
+        hung.bind(str(tmp_path / "s"))
+        hung.listen()
+        program = ["env", "--default-signal=INT", sys.executable, "-m", "exporters.prosody"]
+        with subprocess.Popen(
+            [*program, "--uninstall", f"--prosody.socket={tmp_path / 's'}"], cwd=ROOT, stderr=subprocess.PIPE
+        ) as uninstall:
+            connection, _ = hung.accept()
+            uninstall.send_signal(signal.SIGINT)
+            _, errors = uninstall.communicate(timeout=60)
+            connection.close()
+    assert (uninstall.returncode, errors) == (130, b"")
 
 
 def test_uninstall_from_a_server_that_is_away_is_one_line_and_exit_code_1(
