@@ -5,8 +5,8 @@ SHELL := /bin/bash
 python := .venv/bin/python
 changes := git status --porcelain && git diff | cksum
 if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else echo "$(1) is not here: left out"; fi
-archive = commeazy-monitoring-$(shell sed -n 's/^__version__ = "\(.*\)".*/\1/p' exporters/__init__.py)
-sources := $(wildcard alerts bench check dashboards exporters gateway lab tests)
+archive = commeazy-monitoring-$(shell sed -n 's/^__version__ = "\(.*\)".*/\1/p' toolkit/__init__.py)
+sources := $(wildcard alerts bench check dashboards exporters gateway lab tests toolkit xmpp)
 
 .PHONY: help demo drill check screenshots dist test try-install mutants generate lint bench soak chaos lock clean
 .DEFAULT_GOAL := help

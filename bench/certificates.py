@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import psutil
 
-from lab.certified import Haproxy
-from lab.exporters import Exporter
-from lab.pki import Authority
-from lab.workspace import Workspace
+from lab.running.workspace import Workspace
+from lab.servers.certified import Haproxy
+from lab.servers.exporters import Exporter
+from lab.servers.pki import Authority
 
 _COUNTS = (10, 1000)
 _INTERVAL = 20  # seconds; the default is 60

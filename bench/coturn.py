@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from lab.coturn import Coturn
-from lab.exporters import Exporter
-from lab.turn import Allocations
-from lab.workspace import Workspace
+from lab.running.workspace import Workspace
+from lab.servers.coturn import Coturn
+from lab.servers.exporters import Exporter
+from lab.users.turn import Allocations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import yaml
 
 from bench.rules import FOLDER, page, targets
-from lab.panels import ALL, Dashboard, Query, filled_in, read_dashboards
+from check.panels import ALL, Dashboard, Query, filled_in, read_dashboards
 from tests.alerts.reality import SOURCES
 from tests.alerts.servers import free_port, get, running
 

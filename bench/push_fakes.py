@@ -9,8 +9,8 @@ import struct
 import sys
 from pathlib import Path
 
-from lab import http2
-from lab.fcm import TokenEndpoint
+from lab.fakes import http2
+from lab.fakes.fcm import TokenEndpoint
 
 
 class Quick(http2.ServerConnection):

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import psutil
 
-from lab.apns import BUNDLE_ID
-from lab.gateway import SECRET, PushGateway
-from lab.providers import Providers
-from lab.server import Server, tcp_accepts
-from lab.workspace import Workspace
+from lab.fakes.apns import BUNDLE_ID
+from lab.fakes.providers import Providers
+from lab.running.server import Server, tcp_accepts
+from lab.running.workspace import Workspace
+from lab.servers.gateway import SECRET, PushGateway
 
 CALLERS = 100  # connections of Prosody's, each with one push under way
 SECONDS = 4.0  # of one round

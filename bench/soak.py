@@ -13,7 +13,7 @@ import time
 import psutil
 
 from lab.stack import Lab
-from lab.traffic import Mix, Truth
+from lab.users.traffic import Mix, Truth
 from tests.live.prosody import traffic_on
 from tests.scraping import Scrape, scrape
 

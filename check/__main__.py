@@ -11,7 +11,7 @@ from check.client import CannotAskError, Client, CredentialsError, authorization
 from check.examination import examine
 from check.grafana import Grafana
 from check.prometheus import Prometheus
-from exporters import __version__, cli
+from toolkit import __version__, cli
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

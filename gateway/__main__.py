@@ -6,9 +6,9 @@ import asyncio
 import os
 import sys
 
-from exporters import logs
 from gateway.service import ListenError, serve
 from gateway.settings import SettingsError, read
+from toolkit import logs
 
 
 def main() -> int:

@@ -18,9 +18,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from exporters import __version__
 from gateway.collector import collect
 from gateway.push import Answer, Kind, Outcome, Push
+from toolkit import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

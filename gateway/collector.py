@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from exporters import __version__
+from toolkit import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

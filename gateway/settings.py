@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from exporters.logs import LEVELS
 from gateway import apns, fcm
 from gateway.metrics import HANDLERS
+from toolkit.logs import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,24 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lab.alertmanager import Alertmanager
-from lab.calls import Calls
-from lab.coturn import Coturn
-from lab.exporters import CertificateExporter, Exporter
-from lab.gateway import PushGateway
-from lab.generator import Generator
-from lab.haproxy import Haproxy
-from lab.postgresql import PostgresExporter, Postgresql, Queries
-from lab.prometheus import Prometheus
-from lab.prosody import Prosody
-from lab.providers import Providers
-from lab.receivers import Receivers
-from lab.workspace import Workspace
+from lab.fakes.providers import Providers
+from lab.fakes.receivers import Receivers
+from lab.running.workspace import Workspace
+from lab.servers.alertmanager import Alertmanager
+from lab.servers.coturn import Coturn
+from lab.servers.exporters import CertificateExporter, Exporter
+from lab.servers.gateway import PushGateway
+from lab.servers.generator import Generator
+from lab.servers.haproxy import Haproxy
+from lab.servers.postgresql import PostgresExporter, Postgresql, Queries
+from lab.servers.prometheus import Prometheus
+from lab.servers.prosody import Prosody
+from lab.users.calls import Calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lab.server import Server
+    from lab.running.server import Server
 
 USERS = 20
 SLEEPERS = 5  # users whose phones only a push can reach
@@ -53,8 +53,8 @@ class Lab(Workspace):
     """The servers by name; none runs until it is started, and all are gone when the lab is left.
 
     Args:
-        prosody_config: lines that win over the lab's Prosody configuration, see `lab.prosody.Prosody`; `start_all` has
-            its own.
+        prosody_config: lines that win over the lab's Prosody configuration, see `lab.servers.prosody.Prosody`;
+            `start_all` has its own.
 
     Attributes:
         nodes: the Prosody hosts; prosody, push_gateway and prosody_exporter are the first one's.

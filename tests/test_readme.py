@@ -8,7 +8,7 @@ import tomllib
 import pytest
 
 from alerts.catalogue import KNOBS
-from lab.workspace import ROOT
+from lab.running.workspace import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web as http
 
-from exporters import cli, logs, web
 from exporters.certificates.client import Client
 from exporters.certificates.collector import collect, collect_targets
 from exporters.certificates.config import ConfigError, duration
 from exporters.certificates.prober import Prober
-from exporters.scrape import Exporter, deadline
+from toolkit import cli, logs, web
+from toolkit.scrape import Exporter, deadline
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

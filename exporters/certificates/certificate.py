@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from exporters.scrape import TargetError
+from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
     from datetime import datetime

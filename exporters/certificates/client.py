@@ -14,7 +14,7 @@ from exporters.certificates.handshake import handshake
 from exporters.certificates.snapshot import Chain, Observation
 from exporters.certificates.starttls import begin
 from exporters.certificates.verdict import WEAK_PROTOCOL, Authorities, judge
-from exporters.scrape import TargetError
+from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
     from exporters.certificates.certificate import Certificate

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import yaml
 
-from exporters.cli import Address
+from toolkit.cli import Address
 
 if TYPE_CHECKING:
     from pathlib import Path

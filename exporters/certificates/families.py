@@ -1,6 +1,6 @@
 """Every metric family of the certificate exporter."""
 
-from exporters.families import Families, Family
+from toolkit.families import Families, Family
 
 _CERTIFICATE = ("target", "position", "subject_cn", "issuer_cn", "serial")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from OpenSSL import SSL
 
 from exporters.certificates.certificate import UNREADABLE, Certificate
-from exporters.scrape import TargetError
+from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
     import asyncio

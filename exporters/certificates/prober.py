@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from exporters.certificates.config import ConfigError, load
 from exporters.certificates.snapshot import Observation, Snapshot, Standing
-from exporters.scrape import TargetError
+from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

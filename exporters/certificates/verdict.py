@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from OpenSSL import crypto
 
-from exporters.scrape import TargetError
+from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

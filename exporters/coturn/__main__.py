@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporters import cli, logs, web
 from exporters.coturn.collector import collect
 from exporters.coturn.config import ConfigError, Configuration, load
 from exporters.coturn.reader import REASONS, Reader
-from exporters.scrape import Exporter
+from toolkit import cli, logs, web
+from toolkit.scrape import Exporter
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

@@ -1,6 +1,6 @@
 """Every metric family of the coturn exporter that is its own."""
 
-from exporters.families import Families, Family
+from toolkit.families import Families, Family
 
 FAMILIES = Families(
     Family("gauge", "coturn_build_info", ("version",), "Version of the running coturn; the value is 1."),

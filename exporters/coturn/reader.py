@@ -19,7 +19,7 @@ from exporters.coturn.probe import ENDING, Probe
 from exporters.coturn.process import ProcessState, Turnserver
 from exporters.coturn.relay_ports import RelayPorts
 from exporters.coturn.snapshot import Snapshot
-from exporters.scrape import TargetError
+from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence

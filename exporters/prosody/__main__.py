@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporters import cli, logs, web
 from exporters.prosody.client import REASONS, AdminShell
 from exporters.prosody.collector import collect, missing_families
 from exporters.prosody.probe import WebSocketProbe
 from exporters.prosody.reader import SCRIPTS, Reader
-from exporters.scrape import Exporter, TargetError
+from toolkit import cli, logs, web
+from toolkit.scrape import Exporter, TargetError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

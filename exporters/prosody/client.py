@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
-from exporters.scrape import TargetError
+from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,7 +3,7 @@
 `needs` is "instrument" for what instrument.lua counts and "probe" for what the WebSocket probe sees.
 """
 
-from exporters.families import Families, Family
+from toolkit.families import Families, Family
 
 FAMILIES = Families(
     Family("gauge", "prosody_build_info", ("version",), "Version of the running Prosody; the value is 1."),

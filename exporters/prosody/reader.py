@@ -13,7 +13,7 @@ import psutil
 
 from exporters.prosody.registry import renew
 from exporters.prosody.snapshot import Process, Snapshot, parse_snapshot
-from exporters.scrape import TargetError
+from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

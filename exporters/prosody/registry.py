@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from exporters.families import series_names
-from exporters.scrape import TargetError
+from toolkit.families import series_names
+from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

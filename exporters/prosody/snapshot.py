@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from exporters.scrape import TargetError
+from toolkit.scrape import TargetError
 
 TRANSPORTS = ("websocket", "tcp", "bosh")
 SHOWS = ("available", "away", "chat", "dnd", "xa", "unavailable")

@@ -9,9 +9,9 @@ import sys
 from lab.chaos import report
 from lab.chaos.log_disk import LogDisk
 from lab.chaos.run import Run
-from lab.interrupts import INTERRUPTS
+from lab.running.interrupts import INTERRUPTS
+from lab.running.workspace import ROOT, LabError
 from lab.stack import Lab
-from lab.workspace import ROOT, LabError
 
 REPORT = ROOT / "docs/chaos-report.md"
 FULL_LENGTH = 30.0  # minutes; a shorter run writes no report

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 
 from lab.chaos.table import heals
-from lab.gateway import SECRET
+from lab.servers.gateway import SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from lab.chaos.judge import Episode
-    from lab.gateway import PushGateway
+    from lab.servers.gateway import PushGateway
 
 EVERY = 1.0  # seconds
 _PATIENCE = 70.0  # seconds; a message is worth 60

@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.workspace import LabError
+from lab.running.workspace import LabError
 
 if TYPE_CHECKING:
-    from lab.server import Server
+    from lab.running.server import Server
 
 _SOURCE = Path(__file__).with_name("clock.c")
 COMPILER = "cc"

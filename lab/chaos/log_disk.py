@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from lab.workspace import LabError
+from lab.running.workspace import LabError
 
 if TYPE_CHECKING:
-    from lab.server import Server
+    from lab.running.server import Server
 
 _SIZE = "256m"
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import psutil
 
 from lab.chaos.table import Fault, Kind
-from lab.providers import Mood
-from lab.workspace import LabError
+from lab.fakes.providers import Mood
+from lab.running.workspace import LabError
 
 if TYPE_CHECKING:
     import random
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from lab.chaos.clocks import Clocks
     from lab.chaos.log_disk import LogDisk
-    from lab.server import Server
+    from lab.running.server import Server
     from lab.stack import Lab
 
 STOPPED_SHARE = 0.8  # of the time, while a server is slow

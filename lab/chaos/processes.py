@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from lab.server import Server
+    from lab.running.server import Server
 
 WARM = 20.0  # seconds after which a process has what it needs
 SETTLED = 60.0  # seconds that a life is watched at least before it is judged

@@ -19,13 +19,13 @@ from lab.chaos.report import Result
 from lab.chaos.table import FAULTS, PROBE_INTERVAL, Fault, Kind, heals
 from lab.chaos.vitals import sick
 from lab.chaos.witness import Witness
-from lab.workspace import LabError
+from lab.running.workspace import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lab.chaos.log_disk import LogDisk
-    from lab.server import Server
+    from lab.running.server import Server
     from lab.stack import Lab
 
 WARM_UP = 25.0  # seconds before the first fault

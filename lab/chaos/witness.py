@@ -11,13 +11,13 @@ from lab.chaos import vitals
 from lab.chaos.judge import Look
 from lab.chaos.ledger import JOBS, Ledger
 from lab.chaos.processes import Holdings
-from lab.workspace import LabError
+from lab.running.workspace import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lab.chaos.mischief import Stage
-    from lab.server import Server
+    from lab.running.server import Server
 
 EVERY = 0.5  # seconds
 _EVERYTHING = f'{{job=~"{"|".join(JOBS)}"}}'

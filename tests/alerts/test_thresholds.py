@@ -14,7 +14,7 @@ from alerts import thresholds
 from alerts.catalogue import KNOBS
 from alerts.generate import main
 from alerts.thresholds import DEFAULTS, ThresholdsError, load
-from lab.workspace import ROOT
+from lab.running.workspace import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

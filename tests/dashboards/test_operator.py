@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from lab.grafana import HOW_TO_GET, Grafana, home
-from lab.prometheus import Prometheus
-from lab.workspace import ROOT, Workspace
+from lab.running.workspace import ROOT, Workspace
+from lab.servers.grafana import HOW_TO_GET, Grafana, home
+from lab.servers.prometheus import Prometheus
 from tests.dashboards.model import FOLDER
 
 if TYPE_CHECKING:

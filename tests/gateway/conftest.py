@@ -22,8 +22,8 @@ from gateway.http2 import Timing
 from gateway.service import Workings, serving
 from gateway.settings import Settings, read
 from gateway.tokens import Attempt, Minted
-from lab import apns, fcm
-from lab.http2 import Request
+from lab.fakes import apns, fcm
+from lab.fakes.http2 import Request
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from gateway import app
 from tests.gateway.conftest import IPHONE, SECRET, Caller, Start, until
 
 if TYPE_CHECKING:
-    from lab.apns import FakeApns
+    from lab.fakes.apns import FakeApns
 
 GOOD = json.dumps({"node": IPHONE, "secret": SECRET, "type": "call", "jid": "bert@commeazy.com"}).encode()
 START = b"POST /push HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.http2 import Timing
-from lab import apns
-from lab.http2 import REFUSED_STREAM, Behaviour, Request
+from lab.fakes import apns
+from lab.fakes.http2 import REFUSED_STREAM, Behaviour, Request
 from tests.gateway.conftest import ANDROID, Start, once, until, withhold
 
 if TYPE_CHECKING:
-    from lab.apns import FakeApns
-    from lab.fcm import FakeFcm
+    from lab.fakes.apns import FakeApns
+    from lab.fakes.fcm import FakeFcm
 
 
 async def test_a_reset_stream_is_tried_again_with_the_same_id(start: Start, apple: FakeApns) -> None:

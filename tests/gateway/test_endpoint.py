@@ -17,11 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporters.logs import Logfmt
 from gateway.app import MAX_BODY, RateLimit
-from lab.apns import FakeApns
-from lab.fcm import FakeFcm
+from lab.fakes.apns import FakeApns
+from lab.fakes.fcm import FakeFcm
 from tests.gateway.conftest import ANDROID, IPHONE, SECRET, Caller, Pki, Start, starting
+from toolkit.logs import Logfmt
 
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -6,13 +6,13 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from lab import apns
-from lab.http2 import Behaviour, Request
+from lab.fakes import apns
+from lab.fakes.http2 import Behaviour, Request
 from tests.gateway.conftest import ANDROID, Clock, Minting, Pki, Start, until
 
 if TYPE_CHECKING:
-    from lab.apns import FakeApns
-    from lab.fcm import FakeFcm
+    from lab.fakes.apns import FakeApns
+    from lab.fakes.fcm import FakeFcm
 
 
 async def test_a_call_that_waited_for_its_connection_is_worth_only_what_is_left(start: Start, google: FakeFcm) -> None:

@@ -17,9 +17,9 @@ import aiohttp
 import pytest
 
 from gateway.delivery import QUEUE
-from lab.gateway import SECRET, PushGateway
-from lab.providers import Providers
-from lab.workspace import ROOT, Workspace
+from lab.fakes.providers import Providers
+from lab.running.workspace import ROOT, Workspace
+from lab.servers.gateway import SECRET, PushGateway
 from tests.gateway.conftest import ANDROID, IPHONE
 
 if TYPE_CHECKING:

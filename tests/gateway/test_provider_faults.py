@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab import apns, fcm
+from lab.fakes import apns, fcm
 from tests.gateway.conftest import ANDROID, IPHONE, Clock, Minting, Pki, Start, once, until, withhold
 
 if TYPE_CHECKING:
-    from lab.apns import FakeApns
-    from lab.fcm import FakeFcm
-    from lab.http2 import Request
+    from lab.fakes.apns import FakeApns
+    from lab.fakes.fcm import FakeFcm
+    from lab.fakes.http2 import Request
 
 
 async def test_a_call_arrives_with_nothing_personal_in_it(start: Start, apple: FakeApns) -> None:

@@ -11,12 +11,12 @@ import time
 
 import yaml
 
-from exporters import __version__
-from lab.workspace import ROOT
+from lab.running.workspace import ROOT
 from tests.install import roots, services
 from tests.install.guide import Block, Mark, parts, reason
 from tests.install.operator import HOSTS_FILE, PATIENCE, Operator
 from tests.install.roots import MONITORING_ADDRESS, Root, TrialError
+from toolkit import __version__
 
 NEW = f"{__version__}.post1"
 _CHECK = "/opt/commeazy/monitoring/bin/commeazy-check\n"

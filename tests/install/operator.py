@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lab.workspace import ROOT
+from lab.running.workspace import ROOT
 from tests.install.roots import (
     DISK,
     MONITORING_ADDRESS,
@@ -224,7 +224,7 @@ class Operator:
             self._made(tree),
         )
         run("cp", *(ROOT / name for name in ("README.md", "pyproject.toml")), tree)
-        package = tree / "exporters/__init__.py"
+        package = tree / "toolkit/__init__.py"
         package.write_text(package.read_text().replace(f'"{old}"', f'"{new}"'))
         unpacked = DISK / "unpacked"
         run("tar", "-xzf", self.archive, "-C", self._made(unpacked))

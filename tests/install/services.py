@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import trustme
 
-from lab.workspace import ROOT
+from lab.running.workspace import ROOT
 
 if TYPE_CHECKING:
     from tests.install.roots import Root
 
 NAMES: Final = {"xmpp.commeazy.com": ("xmpp.commeazy.com", "commeazy.com"), "turn.commeazy.com": ("turn.commeazy.com",)}
-HAPROXY: Final = ROOT / "lab/haproxy.section-7.cfg"
-COTURN: Final = ROOT / "lab/coturn.section-13.conf"
-PROSODY: Final = ROOT / "lab/prosody.appendix-a.cfg.lua"
+HAPROXY: Final = ROOT / "lab/servers/haproxy.section-7.cfg"
+COTURN: Final = ROOT / "lab/servers/coturn.section-13.conf"
+PROSODY: Final = ROOT / "lab/servers/prosody.appendix-a.cfg.lua"
 # Beside Appendix A: one node without its database, and no parameters that take minutes to make.
 _PROSODY: Final = """
 Include "/etc/prosody/appendix-a.cfg.lua"

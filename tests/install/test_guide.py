@@ -8,9 +8,9 @@ import tomllib
 import pytest
 import yaml
 
-from exporters import __version__
-from lab.workspace import ROOT
+from lab.running.workspace import ROOT
 from tests.install.guide import GUIDE, HOSTS, UNTRIED, Block, Mark, parts
+from toolkit import __version__
 
 TEXT = GUIDE.read_text(encoding="utf-8")
 BLOCKS = [part for part in parts() if isinstance(part, Block)]

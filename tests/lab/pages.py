@@ -8,8 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from lab.server import Server, http_answers
-from lab.workspace import Workspace
+from lab.running.server import Server, http_answers
+from lab.running.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

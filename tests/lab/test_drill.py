@@ -9,13 +9,13 @@ import yaml
 
 from alerts.catalogue import KNOBS
 from alerts.thresholds import load
-from lab.alertmanager import hastened
-from lab.drill import HASTE, _write_thresholds
-from lab.drill_report import Result, report
-from lab.drills import DRILLS, Drill
-from lab.prometheus import seconds
-from lab.receivers import Notification, read_event, read_webhook
-from lab.workspace import ROOT
+from lab.drill.__main__ import HASTE, _write_thresholds
+from lab.drill.report import Result, report
+from lab.drill.table import DRILLS, Drill
+from lab.fakes.receivers import Notification, read_event, read_webhook
+from lab.running.workspace import ROOT
+from lab.servers.alertmanager import hastened
+from lab.servers.prometheus import seconds
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.workspace import ROOT
+from lab.running.workspace import ROOT
 
 _TOOLS = (
     "bash",

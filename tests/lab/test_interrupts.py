@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from lab.interrupts import Interrupts
+from lab.running.interrupts import Interrupts
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from check.prometheus import Sample, Target
-from lab.summary import Finding, finding_lines, findings, target_lines
+from lab.demo.summary import Finding, finding_lines, findings, target_lines
 
 
 def test_samples_are_counted_and_added_up_and_a_histogram_is_found_by_its_count() -> None:

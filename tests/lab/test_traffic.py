@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.accounts import create_accounts
-from lab.traffic import Mix
-from lab.wander import main, parse
+from lab.users.accounts import create_accounts
+from lab.users.traffic import Mix
+from lab.users.wander import main, parse
 
 PLACES = ["--websocket-url=ws://127.0.0.1:1/", "--tcp-address=127.0.0.1:1", "--admin-socket=/nonexistent/socket"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.workspace import ROOT
+from lab.running.workspace import ROOT
 
 _HERE = Path(__file__).parent
 _LEFT_OUT = pytest.StashKey[tuple[list[str], list[str]]]()  # programs that are missing, tests that need them

@@ -6,9 +6,9 @@ import time
 import urllib.request
 from typing import TYPE_CHECKING, Self
 
-from lab.coturn import Coturn
-from lab.exporters import Exporter
-from lab.workspace import Workspace
+from lab.running.workspace import Workspace
+from lab.servers.coturn import Coturn
+from lab.servers.exporters import Exporter
 from tests.scraping import Scrape
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from lab.prosody import DOMAIN
+from lab.servers.prosody import DOMAIN
 from lab.stack import Lab
-from lab.xmpp_transport import Endpoints
+from xmpp.transport import Endpoints
 
 
 def endpoints(lab: Lab, authority: Path | None = None) -> Endpoints:

@@ -7,10 +7,10 @@ import json
 from typing import TYPE_CHECKING
 
 from exporters.prosody.client import AdminShell
-from lab.prosody import DOMAIN
-from lab.traffic import Traffic
-from lab.xmpp_transport import Endpoints
+from lab.servers.prosody import DOMAIN
+from lab.users.traffic import Traffic
 from tests.scraping import Scrape, scrape
+from xmpp.transport import Endpoints
 
 if TYPE_CHECKING:
     from lab.stack import Lab

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from lab.prosody import DOMAIN
-from lab.workspace import ROOT
+from lab.running.workspace import ROOT
+from lab.servers.prosody import DOMAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +100,7 @@ def names_here(lab: Lab) -> dict[str, str]:
         "db-primary.internal.commeazy.com": f"127.0.0.1 -p {lab.postgresql.port}",
         "psql -c": f"psql -h 127.0.0.1 -p {lab.postgresql.port} -U postgres -c",
         "prosodyctl ": f"prosodyctl --config {prosody.directory}/prosody.cfg.lua ",
-        "/etc/prosody/prosody.cfg.lua": f"{ROOT}/lab/prosody.appendix-a.cfg.lua",
+        "/etc/prosody/prosody.cfg.lua": f"{ROOT}/lab/servers/prosody.appendix-a.cfg.lua",
         "/var/lib/prosody/prosody.sock": str(prosody.admin_socket),
         "/run/haproxy/admin.sock": f"{haproxy.directory}/admin.sock",
         "/etc/turnserver.conf": str(coturn.config_file),

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from alerts.generate import RULES
-from lab.panels import ALL, filled_in
+from check.panels import ALL, filled_in
 from tests.dashboards.model import DASHBOARDS, SEVEN
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from lab.certified import CertifiedCoturn, CertifiedPostgresql, CertifiedProsody, Haproxy
-from lab.exporters import Exporter
-from lab.pki import Authority, Issued
-from lab.prosody import DOMAIN
-from lab.workspace import Workspace
+from lab.running.workspace import Workspace
+from lab.servers.certified import CertifiedCoturn, CertifiedPostgresql, CertifiedProsody, Haproxy
+from lab.servers.exporters import Exporter
+from lab.servers.pki import Authority, Issued
+from lab.servers.prosody import DOMAIN
 from tests.live import openssl
 from tests.scraping import Scrape
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lab.certified import Certified
+    from lab.servers.certified import Certified
 
 ENDPOINTS = ("haproxy", "prosody-c2s", "prosody-s2s", "coturn", "postgresql", "file")
 SERVED = ENDPOINTS[:-1]

@@ -17,8 +17,8 @@ import pytest
 from lab.chaos import clocks
 from lab.chaos.clocks import Clocks
 from lab.chaos.log_disk import LogDisk
-from lab.recorded import Recorded
-from lab.workspace import ROOT, Workspace
+from lab.fakes.recorded import Recorded
+from lab.running.workspace import ROOT, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

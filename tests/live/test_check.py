@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from check.examination import uids
+from lab.running.workspace import ROOT
 from lab.stack import Lab
-from lab.workspace import ROOT
 from tests.check.servers import FakeGrafana, serving
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.coturn import SECRET
-from lab.turn import Allocations, LoadTools, TurnClient
+from lab.servers.coturn import SECRET
+from lab.users.turn import Allocations, LoadTools, TurnClient
 from tests.live.coturn_lab import CoturnLab, Page
 
 CONTRACT = {
@@ -156,7 +156,11 @@ def test_an_exhausted_port_range_is_error_508_and_all_ports_in_use() -> None:
 
 
 def test_wrong_credentials_are_error_401_but_the_challenge_is_not() -> None:
-    with CoturnLab() as lab, TurnClient(lab.coturn, secret="wrong") as wrong, TurnClient(lab.coturn) as right:
+    with (
+        CoturnLab() as lab,
+        TurnClient(lab.coturn, secret="wrong") as wrong,
+        TurnClient(lab.coturn) as right,
+    ):
         assert right.allocate().success
         assert wrong.allocate().error == 401
         page = lab.until(lambda page: page.value("coturn_allocations_total", event="created") == 1)
@@ -288,7 +292,11 @@ def test_without_verbose_the_active_allocations_are_still_there() -> None:
 
 def test_nothing_personal_and_no_secret_is_in_metrics_or_log() -> None:
     config = f"{CLI}-password\nlog-binding"
-    with CoturnLab(config) as lab, TurnClient(lab.coturn, user="carol") as client, Allocations(lab.coturn) as calls:
+    with (
+        CoturnLab(config) as lab,
+        TurnClient(lab.coturn, user="carol") as client,
+        Allocations(lab.coturn) as calls,
+    ):
         client.allocate()
         client.release()
         calls.hold(1)

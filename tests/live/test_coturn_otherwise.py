@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.coturn import SECRET
-from lab.exporters import Exporter
-from lab.turn import Allocations
+from lab.servers.coturn import SECRET
+from lab.servers.exporters import Exporter
+from lab.users.turn import Allocations
 from tests.live.coturn_lab import CoturnLab, Page
 from tests.live.test_coturn import CLI, SPECIFIED_SOURCES, TRANSPORTS, agree, settled
 

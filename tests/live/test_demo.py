@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from lab.grafana import home
-from lab.workspace import ROOT
+from lab.running.workspace import ROOT
+from lab.servers.grafana import home
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.prosody import DOMAIN, Prosody
-from lab.server import http_answers
+from lab.running.server import http_answers
+from lab.servers.prosody import DOMAIN, Prosody
 from lab.stack import Lab
 
 SPECIFIED = {  # Appendix A, read back from the running server

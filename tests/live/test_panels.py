@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.generator import Generator
-from lab.panels import Report, as_regex, check, filled_in, read_dashboards
-from lab.prometheus import Prometheus
-from lab.recorded import Recorded, grown
+from check.panels import Report, as_regex, check, filled_in, read_dashboards
+from lab.fakes.recorded import Recorded, grown
+from lab.running.workspace import ROOT, Workspace
+from lab.servers.generator import Generator
+from lab.servers.prometheus import Prometheus
 from lab.stack import SHORT_TIMES, USERS, Lab
-from lab.workspace import ROOT, Workspace
 from tests.dashboards.model import selectors
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def test_a_replica_alone_has_no_verdict_on_replication(prometheus: Prometheus, t
 
 
 def test_the_command_says_how_many_and_ends_well(prometheus: Prometheus) -> None:
-    command = [sys.executable, "-m", "lab.panels", "--prometheus", prometheus.url]
+    command = [sys.executable, "-m", "check.panels", "--prometheus", prometheus.url]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout
     count = done.stdout.split()[0]
@@ -98,7 +98,12 @@ def test_a_target_that_is_gone_is_missed(prometheus: Prometheus) -> None:
 
 def test_a_real_prosody_with_users_fills_every_panel_about_prosody() -> None:
     with Lab(prosody_config=SHORT_TIMES) as lab:
-        for server in (lab.prosody, lab.prosody_exporter, Generator([lab.prosody], USERS), lab.prometheus):
+        for server in (
+            lab.prosody,
+            lab.prosody_exporter,
+            Generator([lab.prosody], USERS),
+            lab.prometheus,
+        ):
             server.start()
         dashboards = [dashboard for dashboard in read_dashboards() if set(dashboard.jobs.values()) == {"prosody"}]
         deadline = time.monotonic() + PATIENCE
@@ -108,7 +113,7 @@ def test_a_real_prosody_with_users_fills_every_panel_about_prosody() -> None:
 
 
 def test_no_prometheus_is_one_line_and_exit_code_2() -> None:
-    command = [sys.executable, "-m", "lab.panels", "--prometheus", "http://127.0.0.1:1"]
+    command = [sys.executable, "-m", "check.panels", "--prometheus", "http://127.0.0.1:1"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1

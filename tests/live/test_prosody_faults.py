@@ -12,7 +12,7 @@ import pytest
 
 from exporters.prosody.collector import missing_families
 from lab.stack import Lab
-from lab.traffic import Mix
+from lab.users.traffic import Mix
 from tests.live.prosody import lua, read, settled, traffic_on
 from tests.scraping import Scrape
 

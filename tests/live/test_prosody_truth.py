@@ -11,9 +11,9 @@ import pytest
 
 from exporters.prosody.client import AdminShell
 from exporters.prosody.reader import SCRIPTS
+from lab.running.workspace import ROOT
 from lab.stack import Lab
-from lab.traffic import Mix, Truth
-from lab.workspace import ROOT
+from lab.users.traffic import Mix, Truth
 from tests.live.prosody import QUICK, hooks, lua, read, read_until, settled, traffic_on
 
 if TYPE_CHECKING:
@@ -435,7 +435,7 @@ async def test_settings_and_modules_are_those_of_the_running_server(lab: Lab) ->
         "statistics_interval": 30,
     }
     loaded = {s.labels["module"]: s.value for s in metrics.samples if s.name == "prosody_module_loaded"}
-    appendix = (ROOT / "lab/prosody.appendix-a.cfg.lua").read_text()
+    appendix = (ROOT / "lab/servers/prosody.appendix-a.cfg.lua").read_text()
     for option, value in (("modules_enabled", 1), ("modules_disabled", 0)):
         block = re.search(rf"^{option} = {{(.*?)^}}", appendix, re.MULTILINE | re.DOTALL)
         assert block

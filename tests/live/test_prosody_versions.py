@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lab.stack import Lab
-from lab.traffic import Mix
+from lab.users.traffic import Mix
 from tests.live.prosody import QUICK, lua, read, read_until, settled, traffic_on
 
 if TYPE_CHECKING:

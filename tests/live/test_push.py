@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from lab.accounts import PASSWORD, ask, create_accounts, username
 from lab.chaos import clocks
 from lab.chaos.clocks import Clocks
-from lab.gateway import SECRET
-from lab.prosody import DOMAIN
-from lab.providers import UNREGISTERED
+from lab.fakes.providers import UNREGISTERED
+from lab.running.workspace import ROOT
+from lab.servers.gateway import SECRET
+from lab.servers.prosody import DOMAIN
 from lab.stack import Lab
-from lab.workspace import ROOT
-from lab.xmpp import Client
+from lab.users.accounts import PASSWORD, ask, create_accounts, username
 from tests.live.places import endpoints
+from xmpp.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from lab.alertmanager import redirected
+from lab.servers.alertmanager import redirected
 from tests.alerts.mutation import rules
 from tests.alerts.servers import free_port, get, running
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from lab.generator import Generator
+from lab.running.workspace import ROOT
+from lab.servers.generator import Generator
 from lab.stack import SHORT_TIMES, Lab
-from lab.turn import TurnClient
-from lab.workspace import ROOT
+from lab.users.turn import TurnClient
 from tests.live.runbooks import CONSOLE_PASSWORD, NOT_HERE, Command, in_the_lab, names_here, to_look, to_mend
 
 if TYPE_CHECKING:
@@ -123,11 +123,23 @@ def lab() -> Iterator[Lab]:
         )
         lab.coturn.config = _NARROW
         lab.start(lab.postgresql, lab.replica, *lab.postgres_exporters, lab.providers)
-        lab.start(node.push_gateway, node.prosody, node.exporter, lab.haproxy, lab.coturn, lab.certificate_exporter)
+        lab.start(
+            node.push_gateway,
+            node.prosody,
+            node.exporter,
+            lab.haproxy,
+            lab.coturn,
+            lab.certificate_exporter,
+        )
         lab.start(lab.receivers, lab.alertmanager, lab.prometheus)
         lab.start(Generator([node.prosody], 3, sleepers=2, door=lab.haproxy.websocket_url))
         lab.postgresql.run(
-            *("psql", *lab.postgresql.connection, "-c", "SELECT pg_create_physical_replication_slot('replica1')")
+            *(
+                "psql",
+                *lab.postgresql.connection,
+                "-c",
+                "SELECT pg_create_physical_replication_slot('replica1')",
+            )
         )
         with (
             TurnClient(lab.coturn) as caller,

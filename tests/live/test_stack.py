@@ -9,14 +9,14 @@ from http import HTTPStatus
 
 import aiohttp
 
-from lab.accounts import PASSWORD, create_accounts, username
-from lab.postgresql import Queries
-from lab.prosody import DATABASE, DOMAIN
+from lab.servers.postgresql import Queries
+from lab.servers.prosody import DATABASE, DOMAIN
 from lab.stack import SLEEPERS, USERS, Lab
-from lab.xmpp import Client
-from lab.xmpp_transport import tls_context
+from lab.users.accounts import PASSWORD, create_accounts, username
 from tests.alerts.servers import get
 from tests.live.places import endpoints
+from xmpp.client import Client
+from xmpp.transport import tls_context
 
 TCP_USERS = 5  # the generator's default
 

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from lab.accounts import ask
 from lab.stack import Lab
-from lab.traffic import Mix, Traffic, Truth
-from lab.xmpp_transport import XmppError
+from lab.users.accounts import ask
+from lab.users.traffic import Mix, Traffic, Truth
 from tests.live.places import endpoints
+from xmpp.transport import XmppError
 
 # A second opinion that shares nothing with the exporter: it counts in the stanza filters of every later connection.
 COUNT = """> prosody.seen = {}; local filters = require "prosody.util.filters";
@@ -103,8 +103,11 @@ async def test_churn_says_in_one_error_that_the_server_went_away(lab: Lab, traff
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_the_program_disconnects_everybody_on_a_signal_and_names_nobody(lab: Lab, number: signal.Signals) -> None:
     program = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "lab.traffic", "--users=8", "--tcp-users=2", "--rate=100"),
-        *(f"--websocket-url={lab.prosody.websocket_url}", f"--tcp-address=127.0.0.1:{lab.prosody.c2s_port}"),
+        *(sys.executable, "-m", "lab.users.traffic", "--users=8", "--tcp-users=2", "--rate=100"),
+        *(
+            f"--websocket-url={lab.prosody.websocket_url}",
+            f"--tcp-address=127.0.0.1:{lab.prosody.c2s_port}",
+        ),
         *(f"--admin-socket={lab.prosody.admin_socket}", f"--tls-ca={lab.directory / 'ca.pem'}"),
         stderr=asyncio.subprocess.PIPE,
     )
@@ -125,8 +128,11 @@ async def test_the_program_disconnects_everybody_on_a_signal_and_names_nobody(la
 
 async def test_the_program_ends_by_itself_after_its_duration(lab: Lab) -> None:
     program = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "lab.traffic", "--users=2", "--tcp-users=0", "--duration=0.5"),
-        *(f"--websocket-url={lab.prosody.websocket_url}", f"--tcp-address=127.0.0.1:{lab.prosody.c2s_port}"),
+        *(sys.executable, "-m", "lab.users.traffic", "--users=2", "--tcp-users=0", "--duration=0.5"),
+        *(
+            f"--websocket-url={lab.prosody.websocket_url}",
+            f"--tcp-address=127.0.0.1:{lab.prosody.c2s_port}",
+        ),
         f"--admin-socket={lab.prosody.admin_socket}",
         stderr=asyncio.subprocess.DEVNULL,
     )

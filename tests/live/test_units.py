@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.workspace import ROOT
+from lab.running.workspace import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

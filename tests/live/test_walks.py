@@ -10,12 +10,12 @@ import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lab.panels import FOLDER, as_regex, filled_in, read_dashboards
-from lab.prometheus import Prometheus
-from lab.recorded import FOLDER as RECORDED
-from lab.recorded import Recorded
+from check.panels import FOLDER, as_regex, filled_in, read_dashboards
+from lab.fakes.recorded import FOLDER as RECORDED
+from lab.fakes.recorded import Recorded
+from lab.running.workspace import ROOT, Workspace
+from lab.servers.prometheus import Prometheus
 from lab.stack import Lab
-from lab.workspace import ROOT, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

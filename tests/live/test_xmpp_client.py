@@ -6,12 +6,12 @@ from typing import Literal, get_args
 
 import pytest
 
-from lab.accounts import PASSWORD, ask, create_accounts
 from lab.stack import Lab
-from lab.traffic import Traffic
-from lab.xmpp import AuthenticationError, Client, ResumptionError, Show, TransportName
-from lab.xmpp_transport import XmppError
+from lab.users.accounts import PASSWORD, ask, create_accounts
+from lab.users.traffic import Traffic
 from tests.live.places import endpoints
+from xmpp.client import AuthenticationError, Client, ResumptionError, Show, TransportName
+from xmpp.transport import XmppError
 
 # Without mod_limits: it would take the read timeout away from every connection that has ever sent 10 bytes at once.
 IMPATIENT = """network_settings = { read_timeout = 1 }; smacks_hibernation_time = 1;

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporters.certificates.config import KINDS, ConfigError, Target, duration, load
-from exporters.cli import Address
+from toolkit.cli import Address
 
 ROOT = Path(__file__).resolve().parents[3]
 

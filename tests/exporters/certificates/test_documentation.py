@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from exporters.certificates import client, verdict
-from lab.workspace import ROOT
+from lab.running.workspace import ROOT
 
 
 def test_every_reason_is_explained_and_no_other() -> None:

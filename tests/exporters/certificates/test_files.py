@@ -20,8 +20,8 @@ from exporters.certificates.client import REASONS, Client
 from exporters.certificates.config import FILE, Target
 from exporters.certificates.files import read_file, read_leaf
 from exporters.certificates.verdict import judge
-from exporters.scrape import TargetError
-from lab.pki import Authority, Issued
+from lab.servers.pki import Authority, Issued
+from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
     from pathlib import Path

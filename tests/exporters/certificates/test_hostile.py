@@ -14,9 +14,9 @@ import pytest
 
 from exporters.certificates.client import REASONS, Client
 from exporters.certificates.collector import label
-from exporters.scrape import TargetError
-from lab.pki import Authority, Issued
+from lab.servers.pki import Authority, Issued
 from tests.exporters.certificates.fakes import HOST, server, silence, target, tls
+from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
     from tests.exporters.certificates.fakes import Handler

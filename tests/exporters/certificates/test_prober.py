@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import ClientSession
 
-from exporters import web
 from exporters.certificates.__main__ import _exporter, _parser, main
 from exporters.certificates.client import Client
 from exporters.certificates.prober import Prober
 from exporters.certificates.snapshot import Chain, Observation
-from exporters.cli import Address
-from exporters.scrape import TargetError
-from exporters.webconfig import WebConfig
-from lab.pki import Authority
+from lab.servers.pki import Authority
 from tests.exporters.certificates.fakes import HOST, server, silence, tls
+from toolkit import web
+from toolkit.cli import Address
+from toolkit.scrape import TargetError
+from toolkit.webconfig import WebConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

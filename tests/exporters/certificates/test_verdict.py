@@ -14,9 +14,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from exporters.certificates.certificate import Certificate, parse_file
 from exporters.certificates.client import Client
 from exporters.certificates.verdict import Authorities, is_for_host, judge
-from exporters.scrape import TargetError
-from lab.pki import Authority, Issued, new_key
+from lab.servers.pki import Authority, Issued, new_key
 from tests.exporters.certificates.fakes import HOST, server, silence, target, tls
+from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
     from pathlib import Path

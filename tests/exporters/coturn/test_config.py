@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporters.coturn.config import Cli, ConfigError, Configuration, LogPlace, load
-from lab.workspace import ROOT
+from lab.running.workspace import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ def loaded(folder: Path, text: str) -> Configuration:
 
 
 def test_the_specified_file_switches_on_log_and_probes_but_neither_cli_nor_endpoint() -> None:
-    config = load(ROOT / "lab/coturn.section-13.conf")
+    config = load(ROOT / "lab/servers/coturn.section-13.conf")
     assert config.listeners == {"udp": 3478, "tcp": 3478, "tls": 5349}
     assert config.relay_ports == range(49152, 65536)
     assert config.secret
@@ -33,7 +33,7 @@ def test_the_specified_file_switches_on_log_and_probes_but_neither_cli_nor_endpo
 
 
 def test_a_comment_behind_a_value_is_part_of_the_value_and_reported() -> None:
-    config = load(ROOT / "lab/coturn.section-13.conf")
+    config = load(ROOT / "lab/servers/coturn.section-13.conf")
     assert config.commented == ("bps-capacity", "denied-peer-ip")
     assert config.options["denied-peer-ip"][0] == "10.0.0.0-10.255.255.255    # Voorkom relay naar intern netwerk"
     assert config.number("bps-capacity", 7) == 0

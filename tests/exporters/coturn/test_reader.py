@@ -10,9 +10,9 @@ import pytest
 from exporters.coturn.__main__ import main
 from exporters.coturn.config import load
 from exporters.coturn.reader import Reader, _EndpointBindings
-from exporters.scrape import TargetError
 from tests.exporters.coturn.fakes import FakeTurn, page
 from tests.exporters.coturn.test_endpoint import RECORDED
+from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from exporters.prosody import client
 from exporters.prosody.client import REASONS, AdminShell, AnswerParser
-from exporters.scrape import TargetError, deadline
 from tests.exporters.prosody.fakes import SERVER_HEADER, SHUTDOWN, AdminSocket, Behaviour, Talk, echoing, result
+from toolkit.scrape import TargetError, deadline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -406,7 +406,7 @@ AS_NOBODY = """
 import asyncio, os, sys
 from pathlib import Path
 from exporters.prosody.client import AdminShell
-from exporters.scrape import TargetError
+from toolkit.scrape import TargetError
 if os.geteuid() == 0:
     os.setgroups([])
     os.setuid(65534)

@@ -17,9 +17,9 @@ from exporters.prosody.collector import FORBIDDEN_MODULES, REQUIRED_MODULES, col
 from exporters.prosody.families import FAMILIES
 from exporters.prosody.probe import Observations
 from exporters.prosody.snapshot import Histogram, Process, Snapshot, parse_snapshot
-from exporters.scrape import Exporter, Scrape, TargetError
 from tests.exporters.prosody.exposition import Series, complaints, series, text
 from tests.exporters.prosody.fakes import RECORDED
+from toolkit.scrape import Exporter, Scrape, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -264,7 +264,7 @@ def test_modules_of_appendix_a_are_zero_when_not_loaded(snapshot: Snapshot) -> N
 
 
 def test_the_modules_asked_for_are_those_of_appendix_a() -> None:
-    appendix = (RECORDED.parents[1] / "lab/prosody.appendix-a.cfg.lua").read_text()
+    appendix = (RECORDED.parents[1] / "lab/servers/prosody.appendix-a.cfg.lua").read_text()
     enabled = re.search(r"^modules_enabled = \{(.*?)^\}", appendix, re.MULTILINE | re.DOTALL)
     assert enabled
     assert set(re.findall(r'^ +"(\w+)";', enabled[1], re.MULTILINE)) == REQUIRED_MODULES

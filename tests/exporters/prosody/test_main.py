@@ -15,7 +15,7 @@ import pytest
 
 from exporters.prosody import __main__ as program
 from exporters.prosody.reader import SCRIPTS
-from lab.workspace import ROOT
+from lab.running.workspace import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from exporters.prosody.probe import REASONS, WebSocketProbe
-from tests.exporters.authority import Authority
+from tests.toolkit.authority import Authority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

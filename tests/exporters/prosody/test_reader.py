@@ -10,8 +10,8 @@ import pytest
 
 from exporters.prosody.client import AdminShell
 from exporters.prosody.reader import INSTRUMENT_VERSION, SCRIPTS, Reader
-from exporters.scrape import TargetError
 from tests.exporters.prosody.fakes import RECORDED, AdminSocket, Behaviour, Talk, result
+from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,193 @@
+"""Asks a Prometheus for every panel of every dashboard, as Grafana would, and says which have no data; draws nothing.
+
+`python -m check.panels --prometheus http://localhost:9090` ends with 1 if a panel is empty that may not be.
+Each panel is asked twice: for all nodes, and for the first one alone. A panel that is empty while all is well says why,
+where Grafana would say "No data".
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+import dashboards
+from check.client import CannotAskError, Client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+FOLDER = Path(str(dashboards.__file__)).parent
+NO_DATA = "NO DATA"  # what a panel shows that must not be empty; anything else is the reason why it may be
+ALL = ".+"
+_RANGE, _STEP = 300, 10  # seconds a graph looks back here, and between its points
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class Query:
+    """One query of a panel, with Grafana's variables still in it."""
+
+    ref: str
+    expr: str
+    instant: bool
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel that shows data; `may_be_empty` is the reason it gives, None if it gives none."""
+
+    dashboard: str
+    title: str
+    queries: tuple[Query, ...]
+    may_be_empty: str | None
+
+    @property
+    def name(self) -> str:
+        """Where a person finds it."""
+        return f"{self.dashboard}: {self.title}"
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """A dashboard's panels, and its node variables with the job each takes its nodes from."""
+
+    title: str
+    jobs: Mapping[str, str]
+    panels: tuple[Panel, ...]
+
+
+@dataclass
+class Report:
+    """What was found: names of panels with data, the reasons of those that may be empty, and what is wrong."""
+
+    filled: list[str] = field(default_factory=list)
+    empty: dict[str, str] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """Return the report as a person reads it."""
+        counted = f"{len(self.filled)} of {len(self.filled) + len(self.wrong)} panels have data"
+        rest = f"; {len(self.empty)} more are empty, as they may be when all is well:" if self.empty else ""
+        return [
+            counted + rest,
+            *(f"  {name:<60}{reason}" for name, reason in self.empty.items()),
+            *(f"  NO DATA  {line}" for line in self.wrong),
+        ]
+
+
+def read_dashboards() -> list[Dashboard]:
+    """Read the generated dashboards."""
+    return [_dashboard(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(FOLDER.glob("*.json"))]
+
+
+def _dashboard(model: dict[str, Any]) -> Dashboard:
+    jobs = {
+        variable["name"]: re.findall(r'job="([\w-]+)"', variable["query"]["query"])[0]
+        for variable in model["templating"]["list"]
+        if variable["type"] == "query"
+    }
+    return Dashboard(model["title"], jobs, tuple(_panels(model["title"], model["panels"])))
+
+
+def _panels(title: str, panels: Sequence[dict[str, Any]]) -> Iterator[Panel]:
+    for panel in panels:
+        yield from _panels(title, panel.get("panels", ()))
+        if "targets" in panel:
+            queries = tuple(Query(each["refId"], each["expr"], each["instant"]) for each in panel["targets"])
+            said = panel["fieldConfig"]["defaults"]["noValue"]
+            yield Panel(title, panel["title"], queries, None if said == NO_DATA else said)
+
+
+def filled_in(expr: str, nodes: Mapping[str, str], rate_interval: str) -> str:
+    """Return a query with values in place of the variables, as Grafana sends it."""
+    for name, value in nodes.items():
+        expr = expr.replace(f"${name}", value)
+    return expr.replace("$__rate_interval", rate_interval)
+
+
+def as_regex(node: str) -> str:
+    """Return a node's name as Grafana writes it into a matcher: a regular expression inside a PromQL string."""
+    return re.escape(node).replace("\\", r"\\")
+
+
+def check(url: str, dashboards: Sequence[Dashboard]) -> Report:
+    """Ask Prometheus at this address for every panel.
+
+    Raises:
+        CannotAskError: it does not answer, or refuses a query.
+    """
+    report = Report()
+    interval = _rate_interval(url)
+    for dashboard in dashboards:
+        first = {name: _nodes(url, job) for name, job in dashboard.jobs.items()}
+        choices = {"all nodes": dict.fromkeys(dashboard.jobs, ALL)}
+        if all(first.values()):
+            choices["one node"] = {name: as_regex(nodes[0]) for name, nodes in first.items()}
+        for panel in dashboard.panels:
+            missing = [
+                f"{query.ref} for {choice}"
+                for query in panel.queries
+                for choice, nodes in choices.items()
+                if not _has_data(url, query, filled_in(query.expr, nodes, interval))
+            ]
+            if not missing:
+                report.filled.append(panel.name)
+            elif panel.may_be_empty:
+                report.empty[panel.name] = panel.may_be_empty
+            else:
+                report.wrong.append(f"{panel.name} (query {', '.join(missing)})")
+    return report
+
+
+def _has_data(url: str, query: Query, expr: str) -> bool:
+    now = time.time()
+    if query.instant:
+        found = [series["value"] for series in _api(url, "query", query=expr)["result"]]
+        return bool(found)  # a stat has a word for NaN
+    times = {"start": f"{now - _RANGE:.3f}", "end": f"{now:.3f}", "step": str(_STEP)}
+    graphs = _api(url, "query_range", query=expr, **times)["result"]
+    return any(not math.isnan(float(value)) for graph in graphs for _, value in graph["values"])
+
+
+def _nodes(url: str, job: str) -> list[str]:
+    """Return the nodes of a job that Prometheus scrapes, as the variable lists them."""
+    found = _api(url, "query", query=f'up{{job="{job}"}}')["result"]
+    return sorted(series["metric"]["instance"] for series in found)
+
+
+def _rate_interval(url: str) -> str:
+    """Return four scrape intervals, as Grafana does for $__rate_interval."""
+    config = yaml.safe_load(_api(url, "status/config")["yaml"])
+    parts = re.findall(r"(\d+)(ms|s|m|h)", config["global"]["scrape_interval"])
+    return f"{4 * sum(int(number) * _UNITS[unit] for number, unit in parts):.0f}s"
+
+
+def _api(url: str, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON
+    return Client(url, timeout=30).ask(f"api/v1/{path}", **parameters)["data"]
+
+
+def main() -> int:
+    """Run the check; return 0 if no panel lacks data, 1 if one does, 2 if Prometheus cannot be asked."""
+    parser = argparse.ArgumentParser(prog="check.panels", description="Which panels have data in a Prometheus.")
+    parser.add_argument("--prometheus", default="http://localhost:9090", metavar="URL", help="(default %(default)s)")
+    url = parser.parse_args().prometheus
+    try:
+        report = check(url, read_dashboards())
+    except CannotAskError as error:
+        sys.stderr.write(f"panels: {error}\n")
+        return 2
+    sys.stdout.writelines(f"{line}\n" for line in report.lines())
+    return 1 if report.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""`make demo`: the whole stack on this machine, with traffic on it, and what Prometheus sees of it.
+
+It measures nothing itself: every figure it prints is an answer of Prometheus.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from check.client import CannotAskError
+from check.contract import PROMISED
+from check.examination import examine
+from check.panels import Report, check, read_dashboards
+from check.verdicts import selector
+from lab.demo.summary import Finding, finding_lines, findings, target_lines
+from lab.running.workspace import LabError
+from lab.servers.grafana import HOW_TO_GET, Grafana, home
+from lab.stack import Lab
+
+if TYPE_CHECKING:
+    from lab.running.server import Server
+
+SCRAPES = 6  # of every target before the summary: the first shows that it answers, the others what traffic does to it
+DEADLINE = 60.0  # seconds until then
+REFRESH = 2.0  # seconds between two looks at Prometheus
+_NAMES = [promise.name for promises in PROMISED.values() for promise in promises]
+
+
+def main() -> int:
+    """Run the demo; return 0 if all is well, 1 if not, 130 if --once was interrupted."""
+    parser = argparse.ArgumentParser(prog="demo", description="The monitoring stack on loopback, with traffic on it.")
+    parser.add_argument("--once", action="store_true", help="end after the summary; fail if anything is missing")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="take a picture of each dashboard, by Grafana")
+    arguments = parser.parse_args()
+    once = arguments.once
+    try:
+        with Lab() as lab:
+            grafana = _start(lab)
+            wrong = _wait_for_everything(lab)
+            _print_summary(lab)
+            wrong += _wait_for_panels(lab).wrong
+            _print_verdict(wrong)
+            if arguments.pictures:
+                _take_pictures(grafana, arguments.pictures)
+            if not once:
+                _watch(lab)
+            return 1 if wrong else 0
+    except KeyboardInterrupt:
+        print("\nStopped; nothing is left behind.")
+        return 130 if once else 0
+    except (LabError, CannotAskError) as error:
+        print(f"demo failed: {error}", file=sys.stderr)
+        return 1
+
+
+def _start(lab: Lab) -> Grafana | None:
+    """Start everything, and Grafana if there is one: nothing depends on it, so it may fail."""
+    began = time.monotonic()
+    print(f"Starting on 127.0.0.1; each server's log is {lab.directory}/NAME.log:")
+    for server in lab.start_all():
+        _say_started(server)
+    grafana = Grafana(lab, where, lab.prometheus) if (where := home()) else None
+    if grafana is not None:
+        try:
+            grafana.start()
+            _say_started(grafana)
+        except LabError as error:
+            print(f"  Grafana does not join: {error}")
+            grafana = None
+    print(f"All ready after {time.monotonic() - began:.0f} s.", flush=True)
+    return grafana
+
+
+def _say_started(server: Server) -> None:
+    print(f"  {server.name:<20}ready in {server.ready_after:.1f} s   {server.address}", flush=True)
+
+
+def _wait_for_everything(lab: Lab) -> list[str]:
+    """Wait until each target was scraped often enough, well or not; return what is wrong then, or at the deadline."""
+    print(f"Waiting until Prometheus has scraped each target {SCRAPES} times ...", flush=True)
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        _fail_on_a_crash(lab)
+        targets = lab.prometheus.targets()
+        scrapes = [sample.value for sample in lab.prometheus.query("count_over_time(up[10m])")]
+        if targets and len(scrapes) == len(targets) and min(scrapes) >= SCRAPES:
+            return _problems(lab)
+        if time.monotonic() > deadline:
+            return [
+                f"Prometheus did not scrape each target {SCRAPES} times in {DEADLINE:g} s",
+                *_problems(lab),
+            ]
+        time.sleep(0.5)
+
+
+def _wait_for_panels(lab: Lab) -> Report:
+    """Wait until every panel of the dashboards whose jobs run here has data; print and return what was found."""
+    jobs = {target.job for target in lab.prometheus.targets()}
+    dashboards = read_dashboards()
+    asked = [dashboard for dashboard in dashboards if set(dashboard.jobs.values()) <= jobs]
+    deadline = time.monotonic() + DEADLINE
+    while (report := check(lab.prometheus.url, asked)).wrong and time.monotonic() < deadline:
+        _fail_on_a_crash(lab)
+    print("\nDashboards, every query asked of Prometheus for all nodes and for one:")
+    print(*(f"  {line}" for line in report.lines()), sep="\n")
+    if left_out := [dashboard.title for dashboard in dashboards if dashboard not in asked]:
+        print(f"  not asked, their services are not in this lab: {', '.join(left_out)}")
+    sys.stdout.flush()
+    return report
+
+
+def _take_pictures(grafana: Grafana | None, folder: Path) -> None:
+    """Save what Grafana's dashboards look like, if there is one."""
+    if grafana is None:
+        print(f"\n{HOW_TO_GET}", flush=True)
+        return
+    for picture in grafana.take_pictures(folder):
+        print(f"  {picture}", flush=True)
+
+
+def _problems(lab: Lab) -> list[str]:
+    return [verdict.text for verdict in examine(lab.prometheus.api) if verdict.failed]
+
+
+def _found(lab: Lab) -> list[Finding]:
+    return findings(_NAMES, lab.prometheus.query(selector(_NAMES)))
+
+
+def _print_summary(lab: Lab) -> None:
+    print("\nTargets, as Prometheus sees them:", *target_lines(lab.prometheus.targets()), sep="\n")
+    print("\nMetrics, as Prometheus has them (value: the sum over the samples):", *finding_lines(_found(lab)), sep="\n")
+    days = {s.labels["target"]: s.value for s in lab.prometheus.query("ssl_certificate_expiry_days")}
+    print("\nCertificates:", ", ".join(f"{target} {left:.1f} days left" for target, left in sorted(days.items())))
+    print(f"\nPrometheus    {lab.prometheus.url}\nAlertmanager  {lab.alertmanager.url}", flush=True)
+
+
+def _print_verdict(wrong: list[str]) -> None:
+    if wrong:
+        print(f"\ndemo failed: {'; '.join(wrong)}", file=sys.stderr, flush=True)
+    else:
+        print("\nAll targets are up and every metric has samples.", flush=True)
+
+
+def _watch(lab: Lab) -> None:
+    """Keep one line of status up to date until Ctrl-C; without a terminal there is nobody to refresh it for."""
+    print("Running until Ctrl-C.", flush=True)
+    while True:
+        _fail_on_a_crash(lab)
+        if sys.stdout.isatty():
+            print(f"\r\033[K{_status(lab)}", end="", flush=True)
+        time.sleep(REFRESH)
+
+
+def _status(lab: Lab) -> str:
+    def number(expression: str) -> str:
+        return "".join(f"{sample.value:.0f}" for sample in lab.prometheus.query(expression)) or "?"
+
+    return (
+        f"{number('sum(up)')} of {number('count(up)')} targets up · {number('sum(prosody_c2s_sessions)')} sessions, "
+        f"{number('sum(prosody_c2s_hibernated_sessions)')} of them hibernated · "
+        f"{number('sum(rate(prosody_stanzas_total[30s]))')} stanzas/s"
+    )
+
+
+def _fail_on_a_crash(lab: Lab) -> None:
+    if crashed := lab.crashed():
+        raise LabError("\n".join(crashed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

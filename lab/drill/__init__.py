@@ -1,0 +1,1 @@
+"""The drill: breaks the lab once for every alert and follows the alert to its receiver."""

@@ -1,0 +1,260 @@
+"""Ways to really break the lab, each with its mending: entering breaks, leaving mends. No alert is named here.
+
+A fault that is left by an exception mends nothing: then the whole lab is on its way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import psutil
+import trustme
+
+from lab.fakes.providers import Mood
+from lab.servers.generator import Generator
+from lab.servers.prosody import DOMAIN
+from lab.users.accounts import ask
+from lab.users.turn import Allocations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lab.running.server import Server
+    from lab.servers.prosody import Prosody
+    from lab.stack import Lab, Node
+
+
+# Any server ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def killed(*servers: Server) -> Iterator[None]:
+    """A power cut, and power again."""
+    for server in servers:
+        server.kill()
+    yield
+    for server in servers:
+        server.start()
+
+
+@contextmanager
+def frozen(*servers: Server) -> Iterator[None]:
+    """They hang: their sockets stay and nothing is answered."""
+    for server in servers:
+        server.freeze()
+    yield
+    for server in servers:
+        server.thaw()
+
+
+# Prosody ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def crowd(prosody: Prosody, users: int, rate: float = 5.0) -> Iterator[None]:
+    """So many more users, who do `rate` things a second between them."""
+    generator = Generator([prosody], users, name="crowd")
+    generator.rate = rate
+    generator.start()
+    yield
+    generator.stop()
+
+
+@contextmanager
+def configured(node: Node, lines: str) -> Iterator[None]:
+    """Somebody changed Prosody's configuration and reloaded it."""
+    _reconfigure(node, lines)
+    yield
+    _reconfigure(node, "")
+
+
+def _reconfigure(node: Node, lines: str) -> None:
+    node.configure(lines)
+    node.prosody.prepare()
+    _shell(node.prosody, "config:reload()")
+
+
+@contextmanager
+def loaded(prosody: Prosody, module: str) -> Iterator[None]:
+    """Somebody loaded a module."""
+    _shell(prosody, f"module:load('{module}', '{DOMAIN}')")
+    yield
+    _shell(prosody, f"module:unload('{module}', '{DOMAIN}')")
+
+
+@contextmanager
+def ballast(prosody: Prosody, megabytes: int) -> Iterator[None]:
+    """Something in Prosody holds memory and does not let go."""
+    _shell(prosody, f"> rawset(_G, 'ballast', string.rep('x', {megabytes} * 1000000)) return true, 'held'")
+    yield
+    _shell(prosody, "> rawset(_G, 'ballast', nil) collectgarbage() return true, 'let go'")
+
+
+def _shell(prosody: Prosody, command: str) -> None:
+    asyncio.run(ask(prosody.admin_socket, command))
+
+
+# The push gateway and its providers ------------------------------------------------------------------------------
+
+
+@contextmanager
+def providers(lab: Lab, mood: Mood) -> Iterator[None]:
+    """Apple or Google refuse, or take their time."""
+    lab.providers.behave(mood)
+    yield
+    lab.providers.behave(Mood())
+
+
+@contextmanager
+def crash_loop(lab: Lab, server: Server, times: int) -> Iterator[None]:
+    """It dies again and again, and lives long enough in between to be scraped."""
+    for _ in range(times):
+        server.kill()
+        server.start()
+        time.sleep(2 * lab.prometheus.interval)
+    yield
+
+
+@contextmanager
+def half_requests(server: Server, port: int, count: int) -> Iterator[None]:
+    """So many clients that never finish their request; what they cost comes back with a restart only."""
+    head = b"POST /push HTTP/1.1\r\nHost: lab\r\nContent-Type: application/json\r\nContent-Length: 4096\r\n\r\n"
+    with ExitStack() as clients:
+        for _ in range(count):
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            client.sendall(head + b" " * 4000)
+        yield
+    server.restart()
+
+
+# HAProxy and certificates ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def drained(lab: Lab, node: str) -> Iterator[None]:
+    """Somebody took a node out of the backend and forgot it."""
+    lab.haproxy.tell(f"set server prosody_ws/{node} state maint")
+    yield
+    lab.haproxy.tell(f"set server prosody_ws/{node} state ready")
+
+
+@contextmanager
+def closed_door(lab: Lab) -> Iterator[None]:
+    """The users' way in takes no connection."""
+    lab.haproxy.tell("disable frontend wss_frontend")
+    yield
+    lab.haproxy.tell("enable frontend wss_frontend")
+
+
+@contextmanager
+def served(lab: Lab, *, days: float = 90, trusted: bool = True) -> Iterator[None]:
+    """HAProxy serves a certificate that ends soon, or one of an authority that nobody knows."""
+    lab.haproxy.write_certificate(valid=timedelta(days=days), authority=None if trusted else trustme.CA())
+    lab.haproxy.reload()
+    yield
+    lab.haproxy.write_certificate()
+    lab.haproxy.reload()
+
+
+@contextmanager
+def not_reloaded(lab: Lab) -> Iterator[None]:
+    """The certificate was renewed, and HAProxy still serves the old one."""
+    lab.haproxy.write_certificate()
+    yield
+    lab.haproxy.reload()
+
+
+# PostgreSQL ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def primary_lost(lab: Lab) -> Iterator[None]:
+    """The primary is gone, with whoever worked on it."""
+    lab.queries.stop()
+    with killed(lab.postgresql):
+        yield
+    lab.queries.start()
+
+
+@contextmanager
+def replica_cut_off(lab: Lab) -> Iterator[None]:
+    """The replica runs and does not find its primary."""
+    primary = lab.replica.ask("SHOW primary_conninfo")
+    _follow(lab, "host=127.0.0.1 port=1")
+    yield
+    _follow(lab, primary)
+
+
+def _follow(lab: Lab, primary: str) -> None:
+    quoted = primary.replace("'", "''")
+    lab.replica.ask(f"ALTER SYSTEM SET primary_conninfo = '{quoted}'")
+    lab.replica.ask("SELECT pg_reload_conf()")
+
+
+@contextmanager
+def replica_behind(lab: Lab) -> Iterator[None]:
+    """The replica's receiver hangs while the primary writes 30 MB."""
+    receivers = [
+        process
+        for process in psutil.Process(lab.replica.pid).children()
+        if "walreceiver" in " ".join(process.cmdline())
+    ]
+    assert receivers, "the replica streams"
+    for receiver in receivers:
+        receiver.suspend()
+    lab.postgresql.ask("CREATE TABLE ballast AS SELECT repeat('x', 1000) FROM generate_series(1, 30000)")
+    yield
+    for receiver in receivers:
+        receiver.resume()
+    lab.postgresql.ask("DROP TABLE ballast")
+
+
+# coturn ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def allocated(lab: Lab, count: int) -> Iterator[None]:
+    """So many calls, in place of those that come and go."""
+    lab.calls.stop()
+    with Allocations(lab.coturn) as calls:
+        calls.hold(count)
+        yield
+    lab.calls.start()
+
+
+@contextmanager
+def few_ports(lab: Lab) -> Iterator[None]:
+    """Somebody left coturn hardly any relay ports."""
+    config = lab.coturn.config
+    lab.coturn.config = f"{config}\nmin-port=61100\nmax-port=61103"
+    lab.coturn.restart()
+    yield
+    lab.coturn.config = config
+    lab.coturn.restart()
+
+
+# The monitoring itself -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def blind(node: Node) -> Iterator[None]:
+    """The exporter runs without its counting script."""
+    flags = node.exporter.flags
+    node.exporter.flags = lambda: [*flags(), "--prosody.instrument=off"]
+    node.exporter.restart()
+    yield
+    node.exporter.flags = flags
+    node.exporter.restart()
+
+
+@contextmanager
+def no_targets(lab: Lab, job: str) -> Iterator[None]:
+    """Somebody emptied a target file."""
+    (lab.prometheus.directory / f"targets/{job}.yml").write_text("[]\n")
+    yield
+    lab.prometheus.write_targets()

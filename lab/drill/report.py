@@ -1,0 +1,115 @@
+"""What a fire drill found, as a table for people; it runs nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from lab.running.workspace import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from alerts.thresholds import Threshold
+    from lab.drill.table import Drill
+
+REPORT = ROOT / "docs/drill-report.md"
+
+
+@dataclass
+class Result:
+    """What became of one drill; in seconds since it began, but for `resolved`, which counts from the mending.
+
+    Attributes:
+        route: the receiver that should be told.
+        began: seconds since the epoch.
+        over: likewise, when it no longer fired.
+        told: None if nobody was.
+        beside: what else fired, and whether Alertmanager kept it to itself.
+        revived: Prosodys that crashed meanwhile, and were started again as systemd would.
+        wrong: what should not have been so; empty if all is well.
+    """
+
+    drill: Drill
+    route: str
+    began: float
+    pending: float = 0.0
+    firing: float = 0.0
+    told: float | None = None
+    over: float = 0.0
+    resolved: float = 0.0
+    beside: dict[str, bool] = field(default_factory=dict)
+    revived: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """Return it as one line for the terminal."""
+        told = "nobody told" if self.told is None else f"{self.route} told {self.told:.0f} s"
+        verdict = f"WRONG: {'; '.join(self.wrong)}" if self.wrong else "ok"
+        return (
+            f"  {self.drill.alert:<29}firing {self.firing:>3.0f} s, {told}, resolved {self.resolved:.0f} s   "
+            f"{' '.join(self.beside)}  {verdict}"
+        )
+
+
+def report(
+    results: Sequence[Result],
+    used: Mapping[str, Threshold],
+    specified: Mapping[str, Threshold],
+    haste: int,
+    lasted: float,
+) -> str:
+    """Return the report.
+
+    Args:
+        results: in the order of the drills.
+        used: the thresholds of the drill.
+        specified: those of production.
+        haste: what the times were divided by.
+        lasted: seconds the whole run took.
+    """
+    well = sum(not result.wrong for result in results)
+    lines = [
+        "# Fire drill",
+        "",
+        f"Written by `make drill` on {datetime.now(UTC):%Y-%m-%d}, in {lasted / 60:.0f} minutes.",
+        "",
+        f"{well} of {len(results)} alerts fired because what they watch really broke, reached the right receiver with",
+        "their words and their runbook, and resolved after it was mended.",
+        "",
+        f"Times were {haste} times shorter than in production: a scrape every 2 s, rules every second, and every `for`",
+        "(4 to 10 s), window and group wait likewise. Seconds count from the beginning of the fault; those to resolved",
+        "from its end. An alert *in italics* was kept back by Alertmanager (an inhibition).",
+        "",
+        "| alert | fault | threshold | firing | told | resolved | fired beside it |",
+        "|---|---|---|---|---|---|---|",
+        *(_row(result, used[result.drill.alert], specified[result.drill.alert]) for result in results),
+        "",
+    ]
+    if wrong := [f"- {result.drill.alert}: {problem}" for result in results for problem in result.wrong]:
+        lines += ["What was wrong:", "", *wrong, ""]
+    return "\n".join(lines)
+
+
+def _row(result: Result, used: Threshold, specified: Threshold) -> str:
+    beside = "; ".join(
+        f"{f'*{name}*' if silenced else name}: {result.drill.beside.get(name, '**unexplained**')}"
+        for name, silenced in result.beside.items()
+    )
+    if result.revived:
+        beside += f" ({', '.join(result.revived)} crashed and came back: [why](prosody.md#when-postgresql-goes-away))"
+    threshold = used.limit if used.limit == specified.limit else f"{used.limit} (in production {specified.limit})"
+    if used.minimum != specified.minimum:
+        threshold += f", at least {used.minimum:g} pushes (in production {specified.minimum:g})"
+    told = "nobody" if result.told is None else f"{result.route} {result.told:.0f} s"
+    cells = (
+        f"[{result.drill.alert}](runbooks/{result.drill.alert}.md)",
+        result.drill.fault,
+        threshold,
+        f"missed for {result.firing:.0f} s" if result.drill.by_silence else f"{result.firing:.0f} s",
+        result.route if result.drill.by_silence else told,
+        f"{result.resolved:.0f} s",
+        beside,
+    )
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,244 @@
+"""The fire drill's table: for every alert a fault that is its real cause, and what may fire beside it, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lab.drill import faults
+from lab.fakes.providers import Mood
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
+    from lab.stack import Lab
+
+
+@dataclass(frozen=True)
+class Drill:
+    """One alert and how it is provoked.
+
+    Attributes:
+        alert: its name.
+        fault: what is done, in words.
+        breaking: does it, and undoes it when left.
+        labels: what the alert's labels must say.
+        value: a threshold that is within reach on one machine, where the specification's is not.
+        minimum: likewise.
+        beside: other alerts that may fire, each with the reason.
+        silenced: those of them that Alertmanager must keep to itself.
+        by_silence: the alert always fires, and its sign is that it stops arriving.
+    """
+
+    alert: str
+    fault: str
+    breaking: Callable[[Lab], AbstractContextManager[None]]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    value: float | None = None
+    minimum: float | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)
+    silenced: tuple[str, ...] = ()
+    by_silence: bool = False
+
+
+_ON_1 = {"instance": "prosody1"}
+_ON_2 = {"instance": "prosody2"}
+_WSS = {"instance": "monitoring", "target": "wss"}
+_ONE_NODE_LEFT = "one node is left behind HAProxy"
+_NO_DOOR = "the node's own port is gone with it"
+_SETTINGS = {
+    "ProsodyRegistrationOpen": "allow_registration = true",
+    "ProsodyEncryptionNotRequired": "c2s_require_encryption = false",
+    "ProsodyPushRevealsContent": "push_notification_with_body = true",
+    "ProsodyReadTimeoutHigh": "network_settings = { read_timeout = 840 }",
+    "ProsodyHibernationTimeHigh": "smacks_hibernation_time = 600",
+}
+
+
+def _reloaded(alert: str, line: str) -> Drill:
+    return Drill(alert, f"{line}, reloaded", lambda lab: faults.configured(lab.nodes[0], f"{line}\n"), _ON_1)
+
+
+DRILLS = (
+    # First: killing Alertmanager loses what it has yet to say of others.
+    Drill(
+        "Watchdog",
+        "Alertmanager killed",
+        lambda lab: faults.killed(lab.alertmanager),
+        by_silence=True,
+        beside={"MonitoringTargetDown": "Alertmanager is a target too"},
+    ),
+    # Prosody
+    Drill(
+        "ProsodySessionsHigh",
+        "85 more users on prosody1",
+        lambda lab: faults.crowd(lab.prosody, 80),
+        _ON_1,
+        value=80,
+    ),
+    Drill(
+        "ProsodySessionsCritical",
+        "175 more users on prosody1",
+        lambda lab: faults.crowd(lab.prosody, 170),
+        _ON_1,
+        value=150,
+        beside={"ProsodySessionsHigh": "the lower step of the same stairs"},
+        silenced=("ProsodySessionsHigh",),
+    ),
+    Drill(
+        "ProsodyMemoryHigh",
+        "a string of 100 MB in Prosody",
+        lambda lab: faults.ballast(lab.prosody, 100),
+        _ON_1,
+        value=100e6,
+    ),
+    Drill(
+        "ProsodyStanzaRateHigh",
+        "25 users who do 400 things a second",
+        lambda lab: faults.crowd(lab.prosody, 20, rate=400),
+        _ON_1,
+        value=200,
+        beside={
+            "ProsodySessionsHigh": "users who come and go so fast leave many hibernated sessions; 80 is the limit here"
+        },
+    ),
+    Drill(
+        "ProsodyDown",
+        "Prosody killed",
+        lambda lab: faults.killed(lab.prosody),
+        _ON_1,
+        beside={"HaproxyBackendNodesLow": _ONE_NODE_LEFT, "CertificateProbeFailed": _NO_DOOR},
+    ),
+    Drill("ProsodyStoresMessages", "mod_mam loaded", lambda lab: faults.loaded(lab.prosody, "mam"), _ON_1),
+    *(_reloaded(alert, line) for alert, line in _SETTINGS.items()),
+    # Push gateway
+    Drill("PushGatewayDown", "push gateway frozen", lambda lab: faults.frozen(lab.push_gateway), _ON_1),
+    Drill(
+        "PushVoipFailuresHigh",
+        "APNs refuses every push (400 TopicDisallowed)",
+        lambda lab: faults.providers(lab, Mood(refusing=("apns",))),
+    ),
+    Drill(
+        "PushFcmFailuresHigh",
+        "FCM refuses every push (403 SENDER_ID_MISMATCH)",
+        lambda lab: faults.providers(lab, Mood(refusing=("fcm",))),
+    ),
+    Drill(
+        "PushLatencyHigh",
+        "APNs and FCM answer after 3 s",
+        lambda lab: faults.providers(lab, Mood(delay=3.0)),
+        minimum=3,
+    ),
+    Drill(
+        "PushGatewayCrashLoop",
+        "push gateway killed and restarted three times",
+        lambda lab: faults.crash_loop(lab, lab.push_gateway, 3),
+        _ON_1,
+        beside={"PushGatewayDown": "it is down in between"},
+    ),
+    Drill(
+        "PushGatewayMemoryHigh",
+        "2,000 clients that never finish their request; mended by a restart",
+        lambda lab: faults.half_requests(lab.push_gateway, lab.push_gateway.port, 2000),
+        _ON_1,
+        value=65e6,
+    ),
+    # HAProxy, PostgreSQL, coturn
+    Drill(
+        "HaproxyBackendNodesLow",
+        "prosody2 taken out of the backend",
+        lambda lab: faults.drained(lab, "prosody2"),
+        {"instance": "haproxy1", "proxy": "prosody_ws"},
+    ),
+    Drill(
+        "PostgresDown",
+        "primary killed",
+        faults.primary_lost,
+        {"instance": "postgres1"},
+        beside={
+            "PostgresReplicaMissing": "a primary that is gone streams to nobody",
+            "MetricAbsent": "only the primary measures the lag; it may outlast the page by a scrape, and be told then",
+        },
+        silenced=("PostgresReplicaMissing", "MetricAbsent"),
+    ),
+    Drill(
+        "PostgresReplicationLagHigh",
+        "the replica's receiver frozen while the primary writes 30 MB",
+        faults.replica_behind,
+        {"instance": "postgres1"},
+    ),
+    Drill("PostgresReplicaMissing", "replica cut off from its primary", faults.replica_cut_off),
+    Drill(
+        "CoturnDown",
+        "coturn killed",
+        lambda lab: faults.killed(lab.coturn),
+        {"instance": "coturn1"},
+        beside={"CertificateProbeFailed": "its TLS port is gone with it"},
+    ),
+    Drill(
+        "CoturnAllocationsHigh",
+        "60 allocations",
+        lambda lab: faults.allocated(lab, 60),
+        {"instance": "coturn1"},
+        value=50,
+    ),
+    Drill(
+        "CoturnQuotaNearlyUsed",
+        "82 allocations or more of the 100 that total-quota allows",
+        lambda lab: faults.allocated(lab, 82),
+        {"instance": "coturn1"},
+        beside={"CoturnAllocationsHigh": "its threshold, 5,000 by the specification, is 50 in this drill"},
+    ),
+    Drill(
+        "CoturnPortsExhausted",
+        "coturn restarted with four relay ports",
+        faults.few_ports,
+        {"instance": "coturn1"},
+    ),
+    # Certificates. First the one that inhibits the others: what ends while it is inhibited is not told to be over.
+    Drill("CertificateProbeFailed", "HAProxy takes no connection", faults.closed_door, _WSS),
+    Drill(
+        "CertificateExpiringSoon", "HAProxy serves one with 10 days left", lambda lab: faults.served(lab, days=10), _WSS
+    ),
+    Drill(
+        "CertificateNotTrusted",
+        "HAProxy serves one of an unknown authority",
+        lambda lab: faults.served(lab, trusted=False),
+        _WSS,
+    ),
+    Drill("CertificateNotReloaded", "certificate renewed, HAProxy not reloaded", faults.not_reloaded, _WSS),
+    # The monitoring itself
+    Drill(
+        "NodeDown",
+        "everything on prosody2 killed",
+        lambda lab: faults.killed(lab.nodes[1].prosody, lab.nodes[1].push_gateway, lab.nodes[1].exporter),
+        _ON_2,
+        beside={
+            "TargetDown": "part of the node",
+            "PushGatewayDown": "part of the node",
+            "HaproxyBackendNodesLow": _ONE_NODE_LEFT,
+            "CertificateProbeFailed": _NO_DOOR,
+        },
+        silenced=("TargetDown", "PushGatewayDown"),
+    ),
+    Drill(
+        "TargetDown",
+        "Prosody's exporter frozen",
+        lambda lab: faults.frozen(lab.prosody_exporter),
+        {"instance": "prosody1", "job": "prosody"},
+    ),
+    Drill(
+        "MonitoringTargetDown",
+        "certificate exporter killed",
+        lambda lab: faults.killed(lab.certificate_exporter),
+        {"instance": "monitoring", "job": "certificates"},
+    ),
+    Drill("JobMissing", "targets/coturn.yml emptied", lambda lab: faults.no_targets(lab, "coturn"), {"job": "coturn"}),
+    Drill(
+        "MetricAbsent",
+        "Prosody's exporter runs with --prosody.instrument=off",
+        lambda lab: faults.blind(lab.nodes[0]),
+        {"instance": "prosody1", "metric": "prosody_c2s_sessions"},
+    ),
+)

@@ -1,0 +1,1 @@
+"""How the lab runs a server: ports, a workspace, a process and its end."""

@@ -1,0 +1,254 @@
+"""What every server of the lab is: a command, a readiness check, a log file, and a life one can end in several ways.
+
+Which servers there are is told in `lab.stack`; the process itself is mirakuru's work.
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import mirakuru
+from mirakuru.base import cleanup_subprocesses
+from mirakuru.exceptions import ProcessFinishedWithError, TimeoutExpired
+
+from lab.running.interrupts import INTERRUPTS
+from lab.running.workspace import ROOT, LabError, Workspace
+
+if TYPE_CHECKING:
+    from http import HTTPStatus
+    from pathlib import Path
+
+# mirakuru's last resort at exit kills every process whose mark *contains* our pid as text: another lab's servers, with
+# bad luck. The workspace's end and the kernel's parent-death signal do that job here.
+atexit.unregister(cleanup_subprocesses)
+
+
+@dataclass(frozen=True)
+class Target:
+    """How Prometheus scrapes a server: in which job, under which node name, at which port of 127.0.0.1."""
+
+    job: str
+    instance: str
+    port: int
+
+
+class Server(ABC):
+    """One server of the lab. A subclass says what to run and when it is ready; it reserves its ports in `__init__`.
+
+    Every method blocks. Servers are started from the main thread, because the kernel ends a server with the thread
+    that started it.
+
+    Attributes:
+        name: unique within the lab; the name of its log file and of its directory.
+        ready_after: seconds its last start took.
+        target: how Prometheus scrapes it, None if it does not.
+        variables: environment variables that win over its own at its next start.
+    """
+
+    patience = 20.0  # seconds to get ready, and to end before it is killed
+    target: Target | None = None
+    stop_signal = signal.SIGTERM  # how it is asked to end
+
+    def __init__(self, lab: Workspace, name: str) -> None:
+        self.lab = lab
+        self.name = name
+        self.ready_after = 0.0
+        self.variables: dict[str, str] = {}
+        self._executor: mirakuru.SimpleExecutor | None = None
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """Where to reach it, for a person to read."""
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """Return the program and its arguments."""
+
+    @abstractmethod
+    def is_ready(self) -> bool:
+        """Tell whether the server does its work now; asked again and again while it starts."""
+
+    def prepare(self) -> None:
+        """Write what the server reads when it starts; called before each start."""
+        return
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables the server gets beside our own."""
+        return {}
+
+    @property
+    def directory(self) -> Path:
+        """The server's own directory, kept between its starts."""
+        path = self.lab.directory / self.name
+        path.mkdir(exist_ok=True)
+        return path
+
+    @property
+    def log(self) -> Path:
+        """The file with everything the server has printed."""
+        return self.lab.directory / f"{self.name}.log"
+
+    @property
+    def running(self) -> bool:
+        """Whether its process lives (a frozen one does)."""
+        return self._executor is not None and self._executor.running()
+
+    @property
+    def crashed(self) -> bool:
+        """Whether it ended by itself since it was started."""
+        return self._executor is not None and not self._executor.running()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        assert self._executor is not None, f"{self.name} is not started"
+        assert self._executor.process is not None
+        return self._executor.process.pid
+
+    def start(self) -> None:
+        """Start it and wait until it is ready.
+
+        Raises:
+            LabError: it is not installed, it ended, or it was not ready in time.
+        """
+        assert threading.current_thread() is threading.main_thread()
+        assert self._executor is None, f"{self.name} is started already"
+        self.prepare()
+        command = self.command()
+        if shutil.which(command[0]) is None:
+            raise LabError(f"{self.name}: {command[0]} is not installed; `make demo` says how to install it")
+        began = time.monotonic()
+        with INTERRUPTS.held(), self.log.open("ab") as log:
+            self._executor = mirakuru.SimpleExecutor(
+                [*ending_with_us(), *command],
+                cwd=str(ROOT),
+                timeout=self.patience,
+                sleep=0.05,
+                stop_signal=self.stop_signal,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                envvars=self.environment() | self.variables,
+            )
+            self._executor.start()
+            if self not in self.lab.servers:
+                self.lab.servers.append(self)
+        try:
+            self._executor.wait_for(lambda: self.crashed or self.is_ready())
+        except TimeoutExpired as error:
+            self._executor = None
+            raise LabError(f"{self.name} was not ready after {self.patience:g} s{self.last_words()}") from error
+        if self.crashed:
+            obituary = self.obituary()
+            self.kill()
+            raise LabError(obituary)
+        self.ready_after = time.monotonic() - began
+
+    def stop(self) -> None:
+        """End it in its orderly way; nothing to do if it was not started.
+
+        Raises:
+            LabError: it had ended by itself, or did so with an error.
+        """
+        with INTERRUPTS.held():
+            executor, self._executor = self._executor, None
+            if executor is None or executor.process is None:
+                return
+            executor.process.send_signal(signal.SIGCONT)
+            try:
+                executor.stop()
+            except ProcessFinishedWithError as error:
+                raise LabError(f"{self.name} ended with exit code {error.exit_code}{self.last_words()}") from error
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would (SIGKILL)."""
+        with INTERRUPTS.held():
+            executor, self._executor = self._executor, None
+            if executor is not None:
+                executor.kill()
+
+    def restart(self) -> None:
+        """Stop and start it again, on the same ports and the same data."""
+        self.stop()
+        self.start()
+
+    def freeze(self) -> None:
+        """Let it hang: its sockets stay, it answers nothing (SIGSTOP)."""
+        self._send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on after `freeze`."""
+        self._send(signal.SIGCONT)
+
+    def obituary(self) -> str:
+        """Say in one line that it ended by itself, followed by its last log lines."""
+        assert self._executor is not None
+        assert self._executor.process is not None
+        return f"{self.name} ended by itself with exit code {self._executor.process.returncode}{self.last_words()}"
+
+    def last_words(self, lines: int = 8) -> str:
+        """Return its last log lines, introduced to follow what is said of the server."""
+        words = self.log.read_text(errors="replace").splitlines()[-lines:]
+        return (
+            "; its last log lines:\n" + "\n".join(f"    {line}" for line in words) if words else "; it logged nothing"
+        )
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self._executor is not None, f"{self.name} is not started"
+        assert self._executor.process is not None
+        self._executor.process.send_signal(number)
+
+
+class WebServer(Server):
+    """A server that has one port for people and programs, and speaks HTTP there."""
+
+    def __init__(self, lab: Workspace, name: str) -> None:
+        super().__init__(lab, name)
+        self.port = lab.ports.reserve()
+
+    @property
+    def url(self) -> str:
+        """Where its pages begin."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def address(self) -> str:
+        """Where its pages begin."""
+        return self.url
+
+
+def http_answers(url: str, status: HTTPStatus | None = None) -> bool:
+    """Tell whether an HTTP server answers at this address: with this status, or with any."""
+    try:
+        with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310 - addresses of our own servers
+            return status is None or answer.status == status
+    except urllib.error.HTTPError as error:
+        return status is None or error.code == status
+    except OSError:
+        return False
+
+
+def tcp_accepts(port: int) -> bool:
+    """Tell whether something accepts connections on this port of 127.0.0.1."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def ending_with_us() -> list[str]:
+    """Return the command prefix that makes the kernel kill the server when our process dies, however it dies."""
+    return ["setpriv", "--pdeathsig", "KILL", "--"]

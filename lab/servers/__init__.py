@@ -1,0 +1,1 @@
+"""The servers that the lab can run, one class each."""

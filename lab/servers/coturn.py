@@ -1,0 +1,113 @@
+"""coturn in the lab: the specification's Section 13, with what loopback needs in place of its paths and addresses.
+
+Two things in that file do not say what they seem to, and stay as they are: `bps-capacity` and the first
+`denied-peer-ip` have a comment behind their value, which coturn takes as part of it. So 10.0.0.0/8 is not denied.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+from exporters.coturn import stun
+from lab.running.server import Server
+from lab.running.workspace import ROOT, Workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REALM = "commeazy.com"
+SECRET = "<GEDEELD_SECRET>"  # noqa: S105 - the specification's placeholder is as good as any on loopback
+_HOST = "turn.commeazy.com"
+_SECTION_13 = ROOT / "lab/servers/coturn.section-13.conf"
+
+
+class Coturn(Server):
+    """A turnserver.
+
+    Args:
+        lab: where it runs.
+        name: "coturn", unless the lab has more than one.
+        config: further lines of turnserver.conf; a line wins over an earlier one of the same option. Set the attribute
+            and restart the server to change it later.
+    """
+
+    def __init__(self, lab: Workspace, name: str = "coturn", config: str = "") -> None:
+        super().__init__(lab, name)
+        self.config = config
+        self.port = lab.ports.reserve()
+        self.tls_port = lab.ports.reserve()
+        self.cli_port = lab.ports.reserve()
+
+    @property
+    def address(self) -> str:
+        """Its two listening ports, each over UDP and TCP."""
+        return f"turn:127.0.0.1:{self.port}, turns:127.0.0.1:{self.tls_port}"
+
+    @property
+    def config_file(self) -> Path:
+        """Its turnserver.conf, for the exporter."""
+        return self.directory / "turnserver.conf"
+
+    @property
+    def log_folder(self) -> Path:
+        """The directory of its own log; the lab makes it, as the operator must on Debian."""
+        return self.directory / "log"
+
+    def prepare(self) -> None:
+        """Write the configuration."""
+        # coturn needs two descriptors for each allocation, and takes what its parent allows.
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.log_folder.mkdir(exist_ok=True)
+        self.write_config()
+
+    def write_config(self) -> None:
+        """Write turnserver.conf: Section 13, what differs on loopback, and the lines of `config`."""
+        certificate, key = self.lab.certificate(_HOST)
+        replaced = {
+            "listening-port": self.port,
+            "tls-listening-port": self.tls_port,
+            "cert": certificate,
+            "pkey": key,
+            "log-file": self.log_folder / "turn.log",
+        }
+        added = [
+            "listening-ip=127.0.0.1",
+            "relay-ip=127.0.0.1",
+            "allow-loopback-peers",  # every peer is on loopback here; never in production
+            f"cli-port={self.cli_port}",
+            # Without a password the CLI is closed anyway; with loopback peers, coturn insists on being told so.
+            *([] if "cli-password" in self.config else ["no-cli"]),
+            f"userdb={self.directory / 'turndb'}",
+            f"pidfile={self.directory / 'turnserver.pid'}",
+        ]
+        text = _SECTION_13.read_text(encoding="utf-8")
+        for option, value in replaced.items():
+            text, found = re.subn(rf"^{option}=.*$", f"{option}={value}", text, flags=re.MULTILINE)
+            assert found == 1, f"Section 13 sets {option} once"
+        self.config_file.write_text("\n".join([text, *added, self.config, ""]), encoding="utf-8")
+
+    def command(self) -> list[str]:
+        """Run in the foreground, so that the process we started is the server."""
+        return [os.environ.get("TURNSERVER", "turnserver"), "-c", str(self.config_file)]
+
+    def is_ready(self) -> bool:
+        """Ask as a client does, for a TURN relay: the challenge shows that its threads run, and is no STUN Binding."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(0.2)
+            try:
+                client.connect(("127.0.0.1", self.port))
+                client.send(stun.encode(stun.Method.ALLOCATE, [])[1])
+                client.recv(1500)
+            except OSError:
+                return False
+        return True
+
+    def reopen_log(self) -> None:
+        """Do as logrotate's postrotate does (SIGHUP); coturn reopens its log with the next line it writes."""
+        self._send(signal.SIGHUP)

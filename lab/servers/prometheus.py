@@ -1,0 +1,143 @@
+"""Prometheus in the lab: our `prometheus/` folder with the lab's targets and intervals, and questions to its API."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+import check.prometheus
+from alerts.generate import DASHBOARDS, RUNBOOKS, render
+from alerts.render import Links
+from check.client import CannotAskError, Client
+from lab.running.server import Target, WebServer, http_answers
+from lab.running.workspace import ROOT, LabError, Workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from check.prometheus import Sample
+    from check.prometheus import Target as Scraped
+
+_UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+def seconds(duration: str) -> int:
+    """Read a duration in hours, minutes and seconds as Prometheus writes it, such as 1h30m."""
+    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
+
+
+class Prometheus(WebServer):
+    """A Prometheus that scrapes every server of the lab that says it is a target.
+
+    Args:
+        lab: where it runs.
+        interval: seconds between scrapes, in place of the configuration's; rules are evaluated twice as often, as
+            there.
+
+    Attributes:
+        thresholds: a file for `generate-rules --thresholds`; None for the committed rules. Set it before the start.
+    """
+
+    def __init__(self, lab: Workspace, interval: int = 2) -> None:
+        super().__init__(lab, "prometheus")
+        self.interval = interval
+        self.thresholds: Path | None = None
+        self.target = Target("prometheus", "localhost", self.port)
+
+    def prepare(self) -> None:
+        """Copy the operator's folder and fit it to the lab."""
+        shutil.copytree(ROOT / "prometheus", self.directory, dirs_exist_ok=True)
+        config = self.directory / "prometheus.yml"
+        config.write_text(yaml.safe_dump(shortened(yaml.safe_load(config.read_text()), self.interval)))
+        if self.thresholds is not None:
+            for name, text in render(self.thresholds, Links(RUNBOOKS, DASHBOARDS)).items():
+                (self.directory / "rules" / name).write_text(text)
+        self.write_targets()
+
+    def write_targets(self) -> None:
+        """Name the servers started so far in the target files; a running Prometheus follows within seconds."""
+        targets = [server.target for server in (*self.lab.servers, self) if server.target is not None]
+        for file in (self.directory / "targets").glob("*.yml"):
+            groups = [
+                {"targets": [f"127.0.0.1:{target.port}"], "labels": {"instance": target.instance}}
+                for target in dict.fromkeys(targets)
+                if target.job == file.stem
+            ]
+            complete = file.with_suffix(".new")  # renamed, so that Prometheus never reads half a file
+            complete.write_text(yaml.safe_dump(groups))
+            complete.replace(file)
+
+    def command(self) -> list[str]:
+        """Keep its data in the lab's directory."""
+        return [
+            "prometheus",
+            f"--config.file={self.directory / 'prometheus.yml'}",
+            f"--storage.tsdb.path={self.directory / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+            "--web.enable-lifecycle",
+            # What it says before it has found Alertmanager is lost, and would be said again only after a minute.
+            f"--rules.alert.resend-delay={2 * self.interval}s",
+        ]
+
+    def is_ready(self) -> bool:
+        """Use its own readiness page."""
+        return http_answers(f"{self.url}/-/ready", HTTPStatus.OK)
+
+    def query(self, expression: str) -> list[Sample]:
+        """Evaluate a PromQL expression now; return its samples.
+
+        Raises:
+            LabError: Prometheus does not answer, or refuses the expression.
+        """
+        try:
+            return self.api.query(expression)
+        except CannotAskError as error:
+            raise self._unanswered(error) from error
+
+    def targets(self) -> list[Scraped]:
+        """Return every target it scrapes.
+
+        Raises:
+            LabError: Prometheus does not answer.
+        """
+        try:
+            return self.api.targets()
+        except CannotAskError as error:
+            raise self._unanswered(error) from error
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Return every pending and firing alert as /api/v1/alerts describes it: labels, annotations, state.
+
+        Raises:
+            LabError: Prometheus does not answer.
+        """
+        try:
+            alerts: list[dict[str, Any]] = self.api.client.ask("api/v1/alerts")["data"]["alerts"]
+        except CannotAskError as error:
+            raise self._unanswered(error) from error
+        return alerts
+
+    @property
+    def api(self) -> check.prometheus.Prometheus:
+        """The questions that can be put to it."""
+        return check.prometheus.Prometheus(Client(self.url))
+
+    def _unanswered(self, error: CannotAskError) -> LabError:
+        return LabError(self.obituary() if self.crashed else str(error))
+
+
+def shortened(config: dict[str, Any], interval: int) -> dict[str, Any]:
+    """Return a Prometheus configuration that scrapes every `interval` seconds; nothing else changes.
+
+    Rules are evaluated twice as often: as there, a `for` of one scrape's length is two evaluations.
+    """
+    config["global"] |= {"scrape_interval": f"{interval}s", "evaluation_interval": f"{interval * 500}ms"}
+    config["global"].pop("scrape_timeout", None)
+    for job in config["scrape_configs"]:
+        job.pop("scrape_interval", None)
+        job.pop("scrape_timeout", None)
+    return config

@@ -1,0 +1,1 @@
+"""Tests of the XMPP client that need no server."""

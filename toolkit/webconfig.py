@@ -1,0 +1,201 @@
+"""The file of `--web.config.file`: TLS, users and headers, in the exporter-toolkit's format. It serves nothing.
+
+Of the format (https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md) this reads what
+`_KEYS` lists; any other key is an error, never silently without effect. The certificate, key and client CA are read
+again when they change; the file itself is read once, at the start.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import yaml
+
+    from toolkit.auth import Users
+
+_KEYS = {
+    "": ("tls_server_config", "basic_auth_users", "http_server_config"),
+    "tls_server_config": (
+        "cert_file",
+        "key_file",
+        "client_ca_file",
+        "client_auth_type",
+        "min_version",
+        "max_version",
+    ),
+    "http_server_config": ("http2", "headers"),
+    "headers": (
+        "Content-Security-Policy",
+        "Strict-Transport-Security",
+        "X-Content-Type-Options",
+        "X-Frame-Options",
+        "X-XSS-Protection",
+    ),
+}
+_VALUES = {
+    "client_auth_type": ("NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"),
+    "min_version": ("TLS12", "TLS13"),
+    "max_version": ("TLS12", "TLS13"),
+    # aiohttp speaks HTTP/1.1 only; ALPN never offers HTTP/2, so either value is true to what clients see.
+    "http2": ("true", "false"),
+    "X-Content-Type-Options": ("nosniff",),
+    "X-Frame-Options": ("deny", "sameorigin"),
+}
+_BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+
+
+class WebConfigError(Exception):
+    """The file is wrong: one line with file, line number where there is one, and what to do."""
+
+
+@dataclass(frozen=True)
+class WebConfig:
+    """What the file sets; without a file: plain HTTP for everyone.
+
+    Args:
+        ssl_context: for the listening sockets, None for plain HTTP.
+        users: who may read, None for everyone.
+        headers: sent with every response.
+    """
+
+    ssl_context: ssl.SSLContext | None = None
+    users: Users | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> WebConfig:
+        """Read the file and everything it names, relative names being relative to it; raises WebConfigError."""
+        document = _Document(path)
+        top = document.root()
+        tls = document.section(top, "tls_server_config")
+        http = document.section(top, "http_server_config")
+        for setting in http.values():
+            if setting.key == "http2":
+                document.scalar(setting)
+        headers = document.section(http, "headers")
+        return cls(
+            ssl_context=_tls(document, tls) if tls else None,
+            users=_users(document, document.section(top, "basic_auth_users")),
+            headers={key: value for key, setting in headers.items() if (value := document.scalar(setting))},
+        )
+
+
+class _Setting(NamedTuple):
+    key: str
+    line: int
+    node: yaml.Node
+
+
+class _Document:
+    """The YAML as nodes, which know their lines; every complaint goes through `wrong`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def wrong(self, message: str, line: int | None = None) -> WebConfigError:
+        where = f"{self.path}:{line}" if line else str(self.path)
+        return WebConfigError(f"{where}: {message}")
+
+    def root(self) -> dict[str, _Setting]:
+        import yaml  # noqa: PLC0415 - 1 MB that only an exporter with a web configuration pays
+
+        try:
+            node = yaml.compose(self.path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        except OSError as error:
+            raise self.wrong(f"{error.strerror}; check --web.config.file and the file's permissions") from None
+        except UnicodeDecodeError:
+            raise self.wrong("not UTF-8 text") from None
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else None
+            raise self.wrong(f"not valid YAML: {error.problem}", line) from None
+        except yaml.YAMLError:
+            raise self.wrong("not valid YAML: it holds a control character") from None
+        return self._mapping(node, "") if node else {}
+
+    def section(self, parent: Mapping[str, _Setting], key: str) -> dict[str, _Setting]:
+        return self._mapping(parent[key].node, key) if key in parent else {}
+
+    def _mapping(self, node: yaml.Node, section: str) -> dict[str, _Setting]:
+        name = section or "the file"
+        if node.tag == "tag:yaml.org,2002:null":
+            return {}
+        if node.id != "mapping":  # type: ignore[attr-defined] # types-PyYAML lacks Node.id
+            raise self.wrong(f"{name} must be a mapping of keys to values", node.start_mark.line + 1)
+        settings: dict[str, _Setting] = {}
+        known = _KEYS.get(section)
+        for key_node, value_node in node.value:
+            key, line = str(key_node.value), key_node.start_mark.line + 1
+            if known is not None and key not in known:
+                raise self.wrong(f"unknown key {key!r} in {name}; known here are {', '.join(known)}", line)
+            if key in settings:
+                # A user name is not for the log, so only the line says which.
+                raise self.wrong(f"key given twice in {name}, first on line {settings[key].line}", line)
+            settings[key] = _Setting(key, line, value_node)
+        return settings
+
+    def scalar(self, setting: _Setting) -> str:
+        if setting.node.id != "scalar":  # type: ignore[attr-defined] # as above
+            raise self.wrong(f"{setting.key} must be a single value", setting.line)
+        value = "" if setting.node.tag == "tag:yaml.org,2002:null" else str(setting.node.value)
+        allowed = _VALUES.get(setting.key)
+        if allowed and value not in allowed:
+            raise self.wrong(f"{setting.key} is {value!r}; possible here are {', '.join(allowed)}", setting.line)
+        if "\n" in value or "\r" in value:
+            raise self.wrong(f"{setting.key} must be a single line", setting.line)
+        return value
+
+
+def _tls(document: _Document, settings: Mapping[str, _Setting]) -> ssl.SSLContext:
+    import ssl  # noqa: PLC0415 - only with TLS
+
+    from toolkit.tls import Tls, serving_context  # noqa: PLC0415 - only with TLS
+
+    line = min(setting.line for setting in settings.values())
+    values = {key: document.scalar(setting) for key, setting in settings.items()}
+
+    def file(key: str) -> Path | None:
+        return document.path.parent / values[key] if values.get(key) else None
+
+    certificate, key, client_ca = file("cert_file"), file("key_file"), file("client_ca_file")
+    if certificate is None or key is None:
+        raise document.wrong("tls_server_config needs both cert_file and key_file", line)
+    client_auth = values.get("client_auth_type", "NoClientCert")
+    if (client_auth == "NoClientCert") != (client_ca is None):
+        raise document.wrong("client_ca_file and client_auth_type (RequireAndVerifyClientCert) go together", line)
+    versions = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+    minimum, maximum = versions[values.get("min_version", "TLS12")], versions[values.get("max_version", "TLS13")]
+    if minimum > maximum:
+        raise document.wrong("min_version is above max_version", settings["max_version"].line)
+    verify = {
+        "NoClientCert": ssl.CERT_NONE,
+        "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+        "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+    }[client_auth]
+    try:
+        return serving_context(Tls(certificate, key, client_ca, verify, minimum, maximum))
+    except OSError as error:
+        raise document.wrong(f"tls_server_config: {error}", line) from None
+
+
+def _users(document: _Document, settings: Mapping[str, _Setting]) -> Users | None:
+    if not settings:
+        return None
+    hashes: dict[str, str] = {}
+    for name, setting in settings.items():
+        # Neither the name nor the hash is for the log: the line says enough.
+        value = str(setting.node.value)
+        if not _BCRYPT.fullmatch(value):
+            raise document.wrong(
+                "basic_auth_users: not a bcrypt hash; make one with: htpasswd -nBC 10 '' | tr -d ':\\n'", setting.line
+            )
+        hashes[name] = value
+    from toolkit.auth import Users  # noqa: PLC0415 - bcrypt only with users
+
+    return Users(hashes)

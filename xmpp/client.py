@@ -1,0 +1,445 @@
+"""A small XMPP client that tests steer: log in, hold, chat, vanish, resume; it keeps no roster and has no display.
+
+Every operation waits for what proves its success, within the client's `timeout`, and raises XmppError otherwise.
+"""
+
+import asyncio
+import base64
+import contextlib
+import itertools
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape, quoteattr
+
+import aiohttp
+
+from xmpp.scram import MECHANISMS, ScramClient
+from xmpp.transport import (
+    CLIENT,
+    STREAMS,
+    ConnectionEndedError,
+    Endpoints,
+    TcpTransport,
+    Transport,
+    WebSocketTransport,
+    XmppError,
+    describe_error,
+    local_name,
+)
+
+SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+BIND = "urn:ietf:params:xml:ns:xmpp-bind"
+SM = "urn:xmpp:sm:3"
+STANZAS = ("message", "presence", "iq")
+ACK_EVERY = 20  # stanzas sent between two requests for the server's acknowledgement
+
+TransportName = Literal["websocket", "tcp"]
+Show = Literal["available", "away", "chat", "dnd", "xa", "unavailable"]
+
+
+class AuthenticationError(XmppError):
+    """The server refused the name or the password."""
+
+
+class ResumptionError(XmppError):
+    """The server no longer has the session, or will not give it back."""
+
+
+@dataclass(frozen=True)
+class StreamManagement:
+    """What the server answered to `<enable/>`: the resumption id ('' if not resumable), and how long it keeps it."""
+
+    id: str
+    max_seconds: int
+
+
+class Client:
+    """One user on one device; the same object can resume its session on another transport.
+
+    `sent` and `received` count stanzas by kind over the client's whole life, as the wire has them: what was sent
+    again after a resumption counts again, and what a vanished client never read does not count.
+    """
+
+    def __init__(  # noqa: PLR0913 - an account, a device and a place to log in to
+        self,
+        server: Endpoints,
+        username: str,
+        password: str,
+        *,
+        http: aiohttp.ClientSession,
+        resource: str = "phone",
+        timeout: float = 10,
+    ) -> None:
+        self.server = server
+        self.username = username
+        self.resource = resource
+        self.timeout = timeout
+        self.sent: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
+        self.shows: Counter[Show] = Counter()  # the presences among `sent`, by what they said
+        self.inbox: deque[ET.Element] = deque(maxlen=64)  # the last messages and presences, for a test to look at
+        self.full_jid = ""
+        self.management: StreamManagement | None = None
+        self._password = password
+        self._http = http
+        self._transport: Transport | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._end: XmppError | None = None
+        self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._answers: dict[str, asyncio.Future[ET.Element]] = {}
+        self._ids = itertools.count(1)
+        self._handled = 0  # stanzas received since stream management began (XEP-0198, h)
+        self._acked = 0  # what the server says it handled of ours
+        self._unacked: deque[tuple[str, str]] = deque()
+
+    @property
+    def transport(self) -> str:
+        """Return the transport of the present or last connection, or ''."""
+        return self._transport.name if self._transport else ""
+
+    @property
+    def connected(self) -> bool:
+        """Tell whether the stream is open as far as this side knows."""
+        return self._reader is not None and not self._reader.done()
+
+    # Login ---------------------------------------------------------------------------------------------------
+
+    async def login(
+        self,
+        transport: TransportName = "websocket",
+        *,
+        management: Literal["off", "on", "resumable"] = "resumable",
+        show: Show = "available",
+    ) -> None:
+        """Connect, authenticate, bind, enable stream management, send presence (none if `show` is unavailable).
+
+        Raises AuthenticationError for a wrong password, else XmppError.
+        """
+        async with self._connecting("log in"):
+            await self._authenticate(transport)
+            resource = f"<resource>{escape(self.resource)}</resource>"
+            answer = await self._ask_directly(
+                stanza("iq", f"<bind xmlns='{BIND}'>{resource}</bind>", type="set", id="bind")
+            )
+            self.full_jid = answer.findtext(f".//{{{BIND}}}jid") or ""
+            if not self.full_jid:
+                raise XmppError(f"the server bound no resource: {describe_error(answer)}")
+            self.management = None
+            if management != "off":
+                await self._enable(resume=management == "resumable")
+        self._start_reading()
+        if show != "unavailable":
+            await self.presence(show)
+
+    async def resume(self, transport: TransportName | None = None) -> None:
+        """Take the session up again after the connection was lost (XEP-0198 5), on the transport it had.
+
+        Returns once what the server had missed has been sent again; what it had kept arrives then. Raises
+        ResumptionError if the session is gone. A resumption on the other `transport` is granted by Prosody 13.0,
+        but the stream is dead from there on: the session goes on decoding with the framing it began with.
+        """
+        if self.management is None or not self.management.id:
+            raise ResumptionError("the session was not resumable")
+        transport = transport or ("tcp" if self.transport == "tcp" else "websocket")
+        self._leave(XmppError("the client resumes its session"))
+        async with self._connecting("resume"):
+            await self._authenticate(transport)
+            previous = quoteattr(self.management.id)
+            answer = await self._ask_directly(f"<resume xmlns='{SM}' previd={previous} h='{self._handled}'/>")
+            if answer.tag != f"{{{SM}}}resumed":
+                raise ResumptionError(f"the server resumed nothing: {describe_error(answer)}")
+            self._acknowledge(answer)
+        again, self._unacked = list(self._unacked), deque()
+        self._start_reading()
+        for kind, text in again:
+            await self._send_counted(kind, text)
+
+    async def _authenticate(self, name: TransportName) -> None:
+        self._end = None
+        if name == "websocket":
+            self._transport = await WebSocketTransport.connect(self.server, self._http)
+        else:
+            self._transport = await TcpTransport.connect(self.server)
+        features = await self._transport.open(self.server.domain)
+        offered = {element.text for element in features.iter(f"{{{SASL}}}mechanism")}
+        mechanism = next((name for name in MECHANISMS if name in offered), None)
+        if mechanism is None:
+            raise XmppError("the server offers no SCRAM mechanism on this connection")
+        scram = ScramClient(mechanism, self.username, self._password)
+        challenge = await self._ask_directly(
+            f"<auth xmlns='{SASL}' mechanism='{mechanism}'>{_encode(scram.first())}</auth>"
+        )
+        if challenge.tag != f"{{{SASL}}}challenge":
+            raise AuthenticationError(f"authentication refused: {describe_error(challenge)}")
+        outcome = await self._ask_directly(
+            f"<response xmlns='{SASL}'>{_encode(scram.final(_decode(challenge.text)))}</response>"
+        )
+        if outcome.tag != f"{{{SASL}}}success":
+            raise AuthenticationError(f"authentication refused: {describe_error(outcome)}")
+        scram.verify(_decode(outcome.text))
+        await self._transport.open(self.server.domain)
+
+    async def _enable(self, *, resume: bool) -> None:
+        wish = " resume='true'" if resume else ""
+        answer = await self._ask_directly(f"<enable xmlns='{SM}'{wish}/>")
+        if answer.tag != f"{{{SM}}}enabled":
+            raise XmppError(f"stream management refused: {describe_error(answer)}")
+        self.management = StreamManagement(answer.get("id", ""), int(answer.get("max", "0")))
+        self._handled = self._acked = 0
+        self._unacked.clear()
+
+    async def _ask_directly(self, text: str) -> ET.Element:
+        """Send one element and return the next that arrives; only before the reader runs."""
+        assert self._transport is not None
+        request = ET.fromstring(text)  # noqa: S314 - our own text
+        if local_name(request) in STANZAS:
+            self.sent[local_name(request)] += 1
+        await self._transport.send(text)
+        answer = await self._transport.receive()
+        if answer is None or answer.tag == f"{{{STREAMS}}}error":
+            raise XmppError(f"the server closed the stream{'' if answer is None else ': ' + describe_error(answer)}")
+        if local_name(answer) in STANZAS:
+            self.received[local_name(answer)] += 1
+        return answer
+
+    # What a logged-in client does ------------------------------------------------------------------------------
+
+    async def presence(self, show: Show = "available") -> None:
+        """Broadcast presence and wait for the server's reflection of it."""
+        seen = self.received["presence"]
+        self.shows[show] += 1
+        payload = "" if show in ("available", "unavailable") else f"<show>{show}</show>"
+        await self._send_stanza("presence", payload, type="unavailable" if show == "unavailable" else "")
+        await self.wait_until(lambda: self.received["presence"] > seen, "the reflected presence")
+
+    async def message(self, to: str, body: str = "Hello") -> None:
+        """Send a chat message to a bare or full address; does not wait for its delivery."""
+        payload = f"<body>{escape(body)}</body>"
+        await self._send_stanza("message", payload, type="chat", to=to, id=f"m{next(self._ids)}")
+
+    async def propose_call(self, to: str, *, seconds_ago: float = 0.0) -> None:
+        """Let the other side ring (XEP-0353 `<propose/>`); `seconds_ago` as a server that held it up would say."""
+        number = next(self._ids)
+        stamp = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        delay = f"<delay xmlns='urn:xmpp:delay' stamp='{stamp}'/>" if seconds_ago else ""
+        await self._send_stanza(
+            "message",
+            f"<propose xmlns='urn:xmpp:jingle-message:0' id='call{number}'>"
+            f"<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/></propose>{delay}",
+            type="chat",
+            to=to,
+            id=f"m{number}",
+        )
+
+    async def ping(self) -> None:
+        """Ping the server (XEP-0199). Once it answers, it has handled everything sent before."""
+        await self._iq("get", "<ping xmlns='urn:xmpp:ping'/>")
+
+    async def enable_push(self, service: str, node: str, *, secret: str = "", push_type: str = "") -> None:
+        """Register a push service for this device (XEP-0357), with the app's publish options."""
+        options = [("FORM_TYPE", "http://jabber.org/protocol/pubsub#publish-options")]
+        options += [(name, value) for name, value in (("secret", secret), ("type", push_type)) if value]
+        fields = "".join(f"<field var='{name}'><value>{escape(value)}</value></field>" for name, value in options)
+        await self._iq(
+            "set",
+            f"<enable xmlns='urn:xmpp:push:0' jid={quoteattr(service)} node={quoteattr(node)}>"
+            f"<x xmlns='jabber:x:data' type='submit'>{fields}</x></enable>",
+        )
+
+    async def disable_push(self, service: str, node: str) -> None:
+        """Withdraw a push registration."""
+        await self._iq("set", f"<disable xmlns='urn:xmpp:push:0' jid={quoteattr(service)} node={quoteattr(node)}/>")
+
+    async def settle(self) -> None:
+        """Return when both sides agree on every stanza so far: ours are acknowledged, and theirs up to now are here."""
+        await self.ping()
+        if self.management is not None:
+            await self._send(f"<r xmlns='{SM}'/>")
+            await self.wait_until(lambda: not self._unacked, "the server's acknowledgement")
+
+    async def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Return once `condition` holds, which is looked at after every element received. Raises XmppError."""
+        if condition():
+            return
+        if self._end is not None:
+            raise self._end
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (condition, future)
+        self._waiting.append(entry)
+        try:
+            async with self._deadline(f"wait for {what}"):
+                await future
+        finally:
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(entry)
+
+    # Leaving ---------------------------------------------------------------------------------------------------
+
+    async def disconnect(self) -> None:
+        """Close the stream cleanly and wait until the server has closed its own."""
+        if self._transport is None or self._reader is None:
+            return
+        try:
+            async with self._deadline("close the stream"):
+                await self._transport.send_close()
+                await asyncio.wait({self._reader})
+                await self._transport.close()
+        except ConnectionEndedError:
+            pass  # the server was faster
+        finally:
+            self._leave(XmppError("the client has disconnected"))
+        self.management = None
+
+    def abort(self) -> None:
+        """Force-quit: the connection breaks at once; a resumable session then hibernates on the server."""
+        self._leave(XmppError("the client has broken its connection"))
+
+    def vanish(self) -> None:
+        """Force-quit without a sign: the socket stays open, nothing is read or answered any more, until `abort`."""
+        assert self._transport is not None
+        self._stop_reading(XmppError("the client has vanished"))
+        self._transport.silence()
+
+    # Inside ----------------------------------------------------------------------------------------------------
+
+    def _start_reading(self) -> None:
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self._transport is not None
+        try:
+            while (element := await self._transport.receive()) is not None:
+                await self._handle(element)
+            end = XmppError("the server closed the stream")
+        except XmppError as error:
+            self._transport.abort()
+            end = error
+        self._fail(end)
+
+    async def _handle(self, element: ET.Element) -> None:
+        kind = local_name(element)
+        if element.tag.startswith(f"{{{CLIENT}}}") and kind in STANZAS:
+            self.received[kind] += 1
+            self._handled += 1
+            if kind == "iq":
+                await self._handle_iq(element)
+            else:
+                self.inbox.append(element)
+        elif element.tag == f"{{{SM}}}r":
+            await self._send(f"<a xmlns='{SM}' h='{self._handled}'/>")
+        elif element.tag == f"{{{SM}}}a":
+            self._acknowledge(element)
+        elif element.tag == f"{{{STREAMS}}}error":
+            raise XmppError(f"the server ended the stream: {describe_error(element)}")
+        for condition, future in self._waiting:
+            if not future.done() and condition():
+                future.set_result(None)
+
+    async def _handle_iq(self, element: ET.Element) -> None:
+        answer = self._answers.get(element.get("id", ""))
+        if element.get("type") in ("result", "error"):
+            if answer is not None and not answer.done():
+                answer.set_result(element)
+            return
+        await self._send_stanza(
+            "iq",
+            "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>",
+            type="error",
+            id=element.get("id", ""),
+            to=element.get("from", ""),
+        )
+
+    async def _iq(self, type_: str, payload: str) -> ET.Element:
+        identifier = f"q{next(self._ids)}"
+        answer: asyncio.Future[ET.Element] = asyncio.get_running_loop().create_future()
+        self._answers[identifier] = answer
+        try:
+            async with self._deadline("get an answer to an iq"):
+                await self._send_stanza("iq", payload, type=type_, id=identifier)
+                result = await answer
+        finally:
+            del self._answers[identifier]
+        if result.get("type") != "result":
+            raise XmppError(f"the server answered {describe_error(result)}")
+        return result
+
+    async def _send_stanza(self, kind: str, payload: str, **attributes: str) -> None:
+        await self._send_counted(kind, stanza(kind, payload, **attributes))
+
+    async def _send_counted(self, kind: str, text: str) -> None:
+        if self._end is not None:
+            raise self._end
+        if self.management is not None:
+            self._unacked.append((kind, text))
+        self.sent[kind] += 1
+        await self._send(text)
+        if self._unacked and len(self._unacked) % ACK_EVERY == 0:
+            await self._send(f"<r xmlns='{SM}'/>")
+
+    async def _send(self, text: str) -> None:
+        if self._transport is None:
+            raise XmppError("the client is not connected")
+        async with self._deadline("send"):
+            await self._transport.send(text)
+
+    def _acknowledge(self, element: ET.Element) -> None:
+        handled = int(element.get("h", "0"))
+        for _ in range(min(handled - self._acked, len(self._unacked))):
+            self._unacked.popleft()
+        self._acked = handled
+
+    def _fail(self, end: XmppError) -> None:
+        if self._end is None:
+            self._end = end
+        for _, future in self._waiting:
+            if not future.done():
+                future.set_exception(end)
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(end)
+
+    def _stop_reading(self, end: XmppError) -> None:
+        self._fail(end)
+        if self._reader is not None:
+            self._reader.cancel()
+
+    def _leave(self, end: XmppError) -> None:
+        self._stop_reading(end)
+        if self._transport is not None:
+            self._transport.abort()
+
+    @contextlib.asynccontextmanager
+    async def _connecting(self, operation: str) -> AsyncIterator[None]:
+        try:
+            async with self._deadline(operation):
+                yield
+        except BaseException:
+            if self._transport is not None:
+                self._transport.abort()
+            raise
+
+    @contextlib.asynccontextmanager
+    async def _deadline(self, operation: str) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self.timeout):
+                yield
+        except TimeoutError as error:
+            raise XmppError(f"could not {operation} within {self.timeout:g} s over {self.transport}") from error
+
+
+def stanza(kind: str, payload: str = "", **attributes: str) -> str:
+    """Write a stanza without its empty attributes. Over WebSocket each has to name its namespace (RFC 7395 3.3.3)."""
+    written = "".join(f" {name}={quoteattr(value)}" for name, value in attributes.items() if value)
+    return f"<{kind} xmlns='{CLIENT}'{written}>{payload}</{kind}>"
+
+
+def _encode(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _decode(text: str | None) -> str:
+    return base64.b64decode(text or "").decode()
