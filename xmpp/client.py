@@ -1,15 +1,15 @@
-"""A small XMPP client that tests steer: log in, hold, chat, vanish, resume; it keeps no roster and has no display.
+"""An XMPP session that a program steers: log in, hold, chat, vanish, resume; it keeps no roster and has no display.
 
-Every operation waits for what proves its success, within the client's `timeout`, and raises XmppError otherwise.
+Every operation waits for what proves its success, within the client's `timeout`, and raises one of the errors of
+`xmpp.errors` otherwise. Whatever a server sends, the client holds at most MAX_UNACKED stanzas and an inbox of 64, and
+never waits longer.
 """
 
 import asyncio
-import base64
 import contextlib
 import itertools
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from xml.etree import ElementTree as ET
@@ -17,44 +17,15 @@ from xml.sax.saxutils import escape, quoteattr
 
 import aiohttp
 
-from xmpp.scram import MECHANISMS, ScramClient
-from xmpp.transport import (
-    CLIENT,
-    STREAMS,
-    ConnectionEndedError,
-    Endpoints,
-    TcpTransport,
-    Transport,
-    WebSocketTransport,
-    XmppError,
-    describe_error,
-    local_name,
-)
+from xmpp.elements import CLIENT, STANZAS, STREAMS, condition_of, describe_error, local_name, number, stanza
+from xmpp.errors import ConnectionEndedError, DeadlineError, ProtocolError, ResumptionError, StanzaError, XmppError
+from xmpp.login import SM, Login, StreamManagement, TransportName, connect
+from xmpp.transport import WATCH, Endpoints, Stopwatch, Transport
 
-SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
-BIND = "urn:ietf:params:xml:ns:xmpp-bind"
-SM = "urn:xmpp:sm:3"
-STANZAS = ("message", "presence", "iq")
 ACK_EVERY = 20  # stanzas sent between two requests for the server's acknowledgement
+MAX_UNACKED = 4096  # stanzas kept for a server that acknowledges nothing
 
-TransportName = Literal["websocket", "tcp"]
 Show = Literal["available", "away", "chat", "dnd", "xa", "unavailable"]
-
-
-class AuthenticationError(XmppError):
-    """The server refused the name or the password."""
-
-
-class ResumptionError(XmppError):
-    """The server no longer has the session, or will not give it back."""
-
-
-@dataclass(frozen=True)
-class StreamManagement:
-    """What the server answered to `<enable/>`: the resumption id ('' if not resumable), and how long it keeps it."""
-
-    id: str
-    max_seconds: int
 
 
 class Client:
@@ -62,6 +33,15 @@ class Client:
 
     `sent` and `received` count stanzas by kind over the client's whole life, as the wire has them: what was sent
     again after a resumption counts again, and what a vanished client never read does not count.
+
+    Args:
+        server: where to connect.
+        username: of the account, without the domain.
+        password: of the account; it is in no message of any error.
+        http: the HTTP side of WebSockets; `websocket.http_session` makes one that tells the stages of a login.
+        resource: to bind.
+        timeout: seconds for each operation.
+        on_stanza: called with each message and presence as it arrives, before anything else looks at it.
     """
 
     def __init__(  # noqa: PLR0913 - an account, a device and a place to log in to
@@ -73,6 +53,7 @@ class Client:
         http: aiohttp.ClientSession,
         resource: str = "phone",
         timeout: float = 10,
+        on_stanza: Callable[[ET.Element], None] | None = None,
     ) -> None:
         self.server = server
         self.username = username
@@ -84,6 +65,8 @@ class Client:
         self.inbox: deque[ET.Element] = deque(maxlen=64)  # the last messages and presences, for a test to look at
         self.full_jid = ""
         self.management: StreamManagement | None = None
+        self.stages: Mapping[str, float] = {}  # seconds of each stage of the last login or resumption
+        self._on_stanza = on_stanza
         self._password = password
         self._http = http
         self._transport: Transport | None = None
@@ -100,6 +83,16 @@ class Client:
     def transport(self) -> str:
         """Return the transport of the present or last connection, or ''."""
         return self._transport.name if self._transport else ""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers of the HTTP answer that opened the present or last connection."""
+        return self._transport.headers if self._transport else {}
+
+    @property
+    def end(self) -> XmppError | None:
+        """Return why the connection is over, None while it is open."""
+        return self._end
 
     @property
     def connected(self) -> bool:
@@ -119,18 +112,13 @@ class Client:
 
         Raises AuthenticationError for a wrong password, else XmppError.
         """
-        async with self._connecting("log in"):
-            await self._authenticate(transport)
-            resource = f"<resource>{escape(self.resource)}</resource>"
-            answer = await self._ask_directly(
-                stanza("iq", f"<bind xmlns='{BIND}'>{resource}</bind>", type="set", id="bind")
-            )
-            self.full_jid = answer.findtext(f".//{{{BIND}}}jid") or ""
-            if not self.full_jid:
-                raise XmppError(f"the server bound no resource: {describe_error(answer)}")
+        async with self._connecting("log in", transport) as login:
+            self.full_jid = await login.bind(self.resource)
             self.management = None
             if management != "off":
-                await self._enable(resume=management == "resumable")
+                self.management = await login.enable(resume=management == "resumable")
+                self._handled = self._acked = 0
+                self._unacked.clear()
         self._start_reading()
         if show != "unavailable":
             await self.presence(show)
@@ -145,66 +133,13 @@ class Client:
         if self.management is None or not self.management.id:
             raise ResumptionError("the session was not resumable")
         transport = transport or ("tcp" if self.transport == "tcp" else "websocket")
-        self._leave(XmppError("the client resumes its session"))
-        async with self._connecting("resume"):
-            await self._authenticate(transport)
-            previous = quoteattr(self.management.id)
-            answer = await self._ask_directly(f"<resume xmlns='{SM}' previd={previous} h='{self._handled}'/>")
-            if answer.tag != f"{{{SM}}}resumed":
-                raise ResumptionError(f"the server resumed nothing: {describe_error(answer)}")
-            self._acknowledge(answer)
+        self._leave(ConnectionEndedError("the client resumes its session"))
+        async with self._connecting("resume", transport) as login:
+            self._acknowledge(await login.resume(self.management.id, self._handled))
         again, self._unacked = list(self._unacked), deque()
         self._start_reading()
         for kind, text in again:
             await self._send_counted(kind, text)
-
-    async def _authenticate(self, name: TransportName) -> None:
-        self._end = None
-        if name == "websocket":
-            self._transport = await WebSocketTransport.connect(self.server, self._http)
-        else:
-            self._transport = await TcpTransport.connect(self.server)
-        features = await self._transport.open(self.server.domain)
-        offered = {element.text for element in features.iter(f"{{{SASL}}}mechanism")}
-        mechanism = next((name for name in MECHANISMS if name in offered), None)
-        if mechanism is None:
-            raise XmppError("the server offers no SCRAM mechanism on this connection")
-        scram = ScramClient(mechanism, self.username, self._password)
-        challenge = await self._ask_directly(
-            f"<auth xmlns='{SASL}' mechanism='{mechanism}'>{_encode(scram.first())}</auth>"
-        )
-        if challenge.tag != f"{{{SASL}}}challenge":
-            raise AuthenticationError(f"authentication refused: {describe_error(challenge)}")
-        outcome = await self._ask_directly(
-            f"<response xmlns='{SASL}'>{_encode(scram.final(_decode(challenge.text)))}</response>"
-        )
-        if outcome.tag != f"{{{SASL}}}success":
-            raise AuthenticationError(f"authentication refused: {describe_error(outcome)}")
-        scram.verify(_decode(outcome.text))
-        await self._transport.open(self.server.domain)
-
-    async def _enable(self, *, resume: bool) -> None:
-        wish = " resume='true'" if resume else ""
-        answer = await self._ask_directly(f"<enable xmlns='{SM}'{wish}/>")
-        if answer.tag != f"{{{SM}}}enabled":
-            raise XmppError(f"stream management refused: {describe_error(answer)}")
-        self.management = StreamManagement(answer.get("id", ""), int(answer.get("max", "0")))
-        self._handled = self._acked = 0
-        self._unacked.clear()
-
-    async def _ask_directly(self, text: str) -> ET.Element:
-        """Send one element and return the next that arrives; only before the reader runs."""
-        assert self._transport is not None
-        request = ET.fromstring(text)  # noqa: S314 - our own text
-        if local_name(request) in STANZAS:
-            self.sent[local_name(request)] += 1
-        await self._transport.send(text)
-        answer = await self._transport.receive()
-        if answer is None or answer.tag == f"{{{STREAMS}}}error":
-            raise XmppError(f"the server closed the stream{'' if answer is None else ': ' + describe_error(answer)}")
-        if local_name(answer) in STANZAS:
-            self.received[local_name(answer)] += 1
-        return answer
 
     # What a logged-in client does ------------------------------------------------------------------------------
 
@@ -218,8 +153,13 @@ class Client:
 
     async def message(self, to: str, body: str = "Hello") -> None:
         """Send a chat message to a bare or full address; does not wait for its delivery."""
-        payload = f"<body>{escape(body)}</body>"
-        await self._send_stanza("message", payload, type="chat", to=to, id=f"m{next(self._ids)}")
+        await self.send_message(to, f"<body>{escape(body)}</body>")
+
+    async def send_message(self, to: str, payload: str) -> str:
+        """Send a chat message with any content, as XML; return its id. Does not wait for its delivery."""
+        identifier = f"m{next(self._ids)}"
+        await self._send_stanza("message", payload, type="chat", to=to, id=identifier)
+        return identifier
 
     async def propose_call(self, to: str, *, seconds_ago: float = 0.0) -> None:
         """Let the other side ring (XEP-0353 `<propose/>`); `seconds_ago` as a server that held it up would say."""
@@ -235,16 +175,34 @@ class Client:
             id=f"m{number}",
         )
 
+    async def request(self, type_: Literal["get", "set"], payload: str, to: str = "") -> ET.Element:
+        """Ask the server, or `to`, and return the result.
+
+        Raises StanzaError if the answer is an error, DeadlineError without one, else XmppError.
+        """
+        identifier = f"q{next(self._ids)}"
+        answer: asyncio.Future[ET.Element] = asyncio.get_running_loop().create_future()
+        self._answers[identifier] = answer
+        try:
+            async with self._deadline("get an answer to an iq"):
+                await self._send_stanza("iq", payload, type=type_, id=identifier, to=to)
+                result = await answer
+        finally:
+            del self._answers[identifier]
+        if result.get("type") != "result":
+            raise StanzaError(f"the server answered {describe_error(result)}", condition_of(result))
+        return result
+
     async def ping(self) -> None:
         """Ping the server (XEP-0199). Once it answers, it has handled everything sent before."""
-        await self._iq("get", "<ping xmlns='urn:xmpp:ping'/>")
+        await self.request("get", "<ping xmlns='urn:xmpp:ping'/>")
 
     async def enable_push(self, service: str, node: str, *, secret: str = "", push_type: str = "") -> None:
         """Register a push service for this device (XEP-0357), with the app's publish options."""
         options = [("FORM_TYPE", "http://jabber.org/protocol/pubsub#publish-options")]
         options += [(name, value) for name, value in (("secret", secret), ("type", push_type)) if value]
         fields = "".join(f"<field var='{name}'><value>{escape(value)}</value></field>" for name, value in options)
-        await self._iq(
+        await self.request(
             "set",
             f"<enable xmlns='urn:xmpp:push:0' jid={quoteattr(service)} node={quoteattr(node)}>"
             f"<x xmlns='jabber:x:data' type='submit'>{fields}</x></enable>",
@@ -252,7 +210,7 @@ class Client:
 
     async def disable_push(self, service: str, node: str) -> None:
         """Withdraw a push registration."""
-        await self._iq("set", f"<disable xmlns='urn:xmpp:push:0' jid={quoteattr(service)} node={quoteattr(node)}/>")
+        await self.request("set", f"<disable xmlns='urn:xmpp:push:0' jid={quoteattr(service)} node={quoteattr(node)}/>")
 
     async def settle(self) -> None:
         """Return when both sides agree on every stanza so far: ours are acknowledged, and theirs up to now are here."""
@@ -291,17 +249,17 @@ class Client:
         except ConnectionEndedError:
             pass  # the server was faster
         finally:
-            self._leave(XmppError("the client has disconnected"))
+            self._leave(ConnectionEndedError("the client has disconnected"))
         self.management = None
 
     def abort(self) -> None:
         """Force-quit: the connection breaks at once; a resumable session then hibernates on the server."""
-        self._leave(XmppError("the client has broken its connection"))
+        self._leave(ConnectionEndedError("the client has broken its connection"))
 
     def vanish(self) -> None:
         """Force-quit without a sign: the socket stays open, nothing is read or answered any more, until `abort`."""
         assert self._transport is not None
-        self._stop_reading(XmppError("the client has vanished"))
+        self._stop_reading(ConnectionEndedError("the client has vanished"))
         self._transport.silence()
 
     # Inside ----------------------------------------------------------------------------------------------------
@@ -314,10 +272,14 @@ class Client:
         try:
             while (element := await self._transport.receive()) is not None:
                 await self._handle(element)
-            end = XmppError("the server closed the stream")
+            end: XmppError = ConnectionEndedError("the server closed the stream")
         except XmppError as error:
             self._transport.abort()
             end = error
+        except Exception:
+            self._transport.abort()
+            self._fail(ProtocolError("a bug in reading the stream; please report it"))
+            raise
         self._fail(end)
 
     async def _handle(self, element: ET.Element) -> None:
@@ -328,13 +290,15 @@ class Client:
             if kind == "iq":
                 await self._handle_iq(element)
             else:
+                if self._on_stanza is not None:
+                    self._on_stanza(element)
                 self.inbox.append(element)
         elif element.tag == f"{{{SM}}}r":
             await self._send(f"<a xmlns='{SM}' h='{self._handled}'/>")
         elif element.tag == f"{{{SM}}}a":
             self._acknowledge(element)
         elif element.tag == f"{{{STREAMS}}}error":
-            raise XmppError(f"the server ended the stream: {describe_error(element)}")
+            raise ConnectionEndedError(f"the server ended the stream: {describe_error(element)}")
         for condition, future in self._waiting:
             if not future.done() and condition():
                 future.set_result(None)
@@ -353,20 +317,6 @@ class Client:
             to=element.get("from", ""),
         )
 
-    async def _iq(self, type_: str, payload: str) -> ET.Element:
-        identifier = f"q{next(self._ids)}"
-        answer: asyncio.Future[ET.Element] = asyncio.get_running_loop().create_future()
-        self._answers[identifier] = answer
-        try:
-            async with self._deadline("get an answer to an iq"):
-                await self._send_stanza("iq", payload, type=type_, id=identifier)
-                result = await answer
-        finally:
-            del self._answers[identifier]
-        if result.get("type") != "result":
-            raise XmppError(f"the server answered {describe_error(result)}")
-        return result
-
     async def _send_stanza(self, kind: str, payload: str, **attributes: str) -> None:
         await self._send_counted(kind, stanza(kind, payload, **attributes))
 
@@ -374,6 +324,8 @@ class Client:
         if self._end is not None:
             raise self._end
         if self.management is not None:
+            if len(self._unacked) >= MAX_UNACKED:
+                raise ProtocolError(f"the server has acknowledged none of {MAX_UNACKED} stanzas")
             self._unacked.append((kind, text))
         self.sent[kind] += 1
         await self._send(text)
@@ -382,12 +334,12 @@ class Client:
 
     async def _send(self, text: str) -> None:
         if self._transport is None:
-            raise XmppError("the client is not connected")
+            raise ConnectionEndedError("the client is not connected")
         async with self._deadline("send"):
             await self._transport.send(text)
 
     def _acknowledge(self, element: ET.Element) -> None:
-        handled = int(element.get("h", "0"))
+        handled = number(element, "h", 0)
         for _ in range(min(handled - self._acked, len(self._unacked))):
             self._unacked.popleft()
         self._acked = handled
@@ -413,33 +365,34 @@ class Client:
             self._transport.abort()
 
     @contextlib.asynccontextmanager
-    async def _connecting(self, operation: str) -> AsyncIterator[None]:
+    async def _connecting(self, operation: str, transport: TransportName) -> AsyncIterator[Login]:
+        """Connect and authenticate; the block does the rest. The stages of it all are in `stages`, failed or not."""
+        self._end = self._transport = None
+        watch = Stopwatch()
+        self.stages = watch.seconds
+        token = WATCH.set(watch)
         try:
-            async with self._deadline(operation):
-                yield
+            async with self._deadline(operation, transport):
+                self._transport = await connect(transport, self.server, self._http)
+                login = Login(self._transport, self.server.domain)
+                try:
+                    await login.authenticate(self.username, self._password)
+                    yield login
+                finally:
+                    self.sent += login.sent
+                    self.received += login.received
         except BaseException:
             if self._transport is not None:
                 self._transport.abort()
             raise
+        finally:
+            WATCH.reset(token)
 
     @contextlib.asynccontextmanager
-    async def _deadline(self, operation: str) -> AsyncIterator[None]:
+    async def _deadline(self, operation: str, transport: str = "") -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self.timeout):
                 yield
         except TimeoutError as error:
-            raise XmppError(f"could not {operation} within {self.timeout:g} s over {self.transport}") from error
-
-
-def stanza(kind: str, payload: str = "", **attributes: str) -> str:
-    """Write a stanza without its empty attributes. Over WebSocket each has to name its namespace (RFC 7395 3.3.3)."""
-    written = "".join(f" {name}={quoteattr(value)}" for name, value in attributes.items() if value)
-    return f"<{kind} xmlns='{CLIENT}'{written}>{payload}</{kind}>"
-
-
-def _encode(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
-def _decode(text: str | None) -> str:
-    return base64.b64decode(text or "").decode()
+            over = transport or self.transport
+            raise DeadlineError(f"could not {operation} within {self.timeout:g} s over {over}") from error

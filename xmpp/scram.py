@@ -11,6 +11,7 @@ import secrets
 from functools import lru_cache
 
 MECHANISMS = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-1": "sha1"}
+_ROUNDS = range(4096, 1_000_001)  # the fewest is RFC 7677's; Prosody has 10,000
 
 
 @lru_cache(maxsize=65536)
@@ -34,13 +35,23 @@ class ScramClient:
         return f"n,,{self._first_bare}"
 
     def final(self, server_first: str) -> str:
-        """Return the client's final message. Raises ValueError if the server's nonce does not extend ours."""
-        fields = dict(part.split("=", 1) for part in server_first.split(","))
-        if not fields["r"].startswith(self._nonce):
+        """Return the client's final message.
+
+        Raises ValueError if the server's message is malformed, its nonce does not extend ours, or the number of rounds
+        it demands is one that RFC 7677 finds too few or that would keep this machine busy.
+        """
+        try:
+            fields = dict(part.split("=", 1) for part in server_first.split(","))
+            nonce, salt, rounds = fields["r"], base64.b64decode(fields["s"], validate=True), int(fields["i"])
+        except (KeyError, ValueError):
+            raise ValueError("the server's first message is malformed") from None
+        if not nonce.startswith(self._nonce):
             raise ValueError("the server's nonce does not extend the client's")
-        salted = _salted_password(self._digest, self._password, base64.b64decode(fields["s"]), int(fields["i"]))
+        if rounds not in _ROUNDS:
+            raise ValueError(f"the server demands {rounds} rounds of hashing")
+        salted = _salted_password(self._digest, self._password, salt, rounds)
         client_key = self._hmac(salted, b"Client Key")
-        without_proof = f"c=biws,r={fields['r']}"
+        without_proof = f"c=biws,r={nonce}"
         exchange = f"{self._first_bare},{server_first},{without_proof}".encode()
         signature = self._hmac(hashlib.new(self._digest, client_key).digest(), exchange)
         self._server_signature = self._hmac(self._hmac(salted, b"Server Key"), exchange)

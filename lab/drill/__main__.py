@@ -24,7 +24,7 @@ from lab.drill.table import DRILLS, Drill
 from lab.running.workspace import ROOT, LabError
 from lab.servers.prometheus import seconds
 from lab.stack import Lab
-from xmpp.transport import XmppError
+from xmpp.errors import XmppError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from xmpp.transport import STREAMS, ElementStream, XmppError, local_name
+from xmpp.elements import STREAMS, ElementStream, local_name
+from xmpp.errors import XmppError
 
 PASSWORD = "correct horse battery staple"  # noqa: S105 - the lab's accounts guard nothing
 BATCH = 500  # accounts a command, so that Prosody can do other work in between

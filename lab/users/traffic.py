@@ -20,8 +20,10 @@ from typing import Literal, Self, TypeVar
 import aiohttp
 
 from lab.users.accounts import PASSWORD, ask, create_accounts, username
-from xmpp.client import AuthenticationError, Client, Show, TransportName
-from xmpp.transport import Endpoints, XmppError
+from xmpp.client import Client, Show
+from xmpp.errors import AuthenticationError, XmppError
+from xmpp.login import TransportName
+from xmpp.transport import Endpoints
 
 T = TypeVar("T")
 LOGINS_AT_ONCE = 64  # keeps a thousand logins from outrunning their own deadlines

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from lab.fakes.providers import UNREGISTERED
 from lab.users.traffic import Traffic
-from xmpp.client import Client, ResumptionError, Show, TransportName
-from xmpp.transport import Endpoints, XmppError
+from xmpp.client import Client, Show
+from xmpp.errors import ResumptionError, XmppError
+from xmpp.login import TransportName
+from xmpp.transport import Endpoints, trusting, unverified
 
 LOG = logging.getLogger("traffic")
 LOG_EVERY = 5.0  # seconds
@@ -196,7 +198,8 @@ async def _run(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     host, port = options.tcp_address
-    server = Endpoints(options.domain, options.websocket_url, host, port, options.tls_ca)
+    tls = trusting(options.tls_ca) if options.tls_ca else unverified()
+    server = Endpoints(options.domain, options.websocket_url, host, port, tls)
     async with Traffic(server, options.admin_socket, seed=options.seed, addresses=options.addresses) as traffic:
         crowd = Wanderers(
             traffic, users=options.users, tcp_users=options.tcp_users, rate=options.rate, seed=options.seed

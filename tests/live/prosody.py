@@ -10,7 +10,7 @@ from exporters.prosody.client import AdminShell
 from lab.servers.prosody import DOMAIN
 from lab.users.traffic import Traffic
 from tests.scraping import Scrape, scrape
-from xmpp.transport import Endpoints
+from xmpp.transport import Endpoints, unverified
 
 if TYPE_CHECKING:
     from lab.stack import Lab
@@ -52,7 +52,7 @@ return require "prosody.util.json".encode {
 
 def traffic_on(lab: Lab, prefix: str = "user") -> Traffic:
     """Return users for the lab's Prosody, their names beginning with `prefix`; use it in an `async with` block."""
-    server = Endpoints(DOMAIN, lab.prosody.websocket_url, "127.0.0.1", lab.prosody.c2s_port)
+    server = Endpoints(DOMAIN, lab.prosody.websocket_url, "127.0.0.1", lab.prosody.c2s_port, unverified())
     return Traffic(server, lab.prosody.admin_socket, prefix=prefix)
 
 

@@ -13,7 +13,7 @@ from lab.stack import Lab
 from lab.users.accounts import ask
 from lab.users.traffic import Mix, Traffic, Truth
 from tests.live.places import endpoints
-from xmpp.transport import XmppError
+from xmpp.errors import XmppError
 
 # A second opinion that shares nothing with the exporter: it counts in the stanza filters of every later connection.
 COUNT = """> prosody.seen = {}; local filters = require "prosody.util.filters";

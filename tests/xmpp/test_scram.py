@@ -42,3 +42,16 @@ def test_a_nonce_that_is_not_ours_is_refused() -> None:
     client = ScramClient("SCRAM-SHA-1", "user", "pencil", "mine")
     with pytest.raises(ValueError, match="nonce"):
         client.final("r=theirs,s=QSXCR+Q6sek8bf92,i=4096")
+
+
+@pytest.mark.parametrize("rounds", ["1", "4095", "1000001", "99999999999", "many"])
+def test_a_server_cannot_choose_a_weak_or_an_endless_derivation(rounds: str) -> None:
+    client = ScramClient("SCRAM-SHA-256", "user", "pencil", "mine")
+    with pytest.raises(ValueError, match=r"rounds|malformed"):
+        client.final(f"r=mine-theirs,s=QSXCR+Q6sek8bf92,i={rounds}")
+
+
+@pytest.mark.parametrize("message", ["", "r", "r=mine", "r=mine,s=!,i=4096", "e=unknown-user"])
+def test_a_malformed_challenge_is_one_error(message: str) -> None:
+    with pytest.raises(ValueError, match="malformed"):
+        ScramClient("SCRAM-SHA-1", "user", "pencil", "mine").final(message)
