@@ -24,7 +24,8 @@ setpriv     util-linux
 systemd-analyze systemd
 lua-dbi-postgresql lua-dbi-postgresql
 "
-# What the runbooks' commands use beside them, and a compiler for a clock that can be set; the demo needs neither.
+# What the runbooks' commands use beside them, a compiler for a clock that can be set, and two firewalls; the demo needs
+# none of them.
 tools="
 curl        curl
 jq          jq
@@ -34,6 +35,8 @@ ss          iproute2
 telnet      telnet
 top         procps
 cc          gcc libc6-dev
+nft         nftables
+iptables    iptables
 "
 venv=.venv
 
@@ -135,7 +138,7 @@ say_what_to_install() { # PROGRAM...
         echo "    Prometheus       https://prometheus.io/download/ (its archive holds promtool too)"
         echo "    Alertmanager, postgres_exporter: as alertmanager and postgres_exporter"
         echo "    HAProxy 2.6+, coturn 4.6+, PostgreSQL 15+, and LuaDBI with its PostgreSQL driver for Lua 5.4"
-        echo "    For the tests also curl, jq, openssl, socat, ss, telnet and top"
+        echo "    For the tests also curl, jq, openssl, socat, ss, telnet, top, nft and iptables"
     fi
 }
 

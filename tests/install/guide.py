@@ -17,7 +17,6 @@ HOSTS: Final = ("build", "prosody", "coturn", "haproxy", "postgresql", "monitori
 UNTRIED: Final = {
     r"for host in .*scp ": "one machine: the archive is copied into the roots",
     r"systemctl restart grafana-server": "Debian has no package of Grafana",
-    r"systemctl enable nftables": "without systemd nothing is started at boot",
 }
 _PART: Final = re.compile(
     r"^```(?P<language>\w+)(?P<hosts>[ \w]*)\n(?P<text>.*?)^```$"

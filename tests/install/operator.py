@@ -26,7 +26,7 @@ from tests.install.services import NAMES
 if TYPE_CHECKING:
     from tests.install.roots import Root
 
-UNITS = ("prosody-exporter", "push-gateway", "coturn-exporter", "certificate-exporter")
+UNITS = ("prosody-exporter", "push-gateway", "coturn-exporter", "certificate-exporter", "commeazy-firewall")
 METRICS = {9871: "prosody1", 9872: "coturn1", 9874: "prosody1", 8404: "haproxy1", 9187: "postgres-exporter"}
 _COTURN_PASSWORD = "password-of-the-trial"
 PATIENCE = 240.0  # seconds until commeazy-check must be content: some scrapes and evaluations at their real intervals
@@ -163,13 +163,16 @@ class Operator:
 
     def no_firewall(self) -> None:
         """See that without the rules the stranger gets the pages: what keeps them from it is the rules."""
-        self.node.run("nft delete table inet commeazy_monitoring")
+        self.node.run("systemctl stop commeazy-firewall")
         for port in METRICS:
             self._must(reach(STRANGER, f"http://10.77.2.1:{port}/metrics"), f"without rules the stranger gets {port}")
 
     def firewall_again(self) -> None:
         """Go back from iptables to nftables."""
-        self.node.run("iptables -F; ip6tables -F; nft -f /etc/nftables.d/commeazy-monitoring.nft")
+        self.node.run(
+            "systemctl disable --now commeazy-firewall-iptables; systemctl start commeazy-firewall;"
+            "rm /etc/systemd/system/commeazy-firewall-iptables.service /etc/commeazy-firewall/rules.sh"
+        )
 
     def check(self) -> None:
         """See that commeazy-check notices a stopped exporter, that keys are read, and that systemd takes the units."""
@@ -220,7 +223,7 @@ class Operator:
         run(
             "cp",
             "-a",
-            *(ROOT / name for name in ("alerts", "check", "dashboards", "exporters", "gateway")),
+            *(ROOT / name for name in ("alerts", "check", "dashboards", "exporters", "gateway", "toolkit", "xmpp")),
             self._made(tree),
         )
         run("cp", *(ROOT / name for name in ("README.md", "pyproject.toml")), tree)
@@ -239,7 +242,7 @@ class Operator:
         """See that no file, account, process, rule or script of ours is on the roots."""
         for root in (self.node, self.monitoring):
             left = root.run(
-                "ls -d /opt/commeazy /etc/commeazy /opt/prosody-modules/* /etc/nftables.d/com* 2>/dev/null || true;"
+                "ls -d /opt/commeazy /etc/commeazy /opt/prosody-modules/* /etc/commeazy-firewall 2>/dev/null || true;"
                 f"ls -d {' '.join(f'/etc/systemd/system/{unit}.service*' for unit in UNITS)} 2>/dev/null || true;"
                 "getent passwd commeazy-push || true; nft list ruleset | grep commeazy || true"
             )

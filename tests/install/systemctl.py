@@ -46,6 +46,9 @@ def read(name: str) -> dict[str, list[str]]:
 def start(name: str) -> None:
     """Start it; fail if it ends at once."""
     unit = read(name)
+    if unit["Type"] == ["oneshot"]:
+        commands(unit["ExecStart"])
+        return
     user = unit["User"][-1] if unit["User"] else "nobody" if unit["DynamicUser"] == ["yes"] else "root"
     account = pwd.getpwnam(user)
     environment = {"PATH": os.environ["PATH"], "HOME": account.pw_dir, "USER": user}
@@ -88,6 +91,10 @@ def start(name: str) -> None:
 
 def stop(name: str) -> None:
     """End it in its orderly way, and wait until it has."""
+    unit = read(name)
+    if unit["Type"] == ["oneshot"]:
+        commands(unit["ExecStop"])
+        return
     pid = running(name)
     if pid is None:
         return
@@ -101,15 +108,24 @@ def stop(name: str) -> None:
 
 def reload(name: str) -> None:
     """Run its ExecReload lines."""
+    unit = read(name)
+    if unit["Type"] == ["oneshot"]:
+        commands(unit["ExecReload"])
+        return
     pid = running(name)
     if pid is None:
         sys.exit(f"{name}.service is not active, cannot reload.")
-    unit = read(name)
     environment = {"PATH": os.environ["PATH"], "MAINPID": str(pid)}
     for line in unit["Environment"]:
         environment |= dict(pair.split("=", 1) for pair in shlex.split(line))
     for command in unit["ExecReload"]:
         subprocess.run(["bash", "-c", command], env=environment, check=True)
+
+
+def commands(lines: list[str]) -> None:
+    """Run the commands of a unit that starts no service, one after the other."""
+    for line in lines:
+        subprocess.run(shlex.split(line), check=True)
 
 
 def running(name: str) -> int | None:

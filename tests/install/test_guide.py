@@ -72,18 +72,28 @@ def test_the_version_is_this_one() -> None:
 
 def test_the_firewall_closes_every_port_that_is_scraped_and_both_firewalls_the_same() -> None:
     rules = (ROOT / "deploy/nftables/commeazy-monitoring.nft").read_text()
-    closed = set(re.findall(r"\d+", re.findall(r"define metrics = \{(.+)\}", rules)[0]))
+    metrics, push = (
+        set(re.findall(r"\d+", found)) for found in re.findall(r"define (?:metrics|push) = \{(.+)\}", rules)
+    )
+    script = (ROOT / "deploy/iptables/commeazy-monitoring.sh").read_text()
+    ports = dict(re.findall(r"^(metrics|push)=(.+)$", script, re.MULTILINE))
+    assert set(ports["metrics"].split(",")) == metrics
+    assert set(ports["push"].split(",")) == push
     scraped = {
         target.rpartition(":")[2]
         for file in (ROOT / "prometheus/targets").glob("*.yml")
         for group in yaml.safe_load(file.read_text())
         for target in group["targets"]
     }
-    assert scraped - {"9090", "9093"} <= closed  # Prometheus and Alertmanager listen on loopback
+    assert scraped - {"9090", "9093"} <= metrics  # Prometheus and Alertmanager listen on loopback
     units = "".join(file.read_text() for file in (ROOT / "deploy/systemd").glob("*.service"))
-    assert set(re.findall(r"METRICS_LISTEN_ADDRESS=:(\d+)", units)) <= closed
-    for ports in re.findall(r"^iptables .*--dports ([\d,]+) -j (?:ACCEPT|DROP)", COMMANDS, re.MULTILINE):
-        assert set(ports.split(",")) in (closed, {"5281", "5282"})
+    assert set(re.findall(r"METRICS_LISTEN_ADDRESS=:(\d+)", units)) <= metrics
+    assert set(re.findall(r" PORT=(\d+)", units)) <= push
+
+
+def test_the_guide_never_enables_debians_nftables_service_which_flushes_the_rules_of_the_host() -> None:
+    assert not re.search(r"systemctl .*\bnftables\b", COMMANDS)
+    assert "nftables.conf" not in COMMANDS
 
 
 def test_the_hosts_get_the_versions_that_were_tested() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 UNITS = sorted((ROOT / "deploy/systemd").glob("*.service"))
 INSTALLED = "/opt/commeazy/monitoring/bin/"
+SERVICES = [unit for unit in UNITS if f"={INSTALLED}" in unit.read_text() or f" {INSTALLED}" in unit.read_text()]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
@@ -39,7 +40,7 @@ def test_systemd_finds_little_to_expose(unit: Path) -> None:
     assert judged.returncode == 0, judged.stdout
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
 def test_it_is_restarted_after_a_second_and_kept_below_200_megabytes(unit: Path) -> None:
     lines = unit.read_text().splitlines()
     assert {"Restart=always", "RestartSec=1", "MemoryMax=200M"} <= set(lines)
