@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from lab.running.workspace import Workspace
+from lab.running.server import Workspace
 from lab.servers.certified import Haproxy
 from lab.servers.exporters import Exporter
 from lab.servers.pki import Authority

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from lab.running.workspace import Workspace
+from lab.running.server import Workspace
 from lab.servers.coturn import Coturn
 from lab.servers.exporters import Exporter
 from lab.users.turn import Allocations

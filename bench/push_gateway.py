@@ -18,8 +18,7 @@ import psutil
 
 from lab.fakes.apns import BUNDLE_ID
 from lab.fakes.providers import Providers
-from lab.running.server import Server, tcp_accepts
-from lab.running.workspace import Workspace
+from lab.running.server import Server, Workspace, tcp_accepts
 from lab.servers.gateway import SECRET, PushGateway
 
 CALLERS = 100  # connections of Prosody's, each with one push under way

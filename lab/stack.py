@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lab.fakes.providers import Providers
 from lab.fakes.receivers import Receivers
-from lab.running.workspace import Workspace
+from lab.running.server import Workspace
 from lab.servers.alertmanager import Alertmanager
 from lab.servers.coturn import Coturn
 from lab.servers.exporters import CertificateExporter, Exporter

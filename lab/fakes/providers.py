@@ -16,7 +16,7 @@ from lab.running.server import Server, tcp_accepts
 
 if TYPE_CHECKING:
     from lab.fakes.http2 import Request
-    from lab.running.workspace import Workspace
+    from lab.running.server import Workspace
 
 Received = apns.Received | fcm.Received
 UNREGISTERED = "token-of-an-app-that-was-removed"  # FCM has given it up

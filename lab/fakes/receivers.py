@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lab.running.server import WebServer, tcp_accepts
 
 if TYPE_CHECKING:
-    from lab.running.workspace import Workspace
+    from lab.running.server import Workspace
 
 _RUNBOOK = re.compile(r"/(\w+)\.md\b")
 

@@ -12,8 +12,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from lab.running.server import Server, Target, http_answers
-from lab.running.workspace import ROOT, Workspace
+from lab.running.server import Server, Target, Workspace, http_answers
+from lab.running.workspace import ROOT
 
 FOLDER = ROOT / "tests/recorded"
 _TYPE = re.compile(r"# TYPE (\S+) (\w+)")

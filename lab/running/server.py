@@ -1,6 +1,6 @@
-"""What every server of the lab is: a command, a readiness check, a log file, and a life one can end in several ways.
+"""Runs servers: a command, a readiness check and a log file each, and a workspace that ends them all.
 
-Which servers there are is told in `lab.stack`; the process itself is mirakuru's work.
+It knows no server in particular: `lab.servers` defines them and `lab.stack` wires them. mirakuru handles the processes.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import mirakuru
 from mirakuru.base import cleanup_subprocesses
 from mirakuru.exceptions import ProcessFinishedWithError, TimeoutExpired
 
 from lab.running.interrupts import INTERRUPTS
-from lab.running.workspace import ROOT, LabError, Workspace
+from lab.running.workspace import ROOT, LabError, Place
 
 if TYPE_CHECKING:
     from http import HTTPStatus
@@ -209,6 +209,49 @@ class Server(ABC):
         assert self._executor is not None, f"{self.name} is not started"
         assert self._executor.process is not None
         self._executor.process.send_signal(number)
+
+
+class Workspace(Place):
+    """A place with servers in it. It takes everything away again that they leave on the machine.
+
+    Enter it before a server starts. When it is left (after an error, Ctrl-C or SIGTERM too) every server is stopped,
+    last started first, and the directory is removed. If this very process is killed, the kernel kills the servers.
+
+    Attributes:
+        servers: every server that was started, in that order, whether or not it still runs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.servers: list[Server] = []
+
+    def __enter__(self) -> Self:
+        INTERRUPTS.__enter__()
+        with INTERRUPTS.held():
+            self.open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        failures = []
+        try:
+            with INTERRUPTS.held():
+                if isinstance(error, Exception) and not isinstance(error, LabError):
+                    for server in self.servers:  # the logs go with the directory
+                        error.add_note(f"{server.name}{server.last_words()}")
+                for server in reversed(self.servers):
+                    try:
+                        server.stop()
+                    except LabError as failure:
+                        failures.append(str(failure))
+                self.close()
+        finally:
+            INTERRUPTS.__exit__()
+        if failures and error is None:
+            raise LabError("\n".join(failures))
+
+    def crashed(self) -> list[str]:
+        """Say in one line each which servers ended by themselves."""
+        return [server.obituary() for server in self.servers if server.crashed]
 
 
 class WebServer(Server):

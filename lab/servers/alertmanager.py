@@ -15,7 +15,7 @@ from lab.servers.prometheus import seconds
 
 if TYPE_CHECKING:
     from lab.fakes.receivers import Receivers
-    from lab.running.workspace import Workspace
+    from lab.running.server import Workspace
 
 _WAITS = ("group_wait", "group_interval", "repeat_interval")
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
 from abc import abstractmethod
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.running.server import Server, tcp_accepts
-from lab.running.workspace import LabError
+from lab.servers.postgresql import Postgresql
 from lab.servers.prosody import DOMAIN, Prosody
 
 if TYPE_CHECKING:
-    from lab.running.workspace import Workspace
+    from pathlib import Path
+
+    from lab.running.server import Workspace
     from lab.servers.pki import Issued
 
 
@@ -160,76 +159,28 @@ class CertifiedCoturn(Certified):
         os.kill(self.pid, signal.SIGUSR2)
 
 
-class CertifiedPostgresql(Certified):
-    """PostgreSQL with TLS, in a new data directory; run as user postgres if we are root, whom it refuses."""
+class CertifiedPostgresql(Certified, Postgresql):
+    """A primary that offers TLS."""
 
     kind = "postgresql"
-    stop_signal = signal.SIGINT  # fast: SIGTERM waits for the clients to leave
 
     def __init__(self, lab: Workspace, name: str = "postgresql-certified") -> None:
         super().__init__(lab, name)
-        self.tls_port = lab.ports.reserve()
+        self.tls_port = self.port
 
     def install(self, issued: Issued) -> None:
-        """Write them for a user who is not us."""
+        """Write the files for the user that PostgreSQL runs as."""
         super().install(issued)
         self.hand_over(self.certificate, self.key)
 
-    def prepare(self) -> None:
-        """Make the data directory."""
-        data = self.directory / "data"
-        if data.exists():
-            return
-        self.hand_over(self.directory)
-        self.run("initdb", "-D", str(data), "-A", "trust", "-U", "postgres", "--no-sync")
-
     def settings(self) -> dict[str, str | Path]:
-        """Return what its postgresql.conf would say: its socket is nowhere and its port on loopback."""
-        return {
-            "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": "",
-            "ssl": "on",
-            "ssl_cert_file": self.certificate,
-            "ssl_key_file": self.key,
-            "fsync": "off",
-            "shared_buffers": "16MB",
-        }
-
-    def command(self) -> list[str]:
-        """Run with these settings."""
-        options = [option for name, value in self.settings().items() for option in ("-c", f"{name}={value}")]
-        data = str(self.directory / "data")
-        return [*self._as_user(), self.program("postgres"), "-D", data, "-p", str(self.tls_port), *options]
+        """Return the settings of a primary, and TLS."""
+        return super().settings() | {"ssl": "on", "ssl_cert_file": self.certificate, "ssl_key_file": self.key}
 
     def reload(self) -> None:
         """Do what `pg_ctl reload` does."""
         os.kill(self.pid, signal.SIGHUP)
 
-    def run(self, program: str, *arguments: str) -> str:
-        """Run one of PostgreSQL's programs as the server's user; return what it prints. Raises LabError if it fails."""
-        command = [*self._as_user(), self.program(program), *arguments]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=self.directory)
-        if done.returncode:
-            raise LabError(f"{self.name}: {program} failed: {done.stderr.strip()}")
-        return done.stdout
-
-    @staticmethod
-    def program(name: str) -> str:
-        """Find one of PostgreSQL's programs, which Debian keeps out of PATH."""
-        found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-        return str(found[-1]) if found else name
-
-    def hand_over(self, *paths: Path) -> None:
-        """Give files to the server's user."""
-        if os.geteuid() == 0:
-            for path in paths:
-                shutil.chown(path, "postgres", "postgres")
-
-    def _as_user(self) -> list[str]:
-        if os.geteuid() != 0:
-            return []
-        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
-        # The capability leads through the lab's directory and those above it, which are closed to others.
-        reach = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
-        # Once more with the parent-death signal: the kernel forgets it when the user changes.
-        return [*user, *reach, "--pdeathsig", "KILL", "--"]
+    def is_ready(self) -> bool:
+        """Wait until it answers a query."""
+        return Postgresql.is_ready(self)

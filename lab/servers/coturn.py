@@ -14,8 +14,8 @@ import socket
 from typing import TYPE_CHECKING
 
 from exporters.coturn import stun
-from lab.running.server import Server
-from lab.running.workspace import ROOT, Workspace
+from lab.running.server import Server, Workspace
+from lab.running.workspace import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from lab.running.workspace import Workspace
+    from lab.running.server import Workspace
     from lab.servers.coturn import Coturn
     from lab.servers.haproxy import Haproxy
     from lab.servers.prosody import Prosody

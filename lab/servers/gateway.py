@@ -13,7 +13,7 @@ from lab.servers.prosody import DOMAIN
 
 if TYPE_CHECKING:
     from lab.fakes.providers import Providers
-    from lab.running.workspace import Workspace
+    from lab.running.server import Workspace
 
 SECRET = "secret-of-the-lab"  # noqa: S105 - guards nothing
 

@@ -1,4 +1,4 @@
-"""The traffic generator as one of the lab's servers; what its users do is told in `lab.users.traffic`."""
+"""The traffic generator as one of the lab's servers; what its users do is in `lab.users.wander`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Generator(Server):
     def command(self) -> list[str]:
         """Run the generator with the Python that runs the lab."""
         return [
-            *(sys.executable, "-m", "lab.users.traffic"),
+            *(sys.executable, "-m", "lab.users.wander"),
             *("--domain", DOMAIN),
             *("--websocket-url", self._door),
             *("--tcp-address", f"127.0.0.1:{self._prosody.c2s_port}"),

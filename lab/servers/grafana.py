@@ -17,7 +17,7 @@ from lab.running.server import WebServer, http_answers
 from lab.running.workspace import ROOT, LabError
 
 if TYPE_CHECKING:
-    from lab.running.workspace import Workspace
+    from lab.running.server import Workspace
     from lab.servers.prometheus import Prometheus
 
 HOW_TO_GET = (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import trustme
 
-    from lab.running.workspace import Workspace
+    from lab.running.server import Workspace
     from lab.servers.prosody import Prosody
 
 _SECTION_7 = ROOT / "lab/servers/haproxy.section-7.cfg"

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.running.server import Server, Target, http_answers, tcp_accepts
 from lab.running.workspace import LabError
-from lab.servers.certified import CertifiedPostgresql
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from lab.running.workspace import Workspace
+    from lab.running.server import Workspace
 
 SLOT = "replica"
 
 
-class Postgresql(CertifiedPostgresql):
+class Postgresql(Server):
     """A primary with a replication slot, or a replica of another server; its database is `postgres`.
+
+    It runs as user postgres if we are root: PostgreSQL refuses to run as root.
 
     Args:
         lab: where it runs.
@@ -27,9 +30,11 @@ class Postgresql(CertifiedPostgresql):
         primary: the server to stream from, started before; None for a primary.
     """
 
+    stop_signal = signal.SIGINT  # fast: SIGTERM waits for the clients to leave
+
     def __init__(self, lab: Workspace, name: str, primary: Postgresql | None = None) -> None:
         super().__init__(lab, name)
-        self.port = self.tls_port
+        self.port = lab.ports.reserve()
         self._primary = primary
 
     @property
@@ -40,18 +45,31 @@ class Postgresql(CertifiedPostgresql):
 
     def prepare(self) -> None:
         """Make the data directory: a new one, or a copy of the primary's."""
+        data = self.directory / "data"
+        if data.exists():
+            return
+        self.hand_over(self.directory)
         if self._primary is None:
-            super().prepare()
-        elif not (data := self.directory / "data").exists():
-            self.hand_over(self.directory)
+            self.run("initdb", "-D", str(data), "-A", "trust", "-U", "postgres", "--no-sync")
+        else:
             primary = f"host=127.0.0.1 port={self._primary.port} user=postgres application_name={self.name}"
             options = ["-D", str(data), "-R", "-c", "fast", "-X", "stream", "--no-sync", "-C", "-S", SLOT]
             self.run("pg_basebackup", "-d", primary, *options)
 
     def settings(self) -> dict[str, str | Path]:
-        """Return what its postgresql.conf would say."""
-        tls = ("ssl", "ssl_cert_file", "ssl_key_file")
-        return {name: value for name, value in super().settings().items() if name not in tls}
+        """Return what its postgresql.conf would say: no Unix socket, and a port on loopback."""
+        return {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "fsync": "off",
+            "shared_buffers": "16MB",
+        }
+
+    def command(self) -> list[str]:
+        """Run with these settings."""
+        options = [option for name, value in self.settings().items() for option in ("-c", f"{name}={value}")]
+        data = str(self.directory / "data")
+        return [*self._as_user(), self.program("postgres"), "-D", data, "-p", str(self.port), *options]
 
     def is_ready(self) -> bool:
         """It answers a query; a replica streams, too."""
@@ -84,6 +102,35 @@ class Postgresql(CertifiedPostgresql):
     def connection(self) -> list[str]:
         """The options with which PostgreSQL's programs find it."""
         return ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"]
+
+    def run(self, program: str, *arguments: str) -> str:
+        """Run one of PostgreSQL's programs as the server's user; return what it prints. Raises LabError if it fails."""
+        command = [*self._as_user(), self.program(program), *arguments]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=self.directory)
+        if done.returncode:
+            raise LabError(f"{self.name}: {program} failed: {done.stderr.strip()}")
+        return done.stdout
+
+    @staticmethod
+    def program(name: str) -> str:
+        """Find one of PostgreSQL's programs, which Debian keeps out of PATH."""
+        found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+        return str(found[-1]) if found else name
+
+    def hand_over(self, *paths: Path) -> None:
+        """Give files to the user that PostgreSQL runs as."""
+        if os.geteuid() == 0:
+            for path in paths:
+                shutil.chown(path, "postgres", "postgres")
+
+    def _as_user(self) -> list[str]:
+        if os.geteuid() != 0:
+            return []
+        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+        # The lab's directory and those above it are closed to other users; this capability leads through them.
+        reach = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+        # The parent-death signal is set again: the kernel forgets it when the user changes.
+        return [*user, *reach, "--pdeathsig", "KILL", "--"]
 
 
 class Queries(Server):

@@ -13,8 +13,8 @@ import check.prometheus
 from alerts.generate import DASHBOARDS, RUNBOOKS, render
 from alerts.render import Links
 from check.client import CannotAskError, Client
-from lab.running.server import Target, WebServer, http_answers
-from lab.running.workspace import ROOT, LabError, Workspace
+from lab.running.server import Target, WebServer, Workspace, http_answers
+from lab.running.workspace import ROOT, LabError
 
 if TYPE_CHECKING:
     from pathlib import Path

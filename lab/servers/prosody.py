@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from lab.running.server import Server, http_answers, tcp_accepts
-from lab.running.workspace import ROOT, LabError, Workspace
+from lab.running.server import Server, Workspace, http_answers, tcp_accepts
+from lab.running.workspace import ROOT, LabError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,7 +1,7 @@
 """Puts an exactly known load on a Prosody: sessions held in known states, or logins at a known rate with known totals.
 
-It counts what its clients did and asks the server only whether it has noticed; it reads no metrics.
-Run as a program it lets users come and go instead, see `lab.users.wander`.
+It counts what its clients did and asks the server only whether it has noticed; it reads no metrics. For users who come
+and go at random see `lab.users.wander`.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ import contextlib
 import json
 import random
 import secrets
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
@@ -311,9 +310,3 @@ async def _bounded(work: Iterable[Awaitable[T]]) -> list[T]:
     except ExceptionGroup as group:
         raise _first_failure(group) from None
     return [task.result() for task in tasks]
-
-
-if __name__ == "__main__":
-    from lab.users.wander import main
-
-    sys.exit(main())

@@ -1,6 +1,6 @@
-"""Lets users of a Prosody come, chat, walk away and vanish at random until told to stop; its numbers are not exact.
+"""`python -m lab.users.wander`: users of a Prosody who come, chat, walk away and vanish at random until it is stopped.
 
-The program behind `python -m lab.users.traffic`. For exact numbers see Traffic.hold and Traffic.churn.
+Its numbers are not exact. For exact numbers see `Traffic.hold` and `Traffic.churn`.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import contextlib
 import logging
 import random
 import signal
+import sys
 from collections import Counter, deque
 from pathlib import Path
 
@@ -155,7 +156,7 @@ class Wanderers:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line. Exits with 2 on wrong usage."""
     parser = argparse.ArgumentParser(
-        prog="lab.users.traffic", description="Users of a Prosody that come, chat and vanish."
+        prog="lab.users.wander", description="Users of a Prosody that come, chat and vanish."
     )
     parser.add_argument(
         "--websocket-url", required=True, metavar="URL", help="such as ws://127.0.0.1:5280/xmpp-websocket"
@@ -228,3 +229,7 @@ def _positive(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
     return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

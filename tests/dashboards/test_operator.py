@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from lab.running.workspace import ROOT, Workspace
+from lab.running.server import Workspace
+from lab.running.workspace import ROOT
 from lab.servers.grafana import HOW_TO_GET, Grafana, home
 from lab.servers.prometheus import Prometheus
 from tests.dashboards.model import FOLDER

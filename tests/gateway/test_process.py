@@ -18,7 +18,8 @@ import pytest
 
 from gateway.delivery import QUEUE
 from lab.fakes.providers import Providers
-from lab.running.workspace import ROOT, Workspace
+from lab.running.server import Workspace
+from lab.running.workspace import ROOT
 from lab.servers.gateway import SECRET, PushGateway
 from tests.gateway.conftest import ANDROID, IPHONE
 

@@ -8,8 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from lab.running.server import Server, http_answers
-from lab.running.workspace import Workspace
+from lab.running.server import Server, Workspace, http_answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab.running.server import Server, http_answers
-from lab.running.workspace import ROOT, LabError, Workspace
+from lab.running.server import Server, Workspace, http_answers
+from lab.running.workspace import ROOT, LabError
 from tests.lab.pages import BROKEN, MOMENTS, NEVER_READY, Page, Script
 
 

@@ -6,7 +6,7 @@ import time
 import urllib.request
 from typing import TYPE_CHECKING, Self
 
-from lab.running.workspace import Workspace
+from lab.running.server import Workspace
 from lab.servers.coturn import Coturn
 from lab.servers.exporters import Exporter
 from tests.scraping import Scrape

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from lab.running.workspace import Workspace
+from lab.running.server import Workspace
 from lab.servers.certified import CertifiedCoturn, CertifiedPostgresql, CertifiedProsody, Haproxy
 from lab.servers.exporters import Exporter
 from lab.servers.pki import Authority, Issued

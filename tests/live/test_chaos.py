@@ -18,7 +18,8 @@ from lab.chaos import clocks
 from lab.chaos.clocks import Clocks
 from lab.chaos.log_disk import LogDisk
 from lab.fakes.recorded import Recorded
-from lab.running.workspace import ROOT, Workspace
+from lab.running.server import Workspace
+from lab.running.workspace import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,8 @@ import pytest
 
 from check.panels import Report, as_regex, check, filled_in, read_dashboards
 from lab.fakes.recorded import Recorded, grown
-from lab.running.workspace import ROOT, Workspace
+from lab.running.server import Workspace
+from lab.running.workspace import ROOT
 from lab.servers.generator import Generator
 from lab.servers.prometheus import Prometheus
 from lab.stack import SHORT_TIMES, USERS, Lab

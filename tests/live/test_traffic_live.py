@@ -103,7 +103,7 @@ async def test_churn_says_in_one_error_that_the_server_went_away(lab: Lab, traff
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_the_program_disconnects_everybody_on_a_signal_and_names_nobody(lab: Lab, number: signal.Signals) -> None:
     program = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "lab.users.traffic", "--users=8", "--tcp-users=2", "--rate=100"),
+        *(sys.executable, "-m", "lab.users.wander", "--users=8", "--tcp-users=2", "--rate=100"),
         *(
             f"--websocket-url={lab.prosody.websocket_url}",
             f"--tcp-address=127.0.0.1:{lab.prosody.c2s_port}",
@@ -128,7 +128,7 @@ async def test_the_program_disconnects_everybody_on_a_signal_and_names_nobody(la
 
 async def test_the_program_ends_by_itself_after_its_duration(lab: Lab) -> None:
     program = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "lab.users.traffic", "--users=2", "--tcp-users=0", "--duration=0.5"),
+        *(sys.executable, "-m", "lab.users.wander", "--users=2", "--tcp-users=0", "--duration=0.5"),
         *(
             f"--websocket-url={lab.prosody.websocket_url}",
             f"--tcp-address=127.0.0.1:{lab.prosody.c2s_port}",
