@@ -10,22 +10,23 @@ import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.parse
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import yaml
 
-from bench.rules import FOLDER, page, targets
+from bench.rules import page, targets
+from check.client import Client
 from check.panels import ALL, Dashboard, Query, filled_in, read_dashboards
-from tests.alerts.reality import SOURCES
-from tests.alerts.servers import free_port, get, running
+from lab.fakes.recordings import SOURCES
+from lab.running.server import Workspace
+from lab.running.workspace import ROOT
+from lab.servers.prometheus import Prometheus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 NODES: Final = 100
 HOURS: Final = 24
@@ -109,7 +110,7 @@ def samples(names: Sequence[str], begin: int, end: int, interval: int) -> str:
 
 def fill(folder: Path, end: int, asked: str) -> tuple[int, int]:
     """Write the day before `end` into a storage folder; return how many series and samples."""
-    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
+    config = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
     intervals = {job["job_name"]: _seconds(job["scrape_interval"]) for job in config["scrape_configs"]}
     nodes = {job: [str(each["labels"]["instance"]) for each in found] for job, found in targets(NODES, 0).items()}  # type: ignore[index] # a target file's entries are of any kind
     names = {job: series(job, asked) for job in SOURCES}
@@ -133,43 +134,49 @@ def _seconds(duration: str) -> int:
     return int(duration[:-1]) * _SECONDS[duration[-1]]
 
 
-def costs(url: str, end: int, dashboards: Sequence[Dashboard]) -> Iterator[Cost]:
+class Filled(Prometheus):
+    """A Prometheus that scrapes nothing and has no rules: its storage is filled before it starts."""
+
+    def prepare(self) -> None:
+        """Write an empty configuration."""
+        (self.directory / "prometheus.yml").write_text("")
+
+
+def costs(client: Client, end: int, dashboards: Sequence[Dashboard]) -> Iterator[Cost]:
     """Ask every query `TIMES` times; give the median."""
     for dashboard in dashboards:
         nodes = dict.fromkeys(dashboard.jobs, ALL)
         for panel in dashboard.panels:
             for query in panel.queries:
-                asked = _question(query, filled_in(query.expr, nodes, f"{STEP + 30}s"), end)
+                path, parameters = _question(query, filled_in(query.expr, nodes, f"{STEP + 30}s"), end)
                 took = []
                 for _ in range(TIMES):
                     began = time.perf_counter()
-                    answer = get(f"{url}/api/v1/{asked}")
+                    answer = client.ask(path, **parameters)
                     took.append(time.perf_counter() - began)
                 yield Cost(f"{panel.name} ({query.ref})", statistics.median(took), len(answer["data"]["result"]))
 
 
-def _question(query: Query, expr: str, end: int) -> str:
+def _question(query: Query, expr: str, end: int) -> tuple[str, dict[str, str]]:
     if query.instant:
-        return "query?" + urllib.parse.urlencode({"query": expr, "time": end})
+        return "api/v1/query", {"query": expr, "time": str(end)}
     times = {"start": end - HOURS * 3600, "end": end, "step": STEP}
-    return "query_range?" + urllib.parse.urlencode({"query": expr, **times})
+    return "api/v1/query_range", {"query": expr} | {name: str(value) for name, value in times.items()}
 
 
 def main() -> int:
     """Fill a day, ask everything, print the slowest; return 1 if a query takes longer than a second."""
     dashboards = read_dashboards()
     asked = " ".join(query.expr for board in dashboards for panel in board.panels for query in panel.queries)
-    with tempfile.TemporaryDirectory() as name:
-        folder, port = Path(name), free_port()
+    with Workspace() as lab:
+        prometheus = Filled(lab)
         end = int(time.time()) // BLOCK * BLOCK
-        count, written = fill(folder, end, asked)
+        count, written = fill(prometheus.directory, end, asked)
         print(f"\n{NODES} nodes, {HOURS} hours: {count:,} series that panels ask for, {written:,} samples")
-        (folder / "prometheus.yml").write_text("")
-        flags = [f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
-        command = ["prometheus", *flags, f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
-        with running(command, f"http://127.0.0.1:{port}/-/ready", folder / "log"):
-            # The last block ends at `end`: a query for that very moment still sees its last samples.
-            found = sorted(costs(f"http://127.0.0.1:{port}", end, dashboards), key=lambda cost: -cost.seconds)
+        prometheus.start()
+        # The last block ends at `end`: a query for that very moment still sees its last samples.
+        client = Client(prometheus.url, timeout=60)
+        found = sorted(costs(client, end, dashboards), key=lambda cost: -cost.seconds)
     slow = [cost for cost in found if cost.seconds > LIMIT]
     print(f"{len(found)} queries, all nodes, {HOURS} hours; the slowest {SHOWN}:")
     for cost in found[:SHOWN]:

@@ -24,8 +24,9 @@ import psutil
 
 from exporters.prosody.client import AdminShell
 from exporters.prosody.reader import Reader
+from lab.scraping import scrape, scrape_settled
 from lab.stack import Lab
-from tests.live.prosody import read, settled, traffic_on
+from lab.users.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -102,10 +103,10 @@ async def _stalls(bench: Bench) -> None:
     scrape_at: list[Stall] = []
     for size in SIZES:
         await bench.populate(size)
-        await settled(bench.lab)
+        await scrape_settled(bench.lab.prosody_exporter.url)
         idle = await bench.stall(_nothing)
         asked = await bench.stall(lambda: bench.shell.lua("return 1"))
-        scraped = await bench.stall(lambda: read(bench.lab))
+        scraped = await bench.stall(lambda: scrape(bench.lab.prosody_exporter.url))
         counted = await bench.stall(lambda: bench.shell.command("c2s:count()"))
         scrape_at.append(scraped)
         print(f"\n{size:,} sessions: longest stall of Prosody's main loop during one ..., median (middle half)")
@@ -134,7 +135,7 @@ async def _exporter(bench: Bench) -> None:
     seconds, durations = process.cpu_times(), []
     for _ in range(SCRAPES):
         began = time.monotonic()
-        await read(bench.lab)
+        await scrape(bench.lab.prosody_exporter.url)
         durations.append((time.monotonic() - began) * 1000)
     cpu = (sum(process.cpu_times()[:2]) - sum(seconds[:2])) / SCRAPES
     print(f"\nThe exporter at {bench.sessions:,} sessions, {SCRAPES} scrapes")
@@ -148,7 +149,7 @@ async def _stanzas(bench: Bench) -> None:
     rounds = 300_000
     with_counter = float(await bench.ask(f"filter_cost({rounds})"))
     prosody = psutil.Process(bench.lab.prosody.pid)
-    async with traffic_on(bench.lab) as traffic:
+    async with Traffic(bench.lab.prosody.endpoints(), bench.lab.prosody.admin_socket) as traffic:
         sender, receiver = (traffic.client(user) for user in await traffic.accounts(2))
         for client in (sender, receiver):
             await client.login(management="off")
@@ -173,7 +174,7 @@ async def main() -> None:
     with Lab() as lab:
         lab.prosody.config = _CONFIG
         lab.start(lab.prosody, lab.prosody_exporter)
-        await settled(lab)
+        await scrape_settled(lab.prosody_exporter.url)
         bench = Bench(lab)
         await bench.shell.lua(_LUA)
         await _stalls(bench)

@@ -7,27 +7,29 @@ often as in production, so that after two minutes a window holds as many samples
 from __future__ import annotations
 
 import asyncio
-import shutil
 import statistics
 import sys
-import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 import yaml
 from aiohttp import web
 
-from tests.alerts.reality import RECORDED, SOURCES, contract
-from tests.alerts.servers import free_port, get, running
+from lab.fakes.recordings import FOLDER, SOURCES
+from lab.running.server import Workspace
+from lab.servers.prometheus import Prometheus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SIZES: Final = (10, 100)
 FASTER: Final = 5
 SECONDS: Final = 125  # five times this is a window of 10m and a little
 INTERVAL: Final = 15.0  # between evaluations in production, in seconds
-FOLDER: Final = Path(__file__).parents[1] / "prometheus"
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,8 @@ class Result:
 
 
 def page(job: str) -> str:
-    """Give what a target of this job answers: its newest recording, or the contract's series where there is none."""
-    recordings = [RECORDED / f"{name}.prom" for name in SOURCES[job] if (RECORDED / f"{name}.prom").exists()]
-    if recordings:
-        return recordings[-1].read_text(encoding="utf-8")
-    return "".join(_sample(name, labels) for name, sets in contract(job).items() for labels in sets)
-
-
-def _sample(name: str, labels: dict[str, str]) -> str:
-    inside = ",".join(f'{label}="{value}"' for label, value in labels.items())
-    return f"{name}{{{inside}}} 1\n"
+    """Return what a target of this job answers: its newest recording."""
+    return (FOLDER / f"{SOURCES[job][-1]}.prom").read_text(encoding="utf-8")
 
 
 def targets(nodes: int, port: int) -> dict[str, list[dict[str, object]]]:
@@ -68,76 +62,88 @@ def targets(nodes: int, port: int) -> dict[str, list[dict[str, object]]]:
     }
 
 
-async def _serve(port: int) -> web.AppRunner:
+class Simulated(Prometheus):
+    """A Prometheus that scrapes simulated nodes, five times as often as in production.
+
+    Args:
+        lab: where it runs.
+        nodes: how many Prosody nodes.
+        served: the port that plays all of them.
+    """
+
+    def __init__(self, lab: Workspace, nodes: int, served: int) -> None:
+        super().__init__(lab)
+        self._targets = targets(nodes, served)
+
+    def configured(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Divide every interval."""
+        for job in config["scrape_configs"]:
+            seconds = {"15s": 15, "30s": 30, "1m": 60}[job["scrape_interval"]]
+            job["scrape_interval"] = f"{seconds // FASTER}s"
+            job.pop("scrape_timeout", None)
+        config["global"] |= {"evaluation_interval": f"{INTERVAL / FASTER:.0f}s", "scrape_interval": "6s"}
+        return config
+
+    def write_targets(self) -> None:
+        """Name the simulated nodes."""
+        for file in (self.directory / "targets").glob("*.yml"):
+            file.write_text(yaml.safe_dump(self._targets.get(file.stem, [])))
+
+
+@contextmanager
+def _serving(port: int) -> Iterator[None]:
+    """Answer as every node, in a thread of its own: the lab starts servers from the main thread."""
     pages = {job: page(job) for job in SOURCES}
+    loop = asyncio.new_event_loop()
 
     async def answer(request: web.Request) -> web.Response:
         return web.Response(text=pages[request.match_info["job"]])
 
-    app = web.Application()
-    app.router.add_get("/{job}/{node}", answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    return runner
+    async def serve() -> None:
+        app = web.Application()
+        app.router.add_get("/{job}/{node}", answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
+
+    loop.run_until_complete(serve())
+    thread = Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
 
 
-def _prepare(folder: Path, nodes: int, port: int) -> Path:
-    """Copy the operator's folder and point it at the simulated nodes, five times as fast."""
-    shutil.copytree(FOLDER, folder / "prometheus")
-    path = folder / "prometheus" / "prometheus.yml"
-    config = yaml.safe_load(path.read_text())
-    for job in config["scrape_configs"]:
-        seconds = {"15s": 15, "30s": 30, "1m": 60}[job["scrape_interval"]]
-        job["scrape_interval"] = f"{seconds // FASTER}s"
-        job.pop("scrape_timeout", None)
-    config["global"] |= {"evaluation_interval": f"{INTERVAL / FASTER:.0f}s", "scrape_interval": "6s"}
-    path.write_text(yaml.safe_dump(config))
-    everyone = targets(nodes, port)
-    for file in (folder / "prometheus" / "targets").glob("*.yml"):
-        file.write_text(yaml.safe_dump(everyone.get(file.stem, [])))
-    return path
-
-
-async def measure(nodes: int) -> Result:
+def measure(nodes: int) -> Result:
     """Run one Prometheus on so many nodes; return what it cost."""
-    with tempfile.TemporaryDirectory() as name:
-        folder, port, served = Path(name), free_port(), free_port()
-        runner = await _serve(served)
-        url = f"http://127.0.0.1:{port}"
-        flags = [f"--config.file={_prepare(folder, nodes, served)}", f"--storage.tsdb.path={folder / 'data'}"]
-        command = ["prometheus", *flags, f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
-        try:
-            return await asyncio.to_thread(_watch, command, url, folder / "log", nodes)
-        finally:
-            await runner.cleanup()
+    with Workspace() as lab:
+        served = lab.ports.reserve()
+        prometheus = Simulated(lab, nodes, served)
+        with _serving(served):
+            prometheus.start()
+            took: dict[str, list[float]] = {}
+            time.sleep(SECONDS - 30)
+            for _ in range(10):
+                time.sleep(INTERVAL / FASTER)
+                for group in _groups(prometheus):
+                    took.setdefault(group["name"], []).append(group["evaluationTime"])
+            (series,) = prometheus.query('count({__name__=~".+"})')
+            (own,) = prometheus.query('count({__name__=~".+",instance="prosody1"})')
+            resident = psutil.Process(prometheus.pid).memory_info().rss
+            sick = [rule["name"] for group in _groups(prometheus) for rule in group["rules"] if rule["health"] != "ok"]
+            assert not sick, sick
+    evaluation = {name: statistics.median(times) for name, times in took.items()}
+    return Result(nodes, series.value, own.value, evaluation, resident)
 
 
-def _watch(command: list[str], url: str, log: Path, nodes: int) -> Result:
-    with running(command, f"{url}/-/ready", log) as process:
-        took: dict[str, list[float]] = {}
-        time.sleep(SECONDS - 30)
-        for _ in range(10):
-            time.sleep(INTERVAL / FASTER)
-            for group in get(f"{url}/api/v1/rules")["data"]["groups"]:
-                took.setdefault(group["name"], []).append(group["evaluationTime"])
-        series = _number(url, 'count({__name__=~".+"})')
-        own = _number(url, 'count({__name__=~".+",instance="prosody1"})')
-        resident = psutil.Process(process.pid).memory_info().rss
-        sick = [rule["name"] for group in get(f"{url}/api/v1/rules")["data"]["groups"] for rule in group["rules"]
-                if rule["health"] != "ok"]  # fmt: skip
-        assert not sick, sick
-    return Result(nodes, series, own, {name: statistics.median(times) for name, times in took.items()}, resident)
-
-
-def _number(url: str, query: str) -> float:
-    answer = get(f"{url}/api/v1/query?query={query.replace('+', '%2B')}")["data"]["result"]
-    return float(answer[0]["value"][1])
+def _groups(prometheus: Prometheus) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = prometheus.api.client.ask("api/v1/rules")["data"]["groups"]
+    return groups
 
 
 def main() -> int:
     """Measure both sizes, print them, and what a straight line through them says of 1,000 nodes."""
-    results = [asyncio.run(measure(nodes)) for nodes in SIZES]
+    results = [measure(nodes) for nodes in SIZES]
     for result in results:
         total = sum(result.evaluation.values())
         print(f"\n{result.nodes} nodes: {result.series_per_node:.0f} series a node, {result.series:,.0f} in all")

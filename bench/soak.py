@@ -12,10 +12,9 @@ import time
 
 import psutil
 
+from lab.scraping import Scrape, scrape
 from lab.stack import Lab
-from lab.users.traffic import Mix, Truth
-from tests.live.prosody import traffic_on
-from tests.scraping import Scrape, scrape
+from lab.users.traffic import Mix, Traffic, Truth
 
 SETTLE_SECONDS = 130  # two reconciliations, which run every 60 s
 
@@ -41,7 +40,9 @@ async def soak(rate: float, seconds: float) -> int:
     with Lab() as lab:
         lab.start(lab.prosody, lab.prosody_exporter)
         url = lab.prosody_exporter.url
-        async with traffic_on(lab) as holding, traffic_on(lab, prefix="churn") as churning:
+        holding = Traffic(lab.prosody.endpoints(), lab.prosody.admin_socket)
+        churning = Traffic(lab.prosody.endpoints(), lab.prosody.admin_socket, prefix="churn")
+        async with holding, churning:
             held = await holding.hold(Mix(websocket=20, tcp=5, away=6))
             print(f"churn: {rate:g} logins a second for {seconds:g} s, beside 25 sessions held")
             before = psutil.Process(lab.prosody_exporter.pid).memory_info().rss

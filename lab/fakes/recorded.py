@@ -12,10 +12,9 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+from lab.fakes.recordings import FOLDER
 from lab.running.server import Server, Target, Workspace, http_answers
-from lab.running.workspace import ROOT
 
-FOLDER = ROOT / "tests/recorded"
 _TYPE = re.compile(r"# TYPE (\S+) (\w+)")
 _SAMPLE = re.compile(r"(?P<series>(?P<name>[a-zA-Z_:][\w:]*)(?:\{.*\})?) (?P<value>\S+)")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from check.client import CannotAskError, Client
+from lab.running.programs import program
 from lab.running.server import Target, WebServer, http_answers
 from lab.running.workspace import ROOT, LabError
 from lab.servers.prometheus import seconds
@@ -50,7 +50,7 @@ class Alertmanager(WebServer):
     def command(self) -> list[str]:
         """Run it alone: it looks for no other to share its alerts with."""
         return [
-            shutil.which("alertmanager") or "prometheus-alertmanager",
+            program("alertmanager", "prometheus-alertmanager"),
             f"--config.file={self.directory / 'alertmanager.yml'}",
             f"--storage.path={self.directory / 'data'}",
             f"--web.listen-address=127.0.0.1:{self.port}",

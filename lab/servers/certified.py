@@ -7,6 +7,7 @@ import signal
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
+from lab.running.programs import program
 from lab.running.server import Server, tcp_accepts
 from lab.servers.postgresql import Postgresql
 from lab.servers.prosody import DOMAIN, Prosody
@@ -88,7 +89,7 @@ frontend wss_frontend
 
     def command(self) -> list[str]:
         """Run the master in the foreground."""
-        return ["haproxy", "-W", "-f", str(self.directory / "haproxy.cfg")]
+        return [program("haproxy"), "-W", "-f", str(self.directory / "haproxy.cfg")]
 
     def reload(self) -> None:
         """Do what `systemctl reload haproxy` does."""

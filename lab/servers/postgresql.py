@@ -10,6 +10,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lab.running.programs import program
 from lab.running.server import Server, Target, http_answers, tcp_accepts
 from lab.running.workspace import LabError
 
@@ -183,8 +184,8 @@ class PostgresExporter(Server):
 
     def command(self) -> list[str]:
         """Run it on loopback."""
-        program = shutil.which("postgres_exporter") or "prometheus-postgres-exporter"
-        return [program, f"--web.listen-address=127.0.0.1:{self.port}"]
+        exporter = program("postgres_exporter", "prometheus-postgres-exporter")
+        return [exporter, f"--web.listen-address=127.0.0.1:{self.port}"]
 
     def environment(self) -> dict[str, str]:
         """Name the server."""

@@ -13,6 +13,7 @@ import check.prometheus
 from alerts.generate import DASHBOARDS, RUNBOOKS, render
 from alerts.render import Links
 from check.client import CannotAskError, Client
+from lab.running.programs import program
 from lab.running.server import Target, WebServer, Workspace, http_answers
 from lab.running.workspace import ROOT, LabError
 
@@ -52,11 +53,15 @@ class Prometheus(WebServer):
         """Copy the operator's folder and fit it to the lab."""
         shutil.copytree(ROOT / "prometheus", self.directory, dirs_exist_ok=True)
         config = self.directory / "prometheus.yml"
-        config.write_text(yaml.safe_dump(shortened(yaml.safe_load(config.read_text()), self.interval)))
+        config.write_text(yaml.safe_dump(self.configured(yaml.safe_load(config.read_text()))))
         if self.thresholds is not None:
             for name, text in render(self.thresholds, Links(RUNBOOKS, DASHBOARDS)).items():
                 (self.directory / "rules" / name).write_text(text)
         self.write_targets()
+
+    def configured(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Return its configuration, made from the operator's prometheus.yml."""
+        return shortened(config, self.interval)
 
     def write_targets(self) -> None:
         """Name the servers started so far in the target files; a running Prometheus follows within seconds."""
@@ -74,7 +79,7 @@ class Prometheus(WebServer):
     def command(self) -> list[str]:
         """Keep its data in the lab's directory."""
         return [
-            "prometheus",
+            program("prometheus"),
             f"--config.file={self.directory / 'prometheus.yml'}",
             f"--storage.tsdb.path={self.directory / 'data'}",
             f"--web.listen-address=127.0.0.1:{self.port}",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
+from lab.running.programs import program
 from lab.running.server import Server, Workspace, http_answers, tcp_accepts
 from lab.running.workspace import ROOT, LabError
+from xmpp.transport import Endpoints, trusting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +57,11 @@ class Prosody(Server):
         """The address clients and the exporter's probe connect to (RFC 7395)."""
         return f"ws://127.0.0.1:{self.http_port}/xmpp-websocket"
 
+    def endpoints(self, authority: Path | None = None) -> Endpoints:
+        """Return where clients connect; its certificate is verified against this CA, the lab's unless given."""
+        tls = trusting(authority or self.lab.directory / "ca.pem")
+        return Endpoints(DOMAIN, self.websocket_url, "127.0.0.1", self.c2s_port, tls)
+
     def prepare(self) -> None:
         """Write the configuration: each included file starts in the global section and overrides the ones before."""
         if len(str(self.admin_socket)) > _LONGEST_SOCKET_PATH:
@@ -68,7 +74,7 @@ class Prosody(Server):
 
     def command(self) -> list[str]:
         """Run in the foreground, so that the process we started is the server."""
-        return [os.environ.get("PROSODY", "prosody"), "-F", "--config", str(self._config_file)]
+        return [program("prosody"), "-F", "--config", str(self._config_file)]
 
     def environment(self) -> dict[str, str]:
         """Return what the loopback configuration reads."""

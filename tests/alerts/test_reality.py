@@ -9,12 +9,11 @@ from typing import Any
 
 import promql_parser as promql
 import pytest
-import yaml
 
 from alerts.catalogue import GROUPS
+from lab.fakes.recordings import SOURCES, Series, answers
 from tests.alerts.mutation import rules
 from tests.alerts.promql import TARGET, result_labels, selectors
-from tests.alerts.reality import RECORDED, SOURCES, Series, answers
 
 DASHBOARDS = Path(__file__).parents[2] / "dashboards"
 RECORDINGS = {rule["record"]: rule["expr"] for rule in rules("recording.yaml") + rules("panels.yaml")}
@@ -101,12 +100,6 @@ def test_every_version_recorded_has_what_the_rules_ask_of_its_job(job: str) -> N
     assert of_job, f"no rule asks anything of {job}"
     for source, series in everywhere.items():
         assert of_job <= series.keys(), f"{source} lacks {of_job - series.keys()}"
-
-
-def test_a_job_without_a_recording_is_in_the_contract_and_one_with_is_not() -> None:
-    listed = set(yaml.safe_load((RECORDED / "contract.yaml").read_text(encoding="utf-8")) or ())
-    missing = {job for job, names in SOURCES.items() if not any((RECORDED / f"{name}.prom").exists() for name in names)}
-    assert listed == missing
 
 
 def test_latency_has_a_bucket_edge_at_the_threshold_and_finite_ones_above() -> None:

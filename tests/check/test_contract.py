@@ -9,7 +9,7 @@ import pytest
 from alerts.catalogue.monitoring import JOBS, WATCHED
 from alerts.recording import RECORDINGS
 from check.contract import ANSWERS, PROMISED
-from tests.alerts.reality import answers
+from lab.fakes.recordings import answers
 
 NAMES = {job: {promise.name for promise in promises} for job, promises in PROMISED.items()}
 RECORDED = {recording.record for recording in RECORDINGS}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from lab.fakes.recordings import FOLDER, SOURCES, answers
 from tests.alerts.promql import TARGET, result_labels
-from tests.alerts.reality import RECORDED, SOURCES, answers
 from tests.alerts.test_reality import PROMETHEUS_OWN, RECORDINGS
 
 __all__ = ["LABELS", "RECORDINGS", "TYPES"]
@@ -14,7 +14,7 @@ __all__ = ["LABELS", "RECORDINGS", "TYPES"]
 def _types() -> dict[str, str]:
     """Return what kind of family each sample belongs to, as the real exporters say it."""
     types = dict.fromkeys((*PROMETHEUS_OWN, *RECORDINGS), "gauge")
-    for path in sorted(RECORDED.glob("*.prom")):
+    for path in sorted(FOLDER.glob("*.prom")):
         for name, kind in re.findall(r"^# TYPE (\S+) (\w+)$", path.read_text(encoding="utf-8"), re.MULTILINE):
             suffixes = ("_bucket", "_count", "_sum") if kind == "histogram" else ("",)
             types |= {f"{name}{suffix}": "counter" if kind == "histogram" else kind for suffix in suffixes}

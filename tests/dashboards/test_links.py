@@ -11,8 +11,8 @@ import pytest
 from alerts.catalogue import GROUPS, Alert
 from alerts.catalogue.monitoring import JOBS
 from alerts.render import Links
+from lab.fakes.recordings import SOURCES, answers
 from tests.alerts.promql import selectors
-from tests.alerts.reality import SOURCES, answers
 from tests.alerts.test_reality import RECORDINGS
 from tests.dashboards.model import DASHBOARDS, DATA_PANELS, FOLDER, SEVEN, all_panels, plain
 

@@ -9,9 +9,9 @@ import yaml
 
 from alerts.catalogue import KNOBS
 from alerts.thresholds import load
-from lab.drill.__main__ import HASTE, _write_thresholds
 from lab.drill.report import Result, report
 from lab.drill.table import DRILLS, Drill
+from lab.drill.thresholds import HASTE, write_thresholds
 from lab.fakes.receivers import Notification, read_event, read_webhook
 from lab.running.workspace import ROOT
 from lab.servers.alertmanager import hastened
@@ -35,7 +35,7 @@ def test_what_may_fire_beside_an_alert_is_an_alert_with_a_reason_and_what_is_sil
 
 
 def test_a_drill_lowers_a_threshold_and_never_raises_one(tmp_path: Path) -> None:
-    used = load(KNOBS, _write_thresholds(tmp_path / "drill.yaml", SPECIFIED))
+    used = load(KNOBS, write_thresholds(tmp_path / "drill.yaml", SPECIFIED))
     for drill in DRILLS:
         value, specified = used[drill.alert].value, SPECIFIED[drill.alert].value
         assert value == (drill.value or specified)
@@ -43,7 +43,7 @@ def test_a_drill_lowers_a_threshold_and_never_raises_one(tmp_path: Path) -> None
 
 
 def test_every_duration_is_shortened_and_none_is_shorter_than_two_scrapes(tmp_path: Path) -> None:
-    used = load(KNOBS, _write_thresholds(tmp_path / "drill.yaml", SPECIFIED))
+    used = load(KNOBS, write_thresholds(tmp_path / "drill.yaml", SPECIFIED))
     for alert, threshold in SPECIFIED.items():
         if threshold.hold == "0s":
             assert used[alert].hold == "0s"

@@ -7,9 +7,9 @@ import urllib.request
 from typing import TYPE_CHECKING, Self
 
 from lab.running.server import Workspace
+from lab.scraping import Scrape
 from lab.servers.coturn import Coturn
 from lab.servers.exporters import Exporter
-from tests.scraping import Scrape
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING
 
 from exporters.prosody.client import AdminShell
-from lab.servers.prosody import DOMAIN
+from lab.scraping import Scrape, scrape, scrape_settled, scrape_until
 from lab.users.traffic import Traffic
-from tests.scraping import Scrape, scrape
-from xmpp.transport import Endpoints, unverified
 
 if TYPE_CHECKING:
     from lab.stack import Lab
@@ -52,8 +49,7 @@ return require "prosody.util.json".encode {
 
 def traffic_on(lab: Lab, prefix: str = "user") -> Traffic:
     """Return users for the lab's Prosody, their names beginning with `prefix`; use it in an `async with` block."""
-    server = Endpoints(DOMAIN, lab.prosody.websocket_url, "127.0.0.1", lab.prosody.c2s_port, unverified())
-    return Traffic(server, lab.prosody.admin_socket, prefix=prefix)
+    return Traffic(lab.prosody.endpoints(), lab.prosody.admin_socket, prefix=prefix)
 
 
 async def lua(lab: Lab, source: str) -> str:
@@ -78,16 +74,9 @@ async def read(lab: Lab) -> Scrape:
 
 async def read_until(lab: Lab, name: str, value: float, /, **labels: str) -> Scrape:
     """Scrape until a sample has this value; the test's own timeout ends a wait in vain."""
-    while True:
-        metrics = await read(lab)
-        try:
-            if metrics(name, **labels) == value:
-                return metrics
-        except KeyError:
-            pass
-        await asyncio.sleep(0.1)
+    return await scrape_until(lab.prosody_exporter.url, name, value, **labels)
 
 
 async def settled(lab: Lab) -> Scrape:
     """Scrape once every session that is older than the counting script is counted."""
-    return await read_until(lab, "prosody_exporter_sessions_settled", 1)
+    return await scrape_settled(lab.prosody_exporter.url)

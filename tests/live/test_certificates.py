@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from lab.running.server import Workspace
+from lab.scraping import Scrape
 from lab.servers.certified import CertifiedCoturn, CertifiedPostgresql, CertifiedProsody, Haproxy
 from lab.servers.exporters import Exporter
 from lab.servers.pki import Authority, Issued
 from lab.servers.prosody import DOMAIN
 from tests.live import openssl
-from tests.scraping import Scrape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

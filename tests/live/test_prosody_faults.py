@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 
 from exporters.prosody.collector import missing_families
+from lab.scraping import Scrape
 from lab.stack import Lab
 from lab.users.traffic import Mix
 from tests.live.prosody import lua, read, settled, traffic_on
-from tests.scraping import Scrape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

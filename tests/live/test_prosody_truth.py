@@ -19,7 +19,7 @@ from tests.live.prosody import QUICK, hooks, lua, read, read_until, settled, tra
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.scraping import Scrape
+    from lab.scraping import Scrape
 
 NEWER = SCRIPTS["instrument"].replace("local VERSION = 1;", "local VERSION = 2;")
 MIX = Mix(websocket=20, tcp=6, hibernated=4, force_quit=3, away=7, failed_logins=5)

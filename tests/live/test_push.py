@@ -18,7 +18,6 @@ from lab.servers.gateway import SECRET
 from lab.servers.prosody import DOMAIN
 from lab.stack import Lab
 from lab.users.accounts import PASSWORD, ask, create_accounts, username
-from tests.live.places import endpoints
 from xmpp.client import Client
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ async def phone(stack: Stack) -> AsyncIterator[Callable[[int], Client]]:
     await create_accounts(stack.lab.prosody.admin_socket, DOMAIN, 16)
     stack.begin()
     async with aiohttp.ClientSession() as http:
-        yield lambda number: Client(endpoints(stack.lab), username(number), PASSWORD, http=http)
+        yield lambda number: Client(stack.lab.prosody.endpoints(), username(number), PASSWORD, http=http)
 
 
 async def registered(phone: Client) -> Client:
@@ -279,7 +278,9 @@ async def test_a_call_survives_a_step_of_the_clock_while_the_gateway_is_away() -
         stack = Stack(lab)
         await create_accounts(lab.prosody.admin_socket, DOMAIN, 2)
         async with aiohttp.ClientSession() as http:
-            callee, sender = (Client(endpoints(lab), username(number), PASSWORD, http=http) for number in (1, 2))
+            callee, sender = (
+                Client(lab.prosody.endpoints(), username(number), PASSWORD, http=http) for number in (1, 2)
+            )
             await registered(callee)
             await sender.login()
             stack.gateway.kill()

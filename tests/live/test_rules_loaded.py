@@ -1,13 +1,8 @@
-"""A real Prometheus loads the whole folder without a warning; a real Alertmanager inhibits, and pages what can be read.
-
-The environment variables PROMETHEUS and ALERTMANAGER name other binaries than the installed ones.
-"""
+"""Prometheus loads the whole folder without a warning; Alertmanager inhibits, and its pages can be read."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 import urllib.request
 from contextlib import contextmanager
@@ -19,40 +14,30 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from lab.servers.alertmanager import redirected
+from lab.fakes.receivers import Receivers
+from lab.running.server import Workspace
+from lab.servers.alertmanager import Alertmanager, redirected
+from lab.servers.prometheus import Prometheus
 from tests.alerts.mutation import rules
-from tests.alerts.servers import free_port, get, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FOLDER = Path(__file__).parents[2] / "prometheus"
-PROMETHEUS = os.environ.get("PROMETHEUS", "prometheus")
-ALERTMANAGER = os.environ.get("ALERTMANAGER") or shutil.which("alertmanager") or "prometheus-alertmanager"
 
 
-def test_prometheus_loads_every_rule_without_a_warning_and_finds_them_healthy(tmp_path: Path) -> None:
-    shutil.copytree(FOLDER, tmp_path / "prometheus")
-    config = tmp_path / "prometheus" / "prometheus.yml"
-    config.write_text(config.read_text().replace("evaluation_interval: 15s", "evaluation_interval: 1s"))
-    for targets in (tmp_path / "prometheus" / "targets").glob("*.yml"):
-        targets.write_text("[]\n")  # names that resolve nowhere here would be warnings about the network
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    log = tmp_path / "prometheus.log"
-    flags = [
-        f"--config.file={config}",
-        f"--storage.tsdb.path={tmp_path / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
-    with running([PROMETHEUS, *flags], f"{url}/-/ready", log):
-        for _ in range(300):
-            groups = get(f"{url}/api/v1/rules")["data"]["groups"]
+def test_prometheus_loads_every_rule_without_a_warning_and_finds_them_healthy() -> None:
+    with Workspace() as lab:
+        prometheus = Prometheus(lab)  # its only target is itself: names that resolve nowhere here would be warnings
+        prometheus.start()
+        deadline = time.monotonic() + 30
+        while True:
+            groups = prometheus.api.client.ask("api/v1/rules")["data"]["groups"]
             found = [rule for group in groups for rule in group["rules"]]
-            if all(rule["health"] != "unknown" for rule in found):
+            if all(rule["health"] != "unknown" for rule in found) or time.monotonic() > deadline:
                 break
-            time.sleep(0.1)  # until each group was evaluated once; Prometheus tells nobody
-        lines = log.read_text().splitlines()
+            time.sleep(0.1)  # until each group was evaluated once; Prometheus announces nothing
+        lines = prometheus.log.read_text().splitlines()
     assert {rule["health"] for rule in found} == {"ok"}, [rule["lastError"] for rule in found if rule["health"] != "ok"]
     assert len(found) == sum(len(rules(file)) for file in ("alerts.yaml", "recording.yaml", "panels.yaml"))
     assert not [line for line in lines if "level=warn" in line.lower() or "level=error" in line.lower()]
@@ -132,18 +117,18 @@ INHIBITED = {
 
 
 @pytest.mark.parametrize("case", INHIBITED)
-def test_alertmanager_inhibits_what_the_cause_explains(case: str, tmp_path: Path) -> None:
+def test_alertmanager_inhibits_what_the_cause_explains(case: str) -> None:
     config = yaml.safe_load((FOLDER / "alertmanager.yml").read_text())
     config["receivers"] = [{"name": receiver["name"]} for receiver in config["receivers"]]  # they are called by nobody
     alerts, inhibited = INHIBITED[case]
-    with alertmanager(config, tmp_path) as url:
-        send(url, [{"labels": labels} for labels in alerts])
+    with alertmanager(config) as server:
+        send(server.url, [{"labels": labels} for labels in alerts])
         for _ in range(100):
-            answer = get(f"{url}/api/v2/alerts")
+            answer = server.alerts()
             found = [alert["labels"] for alert in answer if alert["status"]["inhibitedBy"]]
             if len(found) >= len(inhibited) and all(alert["status"]["state"] != "unprocessed" for alert in answer):
                 break
-            time.sleep(0.05)  # until all were looked at; Alertmanager tells nobody
+            time.sleep(0.05)  # until all were looked at; Alertmanager announces nothing
     assert sorted(found, key=str) == sorted((alerts[index] for index in inhibited), key=str)
 
 
@@ -160,10 +145,13 @@ def test_a_page_about_two_nodes_names_both_and_its_end_says_so(tmp_path: Path) -
         }
         for node in nodes
     ]
-    with pager() as (port, events), alertmanager(redirected(config, port, str(tmp_path / "secret")), tmp_path) as url:
-        send(url, down)
+    with pager() as (port, events), alertmanager(redirected(config, port, str(tmp_path / "secret"))) as server:
+        send(server.url, down)
         triggered = wait_for(events, "trigger")
-        send(url, [alert | {"endsAt": "2020-01-01T00:00:00Z", "startsAt": "2019-01-01T00:00:00Z"} for alert in down])
+        send(
+            server.url,
+            [alert | {"endsAt": "2020-01-01T00:00:00Z", "startsAt": "2019-01-01T00:00:00Z"} for alert in down],
+        )
         resolved = wait_for(events, "resolve")
     summary = "prosody1: the push gateway is down; prosody2: the push gateway is down"
     assert triggered["payload"]["summary"] == summary
@@ -171,20 +159,25 @@ def test_a_page_about_two_nodes_names_both_and_its_end_says_so(tmp_path: Path) -
     assert resolved["payload"]["summary"] == "PushGatewayDown is over"
 
 
+class Given(Alertmanager):
+    """An Alertmanager with this configuration."""
+
+    def __init__(self, lab: Workspace, config: dict[str, Any]) -> None:
+        super().__init__(lab, Receivers(lab))
+        self._config = config
+
+    def prepare(self) -> None:
+        """Write the configuration as it is."""
+        (self.directory / "alertmanager.yml").write_text(yaml.safe_dump(self._config))
+
+
 @contextmanager
-def alertmanager(config: dict[str, Any], folder: Path) -> Iterator[str]:
-    """Run an Alertmanager; give its address."""
-    (folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    flags = [
-        f"--config.file={folder / 'alertmanager.yml'}",
-        f"--storage.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--cluster.listen-address=",
-    ]
-    with running([ALERTMANAGER, *flags], f"{url}/-/ready", folder / "alertmanager.log"):
-        yield url
+def alertmanager(config: dict[str, Any]) -> Iterator[Alertmanager]:
+    """Run an Alertmanager with this configuration."""
+    with Workspace() as lab:
+        server = Given(lab, config)
+        server.start()
+        yield server
 
 
 def send(url: str, alerts: list[dict[str, Any]]) -> None:

@@ -13,8 +13,6 @@ from lab.servers.postgresql import Queries
 from lab.servers.prosody import DATABASE, DOMAIN
 from lab.stack import SLEEPERS, USERS, Lab
 from lab.users.accounts import PASSWORD, create_accounts, username
-from tests.alerts.servers import get
-from tests.live.places import endpoints
 from xmpp.client import Client
 from xmpp.transport import trusting
 
@@ -26,7 +24,7 @@ async def test_haproxy_lets_websockets_in_over_tls_and_nothing_else() -> None:
         lab.start(*(node.prosody for node in lab.nodes), lab.haproxy)
         await create_accounts(lab.prosody.admin_socket, DOMAIN, 1)
         async with aiohttp.ClientSession() as http:
-            server = dataclasses.replace(endpoints(lab), websocket_url=lab.haproxy.websocket_url)
+            server = dataclasses.replace(lab.prosody.endpoints(), websocket_url=lab.haproxy.websocket_url)
             client = Client(server, username(1), PASSWORD, http=http)
             await client.login("websocket")
             await client.ping()
@@ -62,7 +60,7 @@ def test_users_reach_both_nodes_their_accounts_the_replica_and_an_alert_its_rece
 
 def rule_health(lab: Lab) -> dict[str, str]:
     """Tell what Prometheus says of each rule: unknown until it was evaluated, then ok or its error."""
-    groups = get(f"{lab.prometheus.url}/api/v1/rules")["data"]["groups"]
+    groups = lab.prometheus.api.client.ask("api/v1/rules")["data"]["groups"]
     return {
         f"{rule['name']} {rule.get('labels')}": rule.get("lastError") or rule["health"]
         for group in groups

@@ -12,7 +12,6 @@ import pytest
 from lab.stack import Lab
 from lab.users.accounts import ask
 from lab.users.traffic import Mix, Traffic, Truth
-from tests.live.places import endpoints
 from xmpp.errors import XmppError
 
 # A second opinion that shares nothing with the exporter: it counts in the stanza filters of every later connection.
@@ -43,7 +42,7 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture
 async def traffic(lab: Lab) -> AsyncIterator[Traffic]:
     await ask(lab.prosody.admin_socket, COUNT)
-    async with Traffic(endpoints(lab), lab.prosody.admin_socket, seed=1) as traffic:
+    async with Traffic(lab.prosody.endpoints(), lab.prosody.admin_socket, seed=1) as traffic:
         yield traffic
 
 
@@ -77,7 +76,7 @@ async def test_two_mixes_stand_side_by_side(traffic: Traffic) -> None:
 async def test_the_same_seed_makes_the_same_mix(lab: Lab) -> None:
     truths = []
     for _ in range(2):
-        async with Traffic(endpoints(lab), lab.prosody.admin_socket, seed=7) as traffic:
+        async with Traffic(lab.prosody.endpoints(), lab.prosody.admin_socket, seed=7) as traffic:
             truths.append(await traffic.hold(Mix(websocket=5, tcp=5, force_quit=4)))
     assert truths[0] == truths[1]
 

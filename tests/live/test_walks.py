@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from check.panels import FOLDER, as_regex, filled_in, read_dashboards
-from lab.fakes.recorded import FOLDER as RECORDED
 from lab.fakes.recorded import Recorded
+from lab.fakes.recordings import FOLDER as RECORDED
 from lab.running.server import Workspace
 from lab.running.workspace import ROOT
 from lab.servers.prometheus import Prometheus

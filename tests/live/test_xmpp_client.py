@@ -9,7 +9,6 @@ import pytest
 from lab.stack import Lab
 from lab.users.accounts import PASSWORD, ask, create_accounts
 from lab.users.traffic import Traffic
-from tests.live.places import endpoints
 from xmpp.client import Client, Show
 from xmpp.errors import AuthenticationError, ConnectionEndedError, ResumptionError, TlsError
 from xmpp.login import TransportName
@@ -29,7 +28,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 async def traffic(lab: Lab) -> AsyncIterator[Traffic]:
-    async with Traffic(endpoints(lab), lab.prosody.admin_socket) as traffic:
+    async with Traffic(lab.prosody.endpoints(), lab.prosody.admin_socket) as traffic:
         yield traffic
 
 
@@ -43,7 +42,7 @@ def impatient_lab() -> Iterator[Lab]:
 
 @pytest.fixture
 async def impatient(impatient_lab: Lab) -> AsyncIterator[Traffic]:
-    async with Traffic(endpoints(impatient_lab), impatient_lab.prosody.admin_socket) as traffic:
+    async with Traffic(impatient_lab.prosody.endpoints(), impatient_lab.prosody.admin_socket) as traffic:
         yield traffic
 
 
@@ -81,7 +80,7 @@ async def test_the_tcp_server_must_have_the_labs_certificate(lab: Lab, traffic: 
     await logged_in(traffic, "tcp")
     with Lab() as other:
         _ = other.authority
-        async with Traffic(endpoints(lab, other.directory / "ca.pem"), lab.prosody.admin_socket) as wary:
+        async with Traffic(lab.prosody.endpoints(other.directory / "ca.pem"), lab.prosody.admin_socket) as wary:
             with pytest.raises(TlsError):
                 await logged_in(wary, "tcp")
 

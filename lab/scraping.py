@@ -1,7 +1,8 @@
-"""Reads one scrape of an exporter the way Prometheus does, for tests to compare with what they know."""
+"""Reads an exporter's page the way Prometheus does, so that tests and benchmarks can compare it with what they know."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -47,3 +48,20 @@ async def scrape(url: str) -> Scrape:
     """Scrape an exporter by the address of its landing page. Raises aiohttp.ClientError."""
     async with aiohttp.ClientSession() as http, http.get(f"{url}/metrics", raise_for_status=True) as response:
         return Scrape(await response.text())
+
+
+async def scrape_until(url: str, name: str, value: float, /, **labels: str) -> Scrape:
+    """Scrape until the samples with this name and these labels add up to a value; the caller limits the time."""
+    while True:
+        metrics = await scrape(url)
+        try:
+            if metrics(name, **labels) == value:
+                return metrics
+        except KeyError:
+            pass
+        await asyncio.sleep(0.1)
+
+
+async def scrape_settled(url: str) -> Scrape:
+    """Scrape a Prosody exporter until it has counted every session that is older than its counting script."""
+    return await scrape_until(url, "prosody_exporter_sessions_settled", 1)

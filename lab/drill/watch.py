@@ -1,0 +1,76 @@
+"""Watches Prometheus and Alertmanager during a drill; it breaks nothing and judges nothing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lab.running.workspace import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lab.fakes.receivers import Notification
+    from lab.stack import Lab
+
+LOOK = 0.5  # seconds between two looks
+QUIET = 240.0  # seconds until no alert is left: a rate over 2 minutes takes that long to forget
+
+
+@dataclass
+class Watch:
+    """Looks at Prometheus and Alertmanager again and again, and remembers what it saw since `begin`.
+
+    Attributes:
+        silenced: alerts that Alertmanager kept to itself.
+        revived: Prosodys that crashed and were started again.
+    """
+
+    lab: Lab
+    silenced: set[str] = field(default_factory=set)
+    revived: list[str] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Forget what was seen."""
+        self.silenced, self.revived = set(), []
+
+    def look(self) -> list[dict[str, Any]]:
+        """Return the alerts that Prometheus has now, pending and firing."""
+        self.revived += self.lab.revive()
+        if self.lab.crashed():
+            raise LabError("\n".join(self.lab.crashed()))
+        alerts = self.lab.prometheus.alerts()
+        if self.lab.alertmanager.running:
+            self.silenced |= {
+                alert["labels"]["alertname"]
+                for alert in self.lab.alertmanager.alerts()
+                if alert["status"]["state"] == "suppressed"
+            }
+        return alerts
+
+    def until(self, holds: Callable[[list[dict[str, Any]]], object], patience: float) -> bool:
+        """Look until something holds; tell whether it did in time."""
+        deadline = time.monotonic() + patience
+        while not holds(self.look()):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(LOOK)
+        return True
+
+    def until_quiet(self) -> None:
+        """Look until nothing is pending or fires but the Watchdog. Raises LabError if that takes too long."""
+
+        def others(alerts: list[dict[str, Any]]) -> list[str]:
+            return sorted({alert["labels"]["alertname"] for alert in alerts} - {"Watchdog"})
+
+        if not self.until(lambda alerts: alerts and not others(alerts), QUIET):
+            raise LabError(f"{', '.join(others(self.look()))} did not go away within {QUIET:g} s")
+
+    def told(self, alert: str, since: float, *, resolved: bool = False) -> list[Notification]:
+        """Return what the receivers were told of an alert since then."""
+        return [
+            one
+            for one in self.lab.receivers.notifications()
+            if one.alert == alert and one.at > since and one.resolved == resolved
+        ]
