@@ -62,7 +62,6 @@ lint: ## Style, types, Prometheus' configuration, and that generated files are u
 	$(call if-there,promtool,check rules $(wildcard alerts/rules/*.yaml))
 	$(call if-there,promtool,check config prometheus/prometheus.yml)
 	$(call if-there,amtool,check-config prometheus/alertmanager.yml)
-	$(call if-there,pint,--offline lint --min-severity=info --fail-on=info alerts/rules)
 	$(call if-there,shellcheck,lab/install.sh .ci/run)
 	@before=$$($(changes)) && $(MAKE) --no-print-directory generate && [[ $$($(changes)) == "$$before" ]] || \
 	    { echo "make generate changed files: look at them and commit them" >&2; git status --short >&2; exit 1; }
