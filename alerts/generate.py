@@ -9,7 +9,8 @@ from typing import Final
 
 from alerts.catalogue import KNOBS
 from alerts.render import Links, alerting_rules, panel_rules, recording_rules
-from alerts.thresholds import ThresholdsError, load
+from alerts.thresholds import load
+from toolkit.documents import ConfigError
 
 RULES: Final = Path(__file__).with_name("rules")
 RUNBOOKS: Final = "https://github.com/commeazy/monitoring/blob/main/docs/runbooks"
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         files = render(options.thresholds, Links(options.runbook_url, options.dashboard_url))
         return _check(options.output, files) if options.check else _write(options.output, files)
-    except ThresholdsError as error:
+    except ConfigError as error:
         print(f"generate-rules: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
     except OSError as error:
         place = error.filename or options.output  # a full disk is nobody's file
@@ -34,7 +35,7 @@ def render(overrides: Path | None, links: Links) -> dict[str, str]:
     """Give the text of each rule file by its name.
 
     Raises:
-        ThresholdsError: for thresholds that cannot be used.
+        ConfigError: for thresholds that cannot be used.
 
     """
     thresholds = load(KNOBS, overrides)

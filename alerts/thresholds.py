@@ -2,12 +2,16 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from argparse import ArgumentTypeError
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import yaml
+
+from toolkit.documents import ConfigError, compose, entries
+from toolkit.values import duration
 
 DEFAULTS: Final = Path(__file__).with_name("thresholds.yaml")
 SEVERITIES: Final = ("critical", "warning", "none")
@@ -16,20 +20,10 @@ REQUIRED: Final = ("for", "severity", "section", "reason")
 OPTIONAL: Final = ("value", "unit", "window", "minimum", "sizing")
 # The first is soft: it must be passed before the second, or the warning comes after the page.
 STEPS: Final = (("ProsodySessionsHigh", "ProsodySessionsCritical"),)
-# Five digits of each are years, and what Prometheus can hold.
-_DURATION: Final = re.compile(r"(?:[0-9]{1,5}h)?(?:[0-9]{1,5}m)?(?:[0-9]{1,5}s)?")
 _DECIMAL: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?P<fraction>(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?)")
 _PREFIXES: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _TAG: Final = "tag:yaml.org,2002:"
 _NUMBERS: Final = (f"{_TAG}int", f"{_TAG}float")
-
-
-class ThresholdsError(Exception):
-    """A thresholds file that cannot be used: one line with the file, the line number and what to write instead."""
-
-    def __init__(self, path: Path, line: int | None, problem: str) -> None:
-        where = f"{path}:{line}" if line else str(path)
-        super().__init__(f"{where}: {problem}")
 
 
 @dataclass(frozen=True)
@@ -81,12 +75,12 @@ def load(knobs: Mapping[str, frozenset[str]], overrides: Path | None = None) -> 
         overrides: a file of the same shape in which an alert names its reason and whatever differs from the default.
 
     Raises:
-        ThresholdsError: for the first thing wrong in either file.
+        ConfigError: for the first thing wrong in either file.
 
     """
     entries = _read(DEFAULTS, knobs)
     for alert in sorted(knobs.keys() - entries.keys()):
-        raise ThresholdsError(DEFAULTS, None, f"{alert} is in the catalogue and has no entry here; add one")
+        raise ConfigError(DEFAULTS, None, f"{alert} is in the catalogue and has no entry here; add one")
     for alert, fields in entries.items():
         _complete(alert, fields, knobs[alert])
     if overrides is not None:
@@ -99,51 +93,24 @@ def load(knobs: Mapping[str, frozenset[str]], overrides: Path | None = None) -> 
 
 def _read(path: Path, knobs: Mapping[str, frozenset[str]]) -> _Entries:
     """Read one file and check everything about it that does not depend on another file."""
-    root = _compose(path)
+    root = compose(path, "--thresholds")
     if not isinstance(root, yaml.MappingNode):
         line = root.start_mark.line + 1 if root is not None else None
-        raise ThresholdsError(path, line, "holds no alerts; write `ProsodyMemoryHigh:` and, indented, its keys")
-    entries: _Entries = {}
-    for alert, line, node in _items(path, root):
+        raise ConfigError(path, line, "holds no alerts; write `ProsodyMemoryHigh:` and, indented, its keys")
+    read: _Entries = {}
+    for alert, line, node in entries(path, root, "the file").values():
         if alert not in knobs:
-            raise ThresholdsError(path, line, f"there is no alert named {alert}; the names are those of docs/runbooks/")
+            raise ConfigError(path, line, f"there is no alert named {alert}; the names are those of docs/runbooks/")
         if not isinstance(node, yaml.MappingNode):
-            raise ThresholdsError(path, line, f"{alert} must be a mapping of keys such as `for` and `reason`")
-        entries[alert] = {}
-        for key, key_line, scalar in _items(path, node):
-            field = _Field(_scalar(scalar), path, key_line)
+            raise ConfigError(path, line, f"{alert} must be a mapping of keys such as `for` and `reason`")
+        read[alert] = {}
+        for key, key_line, value in entries(path, node, alert).values():
+            field = _Field(_scalar(value), path, key_line)
             _check(alert, key, field, knobs[alert])
-            entries[alert][key] = field
-        if "reason" not in entries[alert]:
-            raise ThresholdsError(path, line, f"{alert} has no reason; say why the number is what it is")
-    return entries
-
-
-def _compose(path: Path) -> yaml.Node | None:
-    try:
-        return yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
-        raise ThresholdsError(path, None, f"cannot be read: {reason}") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise ThresholdsError(path, mark.line + 1 if mark else None, f"is not YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise ThresholdsError(path, None, f"is not YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise ThresholdsError(path, None, "is nested too deeply; alerts and their keys are two levels") from error
-
-
-def _items(path: Path, node: yaml.MappingNode) -> Iterator[tuple[str, int, yaml.Node]]:
-    seen: set[str] = set()
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if not isinstance(key, yaml.ScalarNode):
-            raise ThresholdsError(path, line, "a list or mapping stands where a name must; write names only before `:`")
-        if key.value in seen:
-            raise ThresholdsError(path, line, f"{key.value} stands here for the second time; keep one")
-        seen.add(key.value)
-        yield str(key.value), line, value
+            read[alert][key] = field
+        if "reason" not in read[alert]:
+            raise ConfigError(path, line, f"{alert} has no reason; say why the number is what it is")
+    return read
 
 
 def _scalar(node: yaml.Node) -> object:
@@ -170,9 +137,9 @@ def _check(alert: str, key: str, field: _Field, knobs: frozenset[str]) -> None:
     """Refuse a key that does not belong to this alert, and a value of the wrong kind."""
     if key not in REQUIRED + OPTIONAL:
         known = ", ".join(REQUIRED + OPTIONAL)
-        raise ThresholdsError(field.path, field.line, f"{alert} has an unknown key {key}; known are {known}")
+        raise ConfigError(field.path, field.line, f"{alert} has an unknown key {key}; known are {known}")
     if (key in KNOBS or key == "unit") and ("value" if key == "unit" else key) not in knobs:
-        raise ThresholdsError(field.path, field.line, f"{alert} takes no {key}; remove the line")
+        raise ConfigError(field.path, field.line, f"{alert} takes no {key}; remove the line")
     problem: str | None = None
     match key:
         case "value" | "minimum":
@@ -186,7 +153,7 @@ def _check(alert: str, key: str, field: _Field, knobs: frozenset[str]) -> None:
         case _:
             pass
     if problem:
-        raise ThresholdsError(field.path, field.line, f"{alert}: {key} {problem}")
+        raise ConfigError(field.path, field.line, f"{alert}: {key} {problem}")
 
 
 def _number_problem(value: object) -> str | None:
@@ -198,16 +165,20 @@ def _number_problem(value: object) -> str | None:
 
 
 def _duration_problem(key: str, value: object) -> str | None:
-    if not isinstance(value, str) or not value or not _DURATION.fullmatch(value):
-        return "must be a duration in h, m and s, such as 90s, 10m or 1h30m"
-    return "must be longer than 0s" if key == "window" and not any(map(int, re.findall(r"\d+", value))) else None
+    try:
+        if isinstance(value, str) and "." not in value:  # Prometheus knows no decimals
+            duration(value, zero=key == "for")
+            return None
+    except ArgumentTypeError:
+        pass
+    return f"must be a duration{' above 0s' if key == 'window' else ''} such as 90s, 10m or 1h30m"
 
 
 def _complete(alert: str, fields: Mapping[str, _Field], knobs: frozenset[str]) -> None:
     needed = (*REQUIRED, *sorted(knobs), *(("unit", "sizing") if "value" in knobs else ()))
     for key in needed:
         if key not in fields:
-            raise ThresholdsError(DEFAULTS, fields["reason"].line, f"{alert} has no {key}; its rule needs one")
+            raise ConfigError(DEFAULTS, fields["reason"].line, f"{alert} has no {key}; its rule needs one")
     _ratio_in_range(alert, fields["unit"].value if "unit" in fields else None, fields)
 
 
@@ -215,14 +186,14 @@ def _fits(alert: str, fields: Mapping[str, _Field], defaults: Mapping[str, _Fiel
     """Refuse an override that measures in another unit: a number in the wrong unit is a wrong threshold."""
     unit = defaults["unit"].value if "unit" in defaults else None
     if "unit" in fields and fields["unit"].value != unit:
-        raise ThresholdsError(fields["unit"].path, fields["unit"].line, f"{alert} is in {unit}; convert the value")
+        raise ConfigError(fields["unit"].path, fields["unit"].line, f"{alert} is in {unit}; convert the value")
     _ratio_in_range(alert, unit, fields)
 
 
 def _ratio_in_range(alert: str, unit: object, fields: Mapping[str, _Field]) -> None:
     value = fields.get("value")
     if unit == "ratio" and value and isinstance(value.value, int | float) and value.value >= 1:
-        raise ThresholdsError(value.path, value.line, f"{alert}: value is a ratio and must be below 1 (5 % is 0.05)")
+        raise ConfigError(value.path, value.line, f"{alert}: value is a ratio and must be below 1 (5 % is 0.05)")
 
 
 def _in_order(entries: _Entries) -> None:
@@ -232,7 +203,7 @@ def _in_order(entries: _Entries) -> None:
             continue
         if low.value >= high.value:
             at = low if low.path != DEFAULTS or high.path == DEFAULTS else high
-            raise ThresholdsError(
+            raise ConfigError(
                 at.path, at.line, f"{soft} ({low.value:,}) must warn below {hard} ({high.value:,}); change one of them"
             )
 

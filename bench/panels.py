@@ -23,6 +23,7 @@ from lab.fakes.recordings import SOURCES
 from lab.running.server import Workspace
 from lab.running.workspace import ROOT
 from lab.servers.prometheus import Prometheus
+from toolkit.values import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,7 +77,6 @@ RECORDED: Final = {
     ),
 }
 _SAMPLE: Final = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})?(?: \S+)?")
-_SECONDS: Final = {"s": 1, "m": 60}
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def samples(names: Sequence[str], begin: int, end: int, interval: int) -> str:
 def fill(folder: Path, end: int, asked: str) -> tuple[int, int]:
     """Write the day before `end` into a storage folder; return how many series and samples."""
     config = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
-    intervals = {job["job_name"]: _seconds(job["scrape_interval"]) for job in config["scrape_configs"]}
+    intervals = {job["job_name"]: int(duration(job["scrape_interval"])) for job in config["scrape_configs"]}
     nodes = {job: [str(each["labels"]["instance"]) for each in found] for job, found in targets(NODES, 0).items()}  # type: ignore[index] # a target file's entries are of any kind
     names = {job: series(job, asked) for job in SOURCES}
     for begin in range(end - HOURS * 3600, end, BLOCK):
@@ -128,10 +128,6 @@ def fill(folder: Path, end: int, asked: str) -> tuple[int, int]:
         text.unlink()
     counts = {job: len(names[job]) * len(nodes[job]) for job in SOURCES}
     return sum(counts.values()), sum(count * HOURS * 3600 // intervals[job] for job, count in counts.items())
-
-
-def _seconds(duration: str) -> int:
-    return int(duration[:-1]) * _SECONDS[duration[-1]]
 
 
 class Filled(Prometheus):

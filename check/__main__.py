@@ -11,7 +11,7 @@ from check.client import CannotAskError, Client, CredentialsError, authorization
 from check.examination import examine
 from check.grafana import Grafana
 from check.prometheus import Prometheus
-from toolkit import __version__, cli
+from toolkit import __version__, cli, values
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -44,13 +44,13 @@ def _parser() -> ArgumentParser:
     add("--prometheus-auth", type=Path, metavar="FILE", help="credentials for Prometheus, where it wants some")
     add("--grafana", type=_url, metavar="URL", help="ask for the dashboards, too")
     add("--grafana-auth", type=Path, metavar="FILE", help="credentials for Grafana; a service account's token will do")
-    add("--timeout", type=cli.seconds, default=10.0, metavar="SECONDS", help="for one answer (default %(default)g)")
+    add("--timeout", type=values.seconds, default=10.0, metavar="SECONDS", help="for one answer (default %(default)g)")
     add("--version", action="version", version=f"commeazy-check, version {__version__}")
     return parser
 
 
 def _url(text: str) -> str:
-    return cli.url(text, ("http", "https"), "http://localhost:9090")
+    return values.url(text, ("http", "https"), "http://localhost:9090")
 
 
 def _client(options: Namespace, server: str) -> Client:

@@ -21,6 +21,7 @@ import yaml
 
 import dashboards
 from check.client import CannotAskError, Client
+from toolkit.values import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,6 @@ FOLDER = Path(str(dashboards.__file__)).parent
 NO_DATA = "NO DATA"  # what a panel shows that must not be empty; anything else is the reason why it may be
 ALL = ".+"
 _RANGE, _STEP = 300, 10  # seconds a graph looks back here, and between its points
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,7 @@ def _nodes(url: str, job: str) -> list[str]:
 def _rate_interval(url: str) -> str:
     """Return four scrape intervals, as Grafana does for $__rate_interval."""
     config = yaml.safe_load(_api(url, "status/config")["yaml"])
-    parts = re.findall(r"(\d+)(ms|s|m|h)", config["global"]["scrape_interval"])
-    return f"{4 * sum(int(number) * _UNITS[unit] for number, unit in parts):.0f}s"
+    return f"{4 * duration(config['global']['scrape_interval']):.0f}s"
 
 
 def _api(url: str, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON

@@ -9,13 +9,14 @@ from enum import Enum
 from pathlib import Path
 
 from alerts.catalogue import KNOBS
-from alerts.thresholds import ThresholdsError, load
+from alerts.thresholds import load
+from toolkit.documents import ConfigError
 
 # grafanalib's command takes no options of ours, so what `generate-rules --thresholds` is given comes as a variable.
 OVERRIDES = os.environ.get("THRESHOLDS")
 try:
     THRESHOLDS = load(KNOBS, Path(OVERRIDES) if OVERRIDES else None)
-except ThresholdsError as error:
+except ConfigError as error:
     print(f"generate-dashboards: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
     sys.exit(2)
 

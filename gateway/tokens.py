@@ -187,7 +187,7 @@ class Token:
             if os.stat(self._source.path).st_mode & (stat.S_IRWXG | stat.S_IRWXO):  # noqa: PTH116 - one bit test
                 _log.warning(
                     "credentials can be read by others than their owner",
-                    extra={"file": self._source.path, "mend": f"chmod 600 {self._source.path}"},
+                    extra={"file": self._source.path, "fix": f"chmod 600 {self._source.path}"},
                 )
 
 

@@ -3,62 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from toolkit import __version__
 from toolkit.logs import FORMATS, LEVELS
+from toolkit.values import Address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_MAX_PORT = 65535
-_HOUR = 3600
-
-
-class Address(NamedTuple):
-    """Where to listen: `host` is a name or an IP address, "" for every interface; `port` 0 lets the system choose."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """Read `:9871`, `127.0.0.1:9871`, `localhost:9871` or `[::1]:9871`; raises argparse.ArgumentTypeError."""
-        host, colon, port = text.rpartition(":")
-        bracketed = host.startswith("[") and host.endswith("]")
-        if not (
-            colon and port.isascii() and port.isdigit() and int(port) <= _MAX_PORT and (bracketed or ":" not in host)
-        ):
-            raise argparse.ArgumentTypeError(f"{text!r} is not an address; write :9871, 127.0.0.1:9871 or [::1]:9871")
-        return cls(host[1:-1] if bracketed else host, int(port))
-
-
-def seconds(text: str) -> float:
-    """Read a number of seconds above 0 and up to an hour; raises argparse.ArgumentTypeError."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number <= _HOUR:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0 and up to {_HOUR}")
-    return number
-
-
-def url(text: str, schemes: Sequence[str], example: str) -> str:
-    """Read a URL of one of these schemes; raises argparse.ArgumentTypeError without any secret in it."""
-    try:
-        parts = urlsplit(text)
-        valid = parts.scheme in schemes and parts.hostname and parts.port != 0 and not parts.query + parts.fragment
-    except ValueError:  # a port above 65535, a bracket that is not closed
-        valid = False
-    if not valid or not text.isascii() or not text.isprintable() or " " in text:
-        raise argparse.ArgumentTypeError(f"is not a URL; write {example}")
-    if "@" in parts.netloc:
-        raise argparse.ArgumentTypeError("has credentials in it, which would be seen in logs")
-    return text
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,4 +1,7 @@
-"""A scrape of one target: one shared read, a deadline, and the metrics about the scrape itself. No HTTP here."""
+"""A scrape of one target: one shared read, a deadline, and the metrics about the scrape itself. It knows no HTTP.
+
+`toolkit.web` asks for a reading, encodes its families, and says whether that worked.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ import logging
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+
+from toolkit.background import cancel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -20,7 +25,6 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 Snapshot = TypeVar("Snapshot")
-Answer = TypeVar("Answer")
 
 
 class TargetError(Exception):
@@ -83,6 +87,21 @@ def deadline(header: str | None) -> float:
     return max(timeout - DEADLINE_MARGIN, timeout / 2)
 
 
+@dataclass(frozen=True, eq=False)
+class Reading(Generic[Snapshot]):
+    """What one read of the target gave. Scrapes that overlap have the same one.
+
+    Args:
+        snapshot: what was read; None if the read failed.
+        failure: why it failed, one of the exporter's `reasons`, "timeout" or "internal"; None if it did not.
+        seconds: how long it took.
+    """
+
+    snapshot: Snapshot | None
+    failure: str | None
+    seconds: float
+
+
 class _OverdueError(Exception):
     """The shared read used up the time of the scrape that started it."""
 
@@ -91,7 +110,7 @@ class Scrape(Generic[Snapshot]):
     """Scrapes one exporter's target, and counts, times and logs how that went.
 
     Scrapes that overlap share one read. The read lasts at most as long as the scrape that started it, so a hung target
-    is tried afresh and never holds later scrapes; one that joined and has time left starts the next read.
+    is tried again and never holds later scrapes; one that joined and has time left starts the next read.
 
     Args:
         exporter: what to read.
@@ -101,7 +120,7 @@ class Scrape(Generic[Snapshot]):
     def __init__(self, exporter: Exporter[Snapshot], version: str) -> None:
         self._exporter = exporter
         self._log = logging.getLogger(f"exporters.{exporter.name}")
-        self._flight: asyncio.Task[Snapshot] | None = None
+        self._flight: asyncio.Task[Reading[Snapshot]] | None = None
         self._failing: str | None = None
         self._failures = dict.fromkeys((*exporter.reasons, "timeout", "internal"), 0)
         self._process = ProcessCollector(registry=None)
@@ -109,16 +128,11 @@ class Scrape(Generic[Snapshot]):
             f"{exporter.name}_exporter_build", "Version of the running exporter.", {"version": version}
         )
 
-    async def answer(self, seconds: float, render: Callable[[list[Metric]], Awaitable[Answer]]) -> Answer:
-        """Scrape, in at most `seconds`, and render the families. A failure is a family, too, and never raised.
-
-        Should the exporter's own families not be renderable, `render` is called again with those about the scrape only.
-        """
+    async def read(self, seconds: float) -> Reading[Snapshot]:
+        """Read the target in at most `seconds`, or join a read under way. A failure is in the reading, never raised."""
         started = time.monotonic()
-        snapshot: Snapshot | None = None
-        reason: str | None = None
         try:
-            snapshot = await self._shared_read(seconds)
+            return await self._shared_read(seconds)
         except _OverdueError:
             reason = self._failed(
                 "timeout", f"no answer within {seconds:.3g} s: check whether it hangs or is overloaded"
@@ -127,24 +141,46 @@ class Scrape(Generic[Snapshot]):
             reason = self._failed(error.reason, str(error))
         except Exception:  # noqa: BLE001 - a bug of ours must show as <name>_up 0, not as an error page
             reason = self._failed("internal", "a bug in reading the target; please report it", bug=True)
-        duration = time.monotonic() - started
-        try:
-            answer = await render([*self._exporter.collect(snapshot), *self._about(duration, reason)])
-        except Exception:  # noqa: BLE001 - as above
-            # A scrape counts one failure, its first.
-            reason = reason or self._failed("internal", "a bug in making metrics of it; please report it", bug=True)
-            answer = await render(self._about(duration, reason))
-        if reason is None:
-            self._recovered()
-        return answer
+        return Reading(None, reason, time.monotonic() - started)
+
+    def families(self, reading: Reading[Snapshot]) -> list[Metric]:
+        """Return every family of the exporter, and those about the scrape; raises what `Exporter.collect` raises."""
+        return [*self._exporter.collect(reading.snapshot), *self.about(reading)]
+
+    def about(self, reading: Reading[Snapshot]) -> list[Metric]:
+        """Return the families about the scrape itself, which hold whatever became of the others."""
+        name, up_help = self._exporter.name, self._exporter.up_help
+        failures = CounterMetricFamily(
+            f"{name}_exporter_scrape_failures", "Scrapes that could not read the target, by reason.", labels=["reason"]
+        )
+        for known, count in self._failures.items():
+            failures.add_metric([known], count)
+        took = GaugeMetricFamily(
+            f"{name}_exporter_scrape_duration_seconds", "Seconds this scrape took to read the target.", reading.seconds
+        )
+        up = [] if up_help is None else [GaugeMetricFamily(f"{name}_up", up_help, float(reading.failure is None))]
+        return [*up, took, failures, self._build_info, *self._process.collect()]
+
+    def unusable(self, reading: Reading[Snapshot]) -> Reading[Snapshot]:
+        """Count and log, inside an `except`, that no page could be made of a reading; return it as a failed one."""
+        # A scrape counts one failure, its first.
+        failure = reading.failure or self._failed(
+            "internal", "a bug in making metrics of it; please report it", bug=True
+        )
+        return replace(reading, failure=failure)
+
+    def used(self, reading: Reading[Snapshot]) -> None:
+        """Note that a page was made of a reading; a failure that lasted until now is over if it holds none."""
+        if reading.failure is None and self._failing is not None:
+            self._log.info("scrape succeeds again", extra={"was": self._failing})
+            self._failing = None
 
     async def close(self) -> None:
         """Cancel a read under way, and wait for its end."""
         if self._flight is not None:
-            self._flight.cancel()
-            await asyncio.wait({self._flight})
+            await cancel(self._flight)
 
-    async def _shared_read(self, seconds: float) -> Snapshot:
+    async def _shared_read(self, seconds: float) -> Reading[Snapshot]:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while True:
@@ -163,17 +199,19 @@ class Scrape(Generic[Snapshot]):
                 if mine or loop.time() >= until:
                     raise
 
-    def _start_read(self, until: float) -> asyncio.Task[Snapshot]:
-        async def read() -> Snapshot:
+    def _start_read(self, until: float) -> asyncio.Task[Reading[Snapshot]]:
+        async def read() -> Reading[Snapshot]:
+            started = time.monotonic()
             try:
                 async with asyncio.timeout_at(until) as limit:
-                    return await self._exporter.read()
+                    snapshot = await self._exporter.read()
+                    return Reading(snapshot, None, time.monotonic() - started)
             except TimeoutError:
                 if limit.expired():
                     raise _OverdueError from None
                 raise
 
-        def landed(flight: asyncio.Task[Snapshot]) -> None:
+        def landed(flight: asyncio.Task[Reading[Snapshot]]) -> None:
             self._flight = None
             if not flight.cancelled():
                 flight.exception()  # every scrape may have left before it; asyncio would call it never retrieved
@@ -181,19 +219,6 @@ class Scrape(Generic[Snapshot]):
         self._flight = asyncio.create_task(read(), name=f"{self._exporter.name} read")
         self._flight.add_done_callback(landed)
         return self._flight
-
-    def _about(self, duration: float, reason: str | None) -> list[Metric]:
-        name, up_help = self._exporter.name, self._exporter.up_help
-        failures = CounterMetricFamily(
-            f"{name}_exporter_scrape_failures", "Scrapes that could not read the target, by reason.", labels=["reason"]
-        )
-        for known, count in self._failures.items():
-            failures.add_metric([known], count)
-        took = GaugeMetricFamily(
-            f"{name}_exporter_scrape_duration_seconds", "Seconds this scrape took to read the target.", duration
-        )
-        up = [] if up_help is None else [GaugeMetricFamily(f"{name}_up", up_help, float(reason is None))]
-        return [*up, took, failures, self._build_info, *self._process.collect()]
 
     def _failed(self, reason: str, message: str, *, bug: bool = False) -> str:
         """Count every failure, log a lasting one once: a line every 15 s would bury the first. Returns the reason."""
@@ -203,8 +228,3 @@ class Scrape(Generic[Snapshot]):
             level = logging.ERROR if bug else logging.WARNING
             self._log.log(level, "scrape failed: %s", message, exc_info=bug, extra={"reason": reason})
         return reason
-
-    def _recovered(self) -> None:
-        if self._failing is not None:
-            self._log.info("scrape succeeds again", extra={"was": self._failing})
-            self._failing = None

@@ -1,4 +1,8 @@
-"""The web server all exporters share: metrics, health and landing page over HTTP(S). It knows no target."""
+"""The web server of every program: sites with their listeners, signals, an exporter's pages. It knows no target.
+
+An exporter's `__main__` calls `run`. A program with pages of its own builds its applications, says where each listens
+(`Site`), serves them (`serving`) and waits for signals (`until_signal`).
+"""
 
 from __future__ import annotations
 
@@ -8,26 +12,25 @@ import logging
 import signal
 import socket
 from contextlib import asynccontextmanager
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from prometheus_client import CollectorRegistry
-from prometheus_client.aiohttp import make_aiohttp_handler
-from prometheus_client.registry import Collector
 
 from toolkit import __version__, logs
-from toolkit.scrape import Exporter, Scrape, deadline
-from toolkit.webconfig import WebConfig, WebConfigError
+from toolkit.documents import ConfigError
+from toolkit.exposition import Pages, respond
+from toolkit.scrape import Exporter, Reading, Scrape, deadline
+from toolkit.webconfig import WebConfig
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
-    from prometheus_client.core import Metric
-
-    from toolkit.cli import Address
+    from toolkit.values import Address
 
 _log = logging.getLogger(__name__)
 # aiohttp waits this long twice: for the requests under way, then for the connections. Together under one second.
@@ -44,21 +47,46 @@ _requests = logging.getLogger(f"{__name__}.requests")
 _requests.addFilter(_not_the_clients_fault)
 
 
-class _Families(Collector):
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
+class ListenError(OSError):
+    """An address cannot be listened on; its text is one line for the operator."""
 
 
-def application(exporter: Exporter[Any], config: WebConfig) -> web.Application:
+@dataclass(frozen=True)
+class Site:
+    """One application and where it listens.
+
+    Args:
+        application: with its routes; it is served as long as the site is.
+        addresses: at least one.
+        config: TLS, users and headers, of `--web.config.file`; none of them by default.
+        setting: what an operator changes if an address cannot be had, e.g. "--web.listen-address".
+        grace: seconds that requests under way may take when the program ends.
+    """
+
+    application: web.Application
+    addresses: Sequence[Address]
+    config: WebConfig
+    setting: str = "--web.listen-address"
+    grace: float = _GRACE
+
+
+def application(exporter: Exporter[Any]) -> web.Application:
     """Make the web application of one exporter; its background runs from the application's start to its end."""
     scrape = Scrape(exporter, __version__)
+    # Scrapes that overlap share their reading, and with it the page.
+    made: WeakKeyDictionary[Reading[Any], Pages] = WeakKeyDictionary()
 
     async def metrics(request: web.Request) -> web.StreamResponse:
-        seconds = deadline(request.headers.get("X-Prometheus-Scrape-Timeout-Seconds"))
-        return await scrape.answer(seconds, partial(render, request))
+        reading = await scrape.read(deadline(request.headers.get("X-Prometheus-Scrape-Timeout-Seconds")))
+        try:
+            pages = made.get(reading)
+            if pages is None:
+                pages = made[reading] = Pages(scrape.families(reading))
+            response = await pages.response(request)
+        except Exception:  # noqa: BLE001 - a bug of ours must show as <name>_up 0, not as an error page
+            return await respond(request, scrape.about(scrape.unusable(reading)))
+        scrape.used(reading)
+        return response
 
     async def healthy(_: web.Request) -> web.Response:
         return web.Response(text=f"{exporter.title} is healthy.\n")
@@ -74,10 +102,7 @@ def application(exporter: Exporter[Any], config: WebConfig) -> web.Application:
             yield
             await scrape.close()
 
-    async def secure_headers(_: web.Request, response: web.StreamResponse) -> None:
-        response.headers.update(config.headers)
-
-    app = web.Application(middlewares=[config.users.middleware] if config.users else [])
+    app = web.Application()
     app.add_routes(
         [
             web.get("/", landing),
@@ -88,33 +113,37 @@ def application(exporter: Exporter[Any], config: WebConfig) -> web.Application:
         ]
     )
     app.cleanup_ctx.append(background)
-    app.on_response_prepare.append(secure_headers)
     return app
 
 
 @asynccontextmanager
-async def serving(
-    exporter: Exporter[Any], addresses: Sequence[Address], config: WebConfig
-) -> AsyncIterator[tuple[str, ...]]:
-    """Serve an exporter inside the context; requests under way at its end may finish, within a second.
+async def serving(*sites: Site) -> AsyncIterator[tuple[str, ...]]:
+    """Serve these sites inside the context; requests under way at its end may finish within their site's grace.
 
-    Yields the URLs it really listens on. Raises OSError if an address cannot be had.
+    Yields the URLs they really listen on, in the order of the sites and their addresses. Raises ListenError.
     """
-    sockets = _listen(addresses)
-    runner = web.AppRunner(application(exporter, config), access_log=None, logger=_requests, shutdown_timeout=_GRACE)
+    listeners = _listen(sites)
+    runners = [_runner(site) for site in sites]
     try:
-        await runner.setup()
-        sites = [web.SockSite(runner, listener, ssl_context=config.ssl_context) for listener in sockets]
-        for site in sites:
-            await site.start()
-        yield tuple(site.name for site in sites)
+        urls: list[str] = []
+        for site, runner, sockets in zip(sites, runners, listeners, strict=True):
+            await runner.setup()
+            for listener in sockets:
+                opened = web.SockSite(runner, listener, ssl_context=site.config.ssl_context)
+                await opened.start()
+                urls.append(opened.name)
+        yield tuple(urls)
     finally:
+        for runner in runners:
+            for served in list(runner.sites):
+                await served.stop()
+        longest = max(site.grace for site in sites) - _GRACE
         try:
-            async with asyncio.timeout(_SHUTDOWN):
-                await runner.cleanup()
+            async with asyncio.timeout(_SHUTDOWN + 2 * longest):
+                await asyncio.gather(*(runner.cleanup() for runner in runners))
         except TimeoutError:
-            _log.warning("stopped before everything had ended: the exporter's background took too long")
-        for listener in sockets:
+            _log.warning("stopped before everything had ended: the background work took too long")
+        for listener in (listener for sockets in listeners for listener in sockets):
             listener.close()
 
 
@@ -130,46 +159,68 @@ def run(exporter: Exporter[Any], args: argparse.Namespace) -> int:
     logs.setup(args.log_level, args.log_format)
     try:
         config = WebConfig.load(args.web_config) if args.web_config else WebConfig()
-        asyncio.run(_until_signal(exporter, args.listen_addresses, config))
-    except WebConfigError as error:
+    except ConfigError as error:
         _log.error("%s", error)
         return 2
-    except _ListenError as error:
+    return until_signal(lambda: serving(Site(application(exporter), args.listen_addresses, config)))
+
+
+def until_signal(serve: Callable[[], AbstractAsyncContextManager[Sequence[str]]]) -> int:
+    """Run a program until SIGTERM or SIGINT.
+
+    Args:
+        serve: makes the context in which the program serves; it gives the URLs, as `serving` does.
+
+    Returns the process' exit code: 0 after a signal, 1 if it cannot listen.
+    """
+    try:
+        asyncio.run(_until_signal(serve))
+    except ListenError as error:
         _log.error("%s", error)
         return 1
     return 0
 
 
-async def _until_signal(exporter: Exporter[Any], addresses: Sequence[Address], config: WebConfig) -> None:
+async def _until_signal(serve: Callable[[], AbstractAsyncContextManager[Sequence[str]]]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with serving(exporter, addresses, config) as urls:
+    async with serve() as urls:
         for url in urls:
             _log.info("listening", extra={"url": url, "version": __version__})
         await stop.wait()
         _log.info("stopping")
 
 
-class _ListenError(OSError):
-    """An address cannot be listened on; its text is one line for the operator."""
+def _runner(site: Site) -> web.AppRunner:
+    async def secure_headers(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(site.config.headers)
+
+    if site.config.users:
+        site.application.middlewares.insert(0, site.config.users.middleware)
+    site.application.on_response_prepare.append(secure_headers)
+    return web.AppRunner(site.application, access_log=None, logger=_requests, shutdown_timeout=site.grace)
 
 
-def _listen(addresses: Sequence[Address]) -> list[socket.socket]:
-    sockets: list[socket.socket] = []
-    for address in addresses:
-        try:
-            sockets.append(_listener(address))
-        except OSError as error:
-            for opened in sockets:
-                opened.close()
-            shown = f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
-            cause = str(error.strerror).partition(" (while")[0]  # which repeats the address
-            raise _ListenError(
-                f"cannot listen on {shown}: {cause}; free it, or choose another --web.listen-address"
-            ) from error
-    return sockets
+def _listen(sites: Sequence[Site]) -> list[list[socket.socket]]:
+    listeners: list[list[socket.socket]] = []
+    try:
+        for site in sites:
+            listeners.append([])
+            for address in site.addresses:
+                try:
+                    listeners[-1].append(_listener(address))
+                except OSError as error:
+                    cause = str(error.strerror).partition(" (while")[0]  # which repeats the address
+                    raise ListenError(
+                        f"cannot listen on {address}: {cause}; free it, or choose another {site.setting}"
+                    ) from error
+    except ListenError:
+        for opened in (listener for sockets in listeners for listener in sockets):
+            opened.close()
+        raise
+    return listeners
 
 
 def _listener(address: Address) -> socket.socket:
@@ -178,13 +229,6 @@ def _listener(address: Address) -> socket.socket:
         return socket.create_server(("", address.port), family=socket.AF_INET6, dualstack_ipv6=True)
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     return socket.create_server((address.host, address.port), family=family)
-
-
-async def render(request: web.Request, families: Iterable[Metric]) -> web.StreamResponse:
-    """Answer with these families, in the format and encoding that the request asks for."""
-    registry = CollectorRegistry(support_collectors_without_names=True)  # so that `name[]` finds the families, too
-    registry.register(_Families(families))
-    return await make_aiohttp_handler(registry)(request)
 
 
 def _landing_page(exporter: Exporter[Any]) -> str:

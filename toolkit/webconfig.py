@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from toolkit.documents import ConfigError, Entry, compose, entries, scalar
 
 if TYPE_CHECKING:
     import ssl
@@ -51,10 +53,6 @@ _VALUES = {
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 
 
-class WebConfigError(Exception):
-    """The file is wrong: one line with file, line number where there is one, and what to do."""
-
-
 @dataclass(frozen=True)
 class WebConfig:
     """What the file sets; without a file: plain HTTP for everyone.
@@ -71,7 +69,7 @@ class WebConfig:
 
     @classmethod
     def load(cls, path: Path) -> WebConfig:
-        """Read the file and everything it names, relative names being relative to it; raises WebConfigError."""
+        """Read the file and everything it names, relative names being relative to it; raises ConfigError."""
         document = _Document(path)
         top = document.root()
         tls = document.section(top, "tls_server_config")
@@ -87,63 +85,36 @@ class WebConfig:
         )
 
 
-class _Setting(NamedTuple):
-    key: str
-    line: int
-    node: yaml.Node
-
-
 class _Document:
-    """The YAML as nodes, which know their lines; every complaint goes through `wrong`."""
+    """The file's sections; every complaint goes through `wrong`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def wrong(self, message: str, line: int | None = None) -> WebConfigError:
-        where = f"{self.path}:{line}" if line else str(self.path)
-        return WebConfigError(f"{where}: {message}")
+    def wrong(self, message: str, line: int | None = None) -> ConfigError:
+        return ConfigError(self.path, line, message)
 
-    def root(self) -> dict[str, _Setting]:
-        import yaml  # noqa: PLC0415 - 1 MB that only an exporter with a web configuration pays
+    def root(self) -> dict[str, Entry]:
+        return self._known("", compose(self.path, "--web.config.file"))
 
-        try:
-            node = yaml.compose(self.path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        except OSError as error:
-            raise self.wrong(f"{error.strerror}; check --web.config.file and the file's permissions") from None
-        except UnicodeDecodeError:
-            raise self.wrong("not UTF-8 text") from None
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else None
-            raise self.wrong(f"not valid YAML: {error.problem}", line) from None
-        except yaml.YAMLError:
-            raise self.wrong("not valid YAML: it holds a control character") from None
-        return self._mapping(node, "") if node else {}
+    def section(self, parent: Mapping[str, Entry], key: str) -> dict[str, Entry]:
+        return self._known(key, parent[key].node) if key in parent else {}
 
-    def section(self, parent: Mapping[str, _Setting], key: str) -> dict[str, _Setting]:
-        return self._mapping(parent[key].node, key) if key in parent else {}
-
-    def _mapping(self, node: yaml.Node, section: str) -> dict[str, _Setting]:
+    def _known(self, section: str, node: yaml.Node | None) -> dict[str, Entry]:
         name = section or "the file"
-        if node.tag == "tag:yaml.org,2002:null":
-            return {}
-        if node.id != "mapping":  # type: ignore[attr-defined] # types-PyYAML lacks Node.id
-            raise self.wrong(f"{name} must be a mapping of keys to values", node.start_mark.line + 1)
-        settings: dict[str, _Setting] = {}
+        settings = entries(self.path, node, name, secret=section == "basic_auth_users")
         known = _KEYS.get(section)
-        for key_node, value_node in node.value:
-            key, line = str(key_node.value), key_node.start_mark.line + 1
-            if known is not None and key not in known:
-                raise self.wrong(f"unknown key {key!r} in {name}; known here are {', '.join(known)}", line)
-            if key in settings:
-                # A user name is not for the log, so only the line says which.
-                raise self.wrong(f"key given twice in {name}, first on line {settings[key].line}", line)
-            settings[key] = _Setting(key, line, value_node)
+        for setting in settings.values():
+            if known is not None and setting.key not in known:
+                raise self.wrong(
+                    f"unknown key {setting.key!r} in {name}; known here are {', '.join(known)}", setting.line
+                )
         return settings
 
-    def scalar(self, setting: _Setting) -> str:
-        if setting.node.id != "scalar":  # type: ignore[attr-defined] # as above
+    def scalar(self, setting: Entry) -> str:
+        value = scalar(setting.node)
+        if value is None:
             raise self.wrong(f"{setting.key} must be a single value", setting.line)
-        value = "" if setting.node.tag == "tag:yaml.org,2002:null" else str(setting.node.value)
         allowed = _VALUES.get(setting.key)
         if allowed and value not in allowed:
             raise self.wrong(f"{setting.key} is {value!r}; possible here are {', '.join(allowed)}", setting.line)
@@ -152,7 +123,7 @@ class _Document:
         return value
 
 
-def _tls(document: _Document, settings: Mapping[str, _Setting]) -> ssl.SSLContext:
+def _tls(document: _Document, settings: Mapping[str, Entry]) -> ssl.SSLContext:
     import ssl  # noqa: PLC0415 - only with TLS
 
     from toolkit.tls import Tls, serving_context  # noqa: PLC0415 - only with TLS
@@ -184,7 +155,7 @@ def _tls(document: _Document, settings: Mapping[str, _Setting]) -> ssl.SSLContex
         raise document.wrong(f"tls_server_config: {error}", line) from None
 
 
-def _users(document: _Document, settings: Mapping[str, _Setting]) -> Users | None:
+def _users(document: _Document, settings: Mapping[str, Entry]) -> Users | None:
     if not settings:
         return None
     hashes: dict[str, str] = {}

@@ -12,10 +12,12 @@ from aiohttp import web as http
 
 from exporters.certificates.client import Client
 from exporters.certificates.collector import collect, collect_targets
-from exporters.certificates.config import ConfigError, duration
 from exporters.certificates.prober import Prober
 from toolkit import cli, logs, web
+from toolkit.documents import ConfigError
+from toolkit.exposition import respond
 from toolkit.scrape import Exporter, deadline
+from toolkit.values import duration
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -86,7 +88,7 @@ def _exporter(args: Namespace) -> Exporter[Snapshot]:
             snapshot = await prober.probe(name, seconds)
         except KeyError:
             return http.Response(status=404, text="No target of this name in the configuration.\n")
-        return await web.render(request, collect_targets(snapshot))
+        return await respond(request, collect_targets(snapshot))
 
     return Exporter(
         name="certificate",

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, NoReturn
 
-import yaml
-
-from toolkit.cli import Address
+from toolkit.documents import ConfigError, Entry, compose, entries, line_of, scalar
+from toolkit.values import Address, duration, is_ip
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import yaml
 
 FILE = "file"
 _PORTS = {"tls": 443, "xmpp-client": 5222, "xmpp-server": 5269, "postgresql": 5432}
@@ -25,13 +25,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOST = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
 )
-_DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(ms|s|m|h)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _LONGEST_TIMEOUT = 60.0
-
-
-class ConfigError(Exception):
-    """The file is wrong: one line with file, line number, target, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -61,29 +55,9 @@ class Target:
     paths: tuple[str, ...] = ()
 
 
-def duration(text: str) -> float:
-    """Read `500ms`, `10s`, `1m` or `1h` as seconds above 0; raises argparse.ArgumentTypeError."""
-    found = _DURATION.fullmatch(text)
-    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
-    if not seconds:
-        raise ArgumentTypeError(f"{text!r} is not a duration; write 500ms, 10s, 1m or 1h")
-    return seconds
-
-
 def load(path: Path) -> tuple[Target, ...]:
     """Read the file; relative paths in it are relative to its folder. Raises ConfigError."""
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; check --config.file and the file's permissions") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text") from None
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}{line}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, RecursionError):
-        raise ConfigError(f"{path}: not valid YAML: a control character, or nested too deeply") from None
-    top = _Mapping(path, root, "the file", ("targets",))
+    top = _Mapping(path, compose(path, "--config.file"), "the file", ("targets",))
     targets: dict[str, Target] = {}
     for node in top.items("targets"):
         entry = _Mapping(path, node, "a target", tuple(dict.fromkeys(key for keys in _KEYS.values() for key in keys)))
@@ -92,69 +66,60 @@ def load(path: Path) -> tuple[Target, ...]:
             entry.wrong("name", "is the name of an earlier target, too; names must be unique")
         targets[target.name] = target
     if not targets:
-        raise ConfigError(f"{path}: no targets; list at least one under `targets`")
+        raise ConfigError(path, None, "no targets; list at least one under `targets`")
     return tuple(targets.values())
 
 
-@dataclass
 class _Mapping:
-    """A YAML mapping as nodes, which know their lines; every complaint goes through `wrong`."""
+    """A mapping of the file, its keys checked; every complaint goes through `wrong`."""
 
-    path: Path
-    node: yaml.Node | None
-    what: str
-    known: tuple[str, ...]
-    values: dict[str, yaml.Node] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.node, yaml.MappingNode):
-            self.wrong(None, f"must be a mapping with the keys {', '.join(self.known)}")
-        for key_node, value in self.node.value:
-            key = str(key_node.value)
-            line = key_node.start_mark.line + 1
-            if key in self.values:
-                self.wrong(None, f"has {key!r} twice", line)
-            self.values[key] = value
-        if "name" in self.values and isinstance(self.values["name"], yaml.ScalarNode):
-            self.what = f"target {self.values['name'].value!r}"
-        self.allow(self.known)
+    def __init__(self, path: Path, node: yaml.Node | None, what: str, known: tuple[str, ...]) -> None:
+        self.path, self._what = path, what
+        self._line = line_of(node) if node else 1
+        self.values: dict[str, Entry] = entries(path, node, what)
+        if not self.values:
+            self.wrong(None, f"must be a mapping with the keys {', '.join(known)}")
+        if name := "name" in self.values and scalar(self.values["name"].node):
+            self._what = f"target {name!r}"
+        self.allow(known)
 
     def allow(self, known: tuple[str, ...], where: str = "") -> None:
         for key, value in self.values.items():
             if key not in known:
                 close = get_close_matches(key, known, 1)
                 hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-                self.wrong(None, f"has no key {key!r}{where}; {hint}", value.start_mark.line + 1)
+                self.wrong(None, f"has no key {key!r}{where}; {hint}", value.line)
 
     def wrong(self, key: str | None, problem: str, line: int | None = None) -> NoReturn:
-        node = self.values.get(key, self.node) if key else self.node
-        line = line or (node.start_mark.line + 1 if node else 1)
-        subject = f"{self.what}: {key}" if key else self.what
-        raise ConfigError(f"{self.path}:{line}: {subject} {problem}")
+        if line is None:
+            line = self.values[key].line if key in self.values else self._line
+        raise ConfigError(self.path, line, f"{self._what}: {key} {problem}" if key else f"{self._what} {problem}")
 
     def text(self, key: str, default: str | None = None) -> str:
-        node = self.values.get(key)
-        if node is None and default is not None:
-            return default
-        if not isinstance(node, yaml.ScalarNode) or not str(node.value).strip():
-            self.wrong(key, "must be given, as one value" if node is None else "must be one value")
-        value = str(node.value)
+        if key not in self.values:
+            if default is not None:
+                return default
+            self.wrong(key, "must be given, as one value")
+        value = scalar(self.values[key].node)
+        if value is None or not value.strip():
+            self.wrong(key, "must be one value")
         if not value.isprintable():
             self.wrong(key, "holds a control character")
         return value
 
     def items(self, key: str) -> list[yaml.Node]:
-        node = self.values.get(key)
-        if not isinstance(node, yaml.SequenceNode):
+        node = self.values[key].node if key in self.values else None
+        if node is None or node.tag != "tag:yaml.org,2002:seq":
             self.wrong(key, "must be a list")
         return list(node.value)
 
     def texts(self, key: str) -> tuple[str, ...]:
         found = []
         for node in self.items(key):
-            if not isinstance(node, yaml.ScalarNode) or not node.value or not str(node.value).isprintable():
+            value = scalar(node)
+            if not value or not value.isprintable():
                 self.wrong(key, "must be a list of texts")
-            found.append(str(node.value))
+            found.append(value)
         return tuple(found)
 
 
@@ -179,7 +144,7 @@ def _target(entry: _Mapping) -> Target:
             entry.wrong("paths", "must name at least one file")
         return Target(**common, host_names=host_names or (), paths=paths)  # type: ignore[arg-type] # a dict of fields
     address = _address(entry, kind)
-    server_name = entry.text("server_name", "" if _is_ip(address.host) else address.host)
+    server_name = entry.text("server_name", "" if is_ip(address.host) else address.host)
     if server_name and not _HOST.fullmatch(server_name):
         entry.wrong("server_name", f"is {server_name!r}, not a host name in ASCII (write xn--... for others)")
     if not server_name and kind.startswith("xmpp"):
@@ -196,7 +161,7 @@ def _address(entry: _Mapping, kind: str) -> Address:
         address = Address.parse(text)
     except ArgumentTypeError:
         address = Address("", 0)
-    if not address.port or not (_is_ip(address.host) or _HOST.fullmatch(address.host)):
+    if not address.port or not (is_ip(address.host) or _HOST.fullmatch(address.host)):
         entry.wrong("address", f"is {text!r}; write host:port, e.g. xmpp.commeazy.com:{_PORTS[kind]}")
     return address
 
@@ -206,7 +171,7 @@ def _host_names(entry: _Mapping) -> tuple[str, ...] | None:
         return None
     names = entry.texts("host_names")
     for name in names:
-        if not (_is_ip(name) or _HOST.fullmatch(name)):
+        if not (is_ip(name) or _HOST.fullmatch(name)):
             entry.wrong("host_names", f"has {name!r}, which is neither a host name nor an IP address")
     return names
 
@@ -219,11 +184,3 @@ def _timeout(entry: _Mapping) -> float:
     if seconds > _LONGEST_TIMEOUT:
         entry.wrong("timeout", f"is above {_LONGEST_TIMEOUT:g}s; a slow target would hold a place among the probes")
     return seconds
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from exporters.certificates.config import ConfigError, load
+from exporters.certificates.config import load
 from exporters.certificates.snapshot import Observation, Snapshot, Standing
+from toolkit.background import cancel
+from toolkit.documents import ConfigError
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
@@ -57,10 +59,7 @@ class Prober:
             yield
         finally:
             loop.remove_signal_handler(signal.SIGHUP)
-            tasks = [*self._schedules.values(), *self._flights.values()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel(*self._schedules.values(), *self._flights.values())
 
     async def read(self) -> Snapshot:
         """Say what is known of every target now; waits for no probe."""

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from exporters.coturn.collector import collect
 from exporters.coturn.config import ConfigError, Configuration, load
 from exporters.coturn.reader import REASONS, Reader
-from toolkit import cli, logs, web
+from toolkit import cli, logs, values, web
+from toolkit.background import running
 from toolkit.scrape import Exporter
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--coturn.probe-interval",
         dest="probe_interval",
-        type=cli.seconds,
+        type=values.seconds,
         default=15.0,
         metavar="SECONDS",
         help="time between two probes as a client (default %(default)g)",
@@ -89,13 +90,11 @@ class _Coturn:
         loop = asyncio.get_running_loop()
         hangup = asyncio.Event()
         loop.add_signal_handler(signal.SIGHUP, hangup.set)
-        task = asyncio.create_task(self._run(hangup), name="coturn reader")
         try:
-            yield
+            async with running(lambda: self._run(hangup)):
+                yield
         finally:
             loop.remove_signal_handler(signal.SIGHUP)
-            task.cancel()
-            await asyncio.wait({task})
 
     async def _run(self, hangup: asyncio.Event) -> None:
         while True:

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from toolkit.background import running
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -55,12 +57,10 @@ class LogFollower:
     async def running(self) -> AsyncIterator[None]:
         """Follow the log inside the context."""
         self._begin()
-        task = asyncio.create_task(self._follow(), name="coturn log")
         try:
-            yield
+            async with running(self._follow):
+                yield
         finally:
-            task.cancel()
-            await asyncio.wait({task})
             self.close()
 
     async def catch_up(self) -> bool:

@@ -19,6 +19,7 @@ from exporters.coturn.probe import ENDING, Probe
 from exporters.coturn.process import ProcessState, Turnserver
 from exporters.coturn.relay_ports import RelayPorts
 from exporters.coturn.snapshot import Snapshot
+from toolkit.background import running
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
@@ -70,12 +71,10 @@ class Reader:
         async with AsyncExitStack() as stack:
             if self._follower:
                 await stack.enter_async_context(self._follower.running())
-            probing = asyncio.create_task(self._keep_probing(), name="coturn probe")
             try:
-                yield
+                async with running(self._keep_probing):
+                    yield
             finally:
-                probing.cancel()
-                await asyncio.wait({probing})
                 async with self._quiet:
                     await self._probe.settle()
                     self._probe.close()

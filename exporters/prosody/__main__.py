@@ -14,7 +14,7 @@ from exporters.prosody.client import REASONS, AdminShell
 from exporters.prosody.collector import collect, missing_families
 from exporters.prosody.probe import WebSocketProbe
 from exporters.prosody.reader import SCRIPTS, Reader
-from toolkit import cli, logs, web
+from toolkit import cli, logs, values, web
 from toolkit.scrape import Exporter, TargetError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 def _websocket_url(text: str) -> str:
     example = "http://127.0.0.1:5280/xmpp-websocket, or '' for no probe"
-    return text and cli.url(text, ("http", "https", "ws", "wss"), example)
+    return text and values.url(text, ("http", "https", "ws", "wss"), example)
 
 
 def _parser() -> ArgumentParser:
@@ -44,7 +44,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--prosody.timeout",
         dest="timeout",
-        type=cli.seconds,
+        type=values.seconds,
         default=5.0,
         metavar="SECONDS",
         help="longest time for one answer of the admin socket; default %(default)s",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from exporters.prosody.snapshot import Histogram
+from toolkit.background import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,12 +62,8 @@ class WebSocketProbe:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Probe in the background until the context ends."""
-        task = asyncio.create_task(self._run())
-        try:
+        async with running(self._run):
             yield
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
 
     async def _run(self) -> None:
         async with aiohttp.ClientSession() as client:

@@ -13,6 +13,7 @@ import psutil
 
 from exporters.prosody.registry import renew
 from exporters.prosody.snapshot import Process, Snapshot, parse_snapshot
+from toolkit.background import running
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
@@ -83,13 +84,8 @@ class Reader:
 
         Most logins come in the first seconds after Prosody's start, and would be counted by nobody.
         """
-        task = asyncio.create_task(self._keep_installed()) if self._instrument else None
-        try:
+        async with running(*([self._keep_installed] if self._instrument else [])):
             yield
-        finally:
-            if task:
-                task.cancel()
-                await asyncio.wait({task})
 
     async def _keep_installed(self) -> None:
         while True:

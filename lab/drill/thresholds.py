@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from lab.drill.table import DRILLS
-from lab.servers.prometheus import seconds
+from toolkit.values import duration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +26,8 @@ def write_thresholds(path: Path, defaults: dict[str, Threshold]) -> Path:
             "reason": "A drill on one machine, with shorter times.",
             "for": "0s"
             if threshold.hold == "0s"
-            else f"{min(max(seconds(threshold.hold) // HASTE, _HOLD[0]), _HOLD[1])}s",
-            **({"window": f"{seconds(threshold.window) // HASTE}s"} if threshold.window else {}),
+            else f"{min(max(int(duration(threshold.hold)) // HASTE, _HOLD[0]), _HOLD[1])}s",
+            **({"window": f"{int(duration(threshold.window)) // HASTE}s"} if threshold.window else {}),
             **({"value": value} if (value := drills[alert].value) else {}),
             **({"minimum": minimum} if (minimum := drills[alert].minimum) else {}),
         }

@@ -11,7 +11,7 @@ from check.client import CannotAskError, Client
 from lab.running.programs import program
 from lab.running.server import Target, WebServer, http_answers
 from lab.running.workspace import ROOT, LabError
-from lab.servers.prometheus import seconds
+from toolkit.values import duration
 
 if TYPE_CHECKING:
     from lab.fakes.receivers import Receivers
@@ -76,7 +76,8 @@ class Alertmanager(WebServer):
 
 def hastened(route: dict[str, Any], haste: int) -> dict[str, Any]:
     """Return a route, and those below it, whose waits are divided by `haste`; a second is the least."""
-    shorter = {name: f"{max(1, seconds(route[name]) // haste)}s" for name in _WAITS if seconds(route.get(name, "0s"))}
+    waits = {name: duration(route.get(name, "0s"), zero=True) for name in _WAITS}
+    shorter = {name: f"{max(1, int(wait) // haste)}s" for name, wait in waits.items() if wait}
     below = {"routes": [hastened(each, haste) for each in route["routes"]]} if "routes" in route else {}
     return route | shorter | below
 

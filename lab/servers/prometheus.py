@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -22,13 +21,6 @@ if TYPE_CHECKING:
 
     from check.prometheus import Sample
     from check.prometheus import Target as Scraped
-
-_UNITS = {"h": 3600, "m": 60, "s": 1}
-
-
-def seconds(duration: str) -> int:
-    """Read a duration in hours, minutes and seconds as Prometheus writes it, such as 1h30m."""
-    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
 
 
 class Prometheus(WebServer):

@@ -13,8 +13,9 @@ import yaml
 from alerts import thresholds
 from alerts.catalogue import KNOBS
 from alerts.generate import main
-from alerts.thresholds import DEFAULTS, ThresholdsError, load
+from alerts.thresholds import DEFAULTS, load
 from lab.running.workspace import ROOT
+from toolkit.documents import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,11 +25,11 @@ BAD = {
     "a list": ("- a\n", "my.yaml:1: holds no alerts; write `ProsodyMemoryHigh:` and, indented, its keys"),
     "no YAML": (
         "ProsodyMemoryHigh:\n  value: [1\n  reason: x\n",
-        "my.yaml:3: is not YAML: expected ',' or ']', but got ':'",
+        "my.yaml:3: not valid YAML: expected ',' or ']', but got ':'",
     ),
     "a tab": (
         "ProsodyMemoryHigh:\n\tvalue: 1\n",
-        "my.yaml:2: is not YAML: found character '\\t' that cannot start any token",
+        "my.yaml:2: not valid YAML: found character '\\t' that cannot start any token",
     ),
     "an unknown alert": (
         "\nProsodyMemoryHih:\n  value: 1\n  reason: x\n",
@@ -47,11 +48,11 @@ BAD = {
     ),
     "a key twice": (
         "ProsodyMemoryHigh:\n  reason: x\n  value: 1\n  value: 2\n",
-        "my.yaml:4: value stands here for the second time; keep one",
+        "my.yaml:4: 'value' is given twice in ProsodyMemoryHigh, first on line 3",
     ),
     "an alert twice": (
         "ProsodyMemoryHigh:\n  reason: x\nProsodyMemoryHigh:\n  reason: y\n",
-        "my.yaml:3: ProsodyMemoryHigh stands here for the second time; keep one",
+        "my.yaml:3: 'ProsodyMemoryHigh' is given twice in the file, first on line 1",
     ),
     "a text for a number": (
         "ProsodyMemoryHigh:\n  reason: x\n  value: 6e9\n",
@@ -95,36 +96,36 @@ BAD = {
     ),
     "a list for a name": (
         "[ProsodyMemoryHigh, ProsodyDown]:\n  reason: x\n",
-        "my.yaml:1: a list or mapping stands where a name must; write names only before `:`",
+        "my.yaml:1: a key of the file must be a single name, not a list or a mapping",
     ),
     "a list for a key": (
         "ProsodyMemoryHigh:\n  reason: x\n  [value]: 1\n",
-        "my.yaml:3: a list or mapping stands where a name must; write names only before `:`",
+        "my.yaml:3: a key of ProsodyMemoryHigh must be a single name, not a list or a mapping",
     ),
-    "a nest": ("[" * 3000, "my.yaml: is nested too deeply; alerts and their keys are two levels"),
+    "a nest": ("[" * 3000, "my.yaml: not valid YAML: nested too deeply"),
     "a percentage": (
         "PushVoipFailuresHigh:\n  reason: x\n  value: 5\n",
         "my.yaml:3: PushVoipFailuresHigh: value is a ratio and must be below 1 (5 % is 0.05)",
     ),
     "a duration in words": (
         "ProsodyMemoryHigh:\n  reason: x\n  for: 10 minutes\n",
-        "my.yaml:3: ProsodyMemoryHigh: for must be a duration in h, m and s, such as 90s, 10m or 1h30m",
+        "my.yaml:3: ProsodyMemoryHigh: for must be a duration such as 90s, 10m or 1h30m",
     ),
     "a duration without a unit": (
         "ProsodyMemoryHigh:\n  reason: x\n  for: 10\n",
-        "my.yaml:3: ProsodyMemoryHigh: for must be a duration in h, m and s, such as 90s, 10m or 1h30m",
+        "my.yaml:3: ProsodyMemoryHigh: for must be a duration such as 90s, 10m or 1h30m",
     ),
     "a duration that Prometheus cannot hold": (
         "ProsodyMemoryHigh:\n  reason: x\n  for: 9999999999h\n",
-        "my.yaml:3: ProsodyMemoryHigh: for must be a duration in h, m and s, such as 90s, 10m or 1h30m",
+        "my.yaml:3: ProsodyMemoryHigh: for must be a duration such as 90s, 10m or 1h30m",
     ),
     "a duration in digits of another script": (
         "ProsodyMemoryHigh:\n  reason: x\n  for: \u0663m\n",
-        "my.yaml:3: ProsodyMemoryHigh: for must be a duration in h, m and s, such as 90s, 10m or 1h30m",
+        "my.yaml:3: ProsodyMemoryHigh: for must be a duration such as 90s, 10m or 1h30m",
     ),
     "a window of no length": (
         "PushLatencyHigh:\n  reason: x\n  window: 0s\n",
-        "my.yaml:3: PushLatencyHigh: window must be longer than 0s",
+        "my.yaml:3: PushLatencyHigh: window must be a duration above 0s such as 90s, 10m or 1h30m",
     ),
     "a severity nobody routes": (
         "ProsodyMemoryHigh:\n  reason: x\n  severity: page\n",
@@ -180,13 +181,16 @@ def test_a_bad_file_is_one_line_with_its_line_number_and_leaves_the_old_rules(
 
 def test_a_file_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["--thresholds", "nowhere.yaml", "--output", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "generate-rules: nowhere.yaml: cannot be read: No such file or directory\n"
+    assert (
+        capsys.readouterr().err
+        == "generate-rules: nowhere.yaml: No such file or directory; check --thresholds and the file's permissions\n"
+    )
 
 
 def test_a_file_that_is_not_text_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "my.yaml").write_bytes(b"\xff\xfe\x00")
     assert main(["--thresholds", str(tmp_path / "my.yaml"), "--output", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.endswith("my.yaml: cannot be read: is not UTF-8 text\n")
+    assert capsys.readouterr().err.endswith("my.yaml: not UTF-8 text\n")
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -256,12 +260,12 @@ def test_our_own_defaults_are_held_to_be_complete(
     ours = tmp_path / "thresholds.yaml"
     ours.write_text(entry.replace(cut, ""))
     monkeypatch.setattr(thresholds, "DEFAULTS", ours)
-    with pytest.raises(ThresholdsError, match=f"thresholds.yaml:2: {problem}"):
+    with pytest.raises(ConfigError, match=f"thresholds.yaml:2: {problem}"):
         load({"ProsodyMemoryHigh": frozenset({"value"})})
 
 
 def test_an_alert_of_the_catalogue_without_thresholds_is_named() -> None:
-    with pytest.raises(ThresholdsError, match="NewAlert is in the catalogue and has no entry here; add one"):
+    with pytest.raises(ConfigError, match="NewAlert is in the catalogue and has no entry here; add one"):
         load(KNOBS | {"NewAlert": frozenset()})
 
 

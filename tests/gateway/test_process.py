@@ -203,7 +203,7 @@ async def test_a_bad_service_account_stops_its_handler_only_and_sighup_takes_the
             while f"{providers.account_path}: no service account" not in gateway.log.read_text():
                 await asyncio.sleep(0.02)
         assert await push(session, gateway, ANDROID, "message") == (200, "unavailable")
-        assert f'mend="chmod 600 {providers.account_path}"' in gateway.log.read_text()
+        assert f'fix="chmod 600 {providers.account_path}"' in gateway.log.read_text()
         providers.account_path.write_text(good)
         os.kill(gateway.pid, signal.SIGHUP)
         async with asyncio.timeout(10):

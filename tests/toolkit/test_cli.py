@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from toolkit import __version__, cli, logs
-from toolkit.cli import Address
+from toolkit.values import Address
 
 
 @pytest.mark.parametrize(

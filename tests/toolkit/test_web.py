@@ -19,9 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tests.toolkit.fakes import Target, line_with, listening, process
 from toolkit import web
-from toolkit.cli import Address
 from toolkit.scrape import deadline
-from toolkit.web import serving
+from toolkit.values import Address
+from toolkit.web import ListenError, Site, application, serving
 from toolkit.webconfig import WebConfig
 
 if TYPE_CHECKING:
@@ -33,9 +33,13 @@ LOOPBACK = Address("127.0.0.1", 0)
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"
 
 
+def site(exporter: Exporter[int], *addresses: Address) -> Site:
+    return Site(application(exporter), addresses or [LOOPBACK], WebConfig())
+
+
 @asynccontextmanager
 async def client_of(exporter: Exporter[int]) -> AsyncIterator[aiohttp.ClientSession]:
-    async with serving(exporter, [LOOPBACK], WebConfig()) as (url,), aiohttp.ClientSession(url) as client:
+    async with serving(site(exporter)) as (url,), aiohttp.ClientSession(url) as client:
         yield client
 
 
@@ -158,7 +162,7 @@ async def test_an_unknown_page_is_a_plain_404() -> None:
 async def test_what_is_not_http_is_refused_without_a_word_in_the_log(
     request_line: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serving(Target().exporter(), [LOOPBACK], WebConfig()) as (url,):
+    async with serving(site(Target().exporter())) as (url,):
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
         writer.write(request_line + b"\r\n\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.0 400")
@@ -204,7 +208,7 @@ async def test_a_background_that_does_not_end_is_left_behind() -> None:
 
 async def test_every_given_address_is_listened_on() -> None:
     addresses = [LOOPBACK, LOOPBACK, *([Address("::1", 0)] if socket.has_ipv6 else [])]
-    async with serving(Target().exporter(), addresses, WebConfig()) as urls, aiohttp.ClientSession() as client:
+    async with serving(site(Target().exporter(), *addresses)) as urls, aiohttp.ClientSession() as client:
         assert len(set(urls)) == len(addresses)
         for url in urls:
             async with client.get(url + "/-/ready") as response:
@@ -215,7 +219,7 @@ async def test_a_running_scrape_finishes_while_new_connections_are_refused() -> 
     target = Target()
     target.answers.clear()
     async with aiohttp.ClientSession() as client:
-        server = serving(target.exporter(), [LOOPBACK], WebConfig())
+        server = serving(site(target.exporter()))
         (url,) = await server.__aenter__()
         scrape = asyncio.create_task(client.get(url + "/metrics"))
         await target.reading.wait()
@@ -268,3 +272,66 @@ async def test_a_port_in_use_is_one_line_and_exit_code_1() -> None:
     assert exporter.returncode == 1
     [line] = errors.decode().splitlines()
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in line
+
+
+@pytest.mark.parametrize("accept", ["application/openmetrics-text;version=abc", "text/plain;version=1..2", "\u00e9"])
+async def test_a_malformed_accept_header_gets_the_plain_format(accept: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with (
+        client_of(Target().exporter()) as client,
+        client.get("/metrics", headers={"Accept": accept}) as response,
+    ):
+        assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        assert "demo_up 1.0" in await response.text()
+    assert not caplog.records
+
+
+async def test_scrapes_at_once_share_one_page() -> None:
+    collected = 0
+
+    def counted(_: int | None) -> list[GaugeMetricFamily]:
+        nonlocal collected
+        collected += 1
+        return [GaugeMetricFamily("demo_pages", "Pages made.", collected)]
+
+    target = Target()
+    target.answers.clear()
+    async with client_of(dataclasses.replace(target.exporter(), collect=counted)) as client:
+
+        async def scrape(encoding: str) -> str:
+            async with client.get("/metrics", headers={"Accept-Encoding": encoding}) as response:
+                return await response.text()
+
+        scrapes = [asyncio.create_task(scrape(encoding)) for encoding in ("gzip", "identity") * 10]
+        await target.reading.wait()
+        while len(asyncio.all_tasks()) < 40:  # noqa: ASYNC110 - each request has a task in the server
+            await asyncio.sleep(0.01)
+        target.answers.set()
+        assert all("demo_pages 1.0" in text for text in await asyncio.gather(*scrapes))
+        assert "demo_pages 2.0" in await scrape("gzip")
+
+
+async def test_two_sites_are_served_at_once() -> None:
+    async def pushed(_: aioweb.Request) -> aioweb.Response:
+        return aioweb.Response(text="pushed")
+
+    own = aioweb.Application()
+    own.add_routes([aioweb.post("/push", pushed)])
+    async with (
+        serving(Site(own, [LOOPBACK], WebConfig(), setting="PORT"), site(Target().exporter())) as (push, metrics),
+        aiohttp.ClientSession() as client,
+    ):
+        async with client.post(push + "/push", data=b"x") as response:
+            assert await response.text() == "pushed"
+        async with client.get(metrics + "/metrics") as response:
+            assert "demo_up 1.0" in await response.text()
+        async with client.get(push + "/metrics") as response:
+            assert response.status == 404
+
+
+async def test_an_address_that_cannot_be_had_names_its_setting_and_frees_the_others() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = Address("127.0.0.1", taken.getsockname()[1])
+        other = Site(aioweb.Application(), [address], WebConfig(), setting="METRICS_LISTEN_ADDRESS")
+        with pytest.raises(ListenError, match=rf"cannot listen on {address}: .* choose another METRICS_LISTEN_ADDRESS"):
+            async with serving(site(Target().exporter()), other):
+                pass

@@ -14,9 +14,10 @@ import pytest
 from tests.toolkit.authority import Authority
 from tests.toolkit.fakes import Target, process
 from toolkit import auth
-from toolkit.cli import Address
-from toolkit.web import serving
-from toolkit.webconfig import WebConfig, WebConfigError
+from toolkit.documents import ConfigError
+from toolkit.values import Address
+from toolkit.web import Site, application, serving
+from toolkit.webconfig import WebConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,7 +52,7 @@ def load(folder: Path, text: str) -> WebConfig:
 
 @asynccontextmanager
 async def served(config: WebConfig) -> AsyncIterator[str]:
-    async with serving(Target().exporter(), [Address("127.0.0.1", 0)], config) as (url,):
+    async with serving(Site(application(Target().exporter()), [Address("127.0.0.1", 0)], config)) as (url,):
         yield url
 
 
@@ -245,7 +246,10 @@ WRONG = {
     "list for a value": (SERVER + "  min_version: [TLS12]\n", ":4: min_version must be a single value"),
     "value for a mapping": ("tls_server_config: on\n", ":1: tls_server_config must be a mapping"),
     "list at the top": ("- a\n", ":1: the file must be a mapping"),
-    "given twice": ("basic_auth_users: {}\nbasic_auth_users: {}\n", ":2: key given twice in the file, first on line 1"),
+    "given twice": (
+        "basic_auth_users: {}\nbasic_auth_users: {}\n",
+        ":2: 'basic_auth_users' is given twice in the file, first on line 1",
+    ),
     "not a hash": ("basic_auth_users:\n  alice: s3cret\n", ":2: basic_auth_users: not a bcrypt hash"),
     "not YAML": ("tls_server_config: {\n", "not valid YAML"),
     "control character": ("a: \x01\n", "not valid YAML"),
@@ -261,7 +265,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("text", "complaint"), WRONG.values(), ids=WRONG.keys())
 def test_a_wrong_file_is_one_line_with_its_place(folder: Path, text: str, complaint: str) -> None:
-    with pytest.raises(WebConfigError) as raised:
+    with pytest.raises(ConfigError) as raised:
         load(folder, text)
     message = str(raised.value)
     assert message.startswith(str(folder / "web.yml"))
@@ -283,3 +287,9 @@ async def test_a_wrong_file_ends_the_program_with_one_line_and_exit_code_2(
     assert exporter.returncode == 2
     [line] = errors.decode().splitlines()
     assert str(path) in line
+
+
+def test_a_user_given_twice_is_not_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, f"basic_auth_users:\n  alice: {ALICE}\n  alice: {ALICE}\n")
+    assert str(raised.value) == f"{tmp_path}/web.yml:3: a key is given twice in basic_auth_users, first on line 2"

@@ -20,8 +20,8 @@ from exporters.certificates.snapshot import Chain, Observation
 from lab.servers.pki import Authority
 from tests.exporters.certificates.fakes import HOST, server, silence, tls
 from toolkit import web
-from toolkit.cli import Address
 from toolkit.scrape import TargetError
+from toolkit.values import Address
 from toolkit.webconfig import WebConfig
 
 if TYPE_CHECKING:
@@ -180,7 +180,8 @@ async def test_a_wrong_file_keeps_the_old_configuration(tmp_path: Path, caplog: 
 @asynccontextmanager
 async def exporter(tmp_path: Path, **targets: str) -> AsyncIterator[str]:
     args = _parser().parse_args([f"--config.file={write(tmp_path, **targets)}", "--probe.interval=1h"])
-    async with web.serving(_exporter(args), [Address("127.0.0.1", 0)], WebConfig()) as (url,):
+    site = web.Site(web.application(_exporter(args)), [Address("127.0.0.1", 0)], WebConfig())
+    async with web.serving(site) as (url,):
         yield url
 
 

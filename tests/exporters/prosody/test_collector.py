@@ -151,11 +151,8 @@ def exporter(snapshot: Snapshot) -> Exporter[Snapshot]:
 
 async def rendered(snapshot: Snapshot) -> list[Metric]:
     """A whole scrape."""
-
-    async def keep(families: list[Metric]) -> list[Metric]:
-        return families
-
-    return await Scrape(exporter(snapshot), "1.0").answer(5, keep)
+    scrape = Scrape(exporter(snapshot), "1.0")
+    return scrape.families(await scrape.read(5))
 
 
 async def test_a_whole_scrape_has_nothing_twice_and_reads_back(snapshot: Snapshot) -> None:

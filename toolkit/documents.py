@@ -1,0 +1,111 @@
+"""A YAML file as nodes that know their lines, so that every complaint can say where. It knows no program's keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import yaml
+
+_MAX_BYTES = 4 << 20  # of one file; a thousand certificate targets take 0.2 MB
+
+
+class ConfigError(Exception):
+    """A configuration file is wrong: one line that says where, what, and what to do.
+
+    Args:
+        path: the file.
+        line: of the file, from 1; None if no single line is wrong.
+        problem: what is wrong, and what to do.
+    """
+
+    def __init__(self, path: Path, line: int | None, problem: str) -> None:
+        super().__init__(f"{path}:{line}: {problem}" if line else f"{path}: {problem}")
+
+
+class Entry(NamedTuple):
+    """One key of a mapping and its value, with the key's line."""
+
+    key: str
+    line: int
+    node: yaml.Node
+
+
+def compose(path: Path, check: str = "the path") -> yaml.Node | None:
+    """Read a file into nodes.
+
+    Args:
+        path: the file.
+        check: what an operator should look at if the file cannot be read, e.g. the name of a flag.
+
+    Returns the root, None for an empty file. Raises ConfigError.
+    """
+    import yaml  # noqa: PLC0415 - 1 MB that only a program with such a file pays
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise ConfigError(path, None, f"is above {_MAX_BYTES >> 20} MiB; is this the right file?")
+        return yaml.compose(data.decode("utf-8-sig"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise ConfigError(path, None, f"{error.strerror}; check {check} and the file's permissions") from None
+    except UnicodeDecodeError:
+        raise ConfigError(path, None, "not UTF-8 text") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ConfigError(path, mark.line + 1 if mark else None, f"not valid YAML: {error.problem}") from None
+    except yaml.YAMLError:
+        raise ConfigError(path, None, "not valid YAML: it holds a control character") from None
+    except RecursionError:
+        raise ConfigError(path, None, "not valid YAML: nested too deeply") from None
+
+
+def entries(path: Path, node: yaml.Node | None, what: str, *, secret: bool = False) -> dict[str, Entry]:
+    """Give the keys and values of a mapping, in their order; nothing at all is an empty mapping.
+
+    Args:
+        path: of the file, for errors.
+        node: of the mapping.
+        what: the mapping's name in errors, e.g. "tls_server_config".
+        secret: whether its keys are not for a log, e.g. user names.
+
+    Raises ConfigError.
+    """
+    import yaml  # noqa: PLC0415 - as above
+
+    if node is None or is_null(node):
+        return {}
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(path, line_of(node), f"{what} must be a mapping of keys to values")
+    found: dict[str, Entry] = {}
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise ConfigError(path, line_of(key), f"a key of {what} must be a single name, not a list or a mapping")
+        name = str(key.value)
+        if name in found:
+            shown = "a key" if secret else repr(name)
+            raise ConfigError(path, line_of(key), f"{shown} is given twice in {what}, first on line {found[name].line}")
+        found[name] = Entry(name, line_of(key), value)
+    return found
+
+
+def is_null(node: yaml.Node) -> bool:
+    """Tell whether the value is left out or `null`."""
+    return node.tag == "tag:yaml.org,2002:null"
+
+
+def scalar(node: yaml.Node) -> str | None:
+    """Give the text of a single value as it stands in the file, "" for null; None for a list or a mapping."""
+    import yaml  # noqa: PLC0415 - as above
+
+    if not isinstance(node, yaml.ScalarNode):
+        return None
+    return "" if is_null(node) else str(node.value)
+
+
+def line_of(node: yaml.Node) -> int:
+    """Give the line on which a node begins, from 1."""
+    return int(node.start_mark.line) + 1
