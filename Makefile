@@ -58,6 +58,8 @@ lint: ## Style, types, Prometheus' configuration, and that generated files are u
 	$(python) -m ruff check $(sources)
 	$(python) -m ruff format --check $(sources)
 	$(python) -m mypy $(sources)
+	$(python) -m tests.prose
+	.venv/bin/codespell $$(git ls-files)
 	$(python) -m alerts.generate --check
 	$(call if-there,promtool,check rules $(wildcard alerts/rules/*.yaml))
 	$(call if-there,promtool,check config prometheus/prometheus.yml)

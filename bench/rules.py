@@ -130,8 +130,10 @@ def measure(nodes: int) -> Result:
             (series,) = prometheus.query('count({__name__=~".+"})')
             (own,) = prometheus.query('count({__name__=~".+",instance="prosody1"})')
             resident = psutil.Process(prometheus.pid).memory_info().rss
-            sick = [rule["name"] for group in _groups(prometheus) for rule in group["rules"] if rule["health"] != "ok"]
-            assert not sick, sick
+            failing = [
+                rule["name"] for group in _groups(prometheus) for rule in group["rules"] if rule["health"] != "ok"
+            ]
+            assert not failing, failing
     evaluation = {name: statistics.median(times) for name, times in took.items()}
     return Result(nodes, series.value, own.value, evaluation, resident)
 

@@ -1,4 +1,4 @@
-"""`make demo`: the whole stack on this machine, with traffic on it, and what Prometheus sees of it.
+"""`make demo`: the whole stack on this machine, with traffic, and what Prometheus sees of it.
 
 It measures nothing itself: every figure it prints is an answer of Prometheus.
 """
@@ -105,10 +105,10 @@ def _wait_for_panels(lab: Lab) -> Report:
     deadline = time.monotonic() + DEADLINE
     while (report := check(lab.prometheus.url, asked)).wrong and time.monotonic() < deadline:
         _fail_on_a_crash(lab)
-    print("\nDashboards, every query asked of Prometheus for all nodes and for one:")
+    print("\nDashboards, every query for all nodes and for one node:")
     print(*(f"  {line}" for line in report.lines()), sep="\n")
     if left_out := [dashboard.title for dashboard in dashboards if dashboard not in asked]:
-        print(f"  not asked, their services are not in this lab: {', '.join(left_out)}")
+        print(f"  left out, because their services are not in this lab: {', '.join(left_out)}")
     sys.stdout.flush()
     return report
 

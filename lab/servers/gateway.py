@@ -23,7 +23,7 @@ class PushGateway(WebServer):
 
     Args:
         lab: where it runs.
-        providers: whom it sends to.
+        providers: where it sends to.
         name: unique in the lab.
         settings: environment variables beside those of the lab.
         node: the host it shares with a Prosody.
@@ -59,7 +59,7 @@ VirtualHost "{DOMAIN}"
         return [sys.executable, "-m", "gateway"]
 
     def environment(self) -> dict[str, str]:
-        """Return the specification's variables (Section 12), and whom to trust."""
+        """Return the specification's variables (Section 12), and the CA to trust."""
         assert self.lab.authority
         trusted = str(self.lab.directory / "ca.pem")
         return {

@@ -1,6 +1,6 @@
-"""HAProxy in front of the lab's Prosodys: the specification's Section 7, with what loopback needs and two mended lines.
+"""HAProxy in front of the lab's Prosodys: the specification's Section 7, with what loopback needs and two fixed lines.
 
-The mended lines are those of prometheus/snippets/haproxy.cfg: Prosody answers GET /health with 404, and the statistics
+The fixed lines are those of prometheus/snippets/haproxy.cfg: Prosody answers GET /health with 404, and the statistics
 page serves no metrics by itself.
 """
 

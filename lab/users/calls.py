@@ -43,7 +43,7 @@ class Calls(Server):
 
     @property
     def address(self) -> str:
-        """What it does, for want of a port."""
+        """What it does: it has no port."""
         return f"{CLIENTS} callers each over UDP, TCP and TLS, and others without a relay, on {self._coturn.name}"
 
     def command(self) -> list[str]:

@@ -110,7 +110,7 @@ PRINTS: Final = {
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Run what the runbooks are about, ill in the ways that their commands shall show."""
+    """Run the servers of the runbooks, with the faults that their commands must show."""
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
         pytest.skip(f"not installed: {', '.join(missing)}; `make test` says how to install them")
     with Lab() as lab:
