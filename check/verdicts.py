@@ -126,6 +126,29 @@ def _absent(job: str, promises: Iterable[Promise], asked: Sequence[str], seen: _
         yield f"{', '.join(nodes)} without {', '.join(names)}; {advice}"
 
 
+def ack_delay() -> str:
+    """Return the PromQL expression for how long each Prosody waits for a phone's acknowledgement."""
+    return 'prosody_setting{name="smacks_max_ack_delay"}'
+
+
+def call_settings(found: Iterable[Sample]) -> Iterator[Verdict]:
+    """Judge whether a call to a phone that vanished can ring; no line where no Prosody was read.
+
+    Args:
+        found: the answer to `ack_delay`.
+    """
+    limit = load(KNOBS)["ProsodyAckDelayHigh"].value
+    nodes = {sample.labels.get("instance", "?"): sample.value for sample in found}
+    for instance, seconds in sorted(nodes.items()):
+        if not seconds <= limit:
+            yield fail(
+                f"settings: smacks_max_ack_delay is {seconds:g} s on {instance}, so calls to phones that vanished do "
+                f"not ring; set it to {limit:g} (prometheus/snippets/prosody.cfg.lua) and reload mod_smacks"
+            )
+    if nodes and all(seconds <= limit for seconds in nodes.values()):
+        yield ok(f"settings: smacks_max_ack_delay is {limit:g} s or less on {_counted(len(nodes), 'node')}")
+
+
 def rules(found: Sequence[Rule]) -> Iterator[Verdict]:
     """Judge whether every rule of the catalogue is loaded, and healthy."""
     severities = {name: threshold.severity for name, threshold in load(KNOBS).items()}

@@ -74,6 +74,7 @@ WATCHED: Final = (
         _PRESENCE,
         'prosody_setting{name="read_timeout"}',
         'prosody_setting{name="smacks_hibernation_time"}',
+        'prosody_setting{name="smacks_max_ack_delay"}',
     ),
     # Recorded from `up`, so only a recording rule that is not loaded takes it away.
     *_of("push_gateway_uptime_seconds", JOBS["push-gateway"], "push_gateway_up"),

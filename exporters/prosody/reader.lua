@@ -28,11 +28,18 @@ local function switch(name, default) -- default may itself be the value of an ol
 	return function () return api:get_option_boolean(name, default and default()) and 1 or 0; end
 end
 
+-- For mod_smacks 0 means "never": it then reports no late acknowledgement at all.
+local function max_ack_delay()
+	local seconds = api:get_option_period("smacks_max_ack_delay", 30);
+	return seconds and (seconds > 0 and seconds or math.huge);
+end
+
 local function encryption_default() return api:get_option_boolean("require_encryption", true); end
 
 -- Prosody's own defaults stand where the configuration is silent. `worse` picks the one to report where hosts differ.
 local SETTINGS = {
 	smacks_hibernation_time = { read = period("smacks_hibernation_time", "10 minutes"), worse = math.max };
+	smacks_max_ack_delay = { read = max_ack_delay, worse = math.max };
 	allow_registration = { read = switch "allow_registration", worse = math.max };
 	c2s_require_encryption = { read = switch("c2s_require_encryption", encryption_default), worse = math.min };
 	s2s_require_encryption = { read = switch("s2s_require_encryption", encryption_default), worse = math.min };

@@ -53,6 +53,7 @@ _SETTINGS = {
     "ProsodyPushRevealsContent": "push_notification_with_body = true",
     "ProsodyReadTimeoutHigh": "network_settings = { read_timeout = 840 }",
     "ProsodyHibernationTimeHigh": "smacks_hibernation_time = 600",
+    "ProsodyAckDelayHigh": "smacks_max_ack_delay = 30",
 }
 
 

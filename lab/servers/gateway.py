@@ -50,6 +50,7 @@ class PushGateway(WebServer):
 plugin_paths = {{ "{ROOT / "deploy/prosody"}" }}
 push_http_url = "{self.url}/push"
 push_http_secret = "{SECRET}"
+smacks_max_ack_delay = 5
 VirtualHost "{DOMAIN}"
     modules_enabled = {{ "push_http" }}
 """

@@ -225,3 +225,25 @@ def test_every_dashboard_must_be_there_and_provisioned() -> None:
     missing, by_hand = _failures(list(verdicts.dashboards({"a": True, "b": None, "c": False})))
     assert missing.startswith("dashboard b: not in Grafana; ")
     assert by_hand.startswith("dashboard c: made by hand")
+
+
+# --- Settings ---
+
+
+def test_an_acknowledgement_that_is_waited_for_too_long_is_named_with_its_node_and_the_remedy() -> None:
+    found = [Sample({"instance": f"prosody{n}"}, value) for n, value in enumerate((5, 30, float("inf"), 5.1), start=1)]
+    assert _failures(list(verdicts.call_settings(found))) == [
+        (
+            f"settings: smacks_max_ack_delay is {value} s on {node}, so calls to phones that vanished do not ring; "
+            "set it to 5 (prometheus/snippets/prosody.cfg.lua) and reload mod_smacks"
+        )
+        for node, value in (("prosody2", "30"), ("prosody3", "inf"), ("prosody4", "5.1"))
+    ]
+
+
+def test_a_short_wait_for_acknowledgements_is_one_line_and_none_where_nothing_was_read() -> None:
+    found = [Sample({"instance": "prosody1"}, 5), Sample({"instance": "prosody2"}, 1)]
+    assert [str(line) for line in verdicts.call_settings(found)] == [
+        "ok    settings: smacks_max_ack_delay is 5 s or less on 2 nodes"
+    ]
+    assert list(verdicts.call_settings([])) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -425,6 +426,7 @@ async def test_settings_and_modules_are_those_of_the_running_server(lab: Lab) ->
     assert {s.labels["name"]: s.value for s in metrics.samples if s.name == "prosody_setting"} == {
         "read_timeout": 60,
         "smacks_hibernation_time": 30,
+        "smacks_max_ack_delay": 30,
         "c2s_timeout": 300,
         "allow_registration": 0,
         "c2s_require_encryption": 1,
@@ -447,6 +449,7 @@ async def test_settings_and_modules_are_those_of_the_running_server(lab: Lab) ->
     )
     lab.prosody.config = """
         allow_registration = true; c2s_require_encryption = false; smacks_hibernation_time = "2 minutes"
+        smacks_max_ack_delay = 0
         network_settings = {}; statistics_interval = "manual"
         modules_enabled = { "admin_shell"; "http_openmetrics"; "mam"; "smacks" }
     """
@@ -455,6 +458,7 @@ async def test_settings_and_modules_are_those_of_the_running_server(lab: Lab) ->
     assert metrics("prosody_setting", name="allow_registration") == 1
     assert metrics("prosody_setting", name="c2s_require_encryption") == 0
     assert metrics("prosody_setting", name="smacks_hibernation_time") == 120
+    assert metrics("prosody_setting", name="smacks_max_ack_delay") == math.inf
     assert metrics("prosody_setting", name="read_timeout") == 840
     assert "statistics_interval" not in {s.labels["name"] for s in metrics.samples if s.name == "prosody_setting"}
     assert metrics("prosody_module_loaded", host="commeazy.com", module="mam") == 1
