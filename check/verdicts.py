@@ -138,6 +138,7 @@ def call_settings(found: Iterable[Sample]) -> Iterator[Verdict]:
         found: the answer to `ack_delay`.
     """
     limit = load(KNOBS)["ProsodyAckDelayHigh"].value
+    assert limit is not None
     nodes = {sample.labels.get("instance", "?"): sample.value for sample in found}
     for instance, seconds in sorted(nodes.items()):
         if not seconds <= limit:
