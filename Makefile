@@ -51,6 +51,8 @@ mutants: ## Break every rule in every small way; its promtool tests must notice;
 generate: ## Write everything that is generated and committed
 	@lab/install.sh lint
 	$(python) -m alerts.generate
+	$(python) -m alerts.scraping
+	$(python) -m alerts.documents
 	PYTHONPATH=. .venv/bin/generate-dashboards $(wildcard dashboards/*.dashboard.py)
 
 lint: ## Style, types, Prometheus' configuration, and that generated files are up to date
@@ -62,7 +64,7 @@ lint: ## Style, types, Prometheus' configuration, and that generated files are u
 	.venv/bin/codespell $$(git ls-files)
 	$(python) -m alerts.generate --check
 	$(call if-there,promtool,check rules $(wildcard alerts/rules/*.yaml))
-	$(call if-there,promtool,check config prometheus/prometheus.yml)
+	$(call if-there,promtool,check config $(wildcard prometheus/prometheus*.yml))
 	$(call if-there,amtool,check-config prometheus/alertmanager.yml)
 	$(call if-there,shellcheck,lab/install.sh .ci/run)
 	@before=$$($(changes)) && $(MAKE) --no-print-directory generate && [[ $$($(changes)) == "$$before" ]] || \

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from alerts.catalogue import GROUPS, KNOBS
-from alerts.catalogue.monitoring import JOBS
+from alerts.jobs import JOBS
 from alerts.recording import PANELS, RECORDINGS
 from alerts.thresholds import load
 from check.client import one_line

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from alerts.catalogue import GROUPS, KNOBS
-from alerts.catalogue.monitoring import JOBS
+from alerts.jobs import JOBS
 from alerts.recording import PANELS, RECORDINGS
 from alerts.thresholds import load
 from check import verdicts
