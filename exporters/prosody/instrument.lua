@@ -5,7 +5,7 @@
 --   * every handler runs in a guard: it cannot raise into Prosody, and it returns nil, so Prosody goes on as if alone;
 --   * no pass over all sessions in one go: Prosody has one thread, and who walks 50,000 tables stops every message;
 --   * sending it twice changes nothing; a higher VERSION takes over the older one's counters and removes its hooks.
-local VERSION = 1;
+local VERSION = 2;
 local NAME = "commeazy.monitoring";
 
 local SLICE, TICK = 100, 0.01; -- sessions looked at in one go, and seconds of other work between two slices
@@ -52,9 +52,11 @@ local counters = previous and previous.counters or {
 	stanzas = { ["in"] = { message = 0, presence = 0, iq = 0 }, out = { message = 0, presence = 0, iq = 0 } };
 	registrations = {}; -- host -> push registrations of the users in `registered`
 	lag = { count = 0, sum = 0, buckets = {} };
+	without_smacks = {}; -- host -> sessions without stream management (XEP-0198), as the last reconciliation found them
 	adopted = 0; drift = 0; sweeps = 0; errors = 0;
 	settled = false; -- true once every session that was there before us is counted
 };
+counters.without_smacks = counters.without_smacks or {}; -- version 1 had none
 local tracked = previous and previous.tracked or {}; -- session -> its key in counters.sessions
 local registered = previous and previous.registered or {}; -- host -> user -> push registrations
 
@@ -182,9 +184,13 @@ end
 
 local function reconcile()
 	local found = 0;
+	local without_smacks = {};
+	for host in pairs(counters.without_smacks) do without_smacks[host] = 0; end
 	sweep(full_sessions, function (_, session)
+		if not session.smacks then without_smacks[session.host] = (without_smacks[session.host] or 0) + 1; end
 		if check(session) then found = found + 1; end
 	end, function ()
+		for host in pairs(counters.without_smacks) do counters.without_smacks[host] = without_smacks[host] or 0; end
 		sweep(tracked, function (session)
 			if full_sessions[session.full_jid] ~= session then
 				place(session, nil);
@@ -255,6 +261,16 @@ local function push_kind(stanza)
 	return stanza:get_child("propose", "urn:xmpp:jingle-message:0") and "call" or "message"; -- XEP-0353
 end
 
+-- XEP-0078 fires no event of its own. A login that succeeds binds its resource at once; one that is still not logged in after
+-- Prosody's handler has run has failed.
+local logged_in = setmetatable({}, { __mode = "k" }); -- sessions whose login is counted
+local function legacy_login(host, session, stanza)
+	if session.type ~= "c2s_unauthed" or not stanza.tags[1]:get_child("password") then return; end
+	every(0, function ()
+		if session.type == "c2s_unauthed" then count("authentications", host, "failure"); end
+	end);
+end
+
 local function watch_host(host)
 	if hosts[host].type ~= "local" then return; end
 	for family, labels in pairs {
@@ -265,16 +281,20 @@ local function watch_host(host)
 		for label in pairs(set(labels)) do row[label] = row[label] or 0; end
 		counters[family][host] = row;
 	end
+	counters.without_smacks[host] = counters.without_smacks[host] or 0;
 	counters.registrations[host] = counters.registrations[host] or 0;
 	registered[host] = registered[host] or {};
 
 	hook(host, "resource-bind", function (event)
 		check(event.session);
+		if not logged_in[event.session] then count("authentications", host, "success"); end -- XEP-0078 tells of no login
 		registrations_changed(host, event.session.username);
 	end);
 	hook(host, "smacks-hibernation-start", function (event) check(event.origin); end);
 	hook(host, "pre-resource-unbind", function (event)
-		if event.error == "read timeout" then count("dead_connections", host, "read_timeout"); end
+		if event.error == "read timeout" or tostring(event.error):find("^BOSH client silent") then
+			count("dead_connections", host, "read_timeout");
+		end
 	end);
 	hook(host, "resource-unbind", function (event)
 		local session = event.session;
@@ -291,8 +311,12 @@ local function watch_host(host)
 		-- mod_presence notes it in the session only after us
 		place(session, key_of(session, show_of(not kind and stanza)));
 	end);
-	hook(host, "authentication-success", function () count("authentications", host, "success"); end);
+	hook(host, "authentication-success", function (event)
+		logged_in[event.session] = true;
+		count("authentications", host, "success");
+	end);
 	hook(host, "authentication-failure", function () count("authentications", host, "failure"); end);
+	hook(host, "stanza/iq/jabber:iq:auth:query", function (event) legacy_login(host, event.origin, event.stanza); end);
 	hook(host, "pre-session-close", stream_closing);
 	hook(host, "cloud_notify/push", function (event)
 		count("pushes", host, push_kind(event.original_stanza));
@@ -304,7 +328,7 @@ local function watch_host(host)
 end
 
 local function forget_host(host)
-	stores[host], registered[host], counters.registrations[host] = nil, nil, nil;
+	stores[host], registered[host], counters.registrations[host], counters.without_smacks[host] = nil, nil, nil, nil;
 	for i = #hooks, 1, -1 do
 		if hooks[i].host == host then table.remove(hooks, i); end
 	end
@@ -313,9 +337,10 @@ end
 ---------- Event loop lag: how late a timer runs is how long a message may have waited ----------
 
 local due = monotonic() + LAG_EVERY;
+local late = 0; -- seconds, at the last look
 local function look_at_the_clock()
 	local now = monotonic();
-	local late = math.max(now - due, 0);
+	late = math.max(now - due, 0);
 	local lag = counters.lag;
 	lag.count, lag.sum = lag.count + 1, lag.sum + late;
 	for i = 1, #LAG_BUCKETS do
@@ -333,6 +358,8 @@ end
 function self.snapshot()
 	return { version = VERSION, counters = counters, lag_buckets = LAG_BUCKETS };
 end
+
+function self.lateness() return math.max(late, monotonic() - due); end -- how slow the event loop is now, in seconds
 
 function self.stop() -- nothing of us runs any more, but open sessions still hold the two stanza filters
 	for id in pairs(timers) do
