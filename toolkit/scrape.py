@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 Snapshot = TypeVar("Snapshot")
+FILES = 64  # open files of a program that reads one target: Python's own, libraries, logs, a few sockets
 
 
 class TargetError(Exception):
@@ -54,6 +55,7 @@ class Exporter(Generic[Snapshot]):
         up_help: HELP of `<name>_up`; None for an exporter without one single target (certificates).
         background: entered when the server starts, left when it stops (probes, log followers, ...).
         routes: further pages, e.g. /probe.
+        files: how many files it has open at most, beside the connections of its readers.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Exporter(Generic[Snapshot]):
     up_help: str | None
     background: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
     routes: tuple[web.RouteDef, ...] = field(default=())
+    files: int = FILES
 
 
 DEADLINE_MARGIN = 0.5  # seconds for rendering and the way back, as in blackbox_exporter

@@ -12,7 +12,8 @@ import logging
 import signal
 import socket
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -20,17 +21,17 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from toolkit import __version__, logs
+from toolkit.connections import Connections, shares
 from toolkit.documents import ConfigError
 from toolkit.exposition import Pages, respond
-from toolkit.scrape import Exporter, Reading, Scrape, deadline
+from toolkit.scrape import FILES, Exporter, Reading, Scrape, deadline
+from toolkit.values import Address
 from toolkit.webconfig import WebConfig
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
-
-    from toolkit.values import Address
 
 _log = logging.getLogger(__name__)
 # aiohttp waits this long twice: for the requests under way, then for the connections. Together under one second.
@@ -39,10 +40,11 @@ _SHUTDOWN = 0.95  # seconds for everything, the background's end included
 
 
 def _not_the_clients_fault(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError | ConnectionError))
 
 
-# aiohttp logs a traceback for a request that is not HTTP, too: whoever reaches the port could fill the log.
+# aiohttp logs a traceback also for a request that is not HTTP, and for a client that leaves before its answer's end:
+# whoever reaches the port could fill the log.
 _requests = logging.getLogger(f"{__name__}.requests")
 _requests.addFilter(_not_the_clients_fault)
 
@@ -61,6 +63,8 @@ class Site:
         config: TLS, users and headers, of `--web.config.file`; none of them by default.
         setting: what an operator changes if an address cannot be had, e.g. "--web.listen-address".
         grace: seconds that requests under way may take when the program ends.
+        connections: how many there may be at once; fewer where the process may not open as many files.
+        options: further arguments of aiohttp's AppRunner, e.g. {"auto_decompress": False}.
     """
 
     application: web.Application
@@ -68,6 +72,8 @@ class Site:
     config: WebConfig
     setting: str = "--web.listen-address"
     grace: float = _GRACE
+    connections: int = 256
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def application(exporter: Exporter[Any]) -> web.Application:
@@ -117,34 +123,74 @@ def application(exporter: Exporter[Any]) -> web.Application:
 
 
 @asynccontextmanager
-async def serving(*sites: Site) -> AsyncIterator[tuple[str, ...]]:
+async def serving(*sites: Site, files: int = FILES) -> AsyncIterator[tuple[str, ...]]:
     """Serve these sites inside the context; requests under way at its end may finish within their site's grace.
+
+    Args:
+        sites: what to serve.
+        files: open files that the program needs beside the connections of its sites.
 
     Yields the URLs they really listen on, in the order of the sites and their addresses. Raises ListenError.
     """
     listeners = _listen(sites)
-    runners = [_runner(site) for site in sites]
+    served: list[_Served] = []
     try:
-        urls: list[str] = []
-        for site, runner, sockets in zip(sites, runners, listeners, strict=True):
-            await runner.setup()
-            for listener in sockets:
-                opened = web.SockSite(runner, listener, ssl_context=site.config.ssl_context)
-                await opened.start()
-                urls.append(opened.name)
-        yield tuple(urls)
+        for number, (site, sockets) in enumerate(zip(sites, listeners, strict=True)):
+            served.append(_Served(site, sockets, partial(_share, sites, number, files)))
+            await served[-1].start()
+        yield tuple(url for one in served for url in one.urls)
     finally:
-        for runner in runners:
-            for served in list(runner.sites):
-                await served.stop()
+        for one in served:
+            one.close()
+        for listener in (listener for sockets in listeners for listener in sockets):
+            listener.close()  # of those that never came to be served
         longest = max(site.grace for site in sites) - _GRACE
         try:
             async with asyncio.timeout(_SHUTDOWN + 2 * longest):
-                await asyncio.gather(*(runner.cleanup() for runner in runners))
+                await asyncio.gather(*(one.stop() for one in served))
         except TimeoutError:
             _log.warning("stopped before everything had ended: the background work took too long")
-        for listener in (listener for sockets in listeners for listener in sockets):
-            listener.close()
+
+
+def _share(sites: Sequence[Site], number: int, files: int) -> int:
+    return shares([site.connections for site in sites], files)[number]
+
+
+class _Served:
+    """One site being served."""
+
+    def __init__(self, site: Site, sockets: Sequence[socket.socket], most: Callable[[], int]) -> None:
+        self._sockets = sockets
+        scheme = "https" if site.config.ssl_context else "http"
+        self.urls = [f"{scheme}://{Address(*listener.getsockname()[:2])}" for listener in sockets]
+        self._connections = Connections(self.urls[0], self._protocol, lambda: site.config.ssl_context, most)
+        middlewares = [self._connections.middleware]
+        if site.config.users:
+            middlewares.append(site.config.users.middleware)
+        site.application.middlewares[:0] = middlewares
+
+        async def secure_headers(_: web.Request, response: web.StreamResponse) -> None:
+            response.headers.update(site.config.headers)
+
+        site.application.on_response_prepare.append(secure_headers)
+        options: dict[str, Any] = {"access_log": None, "logger": _requests, **site.options}
+        self._runner = web.AppRunner(site.application, shutdown_timeout=site.grace, **options)
+
+    async def start(self) -> None:
+        await self._runner.setup()
+        for listener in self._sockets:
+            self._connections.listen(listener)
+
+    def close(self) -> None:
+        self._connections.close()
+
+    async def stop(self) -> None:
+        await self._connections.closed()
+        await self._runner.cleanup()
+
+    def _protocol(self) -> asyncio.Protocol:
+        assert self._runner.server is not None, "it accepts connections after its start only"
+        return self._runner.server()
 
 
 def run(exporter: Exporter[Any], args: argparse.Namespace) -> int:
@@ -162,7 +208,9 @@ def run(exporter: Exporter[Any], args: argparse.Namespace) -> int:
     except ConfigError as error:
         _log.error("%s", error)
         return 2
-    return until_signal(lambda: serving(Site(application(exporter), args.listen_addresses, config)))
+    # A scrape that Prometheus has given up is not worth its rest.
+    site = Site(application(exporter), args.listen_addresses, config, options={"handler_cancellation": True})
+    return until_signal(lambda: serving(site, files=exporter.files))
 
 
 def until_signal(serve: Callable[[], AbstractAsyncContextManager[Sequence[str]]]) -> int:
@@ -191,16 +239,6 @@ async def _until_signal(serve: Callable[[], AbstractAsyncContextManager[Sequence
             _log.info("listening", extra={"url": url, "version": __version__})
         await stop.wait()
         _log.info("stopping")
-
-
-def _runner(site: Site) -> web.AppRunner:
-    async def secure_headers(_: web.Request, response: web.StreamResponse) -> None:
-        response.headers.update(site.config.headers)
-
-    if site.config.users:
-        site.application.middlewares.insert(0, site.config.users.middleware)
-    site.application.on_response_prepare.append(secure_headers)
-    return web.AppRunner(site.application, access_log=None, logger=_requests, shutdown_timeout=site.grace)
 
 
 def _listen(sites: Sequence[Site]) -> list[list[socket.socket]]:
