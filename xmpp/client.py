@@ -155,11 +155,9 @@ class Client:
         """Send a chat message to a bare or full address; does not wait for its delivery."""
         await self.send_message(to, f"<body>{escape(body)}</body>")
 
-    async def send_message(self, to: str, payload: str) -> str:
-        """Send a chat message with any content, as XML; return its id. Does not wait for its delivery."""
-        identifier = f"m{next(self._ids)}"
-        await self._send_stanza("message", payload, type="chat", to=to, id=identifier)
-        return identifier
+    async def send_message(self, to: str, payload: str, identifier: str = "") -> None:
+        """Send a chat message with any content, as XML; does not wait for its delivery."""
+        await self._send_stanza("message", payload, type="chat", to=to, id=identifier or f"m{next(self._ids)}")
 
     async def propose_call(self, to: str, *, seconds_ago: float = 0.0) -> None:
         """Let the other side ring (XEP-0353 `<propose/>`); `seconds_ago` as a server that held it up would say."""
@@ -234,6 +232,12 @@ class Client:
         finally:
             with contextlib.suppress(ValueError):
                 self._waiting.remove(entry)
+
+    async def ended(self) -> XmppError:
+        """Wait, without a deadline, until the connection is over; return why."""
+        if self._reader is not None:
+            await asyncio.wait({self._reader})
+        return self._end or ConnectionEndedError("the client is not connected")
 
     # Leaving ---------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,9 @@ class Method(IntEnum):
     BINDING = 0x001
     ALLOCATE = 0x003
     REFRESH = 0x004
+    CREATE_PERMISSION = 0x008
+    SEND = 0x016  # an indication, as the next: there is no answer to it
+    DATA = 0x017
 
 
 class Attribute(IntEnum):
@@ -41,6 +44,8 @@ class Attribute(IntEnum):
     MESSAGE_INTEGRITY = 0x0008
     ERROR_CODE = 0x0009
     LIFETIME = 0x000D
+    XOR_PEER_ADDRESS = 0x0012
+    DATA = 0x0013
     REALM = 0x0014
     NONCE = 0x0015
     XOR_RELAYED_ADDRESS = 0x0016
@@ -101,7 +106,7 @@ class Response:
 def encode(
     method: Method, attributes: Sequence[tuple[Attribute, bytes]], credentials: Credentials | None = None
 ) -> tuple[bytes, bytes]:
-    """A request with a fresh transaction id: (transaction id, message), signed when there are credentials."""
+    """A request or indication with a fresh transaction id: (transaction id, message), signed with credentials."""
     transaction = urandom(12)
     pairs = list(attributes)
     if credentials:
@@ -156,6 +161,23 @@ def decode(message: bytes, credentials: Credentials | None = None) -> Response:
     if credentials and not signed and response.error not in {401, 438}:
         raise MalformedError("the answer is not signed with the shared secret")
     return response
+
+
+def relayed(message: bytes) -> tuple[bytes, bytes] | None:
+    """Read a Data indication (RFC 8656 section 11): the peer, as XOR-PEER-ADDRESS holds it, and what it sent.
+
+    Returns None for any other message, and for one that is malformed.
+    """
+    if len(message) < HEADER.size or message[:2] != Method.DATA.to_bytes(2):
+        return None
+    attributes: dict[int, bytes] = {}
+    at = HEADER.size
+    while at + 4 <= len(message):
+        name, size = struct.unpack_from("!HH", message, at)
+        attributes.setdefault(name, message[at + 4 : at + 4 + size])
+        at += 4 + size + -size % 4
+    peer, data = attributes.get(Attribute.XOR_PEER_ADDRESS), attributes.get(Attribute.DATA)
+    return None if peer is None or data is None else (peer, data)
 
 
 def _attribute(kind: Attribute, value: bytes) -> bytes:
