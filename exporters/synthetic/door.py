@@ -108,6 +108,6 @@ class Door:
             return
         served = client.headers.get(SERVED)
         if served is None:
-            raise WrongNodeError(f"the door does not say who serves ({SERVED}): its lines for this exporter are missing")
+            raise WrongNodeError(f"the door does not say who serves: no header {SERVED}")
         if served != node.name:
             raise WrongNodeError("another node serves: the wanted one is down, or unknown to the door")

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exporters.synthetic import relay
 from exporters.synthetic.door import reason_of
@@ -35,6 +35,7 @@ from xmpp.errors import StanzaError, XmppError
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
     from xml.etree.ElementTree import Element
 
     from exporters.synthetic.config import Node, Relay
@@ -108,7 +109,7 @@ class Journeys:
             payload = f"<probe xmlns='{PROBE}'>{mark}</probe>{_HINTS}"
             await sender.client.send_message(f"{receiver.user}@{self._domain}", payload, mark)
             left = sent + MESSAGE_DEADLINE - self._clock()
-            await asyncio.wait({answer, *lost}, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
+            await _first({answer, *lost}, max(0.0, left))
         except XmppError as error:
             self._record(place, began, reason_of(error), str(error))
             return
@@ -213,9 +214,7 @@ class Journeys:
         """Come online and fall silent while the socket stays open; each contact must see the user go, much later."""
         await self._go(VANISH, node, user, contacts, interval)
 
-    async def _go(
-        self, journey: str, node: Node, user: str, contacts: Sequence[Resident], interval: float
-    ) -> None:
+    async def _go(self, journey: str, node: Node, user: str, contacts: Sequence[Resident], interval: float) -> None:
         began = self._clock()
         left = {journey: list(contacts)}
         client = self._door.client(node, user)
@@ -242,15 +241,13 @@ class Journeys:
         finally:
             client.abort()  # the server ends the session when its hibernation is over
 
-    async def _seen(
-        self, watched: Watched, deadline: float
-    ) -> dict[Resident, float | str]:
+    async def _seen(self, watched: Watched, deadline: float) -> dict[Resident, float | str]:
         """Wait until each contact has seen it, has lost its own session, or time is up: when, or the result instead."""
         until = self._clock() + deadline
 
         async def one(seen: asyncio.Future[float], lost: asyncio.Future[str]) -> float | str:
             left = max(0.0, until - self._clock())
-            await asyncio.wait({seen, lost}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            await _first({seen, lost}, left)
             if seen.done():
                 return seen.result()
             return lost.result() if lost.done() else "timeout"
@@ -333,9 +330,7 @@ class Journeys:
 
     # Records ---------------------------------------------------------------------------------------------------
 
-    def _record(
-        self, place: Place, began: float, result: str, text: str = "", *, seconds: float | None = None
-    ) -> bool:
+    def _record(self, place: Place, began: float, result: str, text: str = "", *, seconds: float | None = None) -> bool:
         """Count one journey, and log what changed only; tell whether the exporter ran all the while."""
         stalled = self._pulse.stalled_since(began)
         result = "suspended" if stalled else result
@@ -360,6 +355,11 @@ def _watching(address: str, kind: str, contacts: Iterable[Resident]) -> Iterator
     finally:
         for seen, _ in watched.values():
             seen.cancel()
+
+
+async def _first(futures: AbstractSet[asyncio.Future[Any]], seconds: float) -> None:
+    """Wait until one of them is done, or time is up."""
+    await asyncio.wait(futures, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def _leave(client: Client) -> None:

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from exporters.coturn import stun
-from exporters.coturn.stun import Attribute, Credentials, MalformedError, Method, Response
+from toolkit import stun
+from toolkit.stun import Attribute, Credentials, MalformedError, Method, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,6 +7,7 @@ import secrets
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporters.synthetic.leg import Leg, RelayError
@@ -149,7 +150,7 @@ class _Run:
         """Say what became of it."""
         transits = [at - self._sent[number] for number, at in self._back.items()]
         jitter: float | None = None
-        for before, after in zip(transits, transits[1:], strict=False):
+        for before, after in pairwise(transits):
             jitter = (jitter or 0.0) + (abs(after - before) - (jitter or 0.0)) / 16
         first = min(self._back.values()) - self._began if self._back else None
         return Media(len(self._sent), tuple(transits), jitter, first)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _PAUSES = (1.0, 2.0, 3.0, 5.0)  # seconds before the next try; the last one again and again
 _PING_EVERY = 30.0  # seconds, unless somebody doubts the connection before
+_GOODBYE = 0.4  # seconds to leave when the exporter stops; it has less than one for everything
 _MOST_FOREIGN = 1000  # sessions remembered
 
 
@@ -87,6 +88,7 @@ class Resident:
     Attributes:
         client: its session; None while it has none.
         failure: why it has none, of `names.RESULTS`.
+        tried: set once the first login has gone well or not.
         lost: done when the present session is over; the result is why.
     """
 
@@ -95,6 +97,7 @@ class Resident:
         node: Node,
         role: str,
         user: str,
+        *,
         door: Door,
         foreign: Foreign,
         pulse: Pulse,
@@ -111,6 +114,7 @@ class Resident:
         self._on_message = on_message
         self._wanted: dict[str, list[Wanted]] = {}
         self._doubt = asyncio.Event()
+        self.tried = asyncio.Event()
         self._last_logged: str | None = None
 
     async def run(self) -> None:
@@ -132,6 +136,7 @@ class Resident:
         await self._door.login(client, self.node, show="available")
         self.lost = asyncio.get_running_loop().create_future()
         self.client = client
+        self.tried.set()
         if self._last_logged is not None:
             _log.info("logged in again", extra={"node": self.node.name, "role": self.role, "was": self._last_logged})
             self._last_logged = None
@@ -147,8 +152,9 @@ class Resident:
                     self._doubt.clear()
             raise end.result()
         except asyncio.CancelledError:
-            with suppress(XmppError):
-                await client.disconnect()
+            with suppress(XmppError, TimeoutError):
+                async with asyncio.timeout(_GOODBYE):
+                    await client.disconnect()
             raise
         finally:
             end.cancel()
@@ -160,6 +166,7 @@ class Resident:
 
     def _over(self, result: str, text: str) -> None:
         self.client, self.failure = None, result
+        self.tried.set()
         self._foreign.forget(id(self))
         if not self.lost.done():
             self.lost.set_result(result)

@@ -13,9 +13,9 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
-from exporters.coturn import stun
 from lab.running.server import Server, Workspace
 from lab.running.workspace import ROOT
+from toolkit import stun
 
 if TYPE_CHECKING:
     from pathlib import Path

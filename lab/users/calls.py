@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from exporters.coturn import stun
 from lab.running.server import Server
 from lab.users.turn import LoadTools
+from toolkit import stun
 
 if TYPE_CHECKING:
     import subprocess

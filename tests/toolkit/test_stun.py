@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporters.coturn import stun
-from exporters.coturn.stun import Attribute, Credentials, MalformedError, Method
+from toolkit import stun
+from toolkit.stun import Attribute, Credentials, MalformedError, Method
 
 CREDENTIALS = Credentials("user", "secret", b"realm", b"nonce")
 # RFC 5769 section 2.1: the sample request, of which this checks length, attributes and fingerprint
