@@ -26,6 +26,7 @@ from exporters.synthetic.names import (
     OK,
     ONLINE,
     RELAYS,
+    RESULTS,
     RESUME,
     VANISH,
 )
@@ -341,7 +342,7 @@ class Journeys:
             if result == OK:
                 _log.info("journey goes well again", extra=fields)
             else:
-                _log.warning("journey failed: %s", text or "see result", extra=fields)
+                _log.warning("journey failed: %s", text or RESULTS[result], extra=fields)
             self._told[place] = result
         return not stalled
 
