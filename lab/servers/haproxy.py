@@ -36,8 +36,8 @@ class Haproxy(certified.Haproxy):
         prosodies: the servers of its backend, up to the specification's three.
 
     Attributes:
-        active_passive: whether all users are on the first Prosody while that is up (docs/architectures.md); it counts from
-            the next start on.
+        active_passive: whether all users are on the first Prosody while that is up (docs/architectures.md), from the
+            next start on.
     """
 
     def __init__(self, lab: Workspace, prosodies: Sequence[Prosody]) -> None:
