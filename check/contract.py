@@ -88,7 +88,6 @@ OPTIONAL: Final = {
     "coturn_memory_used_bytes": "likewise",
     "coturn_open_fds": "likewise",
     "coturn_max_fds": "likewise",
-    "certificate_exporter_config_last_reload_success_timestamp_seconds": "is there once a configuration was read",
 }
 
 

@@ -24,6 +24,7 @@ from toolkit import __version__, logs
 from toolkit.connections import Connections, shares
 from toolkit.documents import ConfigError
 from toolkit.exposition import Pages, respond
+from toolkit.reload import Reload
 from toolkit.scrape import FILES, Exporter, Reading, Scrape, deadline
 from toolkit.values import Address
 from toolkit.webconfig import WebConfig
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+
+    from aiohttp.typedefs import Handler
 
 _log = logging.getLogger(__name__)
 # aiohttp waits this long twice: for the requests under way, then for the connections. Together under one second.
@@ -76,9 +79,14 @@ class Site:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def application(exporter: Exporter[Any]) -> web.Application:
-    """Make the web application of one exporter; its background runs from the application's start to its end."""
-    scrape = Scrape(exporter, __version__)
+def application(exporter: Exporter[Any], reload: Reload | None = None) -> web.Application:
+    """Make the web application of one exporter; its background runs from the application's start to its end.
+
+    Args:
+        exporter: what to serve.
+        reload: what SIGHUP does, for the metrics about it.
+    """
+    scrape = Scrape(exporter, __version__, reload)
     # Scrapes that overlap share their reading, and with it the page.
     made: WeakKeyDictionary[Reading[Any], Pages] = WeakKeyDictionary()
 
@@ -164,10 +172,13 @@ class _Served:
         scheme = "https" if site.config.ssl_context else "http"
         self.urls = [f"{scheme}://{Address(*listener.getsockname()[:2])}" for listener in sockets]
         self._connections = Connections(self.urls[0], self._protocol, lambda: site.config.ssl_context, most)
-        middlewares = [self._connections.middleware]
-        if site.config.users:
-            middlewares.append(site.config.users.middleware)
-        site.application.middlewares[:0] = middlewares
+
+        @web.middleware
+        async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+            users = site.config.users  # as a reload may have changed them
+            return await (users.middleware(request, handler) if users else handler(request))
+
+        site.application.middlewares[:0] = [self._connections.middleware, admitted]
 
         async def secure_headers(_: web.Request, response: web.StreamResponse) -> None:
             response.headers.update(site.config.headers)
@@ -204,36 +215,43 @@ def run(exporter: Exporter[Any], args: argparse.Namespace) -> int:
     """
     logs.setup(args.log_level, args.log_format)
     try:
-        config = WebConfig.load(args.web_config) if args.web_config else WebConfig()
+        config = WebConfig(args.web_config)
     except ConfigError as error:
         _log.error("%s", error)
         return 2
+    parts = [part for part in (exporter.reload, config.reload if args.web_config else None) if part]
+    reload = Reload(*parts)
     # A scrape that Prometheus has given up is not worth its rest.
-    site = Site(application(exporter), args.listen_addresses, config, options={"handler_cancellation": True})
-    return until_signal(lambda: serving(site, files=exporter.files))
+    options = {"handler_cancellation": True}
+    site = Site(application(exporter, reload), args.listen_addresses, config, options=options)
+    return until_signal(lambda: serving(site, files=exporter.files), reload)
 
 
-def until_signal(serve: Callable[[], AbstractAsyncContextManager[Sequence[str]]]) -> int:
+def until_signal(serve: Callable[[], AbstractAsyncContextManager[Sequence[str]]], reload: Callable[[], None]) -> int:
     """Run a program until SIGTERM or SIGINT.
 
     Args:
         serve: makes the context in which the program serves; it gives the URLs, as `serving` does.
+        reload: called on SIGHUP, in the event loop.
 
     Returns the process' exit code: 0 after a signal, 1 if it cannot listen.
     """
     try:
-        asyncio.run(_until_signal(serve))
+        asyncio.run(_until_signal(serve, reload))
     except ListenError as error:
         _log.error("%s", error)
         return 1
     return 0
 
 
-async def _until_signal(serve: Callable[[], AbstractAsyncContextManager[Sequence[str]]]) -> None:
+async def _until_signal(
+    serve: Callable[[], AbstractAsyncContextManager[Sequence[str]]], reload: Callable[[], None]
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
     async with serve() as urls:
         for url in urls:
             _log.info("listening", extra={"url": url, "version": __version__})

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import signal
 import sys
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +18,7 @@ from toolkit.scrape import Exporter
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from exporters.coturn.snapshot import Snapshot
 
@@ -82,30 +80,21 @@ class _Coturn:
 
     def __init__(self, args: Namespace) -> None:
         self._args = args
-        self.reader = Reader(_load(args), args.probe_interval)
+        self._replaced = asyncio.Event()
+        self.reader = self._next = Reader(_load(args), args.probe_interval)
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Keep the reader running, and make a new one on SIGHUP."""
-        loop = asyncio.get_running_loop()
-        hangup = asyncio.Event()
-        loop.add_signal_handler(signal.SIGHUP, hangup.set)
-        try:
-            async with running(lambda: self._run(hangup)):
-                yield
-        finally:
-            loop.remove_signal_handler(signal.SIGHUP)
+    def reload(self) -> None:
+        """Read the configuration again; raises ConfigError, and the reader goes on with the old one then."""
+        self._next = Reader(_load(self._args), self._args.probe_interval)
+        self._replaced.set()
 
-    async def _run(self, hangup: asyncio.Event) -> None:
+    async def run(self) -> None:
+        """Keep the reader running, and replace it after a reload."""
         while True:
             async with self.reader.running():
-                await hangup.wait()
-            hangup.clear()
-            try:
-                self.reader = Reader(_load(self._args), self._args.probe_interval)
-                _log.info("configuration read again")
-            except ConfigError as error:
-                _log.error("%s; going on with the configuration as it was", error)
+                await self._replaced.wait()
+            self._replaced.clear()
+            self.reader = self._next
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -128,7 +117,8 @@ def _exporter(coturn: _Coturn) -> Exporter[Snapshot]:
         collect=lambda snapshot: collect(snapshot or coturn.reader.without_target()),
         reasons=REASONS,
         up_help="1 if coturn answered the exporter's last STUN or TURN probe, and its process is not stopped.",
-        background=coturn.running,
+        background=lambda: running(coturn.run),
+        reload=coturn.reload,
     )
 
 

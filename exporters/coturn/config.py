@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from toolkit import documents
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -19,8 +21,11 @@ _NUMBER = re.compile(r"\d+")
 _UNLOGGED = {"stdout", "-", "syslog"}  # log-file's special names: there is no file to follow
 
 
-class ConfigError(Exception):
+class ConfigError(documents.ConfigError):
     """turnserver.conf cannot be used: one line for the operator."""
+
+    def __init__(self, message: str) -> None:
+        Exception.__init__(self, message)
 
 
 @dataclass(frozen=True)

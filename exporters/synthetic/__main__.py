@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         reasons=(),
         up_help=None,
         background=runner.running,
+        reload=runner.reload,
     )
     return web.run(exporter, args)
 

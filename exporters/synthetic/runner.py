@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import signal
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -46,7 +45,7 @@ def tls_of(settings: Settings) -> ssl.SSLContext:
 
 
 class Runner:
-    """Does everything the file says, until its context is left; reads the file again on SIGHUP.
+    """Does everything the file says, until its context is left.
 
     Args:
         config_file: synthetic.yml, read now; raises ConfigError.
@@ -56,37 +55,29 @@ class Runner:
         self._config_file = config_file
         self._settings = load(config_file)
         tls_of(self._settings)
+        self._replaced = asyncio.Event()
         self._crew: _Crew | None = None
+
+    def reload(self) -> None:
+        """Read the file again; raises ConfigError, and the test users go on with the old one then."""
+        settings = load(self._config_file)
+        tls_of(settings)
+        self._settings = settings
+        self._replaced.set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep the test users busy inside the context."""
-        loop = asyncio.get_running_loop()
-        hangup = asyncio.Event()
         self._crew = _Crew(self._settings)
-        loop.add_signal_handler(signal.SIGHUP, hangup.set)
-        try:
-            async with running(partial(self._run, hangup)):
-                yield
-        finally:
-            loop.remove_signal_handler(signal.SIGHUP)
+        async with running(self._run):
+            yield
 
-    async def _run(self, hangup: asyncio.Event) -> None:
+    async def _run(self) -> None:
         while True:
             assert self._crew is not None
             async with self._crew.at_work():
-                while True:
-                    await hangup.wait()
-                    hangup.clear()
-                    try:
-                        settings = load(self._config_file)
-                        tls_of(settings)
-                    except ConfigError as error:
-                        _log.error("the configuration is not reloaded, the old one stays: %s", error)
-                    else:
-                        self._settings = settings
-                        _log.info("configuration reloaded", extra={"nodes": len(settings.nodes)})
-                        break
+                await self._replaced.wait()
+            self._replaced.clear()
             self._crew = _Crew(self._settings)
 
     async def read(self) -> Snapshot:

@@ -89,7 +89,7 @@ async def test_a_client_that_does_not_shake_hands_is_given_up(
     file = tmp_path / "web.yml"
     file.write_text("tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n")
     monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.1)
-    async with served(site(config=WebConfig.load(file))) as url:
+    async with served(site(config=WebConfig(file))) as url:
         for text in (b"", b"\x16\x03\x01\x02\x00", b"GET / HTTP/1.1\r\n\r\n"):
             reader, _writer = await opened(url, text)
             assert not (await ended(reader)).startswith(b"HTTP")

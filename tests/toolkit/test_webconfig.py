@@ -47,7 +47,7 @@ def folder(tmp_path: Path, authority: Authority) -> Path:
 def load(folder: Path, text: str) -> WebConfig:
     path = folder / "web.yml"
     path.write_text(text)
-    return WebConfig.load(path)
+    return WebConfig(path)
 
 
 @asynccontextmanager

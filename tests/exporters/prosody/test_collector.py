@@ -68,6 +68,8 @@ ABOUT_THE_SCRAPE = {
     "prosody_exporter_scrape_duration_seconds": set(),
     "prosody_exporter_scrape_failures_total": {"reason"},
     "prosody_exporter_build_info": {"version"},
+    "prosody_exporter_config_last_reload_successful": set(),
+    "prosody_exporter_config_last_reload_success_timestamp_seconds": set(),
 }
 WITHOUT_INSTRUMENT = {
     "prosody_build_info",
