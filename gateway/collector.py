@@ -43,9 +43,11 @@ def collect(metrics: Metrics, status: Mapping[str, Status]) -> Iterator[Metric]:
     yield fill("push_inflight", *(((name,), one.inflight) for name, one in handlers.items()))
     yield from _status(status)
     yield from _connections(handlers)
-    latencies = {(name,): one.latency for name, one in handlers.items()}
+    latencies: dict[tuple[str, ...], Histogram] = {(name,): one.latency for name, one in handlers.items()}
     yield _histograms("push_latency_ms", MILLISECONDS, latencies)
-    stages = {(name, stage): seconds for name, one in handlers.items() for stage, seconds in one.stages.items()}
+    stages: dict[tuple[str, ...], Histogram] = {
+        (name, stage): seconds for name, one in handlers.items() for stage, seconds in one.stages.items()
+    }
     yield _histograms("push_stage_seconds", SECONDS, stages)
 
 
