@@ -50,6 +50,7 @@ _VALUES = {
     "X-Frame-Options": ("deny", "sameorigin"),
 }
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+_MAKE_ONE = "make one with: htpasswd -nBC 10 '' | tr -d ':\\n'"
 
 
 class WebConfig:
@@ -163,15 +164,20 @@ def _tls(document: _Document, settings: Mapping[str, Entry]) -> ssl.SSLContext:
 def _users(document: _Document, settings: Mapping[str, Entry]) -> Users | None:
     if not settings:
         return None
+    from toolkit.auth import MOST_COSTLY, Users  # noqa: PLC0415 - bcrypt only with users
+
     hashes: dict[str, str] = {}
     for name, setting in settings.items():
         # Neither the name nor the hash is for the log: the line says enough.
         value = str(setting.node.value)
-        if not _BCRYPT.fullmatch(value):
+        bcrypt = _BCRYPT.fullmatch(value)
+        if not bcrypt:
+            raise document.wrong(f"basic_auth_users: not a bcrypt hash; {_MAKE_ONE}", setting.line)
+        if int(bcrypt[1]) > MOST_COSTLY:
             raise document.wrong(
-                "basic_auth_users: not a bcrypt hash; make one with: htpasswd -nBC 10 '' | tr -d ':\\n'", setting.line
+                f"basic_auth_users: a hash of cost {bcrypt[1]} takes too long to check, {MOST_COSTLY} is the most; "
+                f"{_MAKE_ONE}",
+                setting.line,
             )
         hashes[name] = value
-    from toolkit.auth import Users  # noqa: PLC0415 - bcrypt only with users
-
     return Users(hashes)
