@@ -10,7 +10,7 @@ from lab.fakes.receivers import Receivers
 from lab.running.server import Workspace
 from lab.servers.alertmanager import Alertmanager
 from lab.servers.coturn import Coturn
-from lab.servers.exporters import CertificateExporter, Exporter
+from lab.servers.exporters import CertificateExporter, Exporter, SyntheticExporter
 from lab.servers.gateway import PushGateway
 from lab.servers.generator import Generator
 from lab.servers.haproxy import Haproxy
@@ -83,6 +83,7 @@ class Lab(Workspace):
         self.traffic = Generator(prosodies, USERS, sleepers=SLEEPERS, door=self.haproxy.websocket_url)
         self.calls = Calls(self.coturn)
         self.certificate_exporter = CertificateExporter(prosodies, self.coturn, self.haproxy)
+        self.synthetic = SyntheticExporter(prosodies, self.haproxy, self.coturn)
         self.receivers = Receivers(self)
         self.alertmanager = Alertmanager(self, self.receivers)
         self.prometheus = Prometheus(self)

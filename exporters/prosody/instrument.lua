@@ -135,6 +135,11 @@ local function transport_of(session)
 	return transport or session.websocket_request and "websocket" or "tcp";
 end
 
+-- The synthetic users break connections all day long (docs/synthetic.md), which must not look like a failing network.
+local function is_synthetic(session)
+	return session.username and session.username:sub(1, 10) == "synthetic-";
+end
+
 local function show_of(presence)
 	if not presence then return "unavailable"; end
 	local show = presence:get_child_text("show");
@@ -292,13 +297,16 @@ local function watch_host(host)
 	end);
 	hook(host, "smacks-hibernation-start", function (event) check(event.origin); end);
 	hook(host, "pre-resource-unbind", function (event)
+		if is_synthetic(event.session) then return; end
 		if event.error == "read timeout" or tostring(event.error):find("^BOSH client silent") then
 			count("dead_connections", host, "read_timeout");
 		end
 	end);
 	hook(host, "resource-unbind", function (event)
 		local session = event.session;
-		if event.error == "Hibernating too long" then count("dead_connections", host, "hibernation_expired"); end
+		if event.error == "Hibernating too long" and not is_synthetic(session) then
+			count("dead_connections", host, "hibernation_expired");
+		end
 		-- Prosody now tells the contacts, if the client has not done so itself
 		if session.presence then count("presence_updates", host, "unavailable"); end
 		place(session, nil);

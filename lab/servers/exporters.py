@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http import HTTPStatus
 from types import MappingProxyType
@@ -132,24 +133,32 @@ class SyntheticExporter(Exporter):
         haproxy: the door.
         coturn: the relay.
         intervals: between two tries, shorter than an operator's: nobody waits five minutes in a lab.
-        wishes: further keys of synthetic.yml, which win. Replace the attribute and restart to change them.
+        doors: an address for each node, in place of HAProxy's common one.
+        relay_port: where coturn is reached without TLS, if not at its own port.
+
+    Attributes:
+        wishes: keys of synthetic.yml that win over the lab's; from the next start on.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it measures, and how it gets there
         self,
         prosodies: Sequence[Prosody],
         haproxy: Haproxy,
         coturn: Coturn,
         intervals: Mapping[str, str] = QUICK,
-        **wishes: object,
+        *,
+        doors: Mapping[str, str] | None = None,
+        relay_port: int | None = None,
     ) -> None:
         flags = lambda: [f"--config.file={self.config_file}"]  # noqa: E731 - the folder is not there yet
         super().__init__(coturn.lab, "synthetic", instance="synthetic", flags=flags)
-        self.wishes: dict[str, object] = {"intervals": dict(intervals), **wishes}
+        self.wishes: dict[str, object] = {"intervals": dict(intervals)}
         self.passwords: dict[str, str] = {}
         self._prosodies = prosodies
         self._haproxy = haproxy
         self._coturn = coturn
+        self._doors = doors
+        self._relay_port = relay_port or coturn.port
 
     @property
     def config_file(self) -> Path:
@@ -161,28 +170,33 @@ class SyntheticExporter(Exporter):
         receivers = [f"synthetic-{name}" for name in (*(prosody.name for prosody in self._prosodies), "any")]
         for account in ("synthetic-sender", *receivers):
             self.passwords.setdefault(account, secrets.token_urlsafe(18))
-        asyncio.run(self._make_users(receivers))
+        with ThreadPoolExecutor(1) as thread:  # a test may start it from a loop of its own
+            thread.submit(asyncio.run, self._make_users(receivers)).result()
         passwords = self.directory / "passwords"
         passwords.write_text("".join(f"{name} {password}\n" for name, password in self.passwords.items()))
         passwords.chmod(0o600)
         settings: dict[str, object] = {
             "domain": DOMAIN,
-            "door": self._haproxy.websocket_url,
-            "server_name": DOMAIN,
-            "nodes": [prosody.name for prosody in self._prosodies],
+            **self._door(),
             "ca": str(self.lab.directory / "ca.pem"),
             "passwords_file": str(passwords),
             "coturn": [
                 {
                     "name": "coturn1",
                     "host": "127.0.0.1",
-                    "port": self._coturn.port,
+                    "port": self._relay_port,
                     "tls_port": self._coturn.tls_port,
                     "server_name": "turn.commeazy.com",
                 }
             ],
         }
         self.config_file.write_text(yaml.safe_dump(settings | self.wishes))
+
+    def _door(self) -> dict[str, object]:
+        if self._doors is not None:
+            return {"nodes": [{"name": name, "door": door} for name, door in self._doors.items()]}
+        names = [prosody.name for prosody in self._prosodies]
+        return {"door": self._haproxy.websocket_url, "server_name": DOMAIN, "nodes": names}
 
     async def _make_users(self, receivers: Sequence[str]) -> None:
         """Make them as an operator does, with the commands of `prosodyctl shell`; all receivers know the sender."""
@@ -194,6 +208,7 @@ class SyntheticExporter(Exporter):
                 for account, password in self.passwords.items():
                     with suppress(TargetError):  # it is there already, in the database that all share
                         await shell.command(f'user:create("{account}@{DOMAIN}", "{password}")')
+                    await shell.command(f'user:password("{account}@{DOMAIN}", "{password}")')
                 for receiver in receivers:
                     pair = f'"synthetic-sender@{DOMAIN}", "{receiver}@{DOMAIN}"'
                     await shell.command(f"roster:subscribe_both({pair})")
