@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import ClientSession
 
-from lab.scraping import Scrape, scrape
+from lab.scraping import Scrape, scrape, scrape_until
 from lab.servers.exporters import QUICK
 from lab.stack import Lab
 from lab.users.accounts import PASSWORD
@@ -164,8 +164,7 @@ async def test_a_stolen_password_and_a_stranger_are_seen_and_not_heard(lab: Lab)
             resource="thief",
         )
         await thief.login()
-        while not (await scrape(lab.synthetic.url))("synthetic_foreign_sessions"):
-            await asyncio.sleep(0.1)
+        await scrape_until(lab.synthetic.url, "synthetic_foreign_sessions", 1)
         await lua(lab, f'require "prosody.core.usermanager".create_user("stranger", "{PASSWORD}", "commeazy.com")')
         stranger = Client(lab.prosody.endpoints(), "stranger", PASSWORD, http=http)
         await stranger.login()
@@ -174,12 +173,10 @@ async def test_a_stolen_password_and_a_stranger_are_seen_and_not_heard(lab: Lab)
         await stranger.send_message("synthetic-prosody1@commeazy.com", forged)
         for reason in ("stranger", "forged"):
             name = "synthetic_dropped_messages_total"
-            while (await scrape(lab.synthetic.url))(name, reason=reason) == before(name, reason=reason):
-                await asyncio.sleep(0.1)
+            await scrape_until(lab.synthetic.url, name, before(name, reason=reason) + 1, reason=reason)
         await thief.disconnect()
         await stranger.disconnect()
-    while (page := await scrape(lab.synthetic.url))("synthetic_foreign_sessions"):
-        await asyncio.sleep(0.1)
+    page = await scrape_until(lab.synthetic.url, "synthetic_foreign_sessions", 0)
     log = lab.synthetic.log.read_text()
     for text in (words, "stranger@", "thief"):
         assert text not in log
