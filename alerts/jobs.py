@@ -110,6 +110,19 @@ JOBS: Final = {
             comment="Certificates change seldom, and an endpoint may take its time to answer.",
         ),
         Job(
+            "synthetic",
+            9876,
+            _OVERVIEW,
+            _LOCAL,
+            (
+                "synthetic-exporter, on the monitoring host: test users who come through the users' door. A second one "
+                "elsewhere needs a `vantage` and test users of its own (docs/synthetic.md)."
+            ),
+            interval=15,
+            instance="monitoring",
+            comment="What users get: a message that fails is known within seconds, so it is scraped often.",
+        ),
+        Job(
             "prometheus",
             9090,
             _OVERVIEW,

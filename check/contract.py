@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from exporters.certificates.families import FAMILIES as CERTIFICATES
 from exporters.coturn.families import FAMILIES as COTURN
 from exporters.prosody.families import FAMILIES as PROSODY
+from exporters.synthetic.families import FAMILIES as SYNTHETIC
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,6 +46,7 @@ _INSTRUMENT: Final = "--prosody.instrument=on"
 _HOST: Final = f"a virtual host, and {_INSTRUMENT}"
 _LOG: Final = "verbose and a log-file in turnserver.conf that the exporter can read"
 _SHOWN: Final = "an endpoint that has shown a certificate"
+_RELAY: Final = "an entry under `coturn` in synthetic.yml"
 _AUTHORITY: Final = f"{_SHOWN}, and a `ca` that can be read"
 # What a metric needs, where that is not what its family's `needs` says for all of its kind.
 NEEDS: Final = {
@@ -71,6 +73,10 @@ NEEDS: Final = {
     "ssl_certificate_trusted": _AUTHORITY,
     "ssl_certificate_verification_info": _AUTHORITY,
     "ssl_certificate_served_matches_file": "a target with `file` in certificates.yml",
+    "synthetic_last_success_timestamp_seconds": "a journey that went well",
+    "synthetic_turn_packets_total": _RELAY,
+    "synthetic_turn_round_trip_seconds": _RELAY,
+    "synthetic_turn_credential_lifetime_seconds": "a Prosody with mod_turn_external",
 }
 _OF_KIND: Final = {
     "": "",
@@ -80,6 +86,7 @@ _OF_KIND: Final = {
 }
 # Families that may be absent from an exporter that is well, and why.
 OPTIONAL: Final = {
+    "synthetic_turn_jitter_seconds": "is there once two packets of one run came back",
     "coturn_config_commented_values": "has a sample only for an option that has a comment in its value",
     "coturn_log_in_configured_place": "has a sample only while coturn's log is read",
     "coturn_probe_failures_total": "has a sample only for a probe that is configured",
@@ -137,4 +144,5 @@ PROMISED: Final[Mapping[str, tuple[Promise, ...]]] = {
     ),
     "coturn": (*_of(COTURN), *_needing("", "coturn_up")),
     "certificates": tuple(_of(CERTIFICATES)),
+    "synthetic": tuple(_of(SYNTHETIC)),
 }

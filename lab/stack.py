@@ -118,7 +118,7 @@ class Lab(Workspace):
         servers: tuple[Server, ...] = (
             *(self.postgresql, self.replica, *self.postgres_exporters, self.queries, self.providers),
             *(server for node in self.nodes for server in (node.push_gateway, node.prosody, node.exporter)),
-            *(self.haproxy, self.coturn, self.coturn_exporter, self.certificate_exporter),
+            *(self.haproxy, self.coturn, self.coturn_exporter, self.certificate_exporter, self.synthetic),
             *(self.receivers, self.alertmanager, self.prometheus, self.traffic, self.calls),
         )
         for server in servers:

@@ -13,6 +13,7 @@ from check.contract import ANSWERS, NEEDS, OPTIONAL, PROMISED
 from exporters.certificates.families import FAMILIES as CERTIFICATES
 from exporters.coturn.families import FAMILIES as COTURN
 from exporters.prosody.families import FAMILIES as PROSODY
+from exporters.synthetic.families import FAMILIES as SYNTHETIC
 from lab.fakes.recordings import answers
 
 NAMES = {job: {promise.name for promise in promises} for job, promises in PROMISED.items()}
@@ -28,7 +29,7 @@ def test_every_promised_metric_is_in_every_recorded_answer_or_is_recorded_by_a_r
 
 
 def test_every_family_of_an_exporter_is_promised_or_says_why_it_may_be_absent() -> None:
-    families = {**PROSODY, **COTURN, **CERTIFICATES}
+    families = {**PROSODY, **COTURN, **CERTIFICATES, **SYNTHETIC}
     promised = set().union(*NAMES.values())
     assert set(families) - promised == set(OPTIONAL)
     assert set(NEEDS) <= set(families), "a family that is gone needs nothing"
