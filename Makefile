@@ -14,9 +14,9 @@ sources := $(wildcard alerts bench check dashboards exporters gateway lab tests 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-demo: ## The whole stack on this machine with traffic on it, until Ctrl-C; ONCE=1 ends after the summary
+demo: ## The whole stack on this machine with traffic on it, until Ctrl-C; ONCE=1 ends after the summary; CLUSTER=active-passive
 	@lab/install.sh demo
-	@exec $(python) -m lab.demo $(if $(ONCE),--once)
+	@exec $(python) -m lab.demo $(if $(ONCE),--once) $(if $(CLUSTER),--$(CLUSTER))
 
 check: ## Is an installed monitoring whole? Asks PROMETHEUS (http://localhost:9090) and, if given, GRAFANA
 	@lab/install.sh lint

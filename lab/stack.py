@@ -55,12 +55,14 @@ class Lab(Workspace):
     Args:
         prosody_config: lines that win over the lab's Prosody configuration, see `lab.servers.prosody.Prosody`;
             `start_all` has its own.
+        active_passive: whether all users are on the first Prosody while it is up, the second one waiting
+            (docs/architectures.md); else they are spread, as the specification has it.
 
     Attributes:
         nodes: the Prosody hosts; prosody, push_gateway and prosody_exporter are the first one's.
     """
 
-    def __init__(self, *, prosody_config: str = "") -> None:
+    def __init__(self, *, prosody_config: str = "", active_passive: bool = False) -> None:
         super().__init__()
         self.postgresql = Postgresql(self, "postgres1")
         self.replica = Postgresql(self, "postgres2", primary=self.postgresql)
@@ -84,6 +86,9 @@ class Lab(Workspace):
         self.calls = Calls(self.coturn)
         self.certificate_exporter = CertificateExporter(prosodies, self.coturn, self.haproxy)
         self.synthetic = SyntheticExporter(prosodies, self.haproxy, self.coturn)
+        if active_passive:
+            self.haproxy.active_passive = True
+            self.synthetic.wishes["cross_node"] = "not_expected"
         self.receivers = Receivers(self)
         self.alertmanager = Alertmanager(self, self.receivers)
         self.prometheus = Prometheus(self)

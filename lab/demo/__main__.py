@@ -16,12 +16,14 @@ from check.contract import PROMISED
 from check.examination import examine
 from check.panels import Report, check, read_dashboards
 from check.verdicts import selector
+from lab.demo import journeys
 from lab.demo.summary import Finding, finding_lines, findings, target_lines
 from lab.running.workspace import LabError
 from lab.servers.grafana import HOW_TO_GET, Grafana, home
 from lab.stack import Lab
 
 if TYPE_CHECKING:
+    from check.prometheus import Sample
     from lab.running.server import Server
 
 SCRAPES = 6  # of every target before the summary: the first shows that it answers, the others what traffic does to it
@@ -35,13 +37,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="demo", description="The monitoring stack on loopback, with traffic on it.")
     parser.add_argument("--once", action="store_true", help="end after the summary; fail if anything is missing")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="take a picture of each dashboard, by Grafana")
+    parser.add_argument(
+        "--active-passive", action="store_true", help="all users on one Prosody, the other waits: docs/architectures.md"
+    )
     arguments = parser.parse_args()
     once = arguments.once
     try:
-        with Lab() as lab:
+        with Lab(active_passive=arguments.active_passive) as lab:
             grafana = _start(lab)
             wrong = _wait_for_everything(lab)
             _print_summary(lab)
+            wrong += _print_journeys(lab)
             wrong += _wait_for_panels(lab).wrong
             _print_verdict(wrong)
             if arguments.pictures:
@@ -136,6 +142,24 @@ def _print_summary(lab: Lab) -> None:
     days = {s.labels["target"]: s.value for s in lab.prometheus.query("ssl_certificate_expiry_days")}
     print("\nCertificates:", ", ".join(f"{target} {left:.1f} days left" for target, left in sorted(days.items())))
     print(f"\nPrometheus    {lab.prometheus.url}\nAlertmanager  {lab.alertmanager.url}", flush=True)
+
+
+def _print_journeys(lab: Lab) -> list[str]:
+    """Print what the test users got; return what is wrong with it."""
+    ask = lab.prometheus.query
+
+    def quantiles(by: str, histogram: str) -> tuple[list[Sample], list[Sample]]:
+        return ask(journeys.quantile(0.5, by, histogram)), ask(journeys.quantile(0.99, by, histogram))
+
+    found = journeys.pairs(ask(journeys.RESULTS), *quantiles("from, to", journeys.MESSAGES))
+    print("\nMessages between test users of each node (any: the node that the door chooses):")
+    print(*(pair.line for pair in found), sep="\n")
+    explained, wrong = journeys.verdict(found, cross_node=not lab.haproxy.active_passive)
+    if explained:
+        print(*explained, sep="\n")
+    print("\nLogins through the users' door, by stage:")
+    print(journeys.stage_line(*quantiles("stage", journeys.LOGINS)), flush=True)
+    return wrong
 
 
 def _print_verdict(wrong: list[str]) -> None:
