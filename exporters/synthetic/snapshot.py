@@ -23,8 +23,8 @@ class Place(NamedTuple):
     to: str
 
 
-class Histogram(NamedTuple):
-    """Counts in each bucket, not cumulative, those above every edge last; and the sum of all values in seconds."""
+class Counts(NamedTuple):
+    """A histogram: counts in each bucket, not cumulative, those above every edge last; and the sum in seconds."""
 
     counts: tuple[int, ...]
     total: float
@@ -53,12 +53,12 @@ class Snapshot:
 
     vantage: str
     results: Mapping[Place, Mapping[str, int]]
-    seconds: Mapping[Place, Histogram]
+    seconds: Mapping[Place, Counts]
     successes: Mapping[Place, float]
-    stages: Mapping[str, Histogram]
+    stages: Mapping[str, Counts]
     dropped: Mapping[str, int]
     packets: Mapping[tuple[str, str, str], int]
-    round_trips: Mapping[tuple[str, str], Histogram]
+    round_trips: Mapping[tuple[str, str], Counts]
     jitter: Mapping[tuple[str, str], float]
     lifetimes: Mapping[str, float]
     intervals: Mapping[str, float]

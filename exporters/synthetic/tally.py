@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from exporters.synthetic.names import DROPPED, EDGES, OK, PACKETS, RESULTS, ROUND_TRIP_EDGES, STAGES
-from exporters.synthetic.snapshot import Histogram, Snapshot
+from exporters.synthetic.snapshot import Counts, Snapshot
+from toolkit.histogram import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from exporters.synthetic.snapshot import Place
-
-
-@dataclass
-class _Counts:
-    """A histogram that is still filled."""
-
-    edges: Sequence[float]
-    total: float = 0.0
-    counts: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.counts = [0] * (len(self.edges) + 1)
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.edges, value)] += 1
-        self.total += value
-
-    def frozen(self) -> Histogram:
-        return Histogram(tuple(self.counts), self.total)
 
 
 class Tally:
@@ -54,13 +34,13 @@ class Tally:
         vantage: str,
     ) -> None:
         self._results: dict[Place, Counter[str]] = {place: Counter(dict.fromkeys(RESULTS, 0)) for place in places}
-        self._seconds = {place: _Counts(EDGES) for place in self._results}
+        self._seconds = {place: Histogram(EDGES) for place in self._results}
         self._successes: dict[Place, float] = {}
-        self._stages = {stage: _Counts(EDGES) for stage in STAGES}
+        self._stages = {stage: Histogram(EDGES) for stage in STAGES}
         self._dropped = Counter(dict.fromkeys(DROPPED, 0))
         relays = list(relays)
         self._packets = {(*relay, result): 0 for relay in relays for result in PACKETS}
-        self._round_trips = {relay: _Counts(ROUND_TRIP_EDGES) for relay in relays}
+        self._round_trips = {relay: Histogram(ROUND_TRIP_EDGES) for relay in relays}
         self._jitter: dict[tuple[str, str], float] = {}
         self._lifetimes: dict[str, float] = {}
         self._intervals = dict(intervals)
@@ -118,12 +98,12 @@ class Tally:
         return Snapshot(
             vantage=self._vantage,
             results={place: dict(counts) for place, counts in self._results.items()},
-            seconds={place: counts.frozen() for place, counts in self._seconds.items()},
+            seconds={place: _frozen(counts) for place, counts in self._seconds.items()},
             successes=dict(self._successes),
-            stages={stage: counts.frozen() for stage, counts in self._stages.items()},
+            stages={stage: _frozen(counts) for stage, counts in self._stages.items()},
             dropped=dict(self._dropped),
             packets=dict(self._packets),
-            round_trips={relay: counts.frozen() for relay, counts in self._round_trips.items()},
+            round_trips={relay: _frozen(counts) for relay, counts in self._round_trips.items()},
             jitter=dict(self._jitter),
             lifetimes=dict(self._lifetimes),
             intervals=self._intervals,
@@ -131,3 +111,7 @@ class Tally:
             foreign=foreign,
             stalls=stalls,
         )
+
+
+def _frozen(histogram: Histogram) -> Counts:
+    return Counts(tuple(histogram.counts), histogram.sum)
