@@ -17,7 +17,7 @@ from check.examination import examine
 from check.panels import Report, check, read_dashboards
 from check.verdicts import selector
 from lab.demo import journeys
-from lab.demo.summary import Finding, finding_lines, findings, target_lines
+from lab.demo.summary import Finding, finding_lines, findings, prosody_line, target_lines
 from lab.running.workspace import LabError
 from lab.servers.grafana import HOW_TO_GET, Grafana, home
 from lab.stack import Lab
@@ -140,6 +140,7 @@ def _print_summary(lab: Lab) -> None:
     print("\nTargets, as Prometheus sees them:", *target_lines(lab.prometheus.targets()), sep="\n")
     print("\nMetrics, as Prometheus has them (value: the sum over the samples):", *finding_lines(_found(lab)), sep="\n")
     days = {s.labels["target"]: s.value for s in lab.prometheus.query("ssl_certificate_expiry_days")}
+    print("\nProsody:", prosody_line(lab.prometheus.query("prosody_build_info")))
     print("\nCertificates:", ", ".join(f"{target} {left:.1f} days left" for target, left in sorted(days.items())))
     print(f"\nPrometheus    {lab.prometheus.url}\nAlertmanager  {lab.alertmanager.url}", flush=True)
 
