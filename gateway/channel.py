@@ -17,8 +17,8 @@ import random
 from typing import TYPE_CHECKING
 
 from gateway import dial
-from gateway.exchange import Compose, Exchange, Response
-from gateway.http2 import Connection, End, Timing
+from gateway.exchange import Compose, End, Exchange, Response
+from gateway.http2 import Connection, Timing
 
 if TYPE_CHECKING:
     import ssl

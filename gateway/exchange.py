@@ -6,15 +6,13 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
 
 from hpack import NeverIndexedHeaderTuple
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
-
-    from gateway.http2 import Connection
 
 
 def secret(name: str, value: str) -> tuple[str, str]:
@@ -74,6 +72,32 @@ class LostError(Exception):
         self.reason = reason
 
 
+@dataclass(frozen=True)
+class End:
+    """Why a connection takes no more requests.
+
+    Args:
+        reason: goaway, stream_ids, no_answer, no_room, refused (by an answer that speaks of the connection), or why it
+            was lost.
+        code: the name of a GOAWAY's error code, else empty.
+        said: the text in a GOAWAY, with whatever could be a secret left out.
+    """
+
+    reason: str
+    code: str = ""
+    said: str = ""
+
+
+class Carrier(Protocol):
+    """A connection, as far as an exchange knows it."""
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Give up an exchange that nobody waits for any more."""
+
+    def leave(self, end: End) -> None:
+        """Take no more requests."""
+
+
 @dataclass(eq=False, slots=True)
 class Exchange:
     """One request on its way to one answer; while a connection is in doubt, on two connections at once.
@@ -95,16 +119,16 @@ class Exchange:
     deadline: float
     patience: float
     sent: float | None = None
-    carriers: dict[Connection, int] = field(default_factory=dict)
-    answered_by: Connection | None = None
+    carriers: dict[Carrier, int] = field(default_factory=dict)
+    answered_by: Carrier | None = None
 
-    def lose(self, connection: Connection, reason: str) -> None:
+    def lose(self, connection: Carrier, reason: str) -> None:
         """Note that no answer will come on this connection; whoever waits is told if no other connection carries it."""
         self.carriers.pop(connection, None)
         if not self.carriers and not self.answer.done():
             self.answer.set_exception(LostError(reason))
 
-    def complete(self, connection: Connection, response: Response) -> None:
+    def complete(self, connection: Carrier, response: Response) -> None:
         """Hand over the answer."""
         self.carriers.pop(connection, None)
         if not self.answer.done():

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.answers import Fault, Meaning
 from gateway.channel import Channel, LateError
-from gateway.exchange import LostError, Request, Response
-from gateway.http2 import End
+from gateway.exchange import End, LostError, Request, Response
 from gateway.metrics import Status
 from gateway.push import Kind, Outcome, Push, Result
 

@@ -20,7 +20,7 @@ from h2.events import (
 )
 from h2.settings import SettingCodes, Settings
 
-from gateway.exchange import Response
+from gateway.exchange import End, Response
 from gateway.h2_corrections import CorrectedConnection
 
 if TYPE_CHECKING:
@@ -67,22 +67,6 @@ class Owner(Protocol):
 
     def answered(self, connection: Connection) -> None:
         """Called after an answer."""
-
-
-@dataclass(frozen=True)
-class End:
-    """Why a connection takes no more requests.
-
-    Args:
-        reason: goaway, stream_ids, no_answer, no_room, refused (by an answer that speaks of the connection), or why it
-            was lost.
-        code: the name of a GOAWAY's error code, else empty.
-        said: the text in a GOAWAY, with whatever could be a secret left out.
-    """
-
-    reason: str
-    code: str = ""
-    said: str = ""
 
 
 @dataclass(eq=False, slots=True)
