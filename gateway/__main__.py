@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 
-from gateway import service
+from gateway.service import ListenError, serve
 from gateway.settings import SettingsError, read
 from toolkit import logs
-from toolkit.documents import ConfigError
 
 
 def main() -> int:
@@ -16,13 +16,14 @@ def main() -> int:
     try:
         settings = read(os.environ)
         logs.setup(settings.log_level, "logfmt")
-        return service.run(settings)
+        asyncio.run(serve(settings))
     except SettingsError as error:
         print(f"push-gateway: {error}", file=sys.stderr)  # noqa: T201 - the one line for a person
         return error.code
-    except ConfigError as error:
-        print(f"push-gateway: METRICS_WEB_CONFIG_FILE: {error}", file=sys.stderr)  # noqa: T201 - as above
-        return 2
+    except ListenError as error:
+        print(f"push-gateway: {error}", file=sys.stderr)  # noqa: T201 - the one line for a person
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -79,7 +79,8 @@ FAMILIES = Families(
         "counter",
         "prosody_push_notifications_total",
         ("host", "kind"),
-        "Push notifications that mod_cloud_notify handed on, one per registered device; call: a jingle propose.",
+        "Push notifications that mod_cloud_notify handed on and no filter stopped, one per registration. "
+        "call: a jingle propose. other: typing, receipts and the like, which wake no phone and are not sent.",
         needs="instrument",
     ),
     Family(

@@ -13,6 +13,8 @@ local SWEEP_EVERY = 60; -- seconds between two reconciliations
 local LAG_EVERY = 0.1; -- seconds between two looks at the clock
 local LAG_BUCKETS = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10 };
 local FIRST, LAST = 1000, -2000; -- before every handler of Prosody's own; after mod_websocket's filter (-1000)
+local FILTERED = -999; -- after every module that may stop a push, before the bridge, which ends the event (-1000)
+local READ_AGAIN, RECHECK_EVERY = 5, 0.2; -- seconds after a failed read of the storage; between two users' registrations
 
 local previous = package.loaded[NAME];
 if previous and previous.leaving then
@@ -216,38 +218,64 @@ end
 
 ---------- Push registrations: Prosody keeps them in its storage, so one user at a time is read, when it may have changed ----------
 
-local stores, dirty, reading = {}, {}, false;
+local stores, reading = {}, false;
+local dirty, failed = {}, {}; -- users to read, and to read again later
 
 local function read_registrations(host, user)
 	local users = registered[host];
 	if not users then return; end -- the host is gone meanwhile
 	stores[host] = stores[host] or storagemanager.open(host, "cloud_notify", "keyval");
+	local stored, failure = stores[host]:get(user);
+	if failure then error(failure); end -- what was known stays: "cannot be read" is not "none"
 	local n = 0;
-	for _ in pairs(stores[host]:get(user) or {}) do n = n + 1; end
+	for _ in pairs(stored or {}) do n = n + 1; end
 	counters.registrations[host] = counters.registrations[host] + n - (users[user] or 0);
 	users[user] = n > 0 and n or nil;
+end
+
+local function read_next()
+	local jid, item = next(dirty);
+	if not jid then
+		dirty, failed = failed, dirty;
+		reading = next(dirty) ~= nil;
+		return reading and READ_AGAIN or nil;
+	end
+	dirty[jid] = nil;
+	if pcall(read_registrations, item[1], item[2]) then return TICK; end
+	counters.errors = counters.errors + 1;
+	failed[jid] = item;
+	return READ_AGAIN; -- a database that is away may hold Prosody up at each try
 end
 
 local function registrations_changed(host, user)
 	if not (user and registered[host] and hosts[host].modules.cloud_notify) then return; end
 	dirty[user .. "@" .. host] = { host, user };
-	if reading then return; end
-	reading = true;
-	every(TICK, function ()
-		local jid, item = next(dirty);
-		reading = jid ~= nil;
-		if not jid then return nil; end
-		dirty[jid] = nil;
-		if not pcall(read_registrations, item[1], item[2]) then counters.errors = counters.errors + 1; end
-		return TICK;
-	end);
+	if not reading then
+		reading = true;
+		every(TICK, read_next);
+	end
+end
+
+-- Another Prosody may have changed what is in a database that both use.
+local host_at, user_at;
+local function recheck_one_user()
+	local ok, user = pcall(next, registered[host_at] or {}, user_at);
+	if ok and user then
+		user_at = user;
+		registrations_changed(host_at, user);
+	else
+		ok, host_at = pcall(next, registered, host_at);
+		if not ok then host_at = nil; end
+		user_at = nil;
+	end
+	return RECHECK_EVERY;
 end
 
 ---------- Events ----------
 
-local function hook(host, name, handler) -- host nil: the server's own events
+local function hook(host, name, handler, priority) -- host nil: the server's own events
 	local events, guarded = (host and hosts[host] or prosody).events, guard(handler);
-	events.add_handler(name, guarded, FIRST);
+	events.add_handler(name, guarded, priority or FIRST);
 	hooks[#hooks + 1] = { host = host, events = events, name = name, handler = guarded };
 end
 
@@ -261,9 +289,22 @@ local function stream_closing(event)
 	count("stream_errors", transport_of(session), STREAM_ERRORS[condition] and condition or "undefined-condition");
 end
 
-local function push_kind(stanza)
-	if not stanza or stanza.name ~= "message" then return "other"; end
-	return stanza:get_child("propose", "urn:xmpp:jingle-message:0") and "call" or "message"; -- XEP-0353
+-- A carbon of what the user sent is no message to the user, nor is one that is not from the user's own account.
+local function message_in(stanza, user)
+	local carbon = stanza:get_child("received", "urn:xmpp:carbons:2") or stanza:get_child("sent", "urn:xmpp:carbons:2");
+	if not carbon then return stanza; end
+	if carbon.name == "sent" or stanza.attr.from ~= user then return nil; end
+	return carbon:find("{urn:xmpp:forward:0}forwarded/{jabber:client}message");
+end
+
+-- As the bridge has it: kind_of in deploy/prosody/mod_push_http.lua.
+local function push_kind(event, host)
+	local stanza = event.original_stanza;
+	if not stanza then return "message"; end
+	local message = stanza.name == "message" and message_in(stanza, event.username .. "@" .. host);
+	if not message or message.attr.type == "error" or message.attr.type == "headline" then return "other"; end
+	if message:get_child("propose", "urn:xmpp:jingle-message:0") then return "call"; end -- XEP-0353
+	return event.important and "message" or "other";
 end
 
 -- XEP-0078 fires no event of its own. A login that succeeds binds its resource at once; one that is still not logged in after
@@ -327,9 +368,9 @@ local function watch_host(host)
 	hook(host, "stanza/iq/jabber:iq:auth:query", function (event) legacy_login(host, event.origin, event.stanza); end);
 	hook(host, "pre-session-close", stream_closing);
 	hook(host, "cloud_notify/push", function (event)
-		count("pushes", host, push_kind(event.original_stanza));
+		count("pushes", host, push_kind(event, host));
 		registrations_changed(host, event.username); -- too many errors may have removed one
-	end);
+	end, FILTERED);
 	local function changed(event) registrations_changed(host, event.origin.username); end
 	hook(host, "cloud_notify/registration", changed);
 	hook(host, "iq-set/self/urn:xmpp:push:0:disable", changed);
@@ -409,6 +450,7 @@ hook(nil, "host-activated", watch_host);
 hook(nil, "host-deactivated", forget_host);
 for host in pairs(hosts) do watch_host(host); end
 every(LAG_EVERY, look_at_the_clock);
+every(RECHECK_EVERY, recheck_one_user);
 reconcile();
 package.loaded[NAME] = self;
 return "installed version " .. VERSION;

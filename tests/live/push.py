@@ -7,11 +7,14 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from lab.running.workspace import ROOT
+from lab.scraping import scrape
 from lab.servers.gateway import SECRET
 from lab.servers.prosody import DOMAIN
 from lab.users.accounts import ask, username
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lab.stack import Lab
     from xmpp.client import Client
 
@@ -45,17 +48,22 @@ class Stack:
         lab: where they run.
         settings: lines of Prosody's configuration beside Appendix A's and the bridge's.
         modules: further modules of the virtual host, each in quotes, with a semicolon between two.
+        plugins: where those are.
     """
 
-    def __init__(self, lab: Lab, settings: str = QUICK, modules: str = "") -> None:
+    def __init__(self, lab: Lab, settings: str = QUICK, *, modules: str = "", plugins: Path | None = None) -> None:
         self.lab = lab
         self.providers = lab.providers
         self.gateway = lab.push_gateway
         lab.prosody.config = settings + _BRIDGE.format(
-            plugins=ROOT / "deploy/prosody", url=self.gateway.url, domain=DOMAIN, modules=modules
+            plugins=f'{ROOT / "deploy/prosody"}"; "{plugins or ""}',
+            url=self.gateway.url,
+            domain=DOMAIN,
+            modules=modules,
         )
         self._before = {"apns": 0, "fcm": 0}
-        lab.start(self.providers, self.gateway, lab.prosody)
+        self._counted: dict[str, float] = {}
+        lab.start(self.providers, self.gateway, lab.prosody, lab.prosody_exporter)
 
     def begin(self) -> None:
         """Let the pushes so far be those of an earlier test."""
@@ -67,6 +75,23 @@ class Stack:
             while len(received := self.providers.received(provider)[self._before[provider] :]) < count:  # noqa: ASYNC110 - another process announces nothing
                 await asyncio.sleep(0.02)
         return received
+
+    def so_far(self) -> dict[str, list[str]]:
+        """What each provider was told in this test: "call" or "message"."""
+        words = {"incoming-call": "call", "new-message": "message"}
+        told = {name: self.providers.received(name)[self._before[name] :] for name in self._before}
+        return {
+            "apns": [words[push["payload"]["type"]] for push in told["apns"]],
+            "fcm": [words[push["data"]["type"]] for push in told["fcm"]],
+        }
+
+    async def counted(self) -> dict[str, float]:
+        """What `prosody_push_notifications_total` has counted since the last look, by kind."""
+        metrics = await scrape(self.lab.prosody_exporter.url)
+        total = metrics.by("prosody_push_notifications_total", "kind")
+        new = {kind: value - self._counted.get(kind, 0) for kind, value in total.items()}
+        self._counted = total
+        return {kind: value for kind, value in new.items() if value}
 
     async def registrations(self, number: int) -> str:
         """The nodes that Prosody has for a user."""
@@ -84,6 +109,26 @@ class Stack:
             f"> local u = prosody.hosts['{DOMAIN}'].sessions['{username(number)}']; local n = 0; "
             "for _ in pairs(u and u.sessions or {}) do n = n + 1; end; return true, 'sessions: '..n",
         )
+
+    async def lua(self, code: str) -> str:
+        """Run Lua in Prosody."""
+        return await ask(self.lab.prosody.admin_socket, f"> {code}")
+
+
+async def asleep(phone: Client, *tokens: str, carbons: bool = False) -> Client:
+    """A phone that logged in and fell asleep, see `fall_asleep`."""
+    await phone.login()
+    await fall_asleep(phone, *tokens, carbons=carbons)
+    return phone
+
+
+async def fall_asleep(phone: Client, *tokens: str, carbons: bool = False) -> None:
+    """Register these tokens, in this order (by default both of an iPhone's), and lose the connection."""
+    if carbons:
+        await phone.enable_carbons()
+    for token in tokens or (IPHONE, ANDROID):
+        await phone.enable_push(SERVICE, token, secret=SECRET, push_type="voip" if token == IPHONE else "")
+    phone.abort()
 
 
 async def registered(phone: Client) -> Client:
