@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.collector import collect
-from gateway.push import Kind, Outcome, Push, Result
+from gateway.push import Answer, Kind, Outcome, Push
 from toolkit import __version__
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from gateway.handler import Handler
+    from gateway.delivery import Delivery
     from gateway.metrics import Metrics
 
 MAX_BODY = 16 * 1024  # bytes; a push is a few hundred
@@ -73,17 +73,17 @@ class Gateway:
     Args:
         secret: what a caller must know.
         rate_limit: requests to /push in any second; 0 for no limit.
-        handlers: by name; one that does not run is missing.
+        deliveries: by handler name; one that does not run is missing.
         metrics: the gateway's.
 
     Attributes:
         ports: where it listens, in the order in which that began.
     """
 
-    def __init__(self, secret: bytes, rate_limit: int, handlers: Mapping[str, Handler], metrics: Metrics) -> None:
+    def __init__(self, secret: bytes, rate_limit: int, deliveries: Mapping[str, Delivery], metrics: Metrics) -> None:
         self._secret = secret
         self._rate = RateLimit(rate_limit)
-        self.handlers = handlers
+        self.deliveries = deliveries
         self.ports: list[int] = []
         self.metrics = metrics
         self._accepted = 0
@@ -109,7 +109,7 @@ class Gateway:
 
     def collect(self) -> Iterable[Metric]:
         """The metric families now; makes this a registry for `generate_latest`."""
-        return collect(self.metrics, {name: handler.status() for name, handler in self.handlers.items()})
+        return collect(self.metrics, {name: delivery.status() for name, delivery in self.deliveries.items()})
 
     # The pages
 
@@ -124,21 +124,21 @@ class Gateway:
         self._accepted += 1
         self._idle.clear()
         try:
-            result = await self._deliver(push)
+            answer = await self._deliver(push)
         finally:
             self._accepted -= 1
             if not self._accepted:
                 self._idle.set()
         self.metrics.requests["200"] += 1
-        headers = {"Push-Outcome": str(result.outcome)}
-        if result.since is not None:
-            headers["Push-Unregistered-Since"] = str(int(result.since))
+        headers = {"Push-Outcome": str(answer.outcome)}
+        if answer.since is not None:
+            headers["Push-Unregistered-Since"] = str(int(answer.since))
         return web.Response(text="OK", headers=headers)
 
     async def _health(self, _: web.Request) -> web.Response:
-        def said(name: str, word: str) -> str:
-            handler = self.handlers.get(name)
-            return "disabled" if handler is None else word if handler.works else "unavailable"
+        def said(handler: str, word: str) -> str:
+            delivery = self.deliveries.get(handler)
+            return "disabled" if delivery is None else word if delivery.provider.ready else "unavailable"
 
         return web.json_response(
             {
@@ -159,7 +159,7 @@ class Gateway:
     async def _ready(self, _: web.Request) -> web.Response:
         if self._draining:
             return web.Response(status=503, text="shutting down\n")
-        if not any(handler.ready for handler in self.handlers.values()):
+        if not any(delivery.ready for delivery in self.deliveries.values()):
             return web.Response(status=503, text="no provider can be reached\n")
         return web.Response(text="ready\n")
 
@@ -206,15 +206,14 @@ class Gateway:
             worth = min(worth, float(ttl))
         return Push(node, kind, arrived, arrived + worth, time.time() + worth, str(uuid.uuid4()))
 
-    async def _deliver(self, push: Push) -> Result:
+    async def _deliver(self, push: Push) -> Answer:
         to_apns = push.kind is Kind.CALL and _APNS_TOKEN.fullmatch(push.node)
-        name = "voip" if to_apns else "fcm"
-        handler = self.handlers.get(name)
-        if handler is None:
-            result = Result(Outcome.UNAVAILABLE, "disabled")
-            self.metrics.handlers[name].count(result)
-            return result
-        return await handler.push(push)
+        handler = "voip" if to_apns else "fcm"
+        delivery = self.deliveries.get(handler)
+        if delivery is None:
+            self.metrics.handlers[handler].fail("disabled")
+            return Answer(Outcome.UNAVAILABLE, "disabled")
+        return await delivery.push(push)
 
 
 async def _body(request: web.Request) -> bytes:

@@ -1,6 +1,6 @@
 """Keeps what callers and providers say out of the libraries' log lines.
 
-aiohttp quotes a malformed request, hpack and h2 every header field.
+aiohttp quotes a malformed request, hpack every header field.
 """
 
 from __future__ import annotations
@@ -27,4 +27,3 @@ def impose() -> None:
     """Make the libraries discreet; once is enough."""
     logging.getLogger("aiohttp.server").addFilter(_FILTER)
     logging.getLogger("hpack").setLevel(logging.INFO)
-    logging.getLogger("h2").setLevel(logging.INFO)

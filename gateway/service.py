@@ -16,11 +16,11 @@ from aiohttp import web
 
 from gateway import apns, discretion, fcm
 from gateway.app import Gateway
-from gateway.channel import Channel
-from gateway.dial import Endpoint
-from gateway.handler import Handler, Provider
+from gateway.channel import Channel, Endpoint
+from gateway.delivery import Delivery
 from gateway.http2 import Timing
 from gateway.metrics import HandlerMetrics, Metrics
+from gateway.provider import Dialect, Provider
 from gateway.tokens import Attempt, Source, Token, mint
 
 if TYPE_CHECKING:
@@ -48,30 +48,33 @@ class Workings:
     connect_timeout: float = 5.0
 
 
-def build(settings: Settings, metrics: Metrics, workings: Workings) -> dict[str, Handler]:
-    """Return the handlers that are to run, by name."""
+def build(settings: Settings, metrics: Metrics, workings: Workings) -> dict[str, Delivery]:
+    """The handlers that shall run, by name."""
     made = {}
     if "voip" in settings.handlers:
         a = settings.apns
         source = Source(a.key_path, ("apns", a.key_path, a.key_id, a.team_id), apns.TOKEN_YOUNGEST, a.missing)
-        provider = apns.Apns(a.server.host, a.bundle_id)
-        made["voip"] = _handler("voip", provider, source, a.server, metrics.handlers["voip"], workings)
+        made["voip"] = _delivery(
+            "voip", apns.Apns(a.server.host, a.bundle_id), source, a.server, metrics.handlers["voip"], workings
+        )
     if "fcm" in settings.handlers:
         f = settings.fcm
         source = Source(f.account_path, ("fcm", f.account_path), fcm.TOKEN_YOUNGEST, f.missing)
-        made["fcm"] = _handler("fcm", fcm.Fcm(f.server.host), source, f.server, metrics.handlers["fcm"], workings)
+        made["fcm"] = _delivery("fcm", fcm.Fcm(f.server.host), source, f.server, metrics.handlers["fcm"], workings)
     return made
 
 
-def _handler(  # noqa: PLR0913, PLR0917 - the six things a handler is made of
-    name: str, provider: Provider, source: Source, server: Address, metrics: HandlerMetrics, workings: Workings
-) -> Handler:
+def _delivery(  # noqa: PLR0913, PLR0917 - the six things a handler is made of
+    name: str, dialect: Dialect, source: Source, server: Address, metrics: HandlerMetrics, workings: Workings
+) -> Delivery:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
     endpoint = Endpoint(server.host, server.port, workings.connect_timeout)
     token = Token(source, metrics.renewals, workings.mint, workings.clock)
-    return Handler(name, provider, Channel(endpoint, context, metrics, workings.timing), token, metrics)
+    return Delivery(
+        name, Provider(dialect, Channel(endpoint, context, metrics, workings.timing), token, metrics), metrics
+    )
 
 
 @contextlib.asynccontextmanager
@@ -101,8 +104,8 @@ async def serving(settings: Settings, workings: Workings) -> AsyncIterator[Gatew
             _log.info("listening", extra={"host": address.host or "*", "port": port})
         tasks = [
             asyncio.create_task(_forever(run))
-            for handler in handlers.values()
-            for run in (handler.token.run, handler.channel.run)
+            for delivery in handlers.values()
+            for run in (delivery.provider.token.run, delivery.provider.channel.run)
         ]
         try:
             yield gateway
@@ -137,8 +140,8 @@ async def serve(settings: Settings) -> None:
     async with serving(settings, Workings()) as gateway:
 
         def reload() -> None:
-            for handler in gateway.handlers.values():
-                handler.reload()
+            for delivery in gateway.deliveries.values():
+                delivery.provider.token.reload()
 
         loop.add_signal_handler(signal.SIGHUP, reload)
         # What is here now stays: looking through it again for garbage would stop the loop for tens of milliseconds.

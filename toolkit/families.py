@@ -93,15 +93,7 @@ class Families(dict[str, Family]):
             counts: values in each bucket, not cumulative, and last those above every edge.
             total: sum of all values.
         """
-        return self.fill_histograms(name, edges, ((), counts, total))
-
-    def fill_histograms(
-        self, name: str, edges: Sequence[float], *rows: tuple[tuple[str, ...], Sequence[float], float]
-    ) -> HistogramMetricFamily:
-        """Return the family `name` as one histogram per row, each as (label values, counts, total); see above."""
-        spec = self[name]
-        family = HistogramMetricFamily(name, spec.help, labels=spec.labels)
+        family = HistogramMetricFamily(name, self[name].help)
         names = [*(str(float(edge)) for edge in edges), "+Inf"]
-        for labels, counts, total in rows:
-            family.add_metric(labels, list(zip(names, accumulate(counts), strict=True)), total)
+        family.add_metric((), list(zip(names, accumulate(counts), strict=True)), total)
         return family

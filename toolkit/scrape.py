@@ -11,13 +11,12 @@ import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
 from toolkit.background import cancel
-from toolkit.reload import Reload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 Snapshot = TypeVar("Snapshot")
-FILES = 64  # open files of a program that reads one target: Python's own, libraries, logs, a few sockets
 
 
 class TargetError(Exception):
@@ -35,11 +33,13 @@ class TargetError(Exception):
     Args:
         reason: one of the exporter's `reasons`; becomes a label value, so the set is bounded.
         message: one line for the log: what failed, on what, and what to do.
+        snapshot: what could be read all the same, of the exporter's own type; None if nothing could.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, snapshot: object = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.snapshot = snapshot
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,12 @@ class Exporter(Generic[Snapshot]):
         name: the target's word, prefix of `<name>_up` and `<name>_exporter_*`, e.g. "prosody".
         title: for the landing page, e.g. "Prosody exporter".
         read: reads the target once; raises TargetError. The only place with I/O during a scrape.
-        collect: snapshot to families, pure. Called with None when the read failed: then only what holds without it.
+        collect: snapshot to families, without I/O. Called with None when nothing could be read: what holds without it.
         reasons: every reason a TargetError may carry, so that each series exists from the start; "timeout" and
             "internal" are added by the scrape.
         up_help: HELP of `<name>_up`; None for an exporter without one single target (certificates).
         background: entered when the server starts, left when it stops (probes, log followers, ...).
         routes: further pages, e.g. /probe.
-        files: how many files it has open at most, beside the connections of its readers.
-        reload: reads its configuration again on SIGHUP, or raises ConfigError; None if it has none.
     """
 
     name: str
@@ -68,8 +66,6 @@ class Exporter(Generic[Snapshot]):
     up_help: str | None
     background: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
     routes: tuple[web.RouteDef, ...] = field(default=())
-    files: int = FILES
-    reload: Callable[[], None] | None = None
 
 
 DEADLINE_MARGIN = 0.5  # seconds for rendering and the way back, as in blackbox_exporter
@@ -98,7 +94,7 @@ class Reading(Generic[Snapshot]):
     """What one read of the target gave. Scrapes that overlap have the same one.
 
     Args:
-        snapshot: what was read; None if the read failed.
+        snapshot: what was read; of a read that failed, what it read all the same; None if that is nothing.
         failure: why it failed, one of the exporter's `reasons`, "timeout" or "internal"; None if it did not.
         seconds: how long it took.
     """
@@ -121,12 +117,10 @@ class Scrape(Generic[Snapshot]):
     Args:
         exporter: what to read.
         version: of the exporter, for `<name>_exporter_build_info`.
-        reload: how the last reading of its configuration went.
     """
 
-    def __init__(self, exporter: Exporter[Snapshot], version: str, reload: Reload | None = None) -> None:
+    def __init__(self, exporter: Exporter[Snapshot], version: str) -> None:
         self._exporter = exporter
-        self._reload = reload or Reload()
         self._log = logging.getLogger(f"exporters.{exporter.name}")
         self._flight: asyncio.Task[Reading[Snapshot]] | None = None
         self._failing: str | None = None
@@ -139,6 +133,7 @@ class Scrape(Generic[Snapshot]):
     async def read(self, seconds: float) -> Reading[Snapshot]:
         """Read the target in at most `seconds`, or join a read under way. A failure is in the reading, never raised."""
         started = time.monotonic()
+        snapshot: Snapshot | None = None
         try:
             return await self._shared_read(seconds)
         except _OverdueError:
@@ -147,9 +142,10 @@ class Scrape(Generic[Snapshot]):
             )
         except TargetError as error:
             reason = self._failed(error.reason, str(error))
+            snapshot = cast("Snapshot | None", error.snapshot)
         except Exception:  # noqa: BLE001 - a bug of ours must show as <name>_up 0, not as an error page
             reason = self._failed("internal", "a bug in reading the target; please report it", bug=True)
-        return Reading(None, reason, time.monotonic() - started)
+        return Reading(snapshot, reason, time.monotonic() - started)
 
     def families(self, reading: Reading[Snapshot]) -> list[Metric]:
         """Return every family of the exporter, and those about the scrape; raises what `Exporter.collect` raises."""
@@ -167,8 +163,7 @@ class Scrape(Generic[Snapshot]):
             f"{name}_exporter_scrape_duration_seconds", "Seconds this scrape took to read the target.", reading.seconds
         )
         up = [] if up_help is None else [GaugeMetricFamily(f"{name}_up", up_help, float(reading.failure is None))]
-        reload = self._reload.families(f"{name}_exporter")
-        return [*up, took, failures, *reload, self._build_info, *self._process.collect()]
+        return [*up, took, failures, self._build_info, *self._process.collect()]
 
     def unusable(self, reading: Reading[Snapshot]) -> Reading[Snapshot]:
         """Count and log, inside an `except`, that no page could be made of a reading; return it as a failed one."""

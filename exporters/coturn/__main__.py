@@ -1,27 +1,35 @@
-"""Wires the coturn exporter: command line, configuration, the reader with its sources, and the shared web server."""
+"""Wires the coturn exporter: command line, coturn's settings, the reader and its sources, and the web server."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import logging
+import signal
 import sys
+import time
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporters.coturn.collector import collect
 from exporters.coturn.config import ConfigError, Configuration, load
+from exporters.coturn.process import Turnserver
 from exporters.coturn.reader import REASONS, Reader
+from exporters.coturn.snapshot import Reload
 from toolkit import cli, logs, values, web
 from toolkit.background import running
 from toolkit.scrape import Exporter
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from prometheus_client.core import Metric
 
     from exporters.coturn.snapshot import Snapshot
 
+_LOOK = 1.0  # seconds between two looks whether coturn was started with other arguments
 _log = logging.getLogger("exporters.coturn")
 
 
@@ -33,7 +41,7 @@ def _parser() -> ArgumentParser:
         type=Path,
         default=Path("/etc/turnserver.conf"),
         metavar="FILE",
-        help="coturn's configuration; read again on SIGHUP (default %(default)s)",
+        help="coturn's configuration; read again on SIGHUP, and when coturn's arguments change (default %(default)s)",
     )
     parser.add_argument(
         "--coturn.cli-password-file",
@@ -53,8 +61,9 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _load(args: Namespace) -> Configuration:
-    config = load(args.config)
+def _load(args: Namespace, turnserver: Turnserver) -> Configuration:
+    identity = turnserver.identity
+    config = load(args.config, turnserver.command, turnserver.folder if identity else None)
     if args.password_file:
         try:
             password = args.password_file.read_text(encoding="utf-8").strip()
@@ -66,35 +75,84 @@ def _load(args: Namespace) -> Configuration:
             raise ConfigError(f"{args.password_file} is not text; set --coturn.cli-password-file") from None
         config = dataclasses.replace(config, options={**config.options, "cli-password": (password,)})
     if config.cli and not config.cli.password:
-        _log.warning("cli-password is a hash; without --coturn.cli-password-file the CLI is not asked")
-    for option in sorted(set(config.commented)):
+        _log.warning("cli-password is a hash: the CLI is not used without --coturn.cli-password-file")
+    if config.log_missing:
+        _log.info("coturn's log is not followed: %s", config.log_missing)
+    for comment in config.comments:
         _log.warning(
-            "%s: coturn takes the comment behind a value of %s as part of the value; put it on its own line",
-            config.path, option,
+            "%s:%d: comment behind the value of %s: %s; put the comment on a line of its own",
+            config.path, comment.line, comment.option, comment.effect,
         )  # fmt: skip
     return config
 
 
 class _Coturn:
-    """The reader of the configuration as it is now."""
+    """The reader for coturn's settings as they are now: those of its file and of its running process."""
 
     def __init__(self, args: Namespace) -> None:
         self._args = args
-        self._replaced = asyncio.Event()
-        self.reader = self._next = Reader(_load(args), args.probe_interval)
+        self._turnserver = Turnserver(args.config)
+        self._changed = asyncio.Event()
+        self._identity: tuple[int, float] | None = None
+        self._command: tuple[str, ...] = ()
+        self._reload = Reload(successful=False, succeeded_at=0.0)
+        self._use(_load(args, self._turnserver))
 
-    def reload(self) -> None:
-        """Read the configuration again; raises ConfigError, and the reader goes on with the old one then."""
-        self._next = Reader(_load(self._args), self._args.probe_interval)
-        self._replaced.set()
+    async def read(self) -> Snapshot:
+        """Take one snapshot. Raises TargetError."""
+        self._follow_process()
+        return await self.reader.read()
 
-    async def run(self) -> None:
-        """Keep the reader running, and replace it after a reload."""
+    def collect(self, snapshot: Snapshot | None) -> Iterable[Metric]:
+        """Return every family that has samples."""
+        return collect(snapshot or self.reader.known(), self._reload)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep the reader running, and make another one on SIGHUP and when coturn has other arguments."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._load_again)
+        try:
+            async with running(self._run, self._watch_process):
+                yield
+        finally:
+            loop.remove_signal_handler(signal.SIGHUP)
+
+    async def _run(self) -> None:
         while True:
+            self._changed.clear()
             async with self.reader.running():
-                await self._replaced.wait()
-            self._replaced.clear()
-            self.reader = self._next
+                await self._changed.wait()
+
+    async def _watch_process(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK)
+            self._follow_process()
+
+    def _follow_process(self) -> None:
+        """Read the settings again if a coturn with other arguments has started."""
+        identity = self._turnserver.identity
+        if identity is not None and identity != self._identity:
+            self._identity = identity
+            if self._turnserver.command != self._command:
+                self._load_again()
+
+    def _load_again(self) -> None:
+        try:
+            config = _load(self._args, self._turnserver)
+        except ConfigError as error:
+            self._reload = dataclasses.replace(self._reload, successful=False)
+            _log.error("%s; the settings before it stay in use", error)
+            return
+        self._use(config)
+        self._changed.set()
+        _log.info("settings read again")
+
+    def _use(self, config: Configuration) -> None:
+        self._identity = self._turnserver.identity
+        self._command = self._turnserver.command
+        self._reload = Reload(successful=True, succeeded_at=time.time())
+        self.reader = Reader(config, self._turnserver, self._args.probe_interval)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -113,12 +171,11 @@ def _exporter(coturn: _Coturn) -> Exporter[Snapshot]:
     return Exporter(
         name="coturn",
         title="coturn exporter",
-        read=lambda: coturn.reader.read(),  # noqa: PLW0108 - the reader changes on SIGHUP
-        collect=lambda snapshot: collect(snapshot or coturn.reader.without_target()),
+        read=coturn.read,
+        collect=coturn.collect,
         reasons=REASONS,
         up_help="1 if coturn answered the exporter's last STUN or TURN probe, and its process is not stopped.",
-        background=lambda: running(coturn.run),
-        reload=coturn.reload,
+        background=coturn.running,
     )
 
 

@@ -1,4 +1,4 @@
-"""Client of coturn's telnet CLI: logs in and asks `pc`, one answer of the same size however many allocations there are.
+"""Client of coturn's telnet CLI: logs in and sends `pc`, whose answer has one size however many allocations there are.
 
 It never sends anything else: `ps` and `pu` grow with the allocations, and other commands change the server.
 """
@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from exporters.coturn.config import Cli
 
 _PASSWORD_PROMPT = b"password: \r\n"
 _PROMPT = b"\n> "
 _LARGEST_ANSWER = 1 << 16
 _PATIENCE = 2.0  # seconds for connection, login and answer together
-_FIELD = re.compile(rb"^  ([\w -]+): (\d+)", re.MULTILINE)
+_FIELD = re.compile(rb"^  ([\w -]{1,64}): (\d{1,10})\b", re.MULTILINE)
+Address = tuple[str, int]
 _ALLOCATIONS = "total-current-allocs"
 _QUOTA = "current realm total-quota"
 
@@ -52,10 +55,13 @@ class AdminCli:
 
     Args:
         settings: where it is, and its password.
+        is_coturns: tells of a connection, by the addresses of our end and of the other, whether coturn is at that end.
+            The password is an administrator's, and any process can take the port while coturn does not run.
     """
 
-    def __init__(self, settings: Cli) -> None:
+    def __init__(self, settings: Cli, is_coturns: Callable[[Address, Address], bool]) -> None:
         self._settings = settings
+        self._is_coturns = is_coturns
         self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def read(self) -> CliStatus:
@@ -91,12 +97,17 @@ class AdminCli:
     async def _log_in(self) -> None:
         reader, writer = await asyncio.open_connection(self._settings.host, self._settings.port, limit=_LARGEST_ANSWER)
         self._connection = reader, writer
-        await reader.readuntil(_PASSWORD_PROMPT)
+        await reader.readuntil(_PASSWORD_PROMPT)  # only what has accepted the connection can be looked up
+        if not self._is_coturns(writer.get_extra_info("sockname")[:2], writer.get_extra_info("peername")[:2]):
+            raise CliError(
+                f"{self._settings.host}:{self._settings.port} is not a socket of turnserver, so it does not get the "
+                "CLI's password; look which process has that port (ss -ltnp), and check cli-port"
+            )
         writer.write(self._settings.password.encode() + b"\r\n")
         # Either the prompt or the question for the password once more.
         answer = await reader.readuntil(b" ")
         if answer != b"> ":
-            raise CliError("coturn's CLI refuses the password; see --coturn.cli-password-file")
+            raise CliError("coturn's CLI refuses the password; check cli-password, or --coturn.cli-password-file")
 
     async def _ask(self) -> CliStatus:
         assert self._connection

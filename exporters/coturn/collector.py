@@ -1,4 +1,4 @@
-"""Turns one snapshot of coturn into metric families. Pure: no I/O, no clock."""
+"""Turns one snapshot of coturn into metric families. It has no I/O and no clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from exporters.coturn.process import ProcessState
-    from exporters.coturn.snapshot import Snapshot
+    from exporters.coturn.snapshot import Reload, Snapshot
 
 _EVENTS = ("created", "refreshed", "deleted")
 _SIDES = ("client", "peer")
@@ -25,8 +25,15 @@ _DIRECTIONS = ("received", "sent")
 _CODES = (400, 401, 403, 420, 437, 438, 440, 441, 442, 443, 486, 500, 508)
 
 
-def collect(snapshot: Snapshot) -> Iterable[Metric]:
-    """Return every family that has samples."""
+def collect(snapshot: Snapshot, reload: Reload) -> Iterable[Metric]:
+    """Return every family that has samples.
+
+    Args:
+        snapshot: what was read.
+        reload: how the last reading of the settings went.
+    """
+    yield FAMILIES.fill("coturn_exporter_config_last_reload_successful", ((), reload.successful))
+    yield FAMILIES.fill("coturn_exporter_config_last_reload_success_timestamp_seconds", ((), reload.succeeded_at))
     if snapshot.version:
         yield FAMILIES.fill("coturn_build_info", ((snapshot.version,), 1))
     if snapshot.process is not None:
@@ -64,7 +71,9 @@ def _process(process: ProcessState) -> Iterator[Metric]:
 def _allocations(snapshot: Snapshot) -> Iterator[Metric]:
     limit = snapshot.total_quota or math.inf
     quota: list[tuple[tuple[str, ...], float]] = [(("limit",), limit)]
-    ports: list[tuple[tuple[str, ...], float]] = [(("capacity",), snapshot.relay_ports_capacity)]
+    ports: list[tuple[tuple[str, ...], float]] = []
+    if snapshot.relay_ports_capacity is not None:
+        ports.append((("capacity",), snapshot.relay_ports_capacity))
     if snapshot.best is not None:
         yield FAMILIES.fill("coturn_active_allocations", ((), snapshot.best))
         quota.append((("used",), snapshot.best))

@@ -1,31 +1,27 @@
-"""Reads turnserver.conf as coturn itself reads it, and answers what the exporter needs to know. It changes nothing."""
+"""What the exporter needs to know of coturn's settings, from its turnserver.conf and its command line."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit import documents
+from exporters.coturn import options as syntax
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
-_OPTION = re.compile(r"([^\s=]+)[\s=]*(.*)")
-_QUOTED = re.compile(r'"(.*?)\s*"?')  # coturn takes them off, the second even if there is none
-_NO = re.compile(r"[0nNfF].*|off|Off|OFF")
-_TRAILING_COMMENT = re.compile(r"\s#")
-_NUMBER = re.compile(r"\d+")
+    from exporters.coturn.options import Comment
+
 _UNLOGGED = {"stdout", "-", "syslog"}  # log-file's special names: there is no file to follow
+_DEVICES = ("/dev/", "/proc/")  # what coturn opens there under these names is something else for us
+_SILENT_LEVELS = {"warning", "error"}  # of log-min-level: without the lines about allocations
+_LAST_PORT = 65535
 
 
-class ConfigError(documents.ConfigError):
-    """turnserver.conf cannot be used: one line for the operator."""
-
-    def __init__(self, message: str) -> None:
-        Exception.__init__(self, message)
+class ConfigError(Exception):
+    """coturn's settings cannot be used: one line for the operator."""
 
 
 @dataclass(frozen=True)
@@ -52,31 +48,31 @@ class Cli:
 
 @dataclass(frozen=True)
 class Configuration:
-    """One turnserver.conf.
+    """The settings of one coturn.
 
     Args:
-        path: the file.
-        options: every value of every option, in the file's order; a repeated option has several.
-        commented: options with a comment behind their value. coturn has no such comments: it takes the text as part
-            of the value, and e.g. ignores that denied-peer-ip.
+        path: its turnserver.conf.
+        options: every value of every option, in coturn's order: the last one counts where there can be only one.
+        comments: comments behind a value that change what coturn does. coturn has no such comments.
+        folder: what a relative log-file is relative to: the directory coturn was started in.
     """
 
     path: Path
     options: Mapping[str, tuple[str, ...]]
-    commented: tuple[str, ...]
+    comments: tuple[Comment, ...] = ()
+    folder: Path = Path("/")
 
     def text(self, name: str, default: str = "") -> str:
-        """The last value of an option, as coturn's own choice among several."""
+        """The value of an option; of several, the one that coturn takes."""
         return self.options.get(name, (default,))[-1]
 
     def number(self, name: str, default: int) -> int:
         """A numeric option; like C's atoi, what follows the digits does not count."""
-        found = _NUMBER.match(self.text(name))
-        return int(found[0]) if found else default
+        return syntax.number(self.text(name), default)
 
     def flag(self, *names: str) -> bool:
-        """Whether one of these switches is on; alone on its line it is."""
-        return any(name in self.options and not _NO.fullmatch(self.text(name)) for name in names)
+        """Whether one of these switches is on."""
+        return any(name in self.options and syntax.is_on(name, self.text(name)) for name in names)
 
     @property
     def address(self) -> str:
@@ -95,13 +91,33 @@ class Configuration:
         }
 
     @property
+    def own_ports(self) -> frozenset[int]:
+        """Every port that coturn may listen on: inside the range of relay ports it is no relay."""
+        plain, secure = self.number("listening-port", 3478), self.number("tls-listening-port", 5349)
+        alternative: tuple[int, ...] = ()
+        if not self.flag("no-rfc5780"):  # listened on with two addresses or more, for NAT behavior discovery
+            alternative = (
+                self.number("alt-listening-port", 0) or plain + 1,
+                self.number("alt-tls-listening-port", 0) or secure + 1,
+            )
+        auxiliary = (syntax.number(value.rpartition(":")[2], 0) for value in self.options.get("aux-server", ()))
+        defaults = {"cli-port": 5766, "web-admin-port": 8080, "prometheus-port": 9641, "tcp-proxy-port": 0}
+        others = (self.number(name, default) for name, default in defaults.items())
+        return frozenset((plain, secure, *alternative, *auxiliary, *others))
+
+    @property
     def relay_ports(self) -> range:
-        """The UDP ports of relays, the same on each relay address."""
+        """The ports of relays, the same on each relay address."""
         return range(self.number("min-port", 49152), self.number("max-port", 65535) + 1)
 
     @property
+    def shares_relay_sockets(self) -> bool:
+        """Whether all allocations have one socket per address (coturn 4.13), so that sockets do not count them."""
+        return self.flag("multiplex-peer")
+
+    @property
     def relay_addresses(self) -> tuple[str, ...]:
-        """The addresses of relays, by default those it listens on; none means whichever a client came in on."""
+        """The addresses of relays, by default those it listens on; none means those that coturn finds by itself."""
         given = dict.fromkeys(self.options.get("relay-ip") or self.options.get("listening-ip", ()))
         return tuple(address for address in given if _is_address(address))
 
@@ -114,6 +130,40 @@ class Configuration:
     def secret(self) -> str:
         """The shared secret of the TURN REST API; "" when there is none, or when it is in a database."""
         return self.text("static-auth-secret")  # which implies use-auth-secret
+
+    @property
+    def rest_api_separator(self) -> str:
+        """What stands between the time of expiry and the name in a user name of the TURN REST API."""
+        return self.text("rest-api-separator")[:1] or ":"
+
+    @property
+    def redirects(self) -> bool:
+        """Whether coturn sends clients on to other servers, with error 300."""
+        kinds = ("alternate-server", "tls-alternate-server", "tcp-alternate-server", "udp-alternate-server")
+        return any(self.options.get(kind) for kind in kinds)
+
+    @property
+    def probed_relay(self) -> str:
+        """The protocol of the relays that the probe asks for: udp, or tcp where coturn gives no other."""
+        return "tcp" if self.flag("no-udp-relay") else "udp"
+
+    @property
+    def relay_protocols(self) -> tuple[str, ...]:
+        """The protocols of relays that coturn gives; TCP (RFC 6062) only to clients that came over TCP or TLS."""
+        streams = self.listeners.keys() - {"udp"}
+        return (
+            *(() if self.flag("no-udp-relay") else ("udp",)),
+            *(("tcp",) if streams and not self.flag("no-tcp-relay") else ()),
+        )
+
+    def probes(self, transport: str) -> tuple[str, ...]:
+        """What a client can expect an answer to over this transport: "stun", "turn"."""
+        unsigned = not self.flag("secure-stun")
+        relays = not self.flag("stun-only") and (transport != "udp" or self.probed_relay == "udp")
+        return (
+            *(("stun",) if not self.flag("no-stun") and (unsigned or self.secret) else ()),
+            *(("turn",) if relays and (self.secret or self.flag("no-auth")) else ()),
+        )
 
     @property
     def total_quota(self) -> int:
@@ -132,19 +182,37 @@ class Configuration:
     @property
     def endpoint(self) -> str | None:
         """URL of coturn's built-in Prometheus endpoint, None when it is not switched on."""
-        if not self.flag("prometheus"):
+        if not self.flag("prometheus", "prometheus-tls"):
             return None
         host = self.text("prometheus-address", "127.0.0.1")
+        if not _is_address(host):
+            host = "127.0.0.1"  # 0.0.0.0: every address
         host = f"[{host}]" if ":" in host else host
-        return f"http://{host}:{self.number('prometheus-port', 9641)}{self.text('prometheus-path', '/metrics')}"
+        scheme = "https" if self.flag("prometheus-tls") else "http"
+        path = self.text("prometheus-path", "/metrics")
+        return f"{scheme}://{host}:{self.number('prometheus-port', 9641)}/{path.lstrip('/')}"
 
     @property
     def log(self) -> LogPlace | None:
         """The log to follow, None when there is no file or no line about allocations in it."""
-        base = self.text("log-file")
-        if not self.flag("verbose", "Verbose") or self.flag("syslog") or base in _UNLOGGED:
+        if self.log_missing:
             return None
-        return LogPlace(self.path.parent / base if base else None, dated=not self.flag("simple-log"))
+        base = self.text("log-file")
+        return LogPlace(self.folder / base if base else None, dated=not self.flag("simple-log"))
+
+    @property
+    def log_missing(self) -> str:
+        """Why there is no log to follow, "" if there is one."""
+        base = self.text("log-file")
+        if not self.flag("verbose", "Verbose"):
+            return "verbose is off"
+        if self.text("log-min-level").lower() in _SILENT_LEVELS:
+            return "log-min-level leaves out the lines about allocations"
+        if self.flag("syslog") or base == "syslog":
+            return "coturn logs to syslog"
+        if base in _UNLOGGED or base.startswith(_DEVICES):
+            return "coturn logs to its standard output or to a device"
+        return ""
 
 
 def _is_address(text: str) -> bool:
@@ -154,31 +222,47 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def load(path: Path) -> Configuration:
-    """Read a turnserver.conf.
+def load(path: Path, command: Sequence[str] = (), folder: Path | None = None) -> Configuration:
+    """Read a turnserver.conf, and the command line of the coturn that runs with it.
+
+    Args:
+        path: the file. With `-n` on the command line coturn does not read it, and neither do we.
+        command: the arguments of the running turnserver, without its name.
+        folder: the directory it was started in, if that is known.
 
     Raises:
-        ConfigError: it cannot be read, or a port range in it is empty.
+        ConfigError: the file cannot be read, or has ports that do not exist.
     """
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read {path}: {error.strerror}; set --coturn.config, and run as user turnserver"
-        ) from error
-    options: dict[str, tuple[str, ...]] = {}
-    commented = []
-    for line in lines:
-        option = _OPTION.fullmatch(line.strip())
-        if not option or line.lstrip().startswith("#"):
-            continue
-        name, value = option.groups()
-        if quoted := _QUOTED.fullmatch(value):
-            value = quoted[1]
-        options[name] = (*options.get(name, ()), value)
-        if _TRAILING_COMMENT.search(value):
-            commented.append(name)
-    found = Configuration(path, options, tuple(commented))
-    if not found.relay_ports:
-        raise ConfigError(f"{path}: min-port is above max-port; no relay is possible")
+    lines: list[tuple[int, str, str]] = []
+    if syntax.config_file(command) is not None:
+        try:
+            lines = list(syntax.in_file(path.read_text(encoding="utf-8", errors="replace")))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot read {path}: {error.strerror}; set --coturn.config, and run as user turnserver"
+            ) from error
+        except ValueError as error:  # a path with a NUL in it
+            raise ConfigError(f"cannot read {str(path)!r}: {error}; set --coturn.config") from error
+    found = Configuration(
+        path,
+        syntax.merged(((name, value) for _, name, value in lines), syntax.on_command_line(command)),
+        tuple(found for place, name, value in lines if (found := syntax.comment(name, value, place))),
+        path.parent if folder is None else folder,
+    )
+    _check_ports(found)
     return found
+
+
+def _check_ports(config: Configuration) -> None:
+    for name, default in (
+        ("min-port", 49152),
+        ("max-port", _LAST_PORT),
+        ("listening-port", 3478),
+        ("tls-listening-port", 5349),
+        ("cli-port", 5766),
+        ("prometheus-port", 9641),
+    ):
+        if not 0 < (port := config.number(name, default)) <= _LAST_PORT:
+            raise ConfigError(f"{config.path}: {name}={port} is no port; set it to 1 to {_LAST_PORT}")
+    if not config.relay_ports:
+        raise ConfigError(f"{config.path}: min-port is above max-port; no relay is possible")

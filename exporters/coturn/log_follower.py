@@ -1,9 +1,11 @@
-"""Follows coturn's log through midnight files, rename, truncation, SIGHUP and restart. It knows no line's meaning."""
+"""Follows coturn's log through midnight files, rename, truncation, SIGHUP and restart. It does not parse its lines."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import stat
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -15,11 +17,11 @@ if TYPE_CHECKING:
 
     from exporters.coturn.config import LogPlace
 
-_SLICE = 1 << 16  # bytes read before others get their turn
+_SLICE = 1 << 16  # bytes read before other tasks get their turn
 _POLL = 1.0  # seconds; coturn flushes every line, and a scrape catches up by itself
 _REPLAY = 64 << 20  # bytes read back at most to find where the running coturn began
 _START = b"Version Coturn-"
-_SIGNATURE = 64  # first bytes of a file; they change when it is truncated and written anew
+_SIGNATURE = 64  # first bytes of a file; they change when it is truncated and written again
 _LONGEST = 1 << 16  # bytes of a line that are kept; coturn's own end at 1,024
 _COMPRESSED = {".gz", ".xz", ".zst", ".bz2"}
 _DATE = "_[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
@@ -29,11 +31,11 @@ _DEFAULT_FOLDERS = ("/var/log/turnserver", "/var/log", "/var/tmp", "/tmp")  # no
 class LogFollower:
     """Feeds every complete line of the log, once, in order.
 
-    It starts where the running coturn started, if that is within the last 64 MiB of its log, else at the log's end.
+    It begins where the running coturn began, if that is within the last 64 MiB of its log, else at the log's end.
 
     Args:
         place: what the configuration says.
-        held_open: the log the process really writes to, None if that is not known.
+        held_open: returns the log that the process really writes to, None if that is not known.
         feed: takes one line.
 
     Attributes:
@@ -75,7 +77,7 @@ class LogFollower:
         return self.caught_up and self.path is not None and not self._shut_out
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file:
             self._file.close()
             self._file = None
@@ -87,14 +89,18 @@ class LogFollower:
             await asyncio.sleep(_POLL)
 
     async def _drain(self) -> None:
-        while self._step():  # noqa: ASYNC110 - it waits for nothing, it lets others have their turn
-            await asyncio.sleep(0)
+        try:
+            while self._step():  # noqa: ASYNC110 - it waits for nothing, it lets others have their turn
+                await asyncio.sleep(0)
+        except OSError:  # the disk, or a network file system; the file is opened again at the next look
+            self.close()
+            self.path = None
 
     def _step(self) -> bool:
         """Read one slice, or go to the next file; False when there is nothing to read anywhere."""
         if self._file and self._read_slice():
             return True
-        # Asked only when the open file is read to its end: coturn closes a file before it opens the next.
+        # Only once the open file is read to its end: coturn closes a file before it opens the next.
         target = self._queue.pop(0) if self._queue else self._target()
         if target is None or self._is_open(target):
             self._shut_out = False
@@ -138,7 +144,7 @@ class LogFollower:
 
     def _open(self, path: Path, offset: int = 0) -> bool:
         try:
-            file = path.open("rb", buffering=0)
+            file = _opened(path)
         except OSError:
             return False
         self.close()
@@ -174,7 +180,7 @@ class LogFollower:
         """Go to where the running coturn began; to the log's end if that is too far back."""
         held = self._held_open()
         files = list(self._files())
-        if held is not None:  # the last one: what logrotate has made beside it is not written to yet
+        if held is not None:  # the last one: nothing is written yet to what logrotate has made beside it
             files = files[: files.index(held) + 1] if held in files else [held]
         budget = _REPLAY
         for index in range(len(files) - 1, -1, -1):
@@ -192,13 +198,22 @@ class LogFollower:
                 self._open(files[-1], files[-1].stat().st_size)
 
 
+def _opened(path: Path) -> IO[bytes]:
+    """Open a regular file; OSError for anything else. A FIFO without a writer must not block the exporter."""
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(number, "rb", buffering=0)
+
+
 def _age(path: Path) -> float:
     return path.stat().st_mtime
 
 
 def _last_start(path: Path, budget: int) -> int | None:
     """Where the last line with coturn's banner begins in the last `budget` bytes of a file."""
-    with path.open("rb") as file:
+    with _opened(path) as file:
         end = file.seek(0, os.SEEK_END)
         floor = max(0, end - budget)
         overlap = b""

@@ -1,41 +1,45 @@
 """Does what a client does: a STUN Binding, and a TURN allocation that is released at once. It relays no media.
 
-Its sessions carry a tag in user name and ORIGIN that only the holder of the shared secret can make, so that they can be
-left out of what the log tells; the sockets of its allocations are remembered, so that they can be left out of what is
-counted while they linger (coturn keeps a UDP allocation for about a second after its release).
+The probe's sessions carry a tag in user name and ORIGIN that only a holder of the shared secret can make, so that they
+can be left out of what the log says. The sockets of its allocations are remembered, so that they can be left out of
+what is counted while they linger: coturn keeps a UDP allocation for about a second after its release.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hmac
 import math
 import ssl
 import time
+from asyncio import gather, timeout
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from os import urandom
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporters.coturn import stun
 from exporters.coturn.connection import connect
-from toolkit import stun
-from toolkit.stun import Attribute, Credentials, Method
+from exporters.coturn.stun import Attribute, Credentials, Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Mapping
 
+    from exporters.coturn.config import Configuration
     from exporters.coturn.connection import Connection
-    from toolkit.stun import Response
+    from exporters.coturn.stun import Response
 
 _PATIENCE = 2.0  # seconds for everything on one connection
 ENDING = 0.05  # seconds from a relay's closed socket until coturn has surely taken it out of its count
 _FAREWELL = 0.5  # seconds for a release
 _CREDENTIALS_LAST = 60  # seconds; an ephemeral user name is its time of expiry
 _FORGOTTEN_AFTER = 660.0  # seconds; an allocation lasts 600 unless it is refreshed
-_UNAUTHORIZED, _STALE_NONCE = 401, 438
-REASONS = {401: "credentials", 486: "quota", 508: "ports"}  # STUN error codes an operator can do something about
+_REDIRECTED, _UNAUTHORIZED, _STALE_NONCE = 300, 401, 438
+# STUN error codes an operator can do something about
+REASONS = {300: "redirected", 401: "credentials", 486: "quota", 508: "ports"}
 ALL_REASONS = ("timeout", "refused", "tls", *REASONS.values(), "error")
+_MACHINE = Path("/etc/machine-id")  # known to this machine only; for the tag where there is no shared secret
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class _Owed:
 
     connection: Connection
     request: tuple[bytes, bytes]
-    credentials: Credentials
+    credentials: Credentials | None
     others: Collection[int]
     since: float
 
@@ -61,56 +65,64 @@ class Probe:
     """Probes one coturn, one round over every transport at a time.
 
     Args:
-        host: an address coturn listens on.
-        listeners: the port of each transport: udp, tcp, tls.
-        secret: coturn's static-auth-secret; without one there is no TURN probe.
+        config: coturn's settings: where it listens, what it answers, the shared secret.
         sockets: lists all relay sockets there are, with their port, by inode.
-        ipv6_relay: whether to ask for one; else it gets what a client gets that does not ask.
 
     Attributes:
-        outcomes: by (probe, transport), of the last round; probe is "stun" or "turn".
+        outcomes: by (probe, transport), of the last round; probe is "stun" or "turn". What coturn is set not to answer,
+            or what needs a secret that is not in its file, is not probed.
         failures: all failures so far by (probe, transport, reason).
-        bindings: STUN bindings answered so far.
-        software: what the server called itself last.
-        tag: the text the sessions of all probes with this secret carry.
-        name: a text only the allocations of this one carry; it begins with the tag.
+        bindings: STUN Bindings answered so far.
+        software: how the server named itself last.
+        tag: the text that the sessions of all probes with this secret carry.
+        name: the text that only the sessions of this probe carry; it begins with the tag.
     """
 
-    def __init__(
-        self,
-        host: str,
-        listeners: Mapping[str, int],
-        secret: str,
-        sockets: Callable[[], Mapping[int, int]],
-        *,
-        ipv6_relay: bool = False,
-    ) -> None:
-        self._host = host
-        self._listeners = listeners
-        self._secret = secret
+    def __init__(self, config: Configuration, sockets: Callable[[], Mapping[int, int]]) -> None:
+        self._config = config
         self._sockets = sockets
         self._held: set[int] = set()
         self._others: Collection[int] = ()  # relay sockets that were there before a round: none of ours
         self._ended = -math.inf
         self._owed: list[_Owed] = []
-        key = secret.encode() or urandom(16)
+        self._answering: set[str] = set()
+        key = (config.secret or _machine()).encode() or urandom(16)
         self.tag = f"coturn-exporter-{hmac.digest(key, b'coturn-exporter', 'sha256').hex()[:16]}"
         self.name = f"{self.tag}-{urandom(4).hex()}"
-        self._origin = (Attribute.ORIGIN, f"https://{self.tag}.invalid".encode())
+        self._origin = (Attribute.ORIGIN, f"https://{self.name}.invalid".encode())
         self._wanted = [
             self._origin,
-            (Attribute.REQUESTED_TRANSPORT, stun.UDP_RELAY),
-            *([(Attribute.REQUESTED_ADDRESS_FAMILY, stun.IPV6_RELAY)] if ipv6_relay else []),
+            (Attribute.REQUESTED_TRANSPORT, stun.TCP_RELAY if config.probed_relay == "tcp" else stun.UDP_RELAY),
+            *([(Attribute.REQUESTED_ADDRESS_FAMILY, stun.IPV6_RELAY)] if config.only_ipv6_relays else []),
         ]
         self.outcomes: dict[tuple[str, str], Outcome] = {}
         self.failures: dict[tuple[str, str, str], int] = {}
         self.bindings = 0
         self.software = ""
 
+    @property
+    def answered(self) -> bool:
+        """Whether coturn answered anything at all in the last round. A refusal is an answer, and so is a challenge."""
+        return bool(self._answering)
+
+    @property
+    def tags_bindings(self) -> bool:
+        """Whether every Binding of the probe is in a session with its tag.
+
+        coturn takes the tag from an Allocate request, and from 4.17 on makes a session only of one with credentials.
+        """
+        return bool(self._config.secret) and not self._config.flag("stun-only")
+
     async def round(self) -> None:
         """Probe every transport once; takes at most some 2.5 seconds, whatever the server does."""
         self._others = self._sockets().keys()
-        await asyncio.gather(*(self._probe(transport, port) for transport, port in self._listeners.items()))
+        self._answering.clear()
+        await gather(*(self._probe(transport, port) for transport, port in self._config.listeners.items()))
+
+    @property
+    def relays(self) -> frozenset[int]:
+        """The relay sockets (by inode) of allocations that were not seen to end yet."""
+        return frozenset(self._held)
 
     def held(self, open_sockets: Container[int]) -> set[int]:
         """Which of these relay sockets (by inode) are the probe's own; others it had are closed, and forgotten."""
@@ -129,10 +141,12 @@ class Probe:
         """Release what an unanswered request may have left behind; tried again until coturn answers."""
         for owed in list(self._owed):
             with suppress(TimeoutError, OSError):
-                async with asyncio.timeout(_FAREWELL):
+                async with timeout(_FAREWELL):
                     # The same request again gives the same answer (RFC 8656 section 7.2), and so the relay port.
                     response = await owed.connection.exchange(owed.request, owed.credentials)
-                    await self._allocated(owed.connection, owed.credentials, response, owed.others, doubtful=True)
+                    if response.success:
+                        self._remember(response, owed.others)
+                    await self._release(owed.connection, owed.credentials)
                     owed.since = -math.inf
             if time.monotonic() - owed.since > _FORGOTTEN_AFTER:
                 self._owed.remove(owed)
@@ -144,12 +158,12 @@ class Probe:
             self._owed.pop().connection.close()
 
     async def _probe(self, transport: str, port: int) -> None:
-        pending = {"stun": "timeout", **({"turn": "timeout"} if self._secret else {})}
+        pending = dict.fromkeys(self._config.probes(transport), "timeout")
         started = time.monotonic()
         connection: Connection | None = None
         try:
-            async with asyncio.timeout(_PATIENCE):
-                connection = await connect(transport, self._host, port)
+            async with timeout(_PATIENCE):
+                connection = await connect(transport, self._config.address, port)
                 connected = time.monotonic() - started
                 await self._steps(transport, connection, connected, pending)
         except TimeoutError:
@@ -159,70 +173,93 @@ class Probe:
         except (OSError, EOFError):
             pending = dict.fromkeys(pending, "refused")
         finally:
+            if connection and connection.closing_releases:
+                self._owed = [owed for owed in self._owed if owed.connection is not connection]
             if connection and all(owed.connection is not connection for owed in self._owed):
                 connection.close()
         for probe, reason in pending.items():
             self._report(probe, transport, Outcome(failure=reason))
 
     async def _steps(self, transport: str, connection: Connection, connected: float, pending: dict[str, str]) -> None:
-        """The requests, in the order that marks the session as ours with its very first; what ends leaves `pending`."""
+        """The requests; a probe that has its outcome leaves `pending`.
+
+        The Binding is between Allocate and release: there it belongs to a session that has our tag.
+        """
+        if self._config.flag("stun-only"):  # it ignores an Allocate
+            await self._binding(transport, connection, None, connected, pending)
+            return
         began = time.monotonic()
         challenge = await connection.exchange(self._allocate())
-        challenged = time.monotonic() - began
+        self._answering.add(transport)
         self.software = challenge.software or self.software
-        if challenge.success:  # a server that asks for no credentials
-            await self._allocated(connection, None, challenge, self._others)
-        began = time.monotonic()
-        answer = await connection.exchange(stun.encode(Method.BINDING, [self._origin]))
-        self.bindings += 1
-        if answer.success:
-            self._report("stun", transport, Outcome(connected + time.monotonic() - began))
-        else:
-            self._report("stun", transport, Outcome(failure=REASONS.get(answer.error, "error")))
-        del pending["stun"]
-        if "turn" not in pending:
-            return
-        began = time.monotonic()
-        response = challenge
-        if challenge.error == _UNAUTHORIZED:
-            # Each transport is a user of its own, as a user-quota may allow but one allocation at a time.
-            response = await self._authenticated(connection, challenge, f"{self.name}-{transport}")
-        if response.success:
-            self._report("turn", transport, Outcome(connected + challenged + time.monotonic() - began))
-        else:
-            self._report("turn", transport, Outcome(failure=REASONS.get(response.error, "error")))
-        del pending["turn"]
+        # Each transport is a user of its own, as a user-quota may allow but one allocation at a time.
+        credentials = None
+        response: Response | None = challenge
+        owed = None
+        if "turn" in pending and (challenge.success or challenge.error == _UNAUTHORIZED):
+            if self._config.secret and not challenge.success:
+                credentials = _ephemeral(self._config, f"{self.name}-{transport}", challenge)
+            owed = self._owe(connection, credentials)
+            if credentials:
+                response = await self._allocated(connection, owed)
+        if response and response.success:
+            self._remember(response, self._others)
+        if response and "turn" in pending:
+            expected = response.success or (response.error == _REDIRECTED and self._config.redirects)
+            failure = "" if expected else REASONS.get(response.error, "error")
+            self._report("turn", transport, Outcome(connected + time.monotonic() - began if expected else 0.0, failure))
+            del pending["turn"]
+        await self._binding(transport, connection, credentials, connected, pending)
+        if response and response.success:
+            await self._release(connection, credentials)
+        if owed and response:
+            self._owed.remove(owed)
 
-    async def _authenticated(self, connection: Connection, challenge: Response, name: str) -> Response:
-        credentials = _ephemeral(self._secret, name, challenge)
-        request = self._allocate(credentials)
-        others = self._others
-        try:
-            response = await connection.exchange(request, credentials)
-            await self._allocated(connection, credentials, response, others)
-        except BaseException:
-            # Sent, and perhaps received: on UDP only an answer can tell that nothing is left.
-            if not connection.closing_releases:
-                self._owed.append(_Owed(connection, request, credentials, others, time.monotonic()))
-            raise
-        return response
+    def _owe(self, connection: Connection, credentials: Credentials | None) -> _Owed:
+        """Note before an Allocate is sent what has to be released: on UDP only an answer tells that nothing is left."""
+        owed = _Owed(connection, self._allocate(credentials), credentials, self._others, time.monotonic())
+        self._owed.append(owed)
+        return owed
 
-    async def _allocated(
+    async def _allocated(self, connection: Connection, owed: _Owed) -> Response | None:
+        """Send the Allocate with credentials; None if it is not answered in time for a Binding to be tried as well."""
+        with suppress(TimeoutError):
+            async with timeout(_PATIENCE / 2):
+                return await connection.exchange(owed.request, owed.credentials)
+        return None
+
+    async def _binding(
         self,
+        transport: str,
         connection: Connection,
         credentials: Credentials | None,
-        response: Response,
-        others: Collection[int],
-        *,
-        doubtful: bool = False,
+        connected: float,
+        pending: dict[str, str],
     ) -> None:
-        """Remember the allocation's socket, then release it; with `doubtful` even if the response knows of none."""
-        if response.success:
-            # A client can have the same port at another relay address. An address tells no more: it may be mapped.
-            at_port = {inode for inode, port in self._sockets().items() if port == response.relay_port}
-            self._held |= at_port.difference(others)
-        elif not doubtful:
+        """Ask for our address, with credentials where coturn wants them for that (secure-stun)."""
+        if "stun" not in pending:
             return
+        began = time.monotonic()
+        signing = credentials if self._config.flag("secure-stun") else None
+        answer = await connection.exchange(stun.encode(Method.BINDING, [self._origin], signing), signing)
+        self._answering.add(transport)
+        self.software = answer.software or self.software
+        self.bindings += 1
+        if answer.error == _UNAUTHORIZED and self._config.secret and signing is None:
+            signing = _ephemeral(self._config, f"{self.name}-{transport}", answer)
+            answer = await connection.exchange(stun.encode(Method.BINDING, [self._origin], signing), signing)
+            self.bindings += 1
+        failure = "" if answer.success else REASONS.get(answer.error, "error")
+        self._report("stun", transport, Outcome(0.0 if failure else connected + time.monotonic() - began, failure))
+        del pending["stun"]
+
+    def _remember(self, response: Response, others: Collection[int]) -> None:
+        """Remember the sockets of a new allocation."""
+        # A client can have the same port at another relay address. An address tells no more: it may be mapped.
+        at_port = {inode for inode, port in self._sockets().items() if port == response.relay_port}
+        self._held |= at_port.difference(others)
+
+    async def _release(self, connection: Connection, credentials: Credentials | None) -> None:
         release = [self._origin, (Attribute.LIFETIME, bytes(4))]
         farewell = await connection.exchange(stun.encode(Method.REFRESH, release, credentials), credentials)
         if farewell.error == _STALE_NONCE and credentials:
@@ -239,9 +276,15 @@ class Probe:
             self.failures[key] = self.failures.get(key, 0) + 1
 
 
-def _ephemeral(secret: str, name: str, challenge: Response) -> Credentials:
+def _ephemeral(config: Configuration, name: str, challenge: Response) -> Credentials:
     """Credentials of the TURN REST API (draft-uberti-behave-turn-rest), as Prosody gives them to clients."""
-    username = f"{int(time.time()) + _CREDENTIALS_LAST}:{name}"
-    password = base64.b64encode(hmac.digest(secret.encode(), username.encode(), "sha1")).decode()
+    username = f"{int(time.time()) + _CREDENTIALS_LAST}{config.rest_api_separator}{name}"
+    password = base64.b64encode(hmac.digest(config.secret.encode(), username.encode(), "sha1")).decode()
     realm, nonce = (challenge.attributes.get(kind, b"") for kind in (Attribute.REALM, Attribute.NONCE))
     return Credentials(username, password, realm, nonce)
+
+
+def _machine() -> str:
+    with suppress(OSError, ValueError):
+        return _MACHINE.read_text(encoding="ascii").strip()
+    return ""

@@ -1,4 +1,4 @@
-"""The turnserver process as the system shows it: which one it is, its state and consumption. It sends no signal."""
+"""The turnserver process as Linux shows it: which one it is, its state and what it consumes. It sends no signal."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from exporters.coturn.options import config_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporters.coturn.config import Configuration
-
-_NAME = "turnserver"
-_DEFAULT_CONFIG = "/etc/turnserver.conf"
-_FIRST_FILES = 64  # coturn opens its log before any socket, and mostly again under the number it had
-_SEARCH_EVERY = 15.0  # seconds between two looks at all files: on a full disk it opens another, behind its sockets
+_NAMES = {"turnserver", "coturn"}  # Debian has a link of the second name
+_DEFAULT_CONFIG = "turnserver.conf"
+_SEARCHED = (  # for a file without a leading slash, in this order
+    *("", "turnserver/", "coturn/", "etc/", "etc/turnserver/", "etc/coturn/"),
+    *("../etc/", "../etc/turnserver/", "../etc/coturn/", "/etc/", "/etc/turnserver/", "/etc/coturn/"),
+    *("/usr/local/etc/", "/usr/local/etc/turnserver/", "/usr/local/etc/coturn/"),
+)
+_FIRST_FILES = 64  # coturn opens its log before any socket, and mostly reopens it under the same number
+_SEARCH_EVERY = 15.0  # seconds between two looks at all files: on a full disk coturn opens another log, later
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,15 @@ class ProcessState:
 
 
 class Turnserver:
-    """Finds the process of one turnserver.conf, and finds it again after a restart.
+    """Finds the turnserver that reads one turnserver.conf, and finds it again after a restart.
 
     Args:
-        config: whose process: the one in its pidfile, or the one started with this file.
+        config: path of the file.
+
+    A turnserver that reads no file (`-n`), or of which we may not see what it reads, is taken if it is the only one.
     """
 
-    def __init__(self, config: Configuration) -> None:
+    def __init__(self, config: Path) -> None:
         self._config = config
         self._process: psutil.Process | None = None
         self._log_number = 0
@@ -60,6 +67,18 @@ class Turnserver:
         if self._process is None or not _alive(self._process):
             self._process = self._find()
         return (self._process.pid, self._process.create_time()) if self._process else None
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The arguments of the running process, without its name; none if there is no process."""
+        with suppress(psutil.Error):
+            return tuple(self._process.cmdline()[1:]) if self._process else ()
+        return ()
+
+    @property
+    def folder(self) -> Path | None:
+        """The directory it runs in; None if that is not known."""
+        return _folder(self._process) if self._process else None
 
     @property
     def uid(self) -> int | None:
@@ -88,10 +107,11 @@ class Turnserver:
             return None
 
     def log_file(self, base: Path | None) -> Path | None:
-        """The log file it holds open, wherever that has gone; None when it holds none, or we may not look.
+        """The log file it holds open, wherever that is; None when it holds none, or we may not look.
 
         Args:
-            base: the configured file; coturn silently logs elsewhere, under its own name, when it cannot write there.
+            base: the configured file; when coturn cannot write there, it logs elsewhere under a name of its own, and
+                does not say so.
         """
         if (identity := self.identity) is None:
             return None
@@ -110,7 +130,7 @@ class Turnserver:
         return None
 
     def _likely_files(self, pid: int) -> Iterator[int]:
-        """The numbers of open files, the log's last one first; all of them only now and then."""
+        """The numbers of open files, the one the log had last comes first; all of them only every 15 s."""
         yield self._log_number
         yield from range(_FIRST_FILES)
         if time.monotonic() - self._searched >= _SEARCH_EVERY:
@@ -119,19 +139,39 @@ class Turnserver:
                 yield from map(int, os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - as fast as it gets
 
     def _find(self) -> psutil.Process | None:
-        with suppress(OSError, ValueError, psutil.Error):
-            process = psutil.Process(int(Path(self._config.text("pidfile")).read_text()))
-            if process.name() == _NAME and _alive(process):
-                return process
+        unknown = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
-                if process.name() == _NAME and _alive(process) and self._is_ours(process.cmdline()):
-                    return process
+                if process.name() in _NAMES and _alive(process):
+                    reads = self._is_read_by(process)
+                    if reads:
+                        return process
+                    unknown.append(process if reads is None else None)
+        return unknown[0] if len(unknown) == 1 else None
+
+    def _is_read_by(self, process: psutil.Process) -> bool | None:
+        """Whether this turnserver reads our file; None if it reads none, or we cannot tell which."""
+        given = config_file(process.cmdline()[1:])
+        if given is None:
+            return None
+        given = given or _DEFAULT_CONFIG
+        folder = _folder(process)
+        for place in _SEARCHED if not given.startswith("/") else ("",):
+            path = given if given.startswith("/") else place + given
+            if not path.startswith("/"):
+                if folder is None:
+                    continue
+                path = os.path.join(folder, path)  # noqa: PTH118 - "/" in front of it makes no Path of another root
+            for seen in (f"/proc/{process.pid}/root{path}", path):  # its root can be a container's or a chroot
+                with suppress(OSError):
+                    return os.path.samefile(seen, self._config)  # noqa: PTH121 - as above
         return None
 
-    def _is_ours(self, command: list[str]) -> bool:
-        given = command[command.index("-c") + 1] if "-c" in command[:-1] else _DEFAULT_CONFIG
-        return Path(given).resolve() == self._config.path.resolve()
+
+def _folder(process: psutil.Process) -> Path | None:
+    with suppress(psutil.Error, OSError):
+        return Path(process.cwd())
+    return None
 
 
 def _as_we_see_it(target: str, link: str, pid: int) -> Path:

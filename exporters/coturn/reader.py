@@ -7,18 +7,18 @@ import logging
 import re
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from exporters.coturn import endpoint
 from exporters.coturn.admin_cli import AdminCli, CliError, CliStatus
+from exporters.coturn.bindings import WithoutProbes
 from exporters.coturn.endpoint import EndpointError
 from exporters.coturn.log_follower import LogFollower
 from exporters.coturn.log_statistics import LogStatistics
 from exporters.coturn.probe import ENDING, Probe
-from exporters.coturn.process import ProcessState, Turnserver
-from exporters.coturn.relay_ports import RelayPorts
 from exporters.coturn.snapshot import Snapshot
+from exporters.coturn.sockets import Sockets, found_addresses, owns_peer
 from toolkit.background import running
 from toolkit.scrape import TargetError
 
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 
     from exporters.coturn.config import Configuration
     from exporters.coturn.log_statistics import Run
+    from exporters.coturn.process import ProcessState, Turnserver
 
 REASONS = ("not_running", "stopped", "no_answer")
-_UNANSWERED = {"timeout", "refused", "tls"}
 _IMPATIENT = 1.0  # seconds to the next probe while coturn does not answer
 _LINGERS = 2.0  # seconds after which all the probe's allocations are gone
 _LOOK, _LOOKS = 0.25, 8  # seconds between looks whether they are, and how many
-_VERSION = re.compile(r"Coturn-(\S+)")
+_VERSION = re.compile(r"Coturn-(\d{1,4}(?:\.\d{1,4}){1,3})")
+_SESSIONLESS = (4, 17)  # answers a STUN Binding over UDP without a session: no line in the log tells of it
 Answer = TypeVar("Answer")
 _log = logging.getLogger("exporters.coturn")
 
@@ -45,25 +46,26 @@ class Reader:
     """Reads one coturn.
 
     Args:
-        config: its turnserver.conf.
+        config: its settings.
+        turnserver: its process.
         probe_interval: seconds between probes.
     """
 
-    def __init__(self, config: Configuration, probe_interval: float) -> None:
+    def __init__(self, config: Configuration, turnserver: Turnserver, probe_interval: float) -> None:
         self._config = config
         self._interval = probe_interval
-        self._turnserver = Turnserver(config)
-        self._relay_ports = RelayPorts(config.relay_ports, config.listeners.values(), config.relay_addresses)
-        self._probe = Probe(
-            config.address, config.listeners, config.secret, self._all_sockets, ipv6_relay=config.only_ipv6_relays
-        )
-        self._cli = AdminCli(config.cli) if config.cli and config.cli.password else None
+        self._turnserver = turnserver
+        self._sockets = Sockets(config.relay_ports, config.own_ports, config.relay_addresses, config.relay_protocols)
+        self._probe = Probe(config, self._all_relays)
+        self._cli = AdminCli(config.cli, self._is_turnservers) if config.cli and config.cli.password else None
         self._statistics = LogStatistics(self._probe.tag.encode(), self._probe.name.encode())
         self._follower = LogFollower(config.log, self._log_file, self._statistics.feed) if config.log else None
         self._quiet = asyncio.Lock()  # held by a probe, or by a count of what the probe must not be part of
         self._probed: tuple[int, float] | None = None
         self._complaints: dict[str, str] = {}
-        self._bindings = _EndpointBindings()
+        self._bindings: dict[str, WithoutProbes] = {}
+        self._relay_addresses = 1
+        self._in_place: bool | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -86,77 +88,87 @@ class Reader:
         self._check_runs()
         async with self._quiet:
             process = self._check_runs()
-            if self._turnserver.identity != self._probed or not self._probe.outcomes:
+            if self._turnserver.identity != self._probed or not self._probe.answered:
                 await self._round()  # coturn started, or ended: what the last probe says is out of date
-            if not self._answers(process):
+            if not self._probe.answered and (self._config.listeners or process is None):
                 if process is None:
-                    raise TargetError("not_running", f"no turnserver runs with {self._config.path}; start coturn")
-                raise TargetError("no_answer", "turnserver runs, and answers no probe; look at its log, restart coturn")
+                    problem = f"no turnserver runs with {self._config.path}; start coturn"
+                    raise TargetError("not_running", problem, self._from_outside())
+                problem = "turnserver runs and answers no probe; look at its log, then restart coturn"
+                raise TargetError("no_answer", problem, self._from_outside())
+            if process is None:
+                self._complain("process", f"coturn answers, but there is no turnserver with {self._config.path}")
+            else:
+                self._complaints.pop("process", None)
             await self._probe.settle()
             return await self._snapshot(process)
 
-    def without_target(self) -> Snapshot:
-        """What holds while coturn does not answer. While its process is there, that has its allocations, too."""
-        if self._turnserver.identity is None:
-            return self._known()
-        sockets = self._sockets()
-        return self._seen(sockets, len(self._probe.held(sockets or ())) + self._of_other_probes)
-
-    def _known(self) -> Snapshot:
-        """Limits, the probes' outcomes, and the log's counts."""
+    def known(self) -> Snapshot:
+        """What needs no look at coturn: limits, the probes' outcomes, and the log's counts so far."""
         config, probe = self._config, self._probe
-        software = _VERSION.search(probe.software)
         return Snapshot(
-            relay_ports_capacity=len(config.relay_ports) * max(1, len(config.relay_addresses)),
+            relay_ports_capacity=(
+                None if config.shares_relay_sockets else len(config.relay_ports) * self._relay_addresses
+            ),
             total_quota=config.total_quota,
-            commented_options=config.commented,
+            commented_options=[comment.option for comment in config.comments],
             run=self._statistics.run if self._follower and self._follower.reads else None,
             outcomes=probe.outcomes,
             failures=probe.failures,
-            version=software[1] if software else self._statistics.run.version,
-            log_in_place=self._log_in_place(),
+            version=self._version,
+            log_in_place=self._in_place,
         )
+
+    def _from_outside(self) -> Snapshot:
+        """What holds while coturn does not answer. While its process is there, it has its allocations, too."""
+        if self._turnserver.identity is None:
+            return self.known()
+        relays = self._relays()
+        return self._seen(relays, len(self._probe.held(relays or ())) + self._of_other_probes)
+
+    @property
+    def _version(self) -> str:
+        software = _VERSION.search(self._probe.software)
+        return software[1] if software else self._statistics.run.version
 
     @property
     def _of_other_probes(self) -> int:
         """Allocations that a second exporter has now, or that the one before this left behind."""
         return len(self._statistics.run.probes) if self._follower and self._follower.reads else 0
 
-    def _seen(self, sockets: dict[int, int] | None, own: int) -> Snapshot:
-        """That, and the allocations of a running process as they are seen from outside."""
-        known = self._known()
+    def _seen(self, relays: dict[int, int] | None, own: int) -> Snapshot:
+        """What is known, and the allocations of a running process as they are seen from outside."""
+        known = self.known()
+        sources: dict[str, bool] = {}
         active: dict[str, float] = {}
-        if sockets is not None:
-            active["relay_ports"] = len(sockets) - own
-        if known.run and known.run.complete:
-            active["log"] = len(known.run.live)
-        return replace(
-            known,
-            sources={
-                "relay_ports": sockets is not None,
-                **({"log": known.run is not None} if self._follower else {}),
-            },
-            active=active,
-            relay_ports_used=None if sockets is None else len(sockets) - own,
-        )
+        used = None
+        if not self._config.shares_relay_sockets:
+            sources["relay_ports"] = relays is not None
+            if relays is not None:
+                active["relay_ports"] = used = max(0, len(relays) - own)
+        if self._follower:
+            sources["log"] = known.run is not None
+            if known.run and known.run.complete:
+                active["log"] = len(known.run.live)
+        return replace(known, sources=sources, active=active, relay_ports_used=used)
 
     async def _snapshot(self, process: ProcessState | None) -> Snapshot:
-        sockets, own, status, families = await self._count()
+        relays, own, status, families = await self._count()
         await self._catch_up()
         own += self._of_other_probes
-        seen = self._seen(sockets, own)
-        active = dict(seen.active)
+        seen = self._seen(relays, own)
+        sources, active = dict(seen.sources), dict(seen.active)
+        if self._cli:
+            sources["cli"] = status is not None
         if status is not None:
-            active["cli"] = status.allocations - own
+            active["cli"] = max(0, status.allocations - own)
+        if self._config.endpoint:
+            sources["endpoint"] = bool(families)
         if (total := endpoint.total(families, "turn_total_allocations")) is not None:
-            active["endpoint"] = int(total) - own
+            active["endpoint"] = max(0, int(total) - own)
         return replace(
             seen,
-            sources={
-                **seen.sources,
-                **({"cli": status is not None} if self._cli else {}),
-                **({"endpoint": bool(families)} if self._config.endpoint else {}),
-            },
+            sources=sources,
             active=active,
             process=process,
             total_quota=self._config.total_quota if status is None else status.total_quota,
@@ -170,6 +182,9 @@ class Reader:
             self._complaints.pop("log", None)
         elif self._follower.caught_up:
             self._complain("log", "cannot read coturn's log; run as user turnserver, and look whether log-file exists")
+        base = self._config.log.base if self._config.log else None
+        path = self._follower.path if self._follower else None
+        self._in_place = None if base is None or path is None else path.parent.resolve() == base.parent.resolve()
 
     async def _count(self) -> tuple[dict[int, int] | None, int, CliStatus | None, Sequence[Metric]]:
         """Ask all sources that count allocations, and how many of them are the probe's: for one and the same moment.
@@ -180,36 +195,53 @@ class Reader:
         url = self._config.endpoint
         until = time.monotonic() + _LINGERS
         while True:
-            sockets = self._sockets()
-            held = self._probe.held(sockets or ())
+            relays = self._relays()
+            held = self._probe.held(relays or ())
             status = await self._asked("cli", self._cli.read()) if self._cli else None
             families = await self._asked("endpoint", endpoint.read(url)) if url else None
             if status is None and families is None:
                 break
-            settled = not held or self._probe.held(self._sockets() or ()) == held
+            settled = not held or self._held() == held
             if (settled and not self._probe.has_just_ended) or time.monotonic() > until:
                 break
             await asyncio.sleep(ENDING)
         if self._cli and status is None:
             self._check_runs()  # it hung: was it stopped meanwhile?
-        return sockets, len(held), status, families or ()
+        return relays, len(held), status, families or ()
 
-    def _sockets(self) -> dict[int, int] | None:
+    def _relays(self) -> dict[int, int] | None:
         identity = self._turnserver.identity
         if identity is None:
             return None
+        pid, config = identity[0], self._config
         try:
-            sockets = self._relay_ports.read(identity[0], self._turnserver.uid)
+            relays = self._sockets.relays(pid, self._turnserver.uid)
+            self._relay_addresses = len(config.relay_addresses) or max(1, found_addresses(config.listeners.values()))
         except OSError as error:
             self._complain("relay_ports", f"cannot list the relay sockets ({error}); allow AF_NETLINK in the unit")
             return None
         self._complaints.pop("relay_ports", None)
-        return sockets
+        return relays
 
-    def _all_sockets(self) -> dict[int, int]:
+    def _all_relays(self) -> dict[int, int]:
+        """The relay sockets of the protocol that the probe uses, of every process."""
         with suppress(OSError):
-            return self._relay_ports.everyones()
+            return self._sockets.everyones(self._config.probed_relay)
         return {}
+
+    def _held(self) -> set[int]:
+        """The relay sockets of the probe that are still open."""
+        identity, sockets = self._turnserver.identity, self._probe.relays
+        with suppress(OSError):
+            return self._probe.held(self._sockets.still_open(identity[0], sockets) if identity else ())
+        return set(sockets)
+
+    def _is_turnservers(self, local: tuple[str, int], peer: tuple[str, int]) -> bool:
+        """Whether the other end of a connection is a socket of coturn, which may have our password."""
+        identity = self._turnserver.identity
+        with suppress(OSError):
+            return identity is not None and owns_peer(identity[0], self._turnserver.uid, local, peer)
+        return False
 
     async def _asked(self, source: str, question: Awaitable[Answer]) -> Answer | None:
         try:
@@ -227,29 +259,36 @@ class Reader:
             _log.warning("%s", message, extra={"source": source})
 
     def _count_bindings(self, families: Sequence[Metric], run: Run | None) -> tuple[float, str] | None:
+        own = self._probe.bindings
         if (total := endpoint.total(families, "stun_binding_request")) is not None:
-            return self._bindings.count(total, self._probe.bindings), "endpoint"
+            return self._without_probes("endpoint").count(total, own), "endpoint"
         if run is None:
             return None
-        return (run.bindings, "log_binding") if self._config.flag("log-binding") else (run.stray_packets, "sessions")
+        if self._config.flag("log-binding"):
+            source, served, own = "log_binding", run.bindings, own - run.probe_bindings
+            tagged = self._probe.tags_bindings
+        else:
+            version = tuple(map(int, self._version.split("."))) if self._version else _SESSIONLESS
+            if version >= _SESSIONLESS and "udp" in self._config.listeners:
+                return None
+            source, served, tagged = "sessions", run.stray_packets, not self._config.flag("stun-only")
+        return (served if tagged else self._without_probes(source).count(served, own)), source
+
+    def _without_probes(self, source: str) -> WithoutProbes:
+        return self._bindings.setdefault(source, WithoutProbes())
 
     def _log_file(self) -> Path | None:
         return self._turnserver.log_file(self._config.log.base if self._config.log else None)
 
-    def _log_in_place(self) -> bool | None:
-        base = self._config.log.base if self._config.log else None
-        path = self._follower.path if self._follower else None
-        return None if base is None or path is None else path.parent.resolve() == base.parent.resolve()
-
     def _check_runs(self) -> ProcessState | None:
         process = self._turnserver.look()
         if process and process.stopped:
-            raise TargetError("stopped", "turnserver is stopped and serves nobody; send it SIGCONT, or restart coturn")
+            raise TargetError(
+                "stopped",
+                "turnserver is stopped and serves nobody; send it SIGCONT, or restart coturn",
+                self._from_outside(),
+            )
         return process
-
-    def _answers(self, process: ProcessState | None) -> bool:
-        outcomes = self._probe.outcomes.values()
-        return any(outcome.failure not in _UNANSWERED for outcome in outcomes) or (not outcomes and process is not None)
 
     async def _round(self) -> None:
         self._probed = self._turnserver.identity
@@ -258,29 +297,10 @@ class Reader:
     async def _keep_probing(self) -> None:
         while True:
             async with self._quiet:
-                try:
-                    await self._round()
-                except Exception:  # noqa: BLE001 - a bug of ours must not end the probing
-                    _log.exception("a bug in the probe; please report it")
+                await self._round()
             # See its relays go, so that a scrape seldom has to wait for that.
             for _ in range(_LOOKS):
-                if not self._probe.held(self._sockets() or ()):
+                if not self._held():
                     break
                 await asyncio.sleep(min(_LOOK, self._interval / _LOOKS))
-            answers = any(outcome.failure not in _UNANSWERED for outcome in self._probe.outcomes.values())
-            await asyncio.sleep(self._interval if answers else min(self._interval, _IMPATIENT))
-
-
-@dataclass
-class _EndpointBindings:
-    """The bindings of the built-in endpoint since this exporter started, without the probe's."""
-
-    total: float = 0.0
-    last: tuple[float, int] | None = None
-
-    def count(self, served: float, own: int) -> float:
-        if self.last is not None:
-            before, own_before = self.last if served >= self.last[0] else (0.0, own)  # coturn has started anew
-            self.total += max(0.0, served - before - (own - own_before))
-        self.last = served, own
-        return self.total
+            await asyncio.sleep(self._interval if self._probe.answered else min(self._interval, _IMPATIENT))

@@ -1,4 +1,4 @@
-"""What one reading of coturn says, source by source; the probe's own allocations are already taken out. No I/O."""
+"""What one reading of coturn gave, source by source, without the probe's own allocations. No I/O."""
 
 from __future__ import annotations
 
@@ -14,8 +14,17 @@ if TYPE_CHECKING:
     from exporters.coturn.probe import Outcome
     from exporters.coturn.process import ProcessState
 
-# Which source is believed, best first. The log comes after the kernel, as it can have gaps; the built-in endpoint last.
+# Which source is believed, best first. The log comes after the sockets, as it can have gaps and made-up lines; the
+# built-in endpoint comes last, as it is updated late.
 SOURCES = ("cli", "relay_ports", "log", "endpoint")
+
+
+@dataclass(frozen=True)
+class Reload:
+    """How the last reading of coturn's settings went: whether they could be used, and when that was so last."""
+
+    successful: bool
+    succeeded_at: float
 
 
 @dataclass(frozen=True)
@@ -27,19 +36,19 @@ class Snapshot:
         active: open allocations by source, of those that worked.
         process: None when there is none on this machine.
         run: counts from the log; None while it is not, or not yet wholly, read.
-        relay_ports_used: None when the kernel could not be asked.
-        relay_ports_capacity: of all relay addresses together.
+        relay_ports_used: None when the sockets could not be listed, or do not count allocations.
+        relay_ports_capacity: of all relay addresses together; None if relays do not have a port each (multiplex-peer).
         total_quota: allocations allowed at once, 0 for no limit.
-        bindings: STUN bindings by the best source that can tell, and its name; None when none can.
+        bindings: STUN bindings by the best source that has them, and its name; None when none has.
         outcomes: of the last probe of each kind, by (probe, transport).
         failures: of all probes so far, by (probe, transport, reason).
-        version: of coturn, "" when it keeps it to itself.
+        version: of coturn, "" when it does not say.
         log_in_place: whether coturn logs where its configuration says; None when that is not known.
         commented_options: options of turnserver.conf that hold a comment as part of their value.
         passed_through: families of coturn's built-in endpoint.
     """
 
-    relay_ports_capacity: int
+    relay_ports_capacity: int | None
     total_quota: int
     commented_options: Sequence[str]
     sources: Mapping[str, bool] = field(default_factory=dict)

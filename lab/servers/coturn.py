@@ -1,7 +1,7 @@
 """coturn in the lab: the specification's Section 13, with what loopback needs in place of its paths and addresses.
 
-Two things in that file do not say what they seem to, and stay as they are: `bps-capacity` and the first
-`denied-peer-ip` have a comment behind their value, which coturn takes as part of it. So 10.0.0.0/8 is not denied.
+The first `denied-peer-ip` in that file has a comment behind its value, which coturn 4.6.1 takes as part of the value:
+it does not deny 10.0.0.0/8. The line stays as it is, except for coturn 4.11 and newer, which do not start with it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import re
 import resource
 import signal
 import socket
+import subprocess
 from typing import TYPE_CHECKING
 
+from exporters.coturn import stun
 from lab.running.server import Server, Workspace
 from lab.running.workspace import ROOT
-from toolkit import stun
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,7 @@ REALM = "commeazy.com"
 SECRET = "<GEDEELD_SECRET>"  # noqa: S105 - the specification's placeholder is as good as any on loopback
 _HOST = "turn.commeazy.com"
 _SECTION_13 = ROOT / "lab/servers/coturn.section-13.conf"
+_NO_COMMENTS = (4, 11)  # does not start with a comment behind denied-peer-ip
 
 
 class Coturn(Server):
@@ -66,6 +68,12 @@ class Coturn(Server):
         self.log_folder.mkdir(exist_ok=True)
         self.write_config()
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Of the turnserver that the environment variable TURNSERVER names, or of Debian's, e.g. (4, 6, 1)."""
+        said = subprocess.run([self.command()[0], "--version"], check=True, capture_output=True, text=True).stdout
+        return tuple(map(int, re.findall(r"\d+", said.strip().splitlines()[-1])))
+
     def write_config(self) -> None:
         """Write turnserver.conf: Section 13, what differs on loopback, and the lines of `config`."""
         certificate, key = self.lab.certificate(_HOST)
@@ -82,11 +90,14 @@ class Coturn(Server):
             "allow-loopback-peers",  # every peer is on loopback here; never in production
             f"cli-port={self.cli_port}",
             # Without a password the CLI is closed anyway; with loopback peers, coturn insists on being told so.
-            *([] if "cli-password" in self.config else ["no-cli"]),
+            # From 4.10 on it stays closed without the line `cli`, which 4.6.1 does not know and ignores.
+            *(["cli"] if "cli-password" in self.config else ["no-cli"]),
             f"userdb={self.directory / 'turndb'}",
             f"pidfile={self.directory / 'turnserver.pid'}",
         ]
         text = _SECTION_13.read_text(encoding="utf-8")
+        if self.version >= _NO_COMMENTS:
+            text = re.sub(r"^(denied-peer-ip=\S+)\s+#.*$", r"\1", text, flags=re.MULTILINE)
         for option, value in replaced.items():
             text, found = re.subn(rf"^{option}=.*$", f"{option}={value}", text, flags=re.MULTILINE)
             assert found == 1, f"Section 13 sets {option} once"

@@ -147,7 +147,7 @@ class Queries(Server):
 
     @property
     def address(self) -> str:
-        """What it does: it has no port."""
+        """What it does, for want of a port."""
         return f"10 transactions a second on {self._primary.name}"
 
     def prepare(self) -> None:
@@ -168,7 +168,7 @@ class PostgresExporter(Server):
     """Debian's exporter for one PostgreSQL.
 
     Args:
-        server: what it reads.
+        server: whom it asks.
     """
 
     def __init__(self, server: Postgresql) -> None:

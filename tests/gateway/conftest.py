@@ -212,7 +212,7 @@ async def starting(pki: Pki, apple: apns.FakeApns, google: fcm.FakeFcm) -> Async
             session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
             caller = Caller(gateway, session, f"http://127.0.0.1:{gateway.ports[-1]}", clock)
             if ready:
-                await until(lambda: all(handler.ready for handler in gateway.handlers.values()))
+                await until(lambda: all(delivery.ready for delivery in gateway.deliveries.values()))
             return caller
 
         yield start

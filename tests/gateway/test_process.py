@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from gateway.handler import QUEUE
+from gateway.delivery import QUEUE
 from lab.fakes.providers import Providers
 from lab.running.server import Workspace
 from lab.running.workspace import ROOT

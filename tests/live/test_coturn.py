@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ CONTRACT = {
     "coturn_traffic_bytes_total",
     "coturn_up",
 }
+SESSIONLESS = (4, 17)  # coturn does not log STUN Bindings over UDP without log-binding
 TRANSPORTS = ("udp", "tcp", "tls")
 CLI = "cli-password=lab"
 SPECIFIED_SOURCES = ("relay_ports", "log")
@@ -45,14 +47,16 @@ def settled(page: Page) -> bool:
 def test_the_specified_configuration_gives_every_family_of_the_contract() -> None:
     with CoturnLab() as lab:
         page = lab.until(settled)
-        assert page.names >= CONTRACT
+        assert page.names >= CONTRACT - ({"coturn_stun_bindings_total"} if lab.coturn.version >= SESSIONLESS else set())
         assert page.active == agree(0, *SPECIFIED_SOURCES)
         assert page.value("coturn_up") == 1
-        assert page.value("coturn_build_info", version="4.6.1") == 1
+        assert page.value("coturn_build_info", version=".".join(map(str, lab.coturn.version))) == 1
         assert page.value("coturn_quota", kind="limit") == 100
         assert page.value("coturn_relay_ports", state="capacity") == 16384
         assert page.value("coturn_log_in_configured_place") == 1
-        assert page.by("coturn_config_commented_values", "option") == {"bps-capacity": 1, "denied-peer-ip": 1}
+        # coturn from 4.11 on does not start with that comment, so the lab takes it out.
+        comments = {} if lab.coturn.version >= (4, 11) else {"denied-peer-ip": 1}
+        assert page.by("coturn_config_commented_values", "option") == comments
         for transport in TRANSPORTS:
             assert page.value("coturn_probe_success", probe="stun", transport=transport) == 1
             assert page.value("coturn_probe_success", probe="turn", transport=transport) == 1
@@ -275,11 +279,23 @@ def test_a_log_that_coturn_may_not_write_is_found_where_it_went() -> None:
 def test_stun_bindings_are_counted_with_the_log_and_without_it() -> None:
     for config, source in (("log-binding", "log_binding"), ("", "sessions")):
         with CoturnLab(config) as lab:
-            for _ in range(4):
-                with TurnClient(lab.coturn, "tcp") as client:  # over UDP, coturn closes such a session a minute later
-                    assert client.bind().success
-            page = lab.until(lambda page: page.value("coturn_stun_bindings_total") == 4)
+            for transport in (
+                ("udp", "tcp") if config else ("tcp",)
+            ):  # without it UDP sessions are counted a minute later
+                for _ in range(4):
+                    with TurnClient(lab.coturn, transport) as client:
+                        assert client.bind().success
+            if source == "sessions" and lab.coturn.version >= SESSIONLESS:
+                page = lab.until(settled)
+                assert "coturn_stun_bindings_total" not in page.names, (
+                    "those over UDP are not known, so neither is the sum"
+                )
+                continue
+            expected = 8 if config else 4
+            page = lab.until(lambda page, expected=expected: page.value("coturn_stun_bindings_total") == expected)
             assert page.by("coturn_stun_bindings_source", "source") == {source: 1}
+            time.sleep(2)  # two more rounds of the probe
+            assert lab.scrape().value("coturn_stun_bindings_total") == page.value("coturn_stun_bindings_total")
 
 
 def test_without_verbose_the_active_allocations_are_still_there() -> None:

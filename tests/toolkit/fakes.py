@@ -62,11 +62,10 @@ def collect(snapshot: int | None) -> Iterable[Metric]:
 
 
 @asynccontextmanager
-async def process(*flags: str, files: int | None = None) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run this module as an exporter, with so many open files at most."""
-    limited = ("prlimit", f"--nofile={files}") if files else ()
+async def process(*flags: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run this module as an exporter."""
     started = await asyncio.create_subprocess_exec(
-        *(*limited, sys.executable, "-m", "tests.toolkit.fakes", *flags),
+        *(sys.executable, "-m", "tests.toolkit.fakes", *flags),
         stdin=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from toolkit import stun
-from toolkit.stun import Attribute, Credentials, Method
+from exporters.coturn import stun
+from exporters.coturn.stun import Attribute, Credentials, Method
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,12 +24,13 @@ STATUS = (
 
 
 class FakeCli:
-    """coturn's telnet CLI; what it was asked is in `asked`."""
+    """coturn's telnet CLI; what it was asked is in `asked`, wrong passwords in `passwords`."""
 
     password = b"word"
 
     def __init__(self) -> None:
         self.asked: list[bytes] = []
+        self.passwords: list[bytes] = []
         self.connections = 0
         self.silent = False
         self.hang_up = False
@@ -45,7 +46,10 @@ class FakeCli:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         writer.write(GREETING)
-        while (await reader.readline()).strip() != self.password:
+        while (password := (await reader.readline()).strip()) != self.password:
+            if not password:
+                return
+            self.passwords.append(password)
             writer.write(b"Enter password: \r\n")
         writer.write(b"> ")
         late = b""

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def client_of(fake: FakeCli, password: str = "word") -> AsyncIterator[AdminCli]:
+async def client_of(fake: FakeCli, password: str = "word", *, is_coturns: bool = True) -> AsyncIterator[AdminCli]:
     async with fake.listening() as port:
-        client = AdminCli(Cli("127.0.0.1", port, password))
+        client = AdminCli(Cli("127.0.0.1", port, password), lambda *_: is_coturns)
         try:
             yield client
         finally:
@@ -54,6 +54,23 @@ async def test_a_wrong_password_is_told_and_not_repeated() -> None:
     assert "guess" not in str(told.value)
 
 
+async def test_what_is_not_coturns_socket_does_not_get_the_password() -> None:
+    fake = FakeCli()
+    async with client_of(fake, is_coturns=False) as client:
+        with pytest.raises(CliError, match="is not a socket of turnserver"):
+            await client.read()
+        with pytest.raises(CliError, match="is not a socket of turnserver"):
+            await client.read()
+    assert fake.connections == 2
+    assert fake.passwords == []
+
+
+@pytest.mark.parametrize("digits", [11, 400, 5000])
+def test_a_number_no_server_can_mean_is_not_read(digits: int) -> None:
+    with pytest.raises(CliError, match="does not say how many"):
+        parse(STATUS.replace(b"allocs: 7", b"allocs: " + b"9" * digits))
+
+
 async def test_a_cli_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin_cli, "_PATIENCE", 0.05)
     fake = FakeCli()
@@ -79,7 +96,7 @@ async def test_nobody_there_is_told() -> None:
     async with FakeCli().listening() as port:
         pass
     with pytest.raises(CliError, match=rf"127.0.0.1:{port} .*check cli-ip"):
-        await AdminCli(Cli("127.0.0.1", port, "word")).read()
+        await AdminCli(Cli("127.0.0.1", port, "word"), lambda *_: True).read()
 
 
 def test_an_answer_without_the_number_is_not_taken_for_none() -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from exporters.coturn.config import Cli, ConfigError, Configuration, LogPlace, load
 from lab.running.workspace import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def loaded(folder: Path, text: str) -> Configuration:
@@ -34,7 +31,7 @@ def test_the_specified_file_switches_on_log_and_probes_but_neither_cli_nor_endpo
 
 def test_a_comment_behind_a_value_is_part_of_the_value_and_reported() -> None:
     config = load(ROOT / "lab/servers/coturn.section-13.conf")
-    assert config.commented == ("bps-capacity", "denied-peer-ip")
+    assert [(comment.option, comment.line) for comment in config.comments] == [("denied-peer-ip", 31)]
     assert config.options["denied-peer-ip"][0] == "10.0.0.0-10.255.255.255    # Voorkom relay naar intern netwerk"
     assert config.number("bps-capacity", 7) == 0
 
@@ -113,8 +110,19 @@ def test_a_transport_that_is_off_is_not_probed(tmp_path: Path) -> None:
 
 
 def test_there_is_no_log_to_follow_where_coturn_writes_none(tmp_path: Path) -> None:
-    for text in ("log-file=/x.log", "verbose\nsyslog", "verbose\nlog-file=stdout"):
-        assert loaded(tmp_path, text).log is None
+    for text, why in (
+        ("log-file=/x.log", "verbose is off"),
+        ("verbose\nsyslog", "syslog"),
+        ("verbose\nlog-file=syslog", "syslog"),
+        ("verbose\nlog-file=stdout", "standard output"),
+        ("verbose\nlog-file=-", "standard output"),
+        ("verbose\nlog-file=/dev/stdout", "a device"),
+        ("verbose\nlog-file=/proc/self/fd/1", "a device"),
+        ("verbose\nlog-min-level=warning", "log-min-level"),
+    ):
+        config = loaded(tmp_path, text)
+        assert config.log is None
+        assert why in config.log_missing
     assert loaded(tmp_path, "Verbose").log == LogPlace(None, dated=True)
 
 
@@ -123,3 +131,64 @@ def test_a_file_that_cannot_be_used_is_one_line_that_says_so(tmp_path: Path) -> 
         load(tmp_path / "missing.conf")
     with pytest.raises(ConfigError, match="min-port is above max-port"):
         loaded(tmp_path, "min-port=10\nmax-port=9")
+    with pytest.raises(ConfigError, match="embedded null byte"):
+        load(tmp_path / "a\0b")
+
+
+@pytest.mark.parametrize("option", ["min-port", "max-port", "listening-port", "tls-listening-port", "cli-port"])
+@pytest.mark.parametrize("port", ["70000", "0", "9" * 5000])
+def test_a_port_that_does_not_exist_is_one_line_that_names_it(tmp_path: Path, option: str, port: str) -> None:
+    with pytest.raises(ConfigError, match=f"{option}={port[:9]} is no port") as told:
+        loaded(tmp_path, f"{option}={port}")
+    assert "\n" not in str(told.value)
+
+
+def test_the_command_line_wins_over_the_file_except_for_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "turnserver.conf"
+    path.write_text("listening-port=1\nlog-file=/file.log\nlistening-ip=192.0.2.1\n")
+    command = ["-c", str(path), "-p", "2", "-v", "-l", "/command.log", "--listening-ip=192.0.2.2", "--pidfile="]
+    config = load(path, command)
+    assert config.listeners["udp"] == 2
+    assert config.log == LogPlace(Path("/file.log"), dated=True)
+    assert config.options["listening-ip"] == ("192.0.2.1", "192.0.2.2")
+
+
+def test_with_n_on_the_command_line_the_file_is_not_read(tmp_path: Path) -> None:
+    config = load(tmp_path / "missing", ["-n", "-v", "--log-file", "turn.log", "--simple-log"], tmp_path)
+    assert config.log == LogPlace(tmp_path / "turn.log", dated=False)
+    assert config.listeners == {"udp": 3478, "tcp": 3478}
+
+
+def test_every_port_coturn_may_listen_on_is_its_own(tmp_path: Path) -> None:
+    own = loaded(tmp_path, "listening-port=50000\naux-server=192.0.2.1:50010\ntcp-proxy-port=50020").own_ports
+    assert {50000, 50001, 5349, 5350, 50010, 50020, 5766, 8080, 9641} <= own
+    assert 50001 not in loaded(tmp_path, "listening-port=50000\nno-rfc5780").own_ports
+    assert 50005 in loaded(tmp_path, "listening-port=50000\nalt-listening-port=50005").own_ports
+
+
+@pytest.mark.parametrize(
+    ("text", "udp", "tls"),
+    [
+        ("static-auth-secret=s", ("stun", "turn"), ("stun", "turn")),
+        ("static-auth-secret=s\nno-stun", ("turn",), ("turn",)),
+        ("static-auth-secret=s\nstun-only", ("stun",), ("stun",)),
+        ("static-auth-secret=s\nno-udp-relay", ("stun",), ("stun", "turn")),
+        ("static-auth-secret=s\nsecure-stun", ("stun", "turn"), ("stun", "turn")),
+        ("lt-cred-mech\nsecure-stun", (), ()),
+        ("lt-cred-mech", ("stun",), ("stun",)),
+        ("no-auth", ("stun", "turn"), ("stun", "turn")),
+    ],
+)
+def test_only_what_a_client_can_expect_is_probed(
+    tmp_path: Path, text: str, udp: tuple[str, ...], tls: tuple[str, ...]
+) -> None:
+    config = loaded(tmp_path, text)
+    assert config.probes("udp") == udp
+    assert config.probes("tls") == tls
+
+
+def test_relays_have_the_protocols_that_coturn_gives_to_its_clients(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "").relay_protocols == ("udp", "tcp")
+    assert loaded(tmp_path, "no-tcp").relay_protocols == ("udp",), "TCP relays are for clients that come over TCP"
+    assert loaded(tmp_path, "no-tcp-relay").relay_protocols == ("udp",)
+    assert loaded(tmp_path, "no-udp-relay").relay_protocols == ("tcp",)

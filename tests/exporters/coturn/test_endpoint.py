@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING
+
 import pytest
+from prometheus_client import generate_latest
 
 from exporters.coturn import endpoint
 from exporters.coturn.endpoint import EndpointError
+from lab.running.workspace import ROOT
 from tests.exporters.coturn.fakes import page
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 RECORDED = """\
 # HELP stun_binding_request Incoming STUN Binding requests
@@ -28,6 +36,21 @@ process_open_fds 40
 """
 
 
+def rendered(family: Metric) -> list[str]:
+    """The lines of a page with this family."""
+    return generate_latest(Registry([family])).decode().splitlines()
+
+
+class Registry:
+    """What generate_latest takes, with these families."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
 async def test_its_families_pass_without_users_and_without_the_process() -> None:
     async with page(RECORDED) as url:
         families = await endpoint.read(url)
@@ -40,6 +63,25 @@ async def test_its_families_pass_without_users_and_without_the_process() -> None
     assert endpoint.total(families, "turn_total_allocations", type="UDP") == 3
     assert endpoint.total(families, "stun_binding_request") == 41
     assert endpoint.total(families, "missing") is None
+
+
+def test_a_real_answer_passes_under_the_names_it_has() -> None:
+    text = (ROOT / "tests/recorded/coturn-4.17.1.prom").read_text()
+    families = endpoint.parse(text)
+    theirs = {line for line in text.splitlines() if line.startswith(("turn_", "stun_"))}
+    shown = {line for family in families for line in rendered(family) if not line.startswith("#")}
+    assert {re.sub(r"[ ,}].*", "", line) for line in shown} == {re.sub(r"[ ,}].*", "", line) for line in theirs}
+    assert len(shown) == len(theirs)
+    assert endpoint.total(families, "stun_binding_request") == 4
+
+
+async def test_a_value_that_is_no_number_is_passed_through_and_not_believed() -> None:
+    for value in ("NaN", "+Inf"):
+        text = RECORDED.replace('{type="UDP"} 3', f'{{type="UDP"}} {value}').replace("request 41", f"request {value}")
+        families = endpoint.parse(text)
+        assert endpoint.total(families, "turn_total_allocations") is None
+        assert endpoint.total(families, "stun_binding_request") is None
+        assert any(value in line for family in families for line in rendered(family))
 
 
 async def test_what_is_no_metrics_is_told_in_one_line() -> None:

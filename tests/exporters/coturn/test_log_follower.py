@@ -51,6 +51,32 @@ def dated(tmp_path: Path) -> Iterator[Followed]:
     followed.follower.close()
 
 
+async def test_what_is_no_regular_file_is_never_opened(single: Followed) -> None:
+    os.mkfifo(single.folder / "turn.log")  # without a writer, opening it would wait for one
+    await started(single)
+    assert not await single.follower.catch_up()
+    assert single.follower.path is None
+    (single.folder / "turn.log").unlink()
+    single.write(START, b"one")
+    assert await single.now() == [START, b"one"]
+
+
+async def test_a_file_that_cannot_be_read_any_more_is_tried_again(
+    single: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    single.write(START, b"one")
+    await started(single)
+
+    def broken(*_: object) -> bytes:
+        raise OSError("the disk")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "pread", broken)
+        assert not await single.follower.catch_up()
+    single.write(b"two")
+    assert (await single.now())[-1] == b"two"
+
+
 async def started(followed: Followed) -> None:
     """Begin as `running` does, and have read what is there."""
     followed.follower._begin()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from exporters.coturn import connection, probe
+from exporters.coturn.config import Configuration
 from exporters.coturn.probe import Outcome, Probe
+from exporters.coturn.stun import Method
 from tests.exporters.coturn.fakes import FakeTurn
-from toolkit.stun import Method
 
 SOCKET = 4711
 CLIENTS = 11
@@ -26,7 +29,20 @@ def probing(port: int, secret: str = "secret", fake: FakeTurn | None = None) -> 
     def sockets() -> dict[int, int]:
         return {CLIENTS: 50000, CLIENTS + 1: 50001} | ({SOCKET: 50000} if fake and fake.allocations else {})
 
-    return Probe("127.0.0.1", {"udp": port}, secret, sockets)
+    return Probe(settings(port, secret), sockets)
+
+
+def settings(port: int, secret: str = "secret", **others: str) -> Configuration:
+    """Settings with one listener, over UDP."""
+    options = {
+        "listening-port": str(port),
+        "no-tcp": "",
+        **others,
+        **({"static-auth-secret": secret} if secret else {}),
+    }
+    return Configuration(
+        Path("/turnserver.conf"), {name.replace("_", "-"): (value,) for name, value in options.items()}
+    )
 
 
 async def test_a_round_measures_binding_and_allocation_and_releases_it() -> None:
@@ -72,7 +88,9 @@ async def test_an_allocation_whose_answer_was_lost_is_released_later(lost: Metho
         assert not tried._owed
 
 
-@pytest.mark.parametrize(("code", "reason"), [(486, "quota"), (508, "ports"), (401, "credentials"), (400, "error")])
+@pytest.mark.parametrize(
+    ("code", "reason"), [(300, "redirected"), (486, "quota"), (508, "ports"), (401, "credentials"), (400, "error")]
+)
 async def test_a_refusal_is_told_by_its_reason_while_stun_works(code: int, reason: str) -> None:
     fake = FakeTurn("secret")
     fake.refuse = code
@@ -109,7 +127,8 @@ async def test_silence_and_nobody_there_fail_both() -> None:
 async def test_a_relay_of_ipv6_is_asked_for_where_there_is_no_other(ipv6_relay: bool) -> None:  # noqa: FBT001 - a test's case
     fake = FakeTurn("secret")
     async with fake.listening() as port:
-        await Probe("127.0.0.1", {"udp": port}, "secret", dict, ipv6_relay=ipv6_relay).round()
+        relay_ip = {"relay_ip": "::1"} if ipv6_relay else {}
+        await Probe(settings(port, **relay_ip), dict).round()
     wanted = bytes.fromhex("0017 0004 02000000")  # RFC 8656 section 18.6
     assert [wanted in request for request in fake.asked(Method.ALLOCATE)] == [ipv6_relay] * 2
 
@@ -127,3 +146,50 @@ def test_the_tag_is_the_same_after_a_restart_and_another_for_another_secret() ->
     assert "secret" not in probing(1).tag
     assert probing(1).name.startswith(probing(1).tag)
     assert probing(1).name != probing(1).name
+
+
+async def test_a_redirect_is_what_a_client_expects_where_there_are_alternate_servers() -> None:
+    fake = FakeTurn("secret")
+    fake.refuse = 300
+    async with fake.listening() as port:
+        tried = Probe(settings(port, alternate_server="192.0.2.1:3478"), dict)
+        await tried.round()
+    assert tried.outcomes["turn", "udp"].failure == ""
+
+
+@pytest.mark.parametrize(
+    ("others", "probed"),
+    [
+        ({"no_stun": ""}, {"turn"}),
+        ({"stun_only": ""}, {"stun"}),
+        ({"no_udp_relay": ""}, {"stun"}),
+        ({"secure_stun": "", "secret": ""}, set()),
+    ],
+)
+async def test_what_coturn_is_set_not_to_answer_is_not_probed(others: dict[str, str], probed: set[str]) -> None:
+    async with FakeTurn("secret").listening() as port:
+        tried = Probe(settings(port, **others), dict)
+        await tried.round()
+    assert tried.outcomes.keys() == {(probe, "udp") for probe in probed}
+    assert tried.answered, "the challenge to an Allocate is an answer, too"
+
+
+async def test_silence_is_no_answer_and_a_refusal_is_one() -> None:
+    fake = FakeTurn("secret")
+    async with fake.listening() as port:
+        tried = probing(port)
+        fake.refuse = 486
+        await tried.round()
+        assert tried.answered
+        fake.deaf = True
+        await tried.round()
+        assert not tried.answered
+
+
+async def test_the_separator_of_the_user_name_is_the_configured_one() -> None:
+    fake = FakeTurn("secret")
+    async with fake.listening() as port:
+        tried = Probe(settings(port, rest_api_separator="-"), dict)
+        await tried.round()
+    assert f"-{tried.name}-udp".encode() in fake.asked(Method.ALLOCATE)[1]
+    assert tried.outcomes["turn", "udp"].failure == ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,13 +12,12 @@ import psutil
 import pytest
 
 from exporters.coturn import process
-from exporters.coturn.config import Configuration
 from exporters.coturn.process import Turnserver
 
 
 @pytest.fixture
 def ourselves() -> Turnserver:
-    turnserver = Turnserver(Configuration(Path("/etc/turnserver.conf"), {}, ()))
+    turnserver = Turnserver(Path("/etc/turnserver.conf"))
     turnserver._process = psutil.Process()
     return turnserver
 
@@ -67,3 +68,77 @@ def test_a_log_that_was_opened_anew_behind_many_sockets_is_found(
         assert ourselves.log_file(base) == fallback
         monkeypatch.setattr(process, "_SEARCH_EVERY", 3600.0)
         assert ourselves.log_file(base) == fallback  # it is remembered where
+
+
+class Running:
+    """A process as psutil shows one, with the name and arguments of a turnserver."""
+
+    def __init__(self, *arguments: str, cwd: Path | None = None, name: str = "turnserver") -> None:
+        self._arguments, self._cwd, self._name = arguments, cwd, name
+        self.pid = os.getpid()
+
+    def name(self) -> str:
+        return self._name
+
+    def cmdline(self) -> list[str]:
+        return [self._name, *self._arguments]
+
+    def cwd(self) -> str:
+        if self._cwd is None:
+            raise psutil.AccessDenied(self.pid)
+        return str(self._cwd)
+
+    def is_running(self) -> bool:
+        return True
+
+    def status(self) -> str:
+        return psutil.STATUS_STOPPED
+
+    def create_time(self) -> float:
+        return 1.0
+
+
+def found(monkeypatch: pytest.MonkeyPatch, config: Path, *running: Running) -> Running | None:
+    monkeypatch.setattr(psutil, "process_iter", lambda: iter(running))
+    turnserver = Turnserver(config)
+    return turnserver._process if turnserver.identity else None  # type: ignore[return-value] # it is one of ours
+
+
+@pytest.mark.parametrize("arguments", [("-c", "etc/turnserver.conf"), ("-c", "turnserver.conf"), (), ("-v",)])
+@pytest.mark.parametrize("name", ["turnserver", "coturn"])
+def test_a_turnserver_is_known_by_the_file_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], name: str
+) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for folder in (ours, theirs):
+        (folder / "etc").mkdir(parents=True)
+        (folder / "etc/turnserver.conf").touch()
+    one, other = Running(*arguments, cwd=theirs, name=name), Running(*arguments, cwd=ours, name=name)
+    assert found(monkeypatch, ours / "etc/turnserver.conf", one, other) is other
+    assert found(monkeypatch, ours / "etc/turnserver.conf", one) is None
+
+
+@pytest.mark.parametrize("arguments", [("-n", "-v"), ("-c", "etc/turnserver.conf")])
+def test_one_whose_file_is_not_known_is_taken_if_it_is_the_only_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    config = tmp_path / "turnserver.conf"
+    config.touch()
+    unknown = Running(*arguments)
+    assert found(monkeypatch, config, unknown) is unknown
+    assert found(monkeypatch, config, unknown, Running("-n")) is None
+    ours = Running("-c", str(config))
+    assert found(monkeypatch, config, unknown, ours) is ours
+    assert found(monkeypatch, config, Running(*arguments, name="sleep")) is None
+
+
+def test_a_frozen_process_is_found_and_is_stopped() -> None:
+    with subprocess.Popen(["/bin/sleep", "60"]) as process:
+        turnserver = Turnserver(Path("/etc/turnserver.conf"))
+        turnserver._process = psutil.Process(process.pid)
+        os.kill(process.pid, signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        state = turnserver.look()
+        assert state
+        assert state.stopped
+        process.kill()

@@ -1,0 +1,2 @@
+-- Asks for Prosody's own metrics; nil on a connection that has not been sent reader.lua.
+return registry and registry();

@@ -1,1 +1,0 @@
-"""Tests of the synthetic-user exporter that need no server."""
