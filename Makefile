@@ -8,15 +8,16 @@ if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else 
 archive = commeazy-monitoring-$(shell sed -n 's/^__version__ = "\(.*\)".*/\1/p' toolkit/__init__.py)
 sources := $(wildcard alerts bench check dashboards exporters gateway lab tests toolkit xmpp)
 
-.PHONY: help demo drill check screenshots dist test try-install mutants generate lint bench soak chaos lock clean
+.PHONY: help demo drill check screenshots dist test versions try-install mutants generate lint bench soak chaos lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-demo: ## The whole stack on this machine with traffic on it, until Ctrl-C; ONCE=1 ends after the summary
+demo: ## The whole stack on this machine with traffic on it, until Ctrl-C; ONCE=1 ends after the summary; CLUSTER=active-passive
 	@lab/install.sh demo
-	@exec $(python) -m lab.demo $(if $(ONCE),--once)
+	@PROSODY=$$(lab/prosody.sh) && export PROSODY && \
+	    exec $(python) -m lab.demo $(if $(ONCE),--once) $(if $(CLUSTER),--$(CLUSTER))
 
 check: ## Is an installed monitoring whole? Asks PROMETHEUS (http://localhost:9090) and, if given, GRAFANA
 	@lab/install.sh lint
@@ -38,6 +39,10 @@ test: ## Every test; says what it leaves out if servers are missing
 	@lab/install.sh test
 	@exec $(python) -m pytest $(PYTEST)
 
+versions: ## The tests that depend on a version, on the oldest and newest of each program and Python; about ten minutes
+	@lab/install.sh test
+	@exec $(python) -m lab.versions
+
 try-install: ## Run the commands of docs/install.md in throw-away roots and networks; as root, 4 GB of memory, minutes
 	@lab/install.sh test
 	@which debootstrap ip curl systemd-analyze >/dev/null || \
@@ -51,6 +56,8 @@ mutants: ## Break every rule in every small way; its promtool tests must notice;
 generate: ## Write everything that is generated and committed
 	@lab/install.sh lint
 	$(python) -m alerts.generate
+	$(python) -m alerts.scraping
+	$(python) -m alerts.documents
 	PYTHONPATH=. .venv/bin/generate-dashboards $(wildcard dashboards/*.dashboard.py)
 
 lint: ## Style, types, Prometheus' configuration, and that generated files are up to date
@@ -58,11 +65,13 @@ lint: ## Style, types, Prometheus' configuration, and that generated files are u
 	$(python) -m ruff check $(sources)
 	$(python) -m ruff format --check $(sources)
 	$(python) -m mypy $(sources)
+	$(python) -m tests.prose
+	.venv/bin/codespell $$(git ls-files)
 	$(python) -m alerts.generate --check
 	$(call if-there,promtool,check rules $(wildcard alerts/rules/*.yaml))
-	$(call if-there,promtool,check config prometheus/prometheus.yml)
+	$(call if-there,promtool,check config $(wildcard prometheus/prometheus*.yml))
 	$(call if-there,amtool,check-config prometheus/alertmanager.yml)
-	$(call if-there,shellcheck,lab/install.sh .ci/run)
+	$(call if-there,shellcheck,lab/install.sh lab/versions.sh lab/prosody.sh .ci/run)
 	@before=$$($(changes)) && $(MAKE) --no-print-directory generate && [[ $$($(changes)) == "$$before" ]] || \
 	    { echo "make generate changed files: look at them and commit them" >&2; git status --short >&2; exit 1; }
 
@@ -96,5 +105,5 @@ lock: ## Pin the newest versions of all dependencies in requirements.lock, and t
 	    --constraint requirements.lock --custom-compile-command "make lock" --output-file deploy/requirements.lock pyproject.toml
 
 clean: ## Remove everything that can be made again
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .stamps dist screenshots
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .versions dist screenshots
 	find $(sources) -name __pycache__ -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
 """What the panels cost a Prometheus that has watched 100 Prosody nodes for 24 hours: each query, as Grafana asks it.
 
 The day is written into Prometheus' storage at once (promtool), from recorded answers, at the real scrape intervals;
-only series that a panel asks for are in it. Every query is asked for all nodes, which is the dearest choice there is.
+only series that a panel reads are in it. Every query is run for all nodes, which is the most expensive choice.
 """
 
 from __future__ import annotations

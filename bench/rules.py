@@ -130,8 +130,10 @@ def measure(nodes: int) -> Result:
             (series,) = prometheus.query('count({__name__=~".+"})')
             (own,) = prometheus.query('count({__name__=~".+",instance="prosody1"})')
             resident = psutil.Process(prometheus.pid).memory_info().rss
-            sick = [rule["name"] for group in _groups(prometheus) for rule in group["rules"] if rule["health"] != "ok"]
-            assert not sick, sick
+            failing = [
+                rule["name"] for group in _groups(prometheus) for rule in group["rules"] if rule["health"] != "ok"
+            ]
+            assert not failing, failing
     evaluation = {name: statistics.median(times) for name, times in took.items()}
     return Result(nodes, series.value, own.value, evaluation, resident)
 
@@ -160,7 +162,7 @@ def main() -> int:
     print(f"\n1,000 nodes, by a straight line: {series:,.0f} series, at most {series / INTERVAL:,.0f} samples a second")
     print(f"  rules {evaluation * 1000:.0f} ms, {evaluation / INTERVAL:.1%} of their interval")
     print(f"  memory {memory / 2**30:.1f} GiB")
-    print("  For more than one Prometheus can hold: prometheus/sharding; for longer history: prometheus/remote-write.")
+    print("  For more than one Prometheus can hold, and for longer history: the variants in prometheus/README.md.")
     return 0
 
 

@@ -1,9 +1,23 @@
-"""The metrics each job promises, by name, and what each needs to be there. How they are made is not told here."""
+"""The metrics each job promises, by name, and what each needs to be there. How they are made is not described here.
+
+The exporters' own tables of families are the source: a new family is promised as soon as it is in its table. What is
+added here is what each metric needs beside a server that runs, and which metrics may rightly be absent.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from exporters.certificates.families import FAMILIES as CERTIFICATES
+from exporters.coturn.families import FAMILIES as COTURN
+from exporters.prosody.families import FAMILIES as PROSODY
+from exporters.synthetic.families import FAMILIES as SYNTHETIC
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from toolkit.families import Families
 
 
 @dataclass(frozen=True)
@@ -12,7 +26,7 @@ class Promise:
 
     Args:
         name: as Prometheus has it.
-        needs: what must be so for it to be there, beside a server that runs; told where it is absent.
+        needs: what must be so for it to be there, beside a server that runs; shown where it is absent.
         by_job: whether one node of the job has it for all; else every node must.
     """
 
@@ -25,41 +39,77 @@ def _needing(needs: str, *names: str) -> tuple[Promise, ...]:
     return tuple(Promise(name, needs) for name in names)
 
 
-# What says of a job's server that it runs. While it is 0 most of the job's metrics are rightly absent.
+# The metric that says whether a job's server runs. While it is 0 most of the job's metrics are rightly absent.
 ANSWERS: Final = {"prosody": "prosody_up", "postgresql": "pg_up", "coturn": "coturn_up"}
 
-PROMISED: Final[dict[str, tuple[Promise, ...]]] = {
+_INSTRUMENT: Final = "--prosody.instrument=on"
+_HOST: Final = f"a virtual host, and {_INSTRUMENT}"
+_LOG: Final = "verbose and a log-file in turnserver.conf that the exporter can read"
+_SHOWN: Final = "an endpoint that has shown a certificate"
+_RELAY: Final = "an entry under `coturn` in synthetic.yml"
+_AUTHORITY: Final = f"{_SHOWN}, and a `ca` that can be read"
+# What a metric needs, where that is not what its family's `needs` says for all of its kind.
+NEEDS: Final = {
+    "prosody_open_fds": "the exporter to run as Prosody's own user",
+    "prosody_c2s_sessions": _HOST,
+    "prosody_c2s_hibernated_sessions": _HOST,
+    "prosody_presence_sessions": _HOST,
+    "prosody_presence_updates_total": _HOST,
+    "prosody_dead_connections_total": _HOST,
+    "prosody_authentications_total": _HOST,
+    "prosody_push_notifications_total": _HOST,
+    "prosody_push_registrations": _HOST,
+    "coturn_probe_duration_seconds": "a probe that was answered",
+    "coturn_build_info": "a coturn that tells its version (no no-software-attribute)",
+    "coturn_allocations_total": _LOG,
+    "coturn_traffic_bytes_total": _LOG,
+    "coturn_allocate_errors_total": _LOG,
+    "coturn_allocation_duration_seconds": _LOG,
+    "coturn_stun_bindings_total": _LOG,
+    "coturn_stun_bindings_source": _LOG,
+    "ssl_certificate_expiry_days": _SHOWN,
+    "ssl_certificate_not_after_timestamp_seconds": _SHOWN,
+    "ssl_certificate_not_before_timestamp_seconds": _SHOWN,
+    "ssl_certificate_trusted": _AUTHORITY,
+    "ssl_certificate_verification_info": _AUTHORITY,
+    "ssl_certificate_served_matches_file": "a target with `file` in certificates.yml",
+    "synthetic_last_success_timestamp_seconds": "a journey that went well",
+    "synthetic_turn_packets_total": _RELAY,
+    "synthetic_turn_round_trip_seconds": _RELAY,
+    "synthetic_turn_credential_lifetime_seconds": "a Prosody with mod_turn_external",
+}
+_OF_KIND: Final = {
+    "": "",
+    "instrument": _INSTRUMENT,
+    "probe": "the exporter's WebSocket probe (--prosody.websocket-url)",
+    "instrument or probe": "the exporter's WebSocket probe (--prosody.websocket-url)",
+}
+# Families that may be absent from an exporter that is well, and why.
+OPTIONAL: Final = {
+    "synthetic_turn_jitter_seconds": "is there once two packets of one run came back",
+    "coturn_config_commented_values": "has a sample only for an option that has a comment in its value",
+    "coturn_log_in_configured_place": "has a sample only while coturn's log is read",
+    "coturn_probe_failures_total": "has a sample only for a probe that is configured",
+    "coturn_start_time_seconds": "needs a coturn whose process the exporter may look at",
+    "coturn_cpu_seconds_total": "likewise",
+    "coturn_memory_used_bytes": "likewise",
+    "coturn_open_fds": "likewise",
+    "coturn_max_fds": "likewise",
+}
+
+
+def _of(families: Families) -> Iterator[Promise]:
+    """Yield a promise for every family of a table that is not optional."""
+    for name, family in families.items():
+        if name not in OPTIONAL:
+            yield Promise(name, NEEDS.get(name, _OF_KIND.get(family.needs, family.needs)))
+
+
+PROMISED: Final[Mapping[str, tuple[Promise, ...]]] = {
     "prosody": (
+        *_of(PROSODY),
         *_needing(
-            "",
-            "prosody_up",
-            "prosody_build_info",
-            "prosody_start_time_seconds",
-            "prosody_memory_used_bytes",
-            "prosody_lua_heap_bytes",
-            "prosody_cpu_seconds_total",
-            "prosody_module_loaded",
-            "prosody_setting",
-            "prosody_exporter_scrape_duration_seconds",
-            "prosody_exporter_scrape_failures_total",
-        ),
-        *_needing("the exporter to run as Prosody's own user", "prosody_open_fds"),
-        *_needing(
-            "a virtual host, and --prosody.instrument=on",
-            "prosody_c2s_sessions",
-            "prosody_c2s_hibernated_sessions",
-            "prosody_presence_sessions",
-            "prosody_presence_updates_total",
-            "prosody_dead_connections_total",
-            "prosody_authentications_total",
-            "prosody_push_notifications_total",
-            "prosody_push_registrations",
-        ),
-        *_needing("--prosody.instrument=on", "prosody_stanzas_total", "prosody_event_loop_lag_seconds"),
-        *_needing(
-            "the exporter's WebSocket probe (--prosody.websocket-url)",
-            "prosody_websocket_ping_seconds",
-            "prosody_connection_errors_total",
+            "", "prosody_up", "prosody_exporter_scrape_duration_seconds", "prosody_exporter_scrape_failures_total"
         ),
         *_needing("rules/recording.yaml, --prosody.instrument=on and two scrapes", "prosody_stanza_rate"),
     ),
@@ -92,39 +142,7 @@ PROMISED: Final[dict[str, tuple[Promise, ...]]] = {
         # Only the primary measures it, and which server that is changes.
         Promise("pg_replication_lag_bytes", "rules/recording.yaml, and a replica of the primary", by_job=True),
     ),
-    "coturn": (
-        *_needing(
-            "",
-            "coturn_up",
-            "coturn_active_allocations",
-            "coturn_active_allocations_source",
-            "coturn_relay_ports",
-            "coturn_quota",
-            "coturn_probe_success",
-        ),
-        *_needing("a probe that was answered", "coturn_probe_duration_seconds"),
-        *_needing("a coturn that tells its version (no no-software-attribute)", "coturn_build_info"),
-        *_needing(
-            "verbose and a log-file in turnserver.conf that the exporter can read",
-            "coturn_allocations_total",
-            "coturn_traffic_bytes_total",
-            "coturn_allocate_errors_total",
-            "coturn_stun_bindings_total",
-        ),
-    ),
-    "certificates": (
-        *_needing("", "ssl_certificate_probe_success"),
-        *_needing(
-            "an endpoint that has shown a certificate",
-            "ssl_certificate_expiry_days",
-            "ssl_certificate_not_after_timestamp_seconds",
-            "ssl_certificate_not_before_timestamp_seconds",
-        ),
-        *_needing(
-            "an endpoint that has shown a certificate, and a `ca` that can be read",
-            "ssl_certificate_trusted",
-            "ssl_certificate_verification_info",
-        ),
-        *_needing("a target with `file` in certificates.yml", "ssl_certificate_served_matches_file"),
-    ),
+    "coturn": (*_of(COTURN), *_needing("", "coturn_up")),
+    "certificates": tuple(_of(CERTIFICATES)),
+    "synthetic": tuple(_of(SYNTHETIC)),
 }

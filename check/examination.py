@@ -35,6 +35,7 @@ def examine(prometheus: Prometheus, grafana: Grafana | None = None) -> list[Verd
         verdicts.watchdog(rules),
         *verdicts.alertmanagers(prometheus.alertmanagers(), prometheus.query(verdicts.refusals())),
         *verdicts.metrics(targets, present, silent),
+        *verdicts.call_settings(prometheus.query(verdicts.ack_delay())),
     ]
 
 

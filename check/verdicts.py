@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from alerts.catalogue import GROUPS, KNOBS
-from alerts.catalogue.monitoring import JOBS
+from alerts.jobs import JOBS
 from alerts.recording import PANELS, RECORDINGS
 from alerts.thresholds import load
 from check.client import one_line
@@ -124,6 +124,30 @@ def _absent(job: str, promises: Iterable[Promise], asked: Sequence[str], seen: _
     for (nodes, needs), names in lacking.items():
         advice = f"there only with {needs}" if needs else "docs/runbooks/MetricAbsent.md"
         yield f"{', '.join(nodes)} without {', '.join(names)}; {advice}"
+
+
+def ack_delay() -> str:
+    """Return the PromQL expression for how long each Prosody waits for a phone's acknowledgement."""
+    return 'prosody_setting{name="smacks_max_ack_delay"}'
+
+
+def call_settings(found: Iterable[Sample]) -> Iterator[Verdict]:
+    """Judge whether a call to a phone that vanished can ring; no line where no Prosody was read.
+
+    Args:
+        found: the answer to `ack_delay`.
+    """
+    limit = load(KNOBS)["ProsodyAckDelayHigh"].value
+    assert limit is not None
+    nodes = {sample.labels.get("instance", "?"): sample.value for sample in found}
+    for instance, seconds in sorted(nodes.items()):
+        if not seconds <= limit:
+            yield fail(
+                f"settings: smacks_max_ack_delay is {seconds:g} s on {instance}, so calls to phones that vanished do "
+                f"not ring; set it to {limit:g} (prometheus/snippets/prosody.cfg.lua) and reload mod_smacks"
+            )
+    if nodes and all(seconds <= limit for seconds in nodes.values()):
+        yield ok(f"settings: smacks_max_ack_delay is {limit:g} s or less on {_counted(len(nodes), 'node')}")
 
 
 def rules(found: Sequence[Rule]) -> Iterator[Verdict]:

@@ -31,6 +31,14 @@ dashboard = page(
             'max(prosody_setting{name="smacks_hibernation_time",instance=~"$node"})',
             above("ProsodyHibernationTimeHigh"),
         ),
+        stat(
+            "smacks_max_ack_delay, longest",
+            "How long Prosody waits for a phone's acknowledgement before it asks for a push. A call to a phone that "
+            "vanished rings a second after that, and is worth 30 s in all.",
+            "s",
+            'max(prosody_setting{name="smacks_max_ack_delay",instance=~"$node"})',
+            above("ProsodyAckDelayHigh"),
+        ),
     ],
     rows=[
         row(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 
-from gateway.service import ListenError, serve
+from gateway import service
 from gateway.settings import SettingsError, read
 from toolkit import logs
+from toolkit.documents import ConfigError
 
 
 def main() -> int:
@@ -16,14 +16,13 @@ def main() -> int:
     try:
         settings = read(os.environ)
         logs.setup(settings.log_level, "logfmt")
-        asyncio.run(serve(settings))
+        return service.run(settings)
     except SettingsError as error:
         print(f"push-gateway: {error}", file=sys.stderr)  # noqa: T201 - the one line for a person
         return error.code
-    except ListenError as error:
-        print(f"push-gateway: {error}", file=sys.stderr)  # noqa: T201 - the one line for a person
-        return 1
-    return 0
+    except ConfigError as error:
+        print(f"push-gateway: METRICS_WEB_CONFIG_FILE: {error}", file=sys.stderr)  # noqa: T201 - as above
+        return 2
 
 
 if __name__ == "__main__":

@@ -1,21 +1,20 @@
-"""A call as APNs wants it, and what APNs' answers mean. Pure: sending is `provider`'s, retrying `delivery`'s."""
+"""A call as APNs wants it, and how APNs' answers are read. Pure: sending and retrying are `handler`'s."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gateway.frames import field
-from gateway.push import Answer, Outcome, Push
+from gateway.answers import ACCEPTED, APNS, Meaning, judge
+from gateway.exchange import Request, secret
 
 if TYPE_CHECKING:
     from gateway.exchange import Response
+    from gateway.push import Push
     from gateway.tokens import Minted
 
 HOSTS = {"production": "api.push.apple.com", "sandbox": "api.sandbox.push.apple.com"}
 TOKEN_YOUNGEST = 20 * 60.0  # seconds; Apple refuses new tokens that come faster
-
-_TOKEN_REFUSED = frozenset({"ExpiredProviderToken", "InvalidProviderToken", "MissingProviderToken"})
 
 
 class Apns:
@@ -27,42 +26,37 @@ class Apns:
     """
 
     def __init__(self, authority: str, bundle_id: str) -> None:
-        self._first = field(":method", "POST") + field(":scheme", "https") + field(":authority", authority)
+        self._first = ((":method", "POST"), (":scheme", "https"), (":authority", authority))
         self._always = (
-            field("apns-topic", f"{bundle_id}.voip") + field("apns-push-type", "voip") + field("apns-priority", "10")
+            ("apns-topic", f"{bundle_id}.voip"),
+            ("apns-push-type", "voip"),
+            ("apns-priority", "10"),
         )
 
-    def compose(self, push: Push, minted: Minted, remaining: float) -> tuple[bytes, bytes]:  # noqa: ARG002 - expiry is absolute here
-        """The request (Apple, "Sending notification requests to APNs").
+    def compose(self, push: Push, minted: Minted, remaining: float) -> Request:  # noqa: ARG002 - expiry is absolute here
+        """Return the request (Apple, "Sending notification requests to APNs").
 
         The payload tells when to stop ringing, since Apple may deliver late whatever the header says. Nothing in it is
         personal.
         """
-        block = (
-            self._first
-            + field(":path", f"/3/device/{push.node}")
-            + _authorization(minted.token)
-            + self._always
-            + field("apns-expiration", str(int(push.expires)))
-            + field("apns-id", push.id)
+        fields = (
+            *self._first,
+            secret(":path", f"/3/device/{push.node}"),
+            _authorization(minted.token),
+            *self._always,
+            secret("apns-expiration", str(int(push.expires))),
+            secret("apns-id", push.id),
         )
-        return block, b'{"aps":{},"type":"incoming-call","expires":%d}' % push.expires
+        return Request(fields, b'{"aps":{},"type":"incoming-call","expires":%d}' % push.expires)
 
-    def understand(self, response: Response) -> Answer:
-        """The meaning of an answer (Apple, "Handling notification responses from APNs")."""
+    def understand(self, response: Response, push: Push) -> Meaning:  # noqa: ARG002 - APNs answers calls only
+        """Return the meaning of an answer (Apple, "Handling notification responses from APNs")."""
         if response.status == 200:
-            return Answer(Outcome.SENT)
+            return ACCEPTED
         body = response.json()
-        reason = str(body.get("reason", f"status_{response.status}"))
-        match response.status:
-            case 410:
-                return Answer(Outcome.UNREGISTERED, reason, since=_time(body.get("timestamp")))
-            case 429:
-                return Answer(None, reason, response.retry_after)  # too many to one device: not APNs' fault
-            case status if status >= 500:  # 500 and 503 are APNs' own, 502 and 504 a proxy's
-                return Answer(None, reason, response.retry_after, faulty=True)
-        refused = reason in _TOKEN_REFUSED
-        return Answer(Outcome.REJECTED, reason, faulty=refused, token_refused=refused)
+        fault, word = judge(APNS, response.status, str(body.get("reason", "")))
+        since = _time(body.get("timestamp")) if response.status == 410 else None
+        return Meaning(fault, word, response.retry_after or 0.0, since)
 
 
 def _time(milliseconds: object) -> float | None:
@@ -73,5 +67,5 @@ def _time(milliseconds: object) -> float | None:
 
 
 @lru_cache(maxsize=1)
-def _authorization(token: str) -> bytes:
-    return field("authorization", f"bearer {token}")
+def _authorization(token: str) -> tuple[str, str]:
+    return secret("authorization", f"bearer {token}")

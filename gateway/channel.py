@@ -1,6 +1,12 @@
-"""A provider always within reach: one warm HTTP/2 connection, renewed when lost, and the requests that wait for it.
+"""A provider always within reach: one warm HTTP/2 connection, and the requests that wait for it.
 
-It does not know what a push is and does not retry a request: see `delivery`.
+It does not know what a push is and does not retry a request: see `handler`.
+
+A connection is in doubt when nothing was answered for a while though something is awaited, or when it has had no room
+for a request for a while. PINGs that are answered do not help: a proxy whose back end is gone answers them for ever.
+New requests then go to a new connection. If that one gets an answer and the old one still none, the old one is deaf,
+and what it carries is given back to be sent again. If no new request comes, the oldest of the old connection is sent on
+the new one, too: the one push that may arrive twice if the provider was merely slow.
 """
 
 from __future__ import annotations
@@ -8,34 +14,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import socket
-import ssl
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.exchange import Exchange, Response
+from gateway import dial
+from gateway.exchange import Compose, End, Exchange, Response
 from gateway.http2 import Connection, Timing
 
 if TYPE_CHECKING:
+    import ssl
+
     from gateway.metrics import HandlerMetrics
 
 RECONNECT_FIRST = 0.1  # seconds; doubled after every failure, up to the next
 RECONNECT_MOST = 2.0
-LIVED = 10.0  # a connection that held this long starts the pauses anew
+CALM = 5.0  # seconds before connecting again to a peer that asked for calm (RFC 9113, 7: ENHANCE_YOUR_CALM)
+LIVED = 10.0  # a connection that held this long resets the pauses
+PATIENCE_LEAST = 2.0  # seconds without an answer that every connection is allowed
+CONNECTIONS = 4  # at most this many at a time: the current one and those that finish or are in doubt
+_DOUBT = ("no_answer", "no_room")
+_NEVER = float("inf")
 
 _log = logging.getLogger(__name__)
-
-Compose = Callable[[], tuple[bytes, bytes]]
-_Wanted = tuple[Compose, float]  # and the loop's time after which nobody does
 
 
 class LateError(Exception):
     """No answer by the deadline.
 
     Args:
-        sent: True if the request had been sent, so that nobody knows whether it was processed.
+        sent: True if the request had been sent whole, so that nobody knows whether it was processed.
         reason: no_answer if sent; else why no connection could be made, or no_stream.
     """
 
@@ -43,15 +49,6 @@ class LateError(Exception):
         super().__init__(reason)
         self.sent = sent
         self.reason = reason
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a provider listens. `timeout`, in seconds: for its name, and again for TCP, TLS and SETTINGS."""
-
-    host: str
-    port: int
-    timeout: float
 
 
 class Channel:
@@ -64,180 +61,220 @@ class Channel:
         timing: when a connection is asked whether it is alive.
     """
 
-    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext, metrics: HandlerMetrics, timing: Timing) -> None:
+    def __init__(
+        self, endpoint: dial.Endpoint, context: ssl.SSLContext, metrics: HandlerMetrics, timing: Timing
+    ) -> None:
         self._endpoint = endpoint
         self._context = context
         self._metrics = metrics
         self._timing = timing
         self._current: Connection | None = None
         self._all: set[Connection] = set()
-        self._urgent: dict[Exchange, _Wanted] = {}
-        self._others: dict[Exchange, _Wanted] = {}
+        self._doubted: dict[Connection, float] = {}  # and the loop's time since when
+        self._doubts = 0  # since the last answer
+        self._answered_at = 0.0
+        self._urgent: dict[Exchange, None] = {}
+        self._others: dict[Exchange, None] = {}
         self._reason = "no_connection"
-        self._resolver: ThreadPoolExecutor | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = _NEVER  # when the timer looks
 
     @property
     def opened(self) -> float | None:
         """The loop's time since which there is a live connection, None without one."""
         return self._current.opened if self._current is not None and self._current.accepting else None
 
+    @property
+    def in_doubt(self) -> bool:
+        """True from the moment at which a connection was put in doubt until the next answer."""
+        return self._doubts > 0
+
     async def run(self) -> None:
         """Keep one connection warm, for ever. Cancel it to close all."""
+        loop = asyncio.get_running_loop()
         pause = RECONNECT_FIRST
-        # A resolver of its own: one provider's name that hangs must not hold up the other's.
-        self._resolver = ThreadPoolExecutor(1, thread_name_prefix="resolve")
+        dialer = dial.Dialer(self._endpoint, self._context)
         try:
             while True:
-                reason = await self._connect()
-                if reason is None and self._current is not None:
+                if await self._connect(dialer) and self._current is not None:
                     connection = self._current
-                    left = await connection.leaving
-                    _log.info("connection to provider ended", extra={"provider": self._endpoint.host, "reason": left})
-                    lived = asyncio.get_running_loop().time() - connection.opened
+                    end = await connection.leaving
+                    self._log_end(end)
+                    lived = loop.time() - connection.opened
                     pause = RECONNECT_FIRST if lived >= LIVED else pause
-                    if left == "goaway" and lived >= RECONNECT_FIRST:
-                        continue  # a polite goodbye: the next one at once
+                    if end.code == "ENHANCE_YOUR_CALM":
+                        pause = max(pause, CALM)
+                    elif end.reason in _DOUBT or (lived >= LIVED and end.code in ("", "NO_ERROR")):
+                        continue  # the next one at once
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-                pause = min(2 * pause, RECONNECT_MOST)
+                pause = max(CALM, RECONNECT_MOST) if pause >= CALM else min(2 * pause, RECONNECT_MOST)
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
             for connection in [*self._all]:
                 connection.close()
-            self._resolver.shutdown(wait=False, cancel_futures=True)
+            dialer.close()
 
-    async def request(self, compose: Compose, *, urgent: bool, deadline: float) -> tuple[Response, float]:
+    async def request(self, compose: Compose, *, urgent: bool, deadline: float) -> tuple[Response, Exchange]:
         """Send a request as soon as there is a connection with a free stream, the urgent ones first.
 
         Args:
-            compose: makes the header block and the body, when they can be sent: what they say of time is true then.
+            compose: makes the request when it can be sent: what it says of time is true then.
             urgent: overtakes what is not.
             deadline: the loop's time at which the answer is of no use any more.
 
         Returns:
-            The answer, and the loop's time at which the request was sent.
+            The answer, and the exchange, which knows when it was sent and who answered.
 
         Raises:
             LateError: no answer by `deadline` (the loop's time).
             LostError: sent, but its connection or stream was lost.
         """
         loop = asyncio.get_running_loop()
-        exchange = Exchange(b"", b"", loop.create_future())
+        now = loop.time()
+        # A push that is worth little must not wait long for a deaf connection, nor give up one that is merely slow.
+        patience = min(self._timing.patience, max(PATIENCE_LEAST, (deadline - now) / 3))
+        exchange = Exchange(compose, loop.create_future(), now, deadline, patience)
         queue = self._urgent if urgent else self._others
-        queue[exchange] = compose, deadline
-        self._pump()
+        queue[exchange] = None
         timer = loop.call_at(deadline, _expire, exchange.answer)  # a third of what asyncio.timeout costs
+        self.room()
+        self._look_at(now + self._scale * patience)
         try:
-            response = await exchange.answer
+            return await exchange.answer, exchange
         except TimeoutError:
-            sent = exchange.opened is not None
+            sent = exchange.sent is not None
             raise LateError(sent=sent, reason="no_answer" if sent else self._why_waiting()) from None
         finally:
             timer.cancel()
             queue.pop(exchange, None)
-            if exchange.connection is not None:
-                exchange.connection.abandon(exchange)
-        assert exchange.opened is not None
-        return response, exchange.opened
+            for connection in [*exchange.carriers]:
+                connection.abandon(exchange)
 
-    def _pump(self) -> None:
-        """Send what can be sent. Called whenever something waits or room appears."""
+    # For connections
+
+    def room(self) -> None:
+        """Send what can be sent."""
         connection = self._current
         if connection is None:
             return
-        loop = asyncio.get_running_loop()
+        now = asyncio.get_running_loop().time()
         for queue in (self._urgent, self._others):
             while queue:
-                exchange, (compose, deadline) = next(iter(queue.items()))
-                if loop.time() >= deadline:  # the timer may come later, after the process stood still
+                exchange = next(iter(queue))
+                if now >= exchange.deadline:  # the timer may come later, after the process stood still
                     _expire(exchange.answer)
                 if not exchange.answer.done():
-                    exchange.block, exchange.body = compose()
-                    if not connection.room_for(exchange):
+                    if not connection.has_room:
                         return
                     connection.send(exchange)
                 del queue[exchange]
 
+    def answered(self, connection: Connection) -> None:
+        """Learn from an answer that this connection is not deaf, and which older ones are."""
+        self._answered_at = connection.answered_at
+        self._doubts = 0
+        self._doubted.pop(connection, None)
+        for older, since in [*self._doubted.items()]:
+            if since <= connection.opened and older.answered_at < since:
+                del self._doubted[older]
+                _log.warning("connection to provider is deaf", extra={"provider": self._endpoint.host})
+                older.close("no_answer")
+
+    # Doubt
+
+    @property
+    def _scale(self) -> float:
+        """How patient to be: doubled with each doubt that led to no answer, so that a slow peer is not flooded."""
+        return 2.0**self._doubts
+
+    def _look_at(self, due: float) -> None:
+        """Have a look at the loop's time `due`, unless there is one before that anyway."""
+        if due < self._due:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._due = due
+            self._timer = asyncio.get_running_loop().call_at(due, self._look)
+
+    def _look(self) -> None:
+        """Put the current connection in doubt if it is time."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = _NEVER
+        connection = self._current
+        if connection is None or not connection.accepting:
+            return
+        now = asyncio.get_running_loop().time()
+        since = max(self._answered_at, connection.opened)
+        deaf = connection.overdue(since, self._scale)
+        full = min(
+            (
+                max(exchange.queued, since) + self._scale * exchange.patience
+                for queue in (self._urgent, self._others)
+                for exchange in queue
+                if not exchange.answer.done()
+            ),
+            default=_NEVER,
+        )
+        due = min(deaf, full)
+        if due > now:
+            if due < _NEVER:
+                self._look_at(due)
+        elif len(self._all) < CONNECTIONS:
+            self._doubts += 1
+            self._doubted[connection] = now
+            connection.leave(End("no_answer" if deaf <= now else "no_room"))
+            connection.release_unsent()
+        else:
+            self._look_at(now + self._timing.patience)
+
+    def _probe(self) -> None:
+        """Send the oldest request of a connection in doubt on the current one, too, if nothing else was sent there."""
+        connection = self._current
+        if connection is None or connection.awaited or not connection.has_room:
+            return
+        waiting = [exchange for older in self._doubted for exchange in older.awaited if not exchange.answer.done()]
+        if waiting:
+            connection.send(waiting[0])
+
+    # The rest
+
     def _why_waiting(self) -> str:
         return "no_stream" if self.opened is not None else self._reason
 
-    async def _connect(self) -> str | None:
-        """Make a new connection current; returns why not, if there is none."""
+    async def _connect(self, dialer: dial.Dialer) -> bool:
+        """Make a new connection current; returns whether there is one."""
         try:
-            self._current = await self._open()
-        except OSError as error:  # gaierror, SSLError and TimeoutError among them
-            self._reason = _reason(error)
+            connection = await dialer.connect(lambda: Connection(self, self._timing))
+        except OSError as error:
+            self._reason = dial.reason(error)
             _log.warning(
                 "cannot connect to provider",
                 extra={"provider": self._endpoint.host, "reason": self._reason, "error": str(error)},
             )
             self._metrics.connection_failures[self._reason] += 1
-            return self._reason
+            return False
+        self._current = connection
+        self._all.add(connection)
+        connection.gone.add_done_callback(lambda _: self._forget(connection))
         _log.info("connected to provider", extra={"provider": self._endpoint.host})
         self._metrics.connections += 1
-        self._pump()
-        return None
+        self.room()
+        self._probe()
+        self._look()
+        return True
 
-    async def _open(self) -> Connection:
-        """Try the name's addresses in turn.
+    def _forget(self, connection: Connection) -> None:
+        self._all.discard(connection)
+        self._doubted.pop(connection, None)
 
-        Raises:
-            OSError, TimeoutError: none of them answered as HTTP/2 over trusted TLS.
-        """
-        endpoint = self._endpoint
-        errors: list[OSError] = []
-        addresses = await self._resolve()
-        for address in addresses:
-            connection = Connection(self._pump, self._timing)
-            try:
-                async with asyncio.timeout(endpoint.timeout / min(2, len(addresses))):
-                    await asyncio.get_running_loop().create_connection(
-                        lambda connection=connection: connection,  # type: ignore[misc]  # mypy cannot type a default here
-                        address,
-                        endpoint.port,
-                        ssl=self._context,
-                        server_hostname=endpoint.host,
-                        ssl_shutdown_timeout=1.0,
-                    )
-                    await connection.ready
-            except OSError as error:  # TimeoutError and ssl.SSLError are OSErrors
-                connection.close()
-                errors.append(error)
-                continue
-            self._all.add(connection)
-            connection.gone.add_done_callback(lambda _, connection=connection: self._all.discard(connection))  # type: ignore[misc]  # as above
-            return connection
-        raise errors[-1]
-
-    async def _resolve(self) -> list[str]:
-        """The endpoint's addresses.
-
-        Raises:
-            socket.gaierror: none, or the resolver does not answer.
-        """
-        host, port = self._endpoint.host, self._endpoint.port
-        try:
-            async with asyncio.timeout(self._endpoint.timeout):
-                found = await asyncio.get_running_loop().run_in_executor(
-                    self._resolver, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                )
-        except TimeoutError:
-            raise socket.gaierror(socket.EAI_AGAIN, "the resolver does not answer") from None
-        return [str(entry[4][0]) for entry in found]
+    def _log_end(self, end: End) -> None:
+        extra = {"provider": self._endpoint.host, "reason": end.reason}
+        if end.code:
+            extra |= {"code": end.code, "said": end.said}
+        _log.info("connection to provider ended", extra=extra)
 
 
 def _expire(answer: asyncio.Future[Response]) -> None:
     if not answer.done():
         answer.set_exception(TimeoutError())
-
-
-def _reason(error: OSError) -> str:
-    """One of `metrics.CONNECT_REASONS`."""
-    match error:
-        case socket.gaierror():
-            return "dns"
-        case ssl.SSLError():
-            return "tls"
-        case TimeoutError():
-            return "connect_timeout"
-        case ConnectionRefusedError():
-            return "connect_refused"
-    return "connect_other"

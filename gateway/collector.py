@@ -1,146 +1,86 @@
-"""Turns the gateway's numbers into metric families: the names, and what they mean. Counts nothing itself."""
+"""Turns the gateway's numbers into metric families. It counts nothing itself."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-
+from gateway.families import FAMILIES
+from gateway.metrics import MILLISECONDS, SECONDS
 from toolkit import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections import Counter
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from gateway.metrics import HandlerMetrics, Histogram, Metrics
+    from prometheus_client.core import HistogramMetricFamily, Metric
 
-
-@dataclass(frozen=True)
-class Status:
-    """What a handler is like now: 1 or 0, and ages in seconds, None where there is nothing."""
-
-    ready: bool
-    credentials: bool
-    connection_age: float | None
-    token_age: float | None
+    from gateway.metrics import HandlerMetrics, Metrics, Status
+    from toolkit.histogram import Histogram
 
 
-# name -> (help, attribute of HandlerMetrics); Prometheus adds _total
-_BY_HANDLER = {
-    "push_expired": ("Pushes dropped because they came to be too late. Also failures.", "expired"),
-    "push_unregistered": (
-        "Pushes to a token that its provider has given up (410, UNREGISTERED). Not failures.",
-        "unregistered",
-    ),
-    "push_connections": ("Connections made to the provider.", "connections"),
-}
-_BY_WORD = {
-    "push_failures": ("Pushes that were not sent, by cause.", "reason", "failures"),
-    "push_retries": ("Further tries, by why the one before failed.", "reason", "retries"),
-    "push_connection_failures": (
-        "Connections to the provider that could not be made, by cause.",
-        "reason",
-        "connection_failures",
-    ),
-    "push_token_renewals": ("Access tokens asked for: ok or failed.", "result", "renewals"),
-}
-# name -> (help, attribute of Status)
-_STATUS = {
-    "push_provider_state": ("1 if a push that arrives now can be sent at once, else 0.", "ready"),
-    "push_credentials_valid": ("1 with a valid access token from a key file that is in order, else 0.", "credentials"),
-    "push_connection_age_seconds": ("Age of the connection to the provider.", "connection_age"),
-    "push_token_age_seconds": ("Age of the access token.", "token_age"),
-}
-
-
-def collect(metrics: Metrics, status: Mapping[str, Status]) -> Iterable[Metric]:
-    """All families.
+def collect(metrics: Metrics, status: Mapping[str, Status]) -> Iterator[Metric]:
+    """Yield all families.
 
     Args:
         metrics: the numbers.
         status: of the handlers that run, by name.
     """
-    yield _gauge(
-        "push_gateway_uptime_seconds", "Seconds since the gateway started.", time.monotonic() - metrics.started
-    )
-    yield _gauge("push_gateway_memory_bytes", "Resident memory of the gateway.", _resident())
-    info = GaugeMetricFamily("push_gateway_build_info", "1, with the gateway's version.", labels=["version"])
-    info.add_metric([__version__], 1)
-    yield info
-    yield _words("push_requests", "Answers to POST /push, by status code.", "code", metrics.requests)
-    for name, handler in metrics.handlers.items():
-        provider = {"voip": "APNs", "fcm": "FCM"}[name]
-        yield CounterMetricFamily(f"push_{name}_sent", f"Pushes that {provider} accepted.", handler.sent)
-        yield CounterMetricFamily(
-            f"push_{name}_failed",
-            f"Pushes for {provider} that were not sent, whatever the cause: the sum of push_failures_total.",
-            handler.failures.total(),
-        )
-    yield from _handlers(metrics.handlers)
-    for metric, (text, attribute) in _STATUS.items():
-        family = GaugeMetricFamily(metric, text, labels=["handler"])
-        for name, now in status.items():
-            value = getattr(now, attribute)
-            if value is not None:
-                family.add_metric([name], value)
-        yield family
-
-
-def _handlers(handlers: Mapping[str, HandlerMetrics]) -> Iterable[Metric]:
-    for metric, (text, attribute) in _BY_HANDLER.items():
-        counter = CounterMetricFamily(metric, text, labels=["handler"])
-        for name, handler in handlers.items():
-            counter.add_metric([name], getattr(handler, attribute))
-        yield counter
-    for metric, (text, label, attribute) in _BY_WORD.items():
-        counter = CounterMetricFamily(metric, text, labels=["handler", label])
-        for name, handler in handlers.items():
-            for word, count in getattr(handler, attribute).items():
-                counter.add_metric([name, word], count)
-        yield counter
-    inflight = GaugeMetricFamily("push_inflight", "Pushes being worked on.", labels=["handler"])
-    breaker = GaugeMetricFamily(
-        "push_breaker_open", "1 while only single tries ask whether the provider is back, else 0.", labels=["handler"]
-    )
-    latency = HistogramMetricFamily(
-        "push_latency_ms", "Milliseconds from the request to the provider's final answer.", labels=["handler"]
-    )
-    stages = HistogramMetricFamily(
-        "push_stage_seconds",
-        "Seconds of one try: queue (waiting for its turn), connect (for a free stream), provider (for the answer).",
-        labels=["handler", "stage"],
-    )
+    fill, handlers = FAMILIES.fill, metrics.handlers
+    yield fill("push_gateway_uptime_seconds", ((), time.monotonic() - metrics.started))
+    yield fill("push_gateway_memory_bytes", ((), _resident()))
+    yield fill("push_gateway_build_info", ((__version__,), 1))
+    yield fill("push_requests_total", *(((code,), count) for code, count in metrics.requests.items()))
     for name, handler in handlers.items():
-        inflight.add_metric([name], handler.inflight)
-        breaker.add_metric([name], handler.breaker_open)
-        _add(latency, [name], handler.latency)
-        for stage, histogram in handler.stages.items():
-            _add(stages, [name, stage], histogram)
-    yield from (inflight, breaker, latency, stages)
+        yield fill(f"push_{name}_sent_total", ((), handler.sent))
+        yield fill(f"push_{name}_failed_total", ((), handler.failures.total()))
+    yield fill("push_failures_total", *_by_word({name: one.failures for name, one in handlers.items()}))
+    yield fill("push_expired_total", *(((name,), one.expired) for name, one in handlers.items()))
+    yield fill("push_unregistered_total", *_by_word({name: one.unregistered for name, one in handlers.items()}))
+    yield fill("push_retries_total", *_by_word({name: one.retries for name, one in handlers.items()}))
+    yield fill("push_inflight", *(((name,), one.inflight) for name, one in handlers.items()))
+    yield from _status(status)
+    yield from _connections(handlers)
+    latencies: dict[tuple[str, ...], Histogram] = {(name,): one.latency for name, one in handlers.items()}
+    yield _histograms("push_latency_ms", MILLISECONDS, latencies)
+    stages: dict[tuple[str, ...], Histogram] = {
+        (name, stage): seconds for name, one in handlers.items() for stage, seconds in one.stages.items()
+    }
+    yield _histograms("push_stage_seconds", SECONDS, stages)
 
 
-def _add(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
-    bounds = [*(str(float(bound)) for bound in histogram.bounds), "+Inf"]
-    family.add_metric(labels, list(zip(bounds, itertools.accumulate(histogram.counts), strict=True)), histogram.sum)
+def _status(status: Mapping[str, Status]) -> Iterator[Metric]:
+    """Yield the gauges; a handler without a connection or a token has no age of it."""
+    fill = FAMILIES.fill
+    yield fill("push_provider_state", *(((name,), now.works) for name, now in status.items()))
+    yield fill("push_credentials_valid", *(((name,), now.credentials) for name, now in status.items()))
+    connections = {name: now.connection_age for name, now in status.items()}
+    tokens = {name: now.token_age for name, now in status.items()}
+    for family, ages in (("push_connection_age_seconds", connections), ("push_token_age_seconds", tokens)):
+        yield fill(family, *(((name,), age) for name, age in ages.items() if age is not None))
 
 
-def _words(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=[label])
-    for word, count in counts.items():
-        family.add_metric([word], count)
-    return family
+def _connections(handlers: Mapping[str, HandlerMetrics]) -> Iterator[Metric]:
+    fill = FAMILIES.fill
+    yield fill("push_connections_total", *(((name,), one.connections) for name, one in handlers.items()))
+    failures = {name: one.connection_failures for name, one in handlers.items()}
+    yield fill("push_connection_failures_total", *_by_word(failures))
+    yield fill("push_token_renewals_total", *_by_word({name: one.renewals for name, one in handlers.items()}))
 
 
-def _gauge(name: str, text: str, value: float) -> Metric:
-    family = GaugeMetricFamily(name, text)
-    family.add_metric([], value)
-    return family
+def _histograms(
+    name: str, edges: Sequence[float], histograms: Mapping[tuple[str, ...], Histogram]
+) -> HistogramMetricFamily:
+    rows = ((labels, histogram.counts, histogram.sum) for labels, histogram in histograms.items())
+    return FAMILIES.fill_histograms(name, edges, *rows)
+
+
+def _by_word(counts: Mapping[str, Counter[str]]) -> list[tuple[tuple[str, ...], float]]:
+    return [((name, word), count) for name, words in counts.items() for word, count in words.items()]
 
 
 def _resident() -> float:
-    """This process' resident bytes (proc(5), statm)."""
+    """Return this process' resident bytes (proc(5), statm)."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")

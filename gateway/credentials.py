@@ -71,6 +71,8 @@ def fcm(path: str) -> dict[str, Any]:
         token = account.get_access_token()
     except google.auth.exceptions.TransportError:
         raise UnreachableError("the token endpoint of the service account cannot be reached") from None
+    except (TypeError, KeyError, ValueError):  # google-auth on a 200 that is HTML, or JSON without a token
+        raise UnreachableError("the token endpoint of the service account answers, but not with a token") from None
     except google.auth.exceptions.GoogleAuthError as error:
         if getattr(error, "retryable", False):
             raise UnreachableError("the token endpoint of the service account gives no token now") from None

@@ -1,4 +1,4 @@
-"""One request to a provider and its answer, on whatever connection. It does no I/O."""
+"""One request to a provider and its answer, whatever connections carry them. It does no I/O."""
 
 from __future__ import annotations
 
@@ -6,12 +6,28 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
+
+from hpack import NeverIndexedHeaderTuple
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable, Sequence
 
-    from gateway.http2 import Connection
+
+def secret(name: str, value: str) -> tuple[str, str]:
+    """Return a header field that no HPACK table may hold (RFC 7541, 7.1.3)."""
+    return cast("tuple[str, str]", NeverIndexedHeaderTuple(name, value))
+
+
+class Request(NamedTuple):
+    """A request: its header fields, pseudo-header fields first, and its body."""
+
+    fields: Sequence[tuple[str, str]]
+    body: bytes
+
+
+Compose: TypeAlias = "Callable[[], Request]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +39,7 @@ class Response:
     body: bytes
 
     def json(self) -> dict[str, Any]:
-        """The body as a JSON object; empty if it is none."""
+        """Return the body as a JSON object; empty if it is none."""
         try:
             parsed = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -31,23 +47,24 @@ class Response:
         return parsed if isinstance(parsed, dict) else {}
 
     @property
-    def retry_after(self) -> float:
-        """Seconds to wait (RFC 9110, 10.2.3: a number or a date); 0.0 without a readable header."""
+    def retry_after(self) -> float | None:
+        """Seconds to wait (RFC 9110, 10.2.3: a number or a date); None without a readable header."""
         text = self.headers.get("retry-after", "")
         if text.isascii() and text.isdecimal():
             return float(text[:9])
         try:
             return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
         except (ValueError, TypeError, OverflowError):  # TypeError: a date without its zone
-            return 0.0
+            return None
 
 
 class LostError(Exception):
     """The request was under way and will get no answer.
 
     Args:
-        reason: connection_lost, ping_timeout, protocol_error, stream_reset, or refused_stream: never processed (RFC
-            9113, 8.7).
+        reason: one of connection_lost, ping_timeout, protocol_error, stream_reset, no_answer (a newer connection gets
+            answers, this one none), or one that says that the request was never processed: refused_stream (RFC 9113,
+            8.7) or no_window (its body was never sent whole).
     """
 
     def __init__(self, reason: str) -> None:
@@ -55,34 +72,65 @@ class LostError(Exception):
         self.reason = reason
 
 
-@dataclass(eq=False, slots=True)
-class Exchange:
-    """One request on its way to one answer.
+@dataclass(frozen=True)
+class End:
+    """Why a connection takes no more requests.
 
     Args:
-        block: the header fields, encoded by `frames.field`, pseudo-header fields first.
-        body: what follows them.
-        answer: the Response, or LostError.
-        opened: the loop's time when it was sent, None before.
+        reason: goaway, stream_ids, no_answer, no_room, refused (by an answer that speaks of the connection), or why it
+            was lost.
+        code: the name of a GOAWAY's error code, else empty.
+        said: the text in a GOAWAY, with whatever could be a secret left out.
     """
 
-    block: bytes
-    body: bytes
-    answer: asyncio.Future[Response]
-    opened: float | None = None
-    connection: Connection | None = None
-    stream_id: int = 0
-    received: dict[str, str] = field(default_factory=dict)
-    content: bytes = b""
+    reason: str
+    code: str = ""
+    said: str = ""
 
-    def fail(self, reason: str) -> None:
-        """Tell whoever waits that no answer will come."""
-        if not self.answer.done():
+
+class Carrier(Protocol):
+    """A connection, as far as an exchange knows it."""
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Give up an exchange that nobody waits for any more."""
+
+    def leave(self, end: End) -> None:
+        """Take no more requests."""
+
+
+@dataclass(eq=False, slots=True)
+class Exchange:
+    """One request on its way to one answer; while a connection is in doubt, on two connections at once.
+
+    Args:
+        compose: makes the request when it is sent: what it says of time is true then.
+        answer: the Response, or LostError.
+        queued: the loop's time when it began to wait for a connection.
+        deadline: the loop's time after which it must not be sent.
+        patience: seconds without any answer after which its connection is in doubt.
+        sent: the loop's time when it was sent whole for the first time, None before.
+        carriers: the connections that carry it, each with its stream id.
+        answered_by: the connection that the answer came on.
+    """
+
+    compose: Compose
+    answer: asyncio.Future[Response]
+    queued: float
+    deadline: float
+    patience: float
+    sent: float | None = None
+    carriers: dict[Carrier, int] = field(default_factory=dict)
+    answered_by: Carrier | None = None
+
+    def lose(self, connection: Carrier, reason: str) -> None:
+        """Note that no answer will come on this connection; whoever waits is told if no other connection carries it."""
+        self.carriers.pop(connection, None)
+        if not self.carriers and not self.answer.done():
             self.answer.set_exception(LostError(reason))
 
-    def complete(self) -> None:
-        """Hand over what was received."""
+    def complete(self, connection: Carrier, response: Response) -> None:
+        """Hand over the answer."""
+        self.carriers.pop(connection, None)
         if not self.answer.done():
-            status = self.received.get(":status", "")
-            number = int(status) if status.isascii() and status.isdecimal() else 0
-            self.answer.set_result(Response(number, self.received, self.content))
+            self.answered_by = connection
+            self.answer.set_result(response)

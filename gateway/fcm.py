@@ -1,21 +1,31 @@
-"""A message, or a call to an Android phone, as FCM wants it, and what FCM's answers mean. Pure, like `apns`."""
+"""A message, or a call to an Android phone, as FCM wants it, and how FCM's answers are read. Pure, like `apns`."""
 
 from __future__ import annotations
 
 import json
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gateway.frames import field
-from gateway.push import Answer, Kind, Outcome, Push
+from gateway.answers import ACCEPTED, FCM, Fault, Meaning, judge
+from gateway.exchange import Request, secret
+from gateway.push import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.exchange import Response
+    from gateway.push import Push
     from gateway.tokens import Minted
 
 HOST = "fcm.googleapis.com"
 TOKEN_YOUNGEST = 60.0  # seconds between two access tokens when FCM refuses one
+
+# Seconds to wait after a 429 without Retry-After. Google asks for a minute at least, which is all that a message is
+# worth: it is not sent again. The quota is refilled every minute, so a call, worth 30 s, gets a few tries more.
+QUOTA_PAUSE = {Kind.MESSAGE: 60.0, Kind.CALL: 5.0}
+
+_TOKEN_FIELDS = ("message.token", "message.fid")
 
 
 class Fcm:
@@ -26,48 +36,55 @@ class Fcm:
     """
 
     def __init__(self, authority: str) -> None:
-        self._first = field(":method", "POST") + field(":scheme", "https") + field(":authority", authority)
-        self._always = field("content-type", "application/json")
+        self._first = ((":method", "POST"), (":scheme", "https"), (":authority", authority))
+        self._always = (("content-type", "application/json"),)
 
-    def compose(self, push: Push, minted: Minted, remaining: float) -> tuple[bytes, bytes]:
-        """The request (Firebase, "projects.messages.send"); `ttl` is what is left. Nothing in it is personal."""
-        block = self._first + _place(minted) + self._always
+    def compose(self, push: Push, minted: Minted, remaining: float) -> Request:
+        """Return the request (Firebase, "projects.messages.send"); `ttl` is what is left. Nothing in it is personal."""
         data = {"type": "new-message"}
         if push.kind is Kind.CALL:
             data = {"type": "incoming-call", "expires": str(int(push.expires))}
         android = {"priority": "high", "ttl": f"{math.ceil(remaining)}s"}
-        return block, json.dumps({"message": {"token": push.node, "data": data, "android": android}}).encode()
+        body = json.dumps({"message": {"token": push.node, "data": data, "android": android}})
+        return Request((*self._first, *_place(minted), *self._always), body.encode())
 
-    def understand(self, response: Response) -> Answer:
-        """The meaning of an answer (Firebase, "ErrorCode")."""
+    def understand(self, response: Response, push: Push) -> Meaning:
+        """Return the meaning of an answer (Firebase, "ErrorCode")."""
         if response.status == 200:
-            return Answer(Outcome.SENT)
-        reason = _reason(response)
-        match response.status, reason:
-            case 404, "UNREGISTERED":
-                return Answer(Outcome.UNREGISTERED, reason)
-            case 429, _:
-                return Answer(None, reason, response.retry_after)
-            case status, _ if status >= 500:  # 500 and 503 are FCM's own, 502 and 504 Google's front ends'
-                return Answer(None, reason, response.retry_after, faulty=True)
-            case 401, "UNAUTHENTICATED":
-                return Answer(Outcome.REJECTED, reason, faulty=True, token_refused=True)
-        return Answer(Outcome.REJECTED, reason, faulty=reason in ("PERMISSION_DENIED", "THIRD_PARTY_AUTH_ERROR"))
+            return ACCEPTED
+        fault, word = judge(FCM, response.status, _word(response))
+        wait = response.retry_after
+        if wait is None:
+            wait = QUOTA_PAUSE[push.kind] if fault is Fault.BUSY else 0.0
+        return Meaning(fault, word, wait)
 
 
-def _reason(response: Response) -> str:
-    """FCM's own error code if there is one, else Google's status."""
+def _word(response: Response) -> str:
+    """FCM's own error code if there is one, else Google's status; INVALID_TOKEN if that is what is invalid."""
     error = response.json().get("error")
     if not isinstance(error, dict):
-        return f"status_{response.status}"
-    details = error.get("details")
-    for detail in details if isinstance(details, list) else ():
-        if isinstance(detail, dict) and "errorCode" in detail:
-            return str(detail["errorCode"])
-    return str(error.get("status", f"status_{response.status}"))
+        return ""
+    found = error.get("details")
+    details = [detail for detail in found if isinstance(detail, dict)] if isinstance(found, list) else []
+    codes = [str(detail["errorCode"]) for detail in details if "errorCode" in detail]
+    word = codes[0] if codes else str(error.get("status", ""))
+    if word == "INVALID_ARGUMENT" and _is_about_the_token(details, named=bool(codes)):
+        return "INVALID_TOKEN"
+    return word
+
+
+def _is_about_the_token(details: Sequence[dict[str, Any]], *, named: bool) -> bool:
+    """Whether an INVALID_ARGUMENT speaks of the token.
+
+    A wrong value is named by a google.rpc.BadRequest with the field. For a wrong token there is none, only FCM's own
+    error code (Firebase, "FCM error codes"), or its field is the token's.
+    """
+    violations = [detail["fieldViolations"] for detail in details if isinstance(detail.get("fieldViolations"), list)]
+    fields = [item.get("field") for found in violations for item in found if isinstance(item, dict)]
+    return all(field in _TOKEN_FIELDS for field in fields) if fields else named
 
 
 @lru_cache(maxsize=1)
-def _place(minted: Minted) -> bytes:
+def _place(minted: Minted) -> tuple[tuple[str, str], ...]:
     path = f"/v1/projects/{minted.project}/messages:send"
-    return field(":path", path) + field("authorization", f"Bearer {minted.token}")
+    return (":path", path), secret("authorization", f"Bearer {minted.token}")

@@ -1,26 +1,45 @@
-"""One HTTP/2 connection to a provider: requests out, answers in, PING, GOAWAY, windows. Reconnecting is `channel`'s."""
+"""One HTTP/2 connection to a provider, by the `h2` library: requests out, answers in. Reconnecting is `channel`'s."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, cast
 
-from hpack import Decoder, HPACKError
+from h2.config import H2Configuration
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    RemoteSettingsChanged,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    WindowUpdated,
+)
+from h2.settings import SettingCodes, Settings
 
-from gateway import frames
-from gateway.frames import FrameError
+from gateway.exchange import End, Response
+from gateway.h2_corrections import CorrectedConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from h2.events import Event
 
     from gateway.exchange import Exchange
 
 MAX_ANSWER = 16 * 1024  # bytes kept of one answer; what APNs and FCM say is far below a kilobyte
-MAX_HEADERS = 64 * 1024  # bytes of one header block
 STREAMS = 500  # at most this many at a time, whatever the peer allows
-UNANSWERED = 5  # requests in a row without an answer in their time: who answers PINGs is not who answers requests
-ACKNOWLEDGE = frames.WINDOW // 4  # bytes read before the peer is told that it may send as many again
+LAST_STREAM_ID = 2**31 - 1
+_CONFIGURATION = H2Configuration(
+    client_side=True,
+    header_encoding=None,
+    # What we send is ours and in order. What arrives is checked.
+    validate_outbound_headers=False,
+    normalize_outbound_headers=False,
+)
+_SETTINGS = {SettingCodes.ENABLE_PUSH: 0}
+_SECRET = re.compile(rb"[^ -~]|[\w+/=.:-]{24,}")  # what a log must not hold: control characters, tokens
 
 
 @dataclass(frozen=True)
@@ -31,248 +50,309 @@ class Timing:
         idle: silence before a PING while nothing is awaited; below what NAT and servers forget.
         awaiting: silence before a PING while answers are awaited.
         pong: how long the PING's answer may take; after that the connection is dead.
+        patience: time without any answer, PINGs aside, after which a new connection is tried.
     """
 
     idle: float = 20.0
     awaiting: float = 2.0
     pong: float = 3.0
+    patience: float = 5.0
+
+
+class Owner(Protocol):
+    """Whoever keeps a connection."""
+
+    def room(self) -> None:
+        """Called after anything that may have made room for a request."""
+
+    def answered(self, connection: Connection) -> None:
+        """Called after an answer."""
+
+
+@dataclass(eq=False, slots=True)
+class _Stream:
+    exchange: Exchange
+    opened: float
+    unsent: bytes
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    content: bytes = b""
+
+    @property
+    def response(self) -> Response:
+        return Response(self.status, self.headers, self.content)
 
 
 class Connection(asyncio.Protocol):
     """A client's connection.
 
     Args:
-        changed: called after anything that may have made room for a request.
+        owner: is told of room and of answers.
         timing: when to ask whether the peer is alive.
 
     Attributes:
-        ready: done with the peer's first frame, its SETTINGS (RFC 9113, 3.4).
-        leaving: why no more requests can be sent: goaway, stream_ids, no_answer, or why it was lost.
+        ready: done with the peer's SETTINGS (RFC 9113, 3.4).
+        leaving: why no more requests can be sent; None until then.
         gone: done when the connection is closed.
         opened: the loop's time of its beginning.
+        answered_at: the loop's time of the last answer, or of its beginning.
     """
 
-    def __init__(self, changed: Callable[[], None], timing: Timing) -> None:
+    def __init__(self, owner: Owner, timing: Timing) -> None:
         loop = self._loop = asyncio.get_running_loop()
-        self._changed = changed
+        self._owner = owner
         self._timing = timing
-        self._reader = frames.Reader()
-        self._decoder = Decoder(MAX_HEADERS)
-        self._exchanges: dict[int, Exchange] = {}
-        self._next_id = 1
-        self._streams = STREAMS
-        self._window = self._stream_window = frames.WINDOW  # what the peer lets us send
-        self._frame = frames.FRAME
-        self._unacknowledged = 0  # bytes of DATA read since the last WINDOW_UPDATE
-        self._block: tuple[int, int, bytes] | None = None  # a header block whose CONTINUATION is awaited
-        self._out: list[bytes] = []
+        self._h2 = CorrectedConnection(_CONFIGURATION)
+        self._h2.local_settings = Settings(client=True, initial_values=_SETTINGS)
+        self._streams: dict[int, _Stream] = {}
+        self._blocked: set[int] = set()  # streams whose body waits for a window
+        self._flushing = False
         self._writable = True
-        self._unanswered = 0
         self._heard = 0.0
         self._pinged: float | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
-        self.opened = 0.0
+        self.opened = self.answered_at = loop.time()
         self.ready: asyncio.Future[None] = loop.create_future()
-        self.leaving: asyncio.Future[str] = loop.create_future()
+        self.leaving: asyncio.Future[End] = loop.create_future()
         self.gone: asyncio.Future[None] = loop.create_future()
 
-    # What the channel asks
+    # For the channel
 
     @property
     def accepting(self) -> bool:
         """True until the first GOAWAY, loss or the last stream id."""
         return self.ready.done() and not self.leaving.done()
 
-    def room_for(self, exchange: Exchange) -> bool:
-        """True if the peer's limits and windows let the request be sent now."""
+    @property
+    def has_room(self) -> bool:
+        """True if the peer's limits let a request be sent now."""
+        h2 = self._h2
         return (
-            len(self._exchanges) < self._streams
-            and len(exchange.body) <= self._window
-            and len(exchange.body) <= self._stream_window
+            len(self._streams) < min(STREAMS, h2.remote_settings.max_concurrent_streams)
+            and h2.outbound_flow_control_window > 0
             and self._writable
             and self.accepting
         )
 
     def send(self, exchange: Exchange) -> None:
-        """Open a stream for the request; `room_for` must be true."""
-        stream_id = self._next_id
-        self._next_id += 2
-        exchange.connection, exchange.stream_id, exchange.opened = self, stream_id, self._loop.time()
-        self._exchanges[stream_id] = exchange
-        self._window -= len(exchange.body)
-        self._write(
-            frames.frame(frames.HEADERS, frames.END_HEADERS, stream_id, exchange.block)
-            + frames.data(stream_id, exchange.body, self._frame)
-        )
-        if self._next_id > frames.LAST_STREAM_ID:
-            self._leave("stream_ids")
+        """Open a stream for the request; `has_room` must be true."""
+        h2, request = self._h2, exchange.compose()
+        stream_id = h2.get_next_available_stream_id()
+        stream = self._streams[stream_id] = _Stream(exchange, self._loop.time(), request.body)
+        exchange.carriers[self] = stream_id
+        h2.send_headers(stream_id, request.fields, end_stream=not request.body)
+        self._send_body(stream_id, stream)
+        self._flush_soon()
+        if stream_id + 2 > LAST_STREAM_ID:
+            self.leave(End("stream_ids"))
 
     def abandon(self, exchange: Exchange) -> None:
         """Give up one request; a late answer to it disturbs no other."""
-        if self._exchanges.pop(exchange.stream_id, None) is not None:
-            self._write(frames.reset(exchange.stream_id, frames.CANCEL))
-            self._unanswered += 1
-            if self._unanswered >= UNANSWERED:
-                self._leave("no_answer")
+        stream_id = exchange.carriers.pop(self, None)
+        if stream_id is not None and self._streams.pop(stream_id, None) is not None:
+            self._reset(stream_id)
+            self._flush_soon()
             self._after_exchange()
 
-    def close(self, reason: str = "closed", code: int = frames.NO_ERROR) -> None:
+    def overdue(self, answered_at: float, scale: float) -> float:
+        """Return the loop's time at which this connection is in doubt; infinity while nothing is awaited.
+
+        Args:
+            answered_at: the loop's time of the last answer on any connection to this peer.
+            scale: how many times the usual patience to have.
+        """
+        return min(
+            (
+                max(stream.opened, answered_at) + scale * stream.exchange.patience
+                for stream in self._streams.values()
+                if not stream.exchange.answer.done()
+            ),
+            default=float("inf"),
+        )
+
+    @property
+    def awaited(self) -> list[Exchange]:
+        """The requests without an answer, oldest first."""
+        return [stream.exchange for stream in self._streams.values()]
+
+    def leave(self, end: End) -> None:
+        """Take no more requests; close when those under way have their answers."""
+        if not self.leaving.done():
+            self.leaving.set_result(end)
+            self._loop.call_soon(self._after_exchange)
+
+    def release_unsent(self) -> None:
+        """Fail the requests whose body could not be sent whole: the peer never processes them."""
+        for stream_id in [number for number, stream in self._streams.items() if stream.unsent]:
+            self._reset(stream_id)
+            self._streams.pop(stream_id).exchange.lose(self, "no_window")
+        self._flush_soon()
+
+    def close(self, reason: str = "closed", code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
         """Say goodbye and fail what is still awaited."""
         if self._transport is not None and not self._transport.is_closing():
-            self._write(frames.goaway(code))
+            self._h2.close_connection(code)
             self._flush()
             self._transport.close()
-        self._fail_all(reason)
+        self._stop_watching()
+        self._lose_all(reason)
 
-    # What asyncio tells
+    # For asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Open the HTTP/2 connection; we want no server push."""
         self._transport = cast("asyncio.Transport", transport)
-        self._heard = self.opened = self._loop.time()
-        self._transport.write(frames.PREFACE + frames.settings({frames.ENABLE_PUSH: 0}))
+        self._heard = self.opened = self.answered_at = self._loop.time()
+        self._h2.initiate_connection()
+        self._flush()
         self._watch = self._loop.call_later(self._timing.pong / 3, self._look)
 
     def data_received(self, data: bytes) -> None:
         """Give the answers in `data` to those who await them."""
         self._heard = self._loop.time()
         self._pinged = None
-        try:
-            for kind, flags, stream_id, payload in self._reader.feed(data):
-                self._take(kind, flags, stream_id, payload)
-        except (FrameError, HPACKError):
-            self.close("protocol_error", frames.PROTOCOL_ERROR)
+        events, in_order = self._h2.receive(data)
+        for event in events:
+            self._take(event)
+        if not in_order:
+            self.close("protocol_error", ErrorCodes.PROTOCOL_ERROR)
             return
-        if self._unacknowledged >= ACKNOWLEDGE:
-            self._write(frames.window_update(0, self._unacknowledged))
-            self._unacknowledged = 0
+        self._flush_soon()
         self._after_exchange()
 
     def pause_writing(self) -> None:
-        """The peer does not read: open no more streams."""
+        """Open no more streams: the peer does not read."""
         self._writable = False
 
     def resume_writing(self) -> None:
-        """The peer reads again."""
+        """Open streams again: the peer reads."""
         self._writable = True
-        self._changed()
+        self._owner.room()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Fail what is still awaited."""
-        if self._watch is not None:
-            self._watch.cancel()
+        self._stop_watching()
         if not self.ready.done():
             self.ready.set_exception(ConnectionResetError("closed before its SETTINGS"))
             self.ready.exception()  # read once, or asyncio reports it when nobody waits any more
-        self._fail_all("connection_lost")
+        self._lose_all("connection_lost")
         self.gone.set_result(None)
 
-    # Frames
+    # Events
 
-    def _take(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        """Handle one frame.
+    def _take(self, event: Event) -> None:
+        match event:
+            case ResponseReceived():
+                self._head(event)
+            case DataReceived():
+                self._data(event)
+            case StreamEnded():
+                self._ended(event.stream_id)
+            case StreamReset():
+                self._was_reset(event)
+            case RemoteSettingsChanged():
+                if not self.ready.done():
+                    self.ready.set_result(None)
+                self._unblock()
+            case WindowUpdated():
+                self._unblock()
+            case ConnectionTerminated():
+                self._goaway(event)
 
-        Raises:
-            FrameError, HPACKError: RFC 9113 or 7541 forbids it.
-        """
-        if self._block is not None and kind != frames.CONTINUATION:
-            raise FrameError("a header block that is interrupted")
-        if not self.ready.done() and kind != frames.SETTINGS:
-            raise FrameError("no SETTINGS at the beginning")
-        match kind:
-            case frames.HEADERS:
-                self._header_block(flags, flags, stream_id, frames.unpad(kind, flags, payload))
-            case frames.CONTINUATION:
-                if self._block is None or self._block[1] != stream_id:
-                    raise FrameError("a CONTINUATION of nothing")
-                first, _, begun = self._block
-                self._header_block(first, flags, stream_id, begun + payload)
-            case frames.DATA:
-                self._data(flags, stream_id, payload)
-            case frames.RST_STREAM:
-                refused = frames.read_number(payload) == frames.REFUSED_STREAM
-                if (exchange := self._exchanges.pop(stream_id, None)) is not None:
-                    exchange.fail("refused_stream" if refused else "stream_reset")
-            case _:
-                self._control(kind, flags, stream_id, payload)
+    def _head(self, event: ResponseReceived) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            fields = event.headers
+            stream.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields}
+            status = stream.headers.get(":status", "")
+            stream.status = int(status) if status.isascii() and status.isdecimal() else 0
 
-    def _control(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        """Handle a frame that is about the connection.
+    def _data(self, event: DataReceived) -> None:
+        self._h2.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id)
+        stream = self._streams.get(event.stream_id)
+        if stream is not None and event.data:
+            stream.content = (stream.content + event.data)[:MAX_ANSWER]
 
-        Raises:
-            FrameError: RFC 9113 forbids it.
-        """
-        match kind:
-            case frames.SETTINGS if not flags & frames.ACK:
-                self._settings(frames.read_settings(payload))
-            case frames.PING if not flags & frames.ACK:
-                self._write(frames.frame(frames.PING, frames.ACK, 0, payload))
-            case frames.GOAWAY:
-                self._goaway(frames.read_number(payload) & frames.LAST_STREAM_ID)
-            case frames.WINDOW_UPDATE if not stream_id:  # a stream's own is not needed: bodies are sent whole
-                self._window += frames.read_number(payload) & frames.LAST_STREAM_ID
-            case frames.PUSH_PROMISE:
-                raise FrameError("a server push that we ruled out")
-
-    def _header_block(self, first: int, flags: int, stream_id: int, block: bytes) -> None:
-        """Header fields of an answer, decoded even if nobody awaits it: the decoder's table must stay the peer's."""
-        if len(block) > MAX_HEADERS:
-            raise FrameError("a header block without end")
-        if not flags & frames.END_HEADERS:
-            self._block = first, stream_id, block
+    def _ended(self, stream_id: int) -> None:
+        stream = self._streams.pop(stream_id, None)
+        if stream is None:
+            self._h2.forget(stream_id)
             return
-        self._block = None
-        fields = self._decoder.decode(block)
-        exchange = self._exchanges.get(stream_id)
-        if exchange is not None:
-            exchange.received.update(cast("list[tuple[str, str]]", fields))
-            if first & frames.END_STREAM:
-                self._complete(exchange)
+        if stream.unsent:  # an answer before the whole request was sent (RFC 9113, 8.1)
+            self._reset(stream_id)
+        else:
+            self._h2.forget(stream_id)
+        self._complete(stream)
 
-    def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """A piece of a body. Padding counts for the windows (RFC 9113, 6.9.1), and so do bodies nobody awaits."""
-        self._unacknowledged += len(payload)
-        exchange = self._exchanges.get(stream_id)
-        if exchange is None:
+    def _was_reset(self, event: StreamReset) -> None:
+        stream = self._streams.pop(event.stream_id, None)
+        self._blocked.discard(event.stream_id)
+        self._h2.forget(event.stream_id)
+        if stream is None:
             return
-        exchange.content = (exchange.content + frames.unpad(frames.DATA, flags, payload))[:MAX_ANSWER]
-        if flags & frames.END_STREAM:
-            self._complete(exchange)
-        elif payload:
-            self._write(frames.window_update(stream_id, len(payload)))
+        if stream.status == 200:  # noqa: PLR2004 - HTTP's
+            self._complete(stream)  # it was accepted; what the body would have said is not needed
+        else:
+            refused = event.error_code == ErrorCodes.REFUSED_STREAM
+            stream.exchange.lose(self, "refused_stream" if refused else "stream_reset")
 
-    def _complete(self, exchange: Exchange) -> None:
-        del self._exchanges[exchange.stream_id]
-        self._unanswered = 0
-        exchange.complete()
+    def _complete(self, stream: _Stream) -> None:
+        self.answered_at = self._heard
+        stream.exchange.complete(self, stream.response)
+        self._owner.answered(self)
 
-    def _settings(self, values: dict[int, int]) -> None:
-        self._streams = min(STREAMS, values.get(frames.MAX_CONCURRENT_STREAMS, self._streams))
-        self._stream_window = values.get(frames.INITIAL_WINDOW_SIZE, self._stream_window)
-        self._frame = values.get(frames.MAX_FRAME_SIZE, self._frame)
-        self._write(frames.frame(frames.SETTINGS, frames.ACK, 0))
-        if not self.ready.done():
-            self.ready.set_result(None)
-
-    def _goaway(self, last_stream_id: int) -> None:
-        """Streams above the last id were never processed (RFC 9113, 6.8); those up to it are answered yet."""
-        self._leave("goaway")
-        for stream_id in [number for number in self._exchanges if number > last_stream_id]:
-            self._exchanges.pop(stream_id).fail("refused_stream")
+    def _goaway(self, event: ConnectionTerminated) -> None:
+        """Streams above the last id were never processed (RFC 9113, 6.8); those up to it may still be answered."""
+        code = event.error_code
+        said = _SECRET.sub(b"", (event.additional_data or b"")[:200]).decode("ascii")
+        self.leave(End("goaway", code.name if isinstance(code, ErrorCodes) else str(code), said))
+        last = event.last_stream_id or 0
+        for stream_id in [number for number in self._streams if number > last]:
+            self._blocked.discard(stream_id)
+            self._streams.pop(stream_id).exchange.lose(self, "refused_stream")
 
     # The rest
 
-    def _write(self, data: bytes) -> None:
+    def _send_body(self, stream_id: int, stream: _Stream) -> None:
+        """Send as much of the body as the windows allow."""
+        h2 = self._h2
+        while stream.unsent:
+            room = min(h2.local_flow_control_window(stream_id), h2.max_outbound_frame_size)
+            if room <= 0:
+                self._blocked.add(stream_id)
+                return
+            part, stream.unsent = stream.unsent[:room], stream.unsent[room:]
+            h2.send_data(stream_id, part, end_stream=not stream.unsent)
+        self._blocked.discard(stream_id)
+        if stream.exchange.sent is None:
+            stream.exchange.sent = self._loop.time()
+
+    def _unblock(self) -> None:
+        for stream_id in sorted(self._blocked):
+            if stream_id in self._streams:
+                self._send_body(stream_id, self._streams[stream_id])
+
+    def _reset(self, stream_id: int) -> None:
+        self._blocked.discard(stream_id)
+        if self._transport is not None and not self._transport.is_closing():
+            self._h2.reset_stream(stream_id, ErrorCodes.CANCEL)
+        self._h2.forget(stream_id)
+
+    def _flush_soon(self) -> None:
         """Send with everything else of this turn of the loop: one TLS record instead of many."""
-        if not self._out:
+        if not self._flushing:
+            self._flushing = True
             self._loop.call_soon(self._flush)
-        self._out.append(data)
 
     def _flush(self) -> None:
-        if self._out and self._transport is not None:
-            self._transport.write(b"".join(self._out))
-            self._out.clear()
+        self._flushing = False
+        if self._transport is not None and (data := self._h2.data_to_send()):
+            self._transport.write(data)
+
+    def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
 
     def _look(self) -> None:
         """Ask for a sign of life after a silence; give the connection up when none comes."""
@@ -280,27 +360,26 @@ class Connection(asyncio.Protocol):
         if self._pinged is not None and now - self._pinged >= self._timing.pong:
             if self._transport is not None:
                 self._transport.abort()
-            self._fail_all("ping_timeout")
+            self._lose_all("ping_timeout")
             return
-        if self._pinged is None and now - self._heard >= (
-            self._timing.awaiting if self._exchanges else self._timing.idle
-        ):
+        silence = self._timing.awaiting if self._streams else self._timing.idle
+        if self._pinged is None and now - self._heard >= silence:
             self._pinged = now
-            self._write(frames.frame(frames.PING, 0, 0, b"alive?!!"))
+            self._h2.ping(b"alive?!!")
+            self._flush()
         self._watch = self._loop.call_later(self._timing.pong / 3, self._look)
 
     def _after_exchange(self) -> None:
-        if self.leaving.done() and not self._exchanges:
+        if self.leaving.done() and not self._streams:
             self.close()
         else:
-            self._changed()
+            self._owner.room()
 
-    def _leave(self, reason: str) -> None:
-        if not self.leaving.done():
-            self.leaving.set_result(reason)
-
-    def _fail_all(self, reason: str) -> None:
-        self._leave(reason)
-        exchanges, self._exchanges = self._exchanges, {}
-        for exchange in exchanges.values():
-            exchange.fail(reason)
+    def _lose_all(self, reason: str) -> None:
+        self.leave(End(reason))
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            if stream.status == 200:  # noqa: PLR2004 - HTTP's
+                self._complete(stream)  # as in _was_reset
+            else:
+                stream.exchange.lose(self, reason)

@@ -1,14 +1,18 @@
-"""What the gateway counts, as plain numbers: a push touches a dozen of them. Prometheus' names are `collector`'s."""
+"""What the gateway counts, as plain numbers: a push touches a dozen of them. Prometheus' names are `families`'."""
 
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway import answers
+from gateway.push import Outcome
+from toolkit.histogram import Histogram
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from gateway.push import Result
 
 HANDLERS = ("voip", "fcm")
 STAGES = ("queue", "connect", "provider")
@@ -18,45 +22,33 @@ OTHER = "other"
 MILLISECONDS = (5, 10, 25, 50, 100, 250, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000)
 SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
 
-CONNECT_REASONS = ("dns", "tls", "connect_timeout", "connect_refused", "connect_other")
+CONNECT_REASONS = ("dns", "tls", "no_http2", "connect_timeout", "connect_refused", "connect_other")
 
-# Why a push or a try failed: the provider's own words, then the gateway's. Whatever else is said becomes OTHER.
-_OWN = """
-    credentials disabled queue_full deadline no_answer no_connection no_stream
-    connection_lost ping_timeout protocol_error stream_reset refused_stream
-"""
-_APNS = """
-    BadDeviceToken DeviceTokenNotForTopic TopicDisallowed BadTopic MissingTopic InvalidPushType BadExpirationDate
-    BadMessageId BadPath PayloadEmpty PayloadTooLarge Forbidden Unregistered ExpiredToken
-    ExpiredProviderToken InvalidProviderToken MissingProviderToken TooManyProviderTokenUpdates
-    TooManyRequests InternalServerError ServiceUnavailable Shutdown IdleTimeout
-"""
-_FCM = """
-    UNREGISTERED INVALID_ARGUMENT SENDER_ID_MISMATCH THIRD_PARTY_AUTH_ERROR UNAUTHENTICATED PERMISSION_DENIED
-    NOT_FOUND QUOTA_EXCEEDED RESOURCE_EXHAUSTED UNAVAILABLE INTERNAL DEADLINE_EXCEEDED
-"""
-REASONS = {
-    "voip": (*_APNS.split(), *_OWN.split(), *CONNECT_REASONS, OTHER),
-    "fcm": (*_FCM.split(), *_OWN.split(), *CONNECT_REASONS, OTHER),
-}
+# Why a push or a try failed: the gateway's own words, beside those of `answers`. Whatever else is said becomes OTHER.
+_OWN = (
+    *("credentials", "disabled", "queue_full", "deadline", "no_answer", "no_connection", "no_stream", "no_window"),
+    *("closed", "connection_lost", "ping_timeout", "protocol_error", "stream_reset", "refused_stream"),
+    *CONNECT_REASONS,
+    OTHER,
+)
+REASONS = {"voip": (*answers.words(answers.APNS), *_OWN), "fcm": (*answers.words(answers.FCM), *_OWN)}
 
 
-class Histogram:
-    """Observations by bucket.
+@dataclass(frozen=True)
+class Status:
+    """How a handler is now.
 
     Args:
-        bounds: upper bounds of the buckets, ascending; the one to infinity is added.
+        works: a push that arrives now can be sent, and nothing speaks against the provider.
+        credentials: there is a valid access token, from a key file that is in order.
+        connection_age: seconds; None without a connection.
+        token_age: seconds; None without a token.
     """
 
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count one."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
+    works: bool
+    credentials: bool
+    connection_age: float | None
+    token_age: float | None
 
 
 class HandlerMetrics:
@@ -68,21 +60,26 @@ class HandlerMetrics:
 
     def __init__(self, name: str) -> None:
         self.sent = 0
-        self.unregistered = 0
         self.expired = 0
         self.inflight = 0
-        self.breaker_open = False
         self.connections = 0
-        self.failures: Counter[str] = Counter(dict.fromkeys(REASONS[name], 0))
-        self.retries: Counter[str] = Counter(dict.fromkeys(REASONS[name], 0))
-        self.connection_failures: Counter[str] = Counter(dict.fromkeys(CONNECT_REASONS, 0))
-        self.renewals: Counter[str] = Counter(ok=0, failed=0)
+        self.unregistered = _counter(REASONS[name][: -len(_OWN)])
+        self.failures = _counter(REASONS[name])
+        self.retries = _counter(REASONS[name])
+        self.connection_failures = _counter(CONNECT_REASONS)
+        self.renewals = _counter(("ok", "failed"))
         self.latency = Histogram(MILLISECONDS)
         self.stages = {stage: Histogram(SECONDS) for stage in STAGES}
 
-    def fail(self, reason: str) -> None:
-        """Count a push that was not sent."""
-        self.failures[reason if reason in self.failures else OTHER] += 1
+    def count(self, result: Result) -> None:
+        """Count what became of a push."""
+        if result.outcome is Outcome.SENT:
+            self.sent += 1
+        elif result.outcome is Outcome.UNREGISTERED:
+            self.unregistered[result.reason] += 1
+        else:
+            self.failures[result.reason if result.reason in self.failures else OTHER] += 1
+            self.expired += result.outcome is Outcome.EXPIRED
 
     def retry(self, reason: str) -> None:
         """Count a further try, by why the one before failed."""
@@ -94,5 +91,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.started = time.monotonic()
-        self.requests: Counter[str] = Counter(dict.fromkeys(CODES, 0))
+        self.requests = _counter(CODES)
         self.handlers = {name: HandlerMetrics(name) for name in HANDLERS}
+
+
+def _counter(words: tuple[str, ...]) -> Counter[str]:
+    return Counter(dict.fromkeys(words, 0))

@@ -56,21 +56,15 @@ class Push:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What one try led to.
+class Result:
+    """What became of a push.
 
     Args:
-        outcome: final; None if another try may help.
+        outcome: what the caller is told.
         reason: a word of the provider's or the gateway's; `metrics` bounds it before it becomes a label.
-        retry_after: seconds the provider asks to wait.
-        faulty: the provider is in trouble, rather than this push; None if the try told nothing about it.
-        token_refused: it was our access token that the provider did not like.
         since: Unix time since which the token is unregistered, if the provider said so.
     """
 
-    outcome: Outcome | None
+    outcome: Outcome
     reason: str = ""
-    retry_after: float = 0.0
-    faulty: bool | None = False
-    token_refused: bool = False
     since: float | None = None

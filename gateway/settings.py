@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway import apns, fcm
 from gateway.metrics import HANDLERS
 from toolkit.logs import LEVELS
+from toolkit.values import Address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_PLACEHOLDER = "CHANGE_ME"  # of deploy/push-gateway.env
+_SHOWN = 100  # characters of a wrong value
 
 
 class SettingsError(Exception):
     """One line: which variable is wrong, and what it should be.
 
     Args:
+        message: that line; what cannot be printed is escaped.
         code: the process' exit code; 1 for a missing secret (specification, Appendix B), else 2.
     """
 
     def __init__(self, message: str, code: int = 2) -> None:
-        super().__init__(message)
+        super().__init__(
+            "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in message)
+        )
         self.code = code
 
-
-@dataclass(frozen=True)
-class Address:
-    """Where to listen or connect; an empty host is every interface."""
-
-    host: str
-    port: int
+    @classmethod
+    def wrong(cls, name: str, value: str, must: str) -> SettingsError:
+        """Return an error that shows the beginning of a value."""
+        return cls(f"{name}={value if len(value) <= _SHOWN else value[:_SHOWN] + '...'}: must be {must}")
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class ApnsSettings:
 
 @dataclass(frozen=True)
 class FcmSettings:
-    """What pushes through FCM need."""
+    """What pushes through FCM need. An empty text is a variable that is not set."""
 
     account_path: str
     server: Address
@@ -74,11 +80,20 @@ class Settings:
     """All of them.
 
     Args:
+        listen: for callers of /push.
+        metrics_listen: for Prometheus.
+        web_config: file with TLS and users for Prometheus, None for neither.
+        secret: what callers must know.
+        handlers: those that are to run.
         rate_limit: requests to /push in any second; 0 for no limit.
+        log_level: a key of `toolkit.logs.LEVELS`.
+        apns: what calls to iPhones need.
+        fcm: what pushes through FCM need.
     """
 
     listen: Address
     metrics_listen: Address
+    web_config: Path | None
     secret: bytes = field(repr=False)
     handlers: frozenset[str]
     rate_limit: int
@@ -88,7 +103,7 @@ class Settings:
 
 
 def read(environment: Mapping[str, str]) -> Settings:
-    """The settings in an environment; a variable that is empty counts as not set.
+    """Return the settings in an environment; a variable that is empty counts as not set.
 
     Raises:
         SettingsError: one is missing or wrong.
@@ -96,82 +111,96 @@ def read(environment: Mapping[str, str]) -> Settings:
     env = {name: value.strip() for name, value in environment.items() if value.strip()}
     if "PUSH_SECRET" not in env:
         raise SettingsError("PUSH_SECRET is not set: put the secret that Prosody's bridge sends into it", code=1)
+    if _PLACEHOLDER in env["PUSH_SECRET"]:
+        raise SettingsError(f"PUSH_SECRET is still {_PLACEHOLDER}, which everybody knows: put a secret into it")
     apns_host = apns.HOSTS[_choice(env, "APNS_ENVIRONMENT", "production", apns.HOSTS)]
+    web_config = env.get("METRICS_WEB_CONFIG_FILE")
     return Settings(
         listen=Address(_host(env, "HOST", "127.0.0.1"), _number(env, "PORT", 5281, 65_535)),
         metrics_listen=_address(env, "METRICS_LISTEN_ADDRESS", ":9874"),
+        web_config=Path(web_config) if web_config else None,
         secret=env["PUSH_SECRET"].encode("utf-8", "surrogateescape"),
         handlers=_handlers(env),
         rate_limit=_number(env, "RATE_LIMIT", 100, 1_000_000),
         log_level=_choice(env, "LOG_LEVEL", "info", LEVELS),
         apns=ApnsSettings(
-            key_path=env.get("APNS_KEY_PATH", ""),
-            key_id=env.get("APNS_KEY_ID", ""),
-            team_id=env.get("APNS_TEAM_ID", ""),
-            bundle_id=env.get("APNS_BUNDLE_ID", ""),
+            key_path=_own(env, "APNS_KEY_PATH"),
+            key_id=_own(env, "APNS_KEY_ID"),
+            team_id=_own(env, "APNS_TEAM_ID"),
+            bundle_id=_own(env, "APNS_BUNDLE_ID"),
             server=_server(env, "APNS_URL", f"https://{apns_host}"),
         ),
         fcm=FcmSettings(
-            account_path=env.get("GOOGLE_APPLICATION_CREDENTIALS", ""),
+            account_path=_own(env, "GOOGLE_APPLICATION_CREDENTIALS"),
             server=_server(env, "FCM_URL", f"https://{fcm.HOST}"),
         ),
     )
 
 
+def _own(env: Mapping[str, str], name: str) -> str:
+    """Return a value that only the operator can know; empty if it is not set, or still the placeholder."""
+    value = env.get(name, "")
+    return "" if _PLACEHOLDER in value else value
+
+
 def _handlers(env: Mapping[str, str]) -> frozenset[str]:
     chosen = frozenset(name.strip() for name in env.get("HANDLERS", ",".join(HANDLERS)).split(","))
     if not chosen <= set(HANDLERS):
-        raise SettingsError(f"HANDLERS={env['HANDLERS']}: must be voip, fcm, or both with a comma")
+        raise SettingsError.wrong("HANDLERS", env["HANDLERS"], "voip, fcm, or both with a comma")
     return chosen
 
 
 def _choice(env: Mapping[str, str], name: str, default: str, choices: Mapping[str, object]) -> str:
     value = env.get(name, default)
     if value not in choices:
-        raise SettingsError(f"{name}={value}: must be one of {', '.join(choices)}")
+        raise SettingsError.wrong(name, value, f"one of {', '.join(choices)}")
     return value
 
 
 def _number(env: Mapping[str, str], name: str, default: int, most: int) -> int:
     text = env.get(name, str(default))
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= most):  # noqa: PLR2004 - no endless digits
-        raise SettingsError(f"{name}={text}: must be a whole number from 0 to {most}")
+        raise SettingsError.wrong(name, text, f"a whole number from 0 to {most}")
     return int(text)
 
 
 def _host(env: Mapping[str, str], name: str, default: str) -> str:
     text = env.get(name, default)
-    if not _can_be_asked_for(text):
-        raise SettingsError(f"{name}={text}: must be a host name or an address")
+    if not _can_be_resolved(text):
+        raise SettingsError.wrong(name, text, "a host name or an address")
     return text
 
 
-def _can_be_asked_for(host: str) -> bool:
-    """False for what no resolver takes: an empty label, or one of more than 63 characters."""
+def _can_be_resolved(host: str) -> bool:
+    """Return False for what no resolver takes: an empty label, or one of more than 63 characters."""
     try:
         host.encode("idna")
     except UnicodeError:
         return False
-    return True
+    return "\0" not in host
 
 
 def _address(env: Mapping[str, str], name: str, default: str) -> Address:
     text = env.get(name, default)
-    host, colon, port = text.rpartition(":")
-    is_port = port.isascii() and port.isdecimal() and len(port) < 6 and int(port) < 65_536  # noqa: PLR2004 - TCP's
-    if not (colon and is_port and _can_be_asked_for(host)):
-        raise SettingsError(f"{name}={text}: must be host:port or :port")
-    return Address(host.strip("[]"), int(port))
+    try:
+        address = Address.parse(text)
+    except ArgumentTypeError:
+        address = None
+    if address is None or not _can_be_resolved(address.host):
+        raise SettingsError.wrong(name, text, "host:port or :port")
+    return address
 
 
 def _server(env: Mapping[str, str], name: str, default: str) -> Address:
-    """A provider's address: Apple's or Google's, but for the lab, a proxy, or the one port a firewall lets through."""
+    """Return a provider's address: Apple's or Google's, unless for a lab, a proxy, or a port that a firewall opens."""
     text = env.get(name, default)
+    if "@" in text:
+        raise SettingsError(f"{name}: must be https://host or https://host:port, without a user or password")
     try:
         url = urlsplit(text)
         host, port = url.hostname, url.port or 443
     except ValueError:
         host = None
-    if host is None or not _can_be_asked_for(host) or url.scheme != "https" or url.path.strip("/"):
-        raise SettingsError(f"{name}={text}: must be https://host or https://host:port")
+    if host is None or not _can_be_resolved(host) or url.scheme != "https" or url.path.strip("/") or url.query:
+        raise SettingsError.wrong(name, text, "https://host or https://host:port")
     return Address(host, port)

@@ -96,8 +96,11 @@ class Token:
 
     @property
     def current(self) -> Minted | None:
-        """The token, if there is a valid one that the provider has not refused."""
-        if self._minted is not None and not self._refused and self._clock() < self._minted.expires:
+        """The token, if there is a valid one.
+
+        One that the provider refused is used until there is another: it may have been refused by mistake.
+        """
+        if self._minted is not None and self._clock() < self._minted.expires:
             return self._minted
         return None
 
@@ -111,15 +114,20 @@ class Token:
         """Seconds since it was issued."""
         return max(0.0, self._clock() - self._minted.issued) if self._minted is not None else None
 
-    async def get(self, deadline: float) -> Minted | None:
-        """The token; waits for the first one until `deadline` (the loop's time), at a start or after an outage."""
-        if (minted := self.current) is not None:
+    async def get(self, deadline: float, *, other_than: str = "") -> Minted | None:
+        """Return the token; wait for one until `deadline` (the loop's time): at a start, or after an outage.
+
+        Args:
+            deadline: the loop's time.
+            other_than: a token that the provider refused.
+        """
+        if (minted := self.current) is not None and minted.token != other_than:
             return minted
         if self._content:  # the clock has moved on by more than the time between two looks: the machine slept
             self._wake.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                while (minted := self.current) is None and self.usable:
+                while ((minted := self.current) is None or minted.token == other_than) and self.usable:
                     await self._changed.wait()
                 return minted
         return None

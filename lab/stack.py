@@ -10,7 +10,7 @@ from lab.fakes.receivers import Receivers
 from lab.running.server import Workspace
 from lab.servers.alertmanager import Alertmanager
 from lab.servers.coturn import Coturn
-from lab.servers.exporters import CertificateExporter, Exporter
+from lab.servers.exporters import CertificateExporter, Exporter, SyntheticExporter
 from lab.servers.gateway import PushGateway
 from lab.servers.generator import Generator
 from lab.servers.haproxy import Haproxy
@@ -55,12 +55,14 @@ class Lab(Workspace):
     Args:
         prosody_config: lines that win over the lab's Prosody configuration, see `lab.servers.prosody.Prosody`;
             `start_all` has its own.
+        active_passive: whether all users are on the first Prosody while it is up, the second one waiting
+            (docs/architectures.md); else they are spread, as the specification has it.
 
     Attributes:
         nodes: the Prosody hosts; prosody, push_gateway and prosody_exporter are the first one's.
     """
 
-    def __init__(self, *, prosody_config: str = "") -> None:
+    def __init__(self, *, prosody_config: str = "", active_passive: bool = False) -> None:
         super().__init__()
         self.postgresql = Postgresql(self, "postgres1")
         self.replica = Postgresql(self, "postgres2", primary=self.postgresql)
@@ -83,6 +85,10 @@ class Lab(Workspace):
         self.traffic = Generator(prosodies, USERS, sleepers=SLEEPERS, door=self.haproxy.websocket_url)
         self.calls = Calls(self.coturn)
         self.certificate_exporter = CertificateExporter(prosodies, self.coturn, self.haproxy)
+        self.synthetic = SyntheticExporter(prosodies, self.haproxy, self.coturn)
+        if active_passive:
+            self.haproxy.active_passive = True
+            self.synthetic.wishes["cross_node"] = "not_expected"
         self.receivers = Receivers(self)
         self.alertmanager = Alertmanager(self, self.receivers)
         self.prometheus = Prometheus(self)
@@ -117,7 +123,7 @@ class Lab(Workspace):
         servers: tuple[Server, ...] = (
             *(self.postgresql, self.replica, *self.postgres_exporters, self.queries, self.providers),
             *(server for node in self.nodes for server in (node.push_gateway, node.prosody, node.exporter)),
-            *(self.haproxy, self.coturn, self.coturn_exporter, self.certificate_exporter),
+            *(self.haproxy, self.coturn, self.coturn_exporter, self.certificate_exporter, self.synthetic),
             *(self.receivers, self.alertmanager, self.prometheus, self.traffic, self.calls),
         )
         for server in servers:

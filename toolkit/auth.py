@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
 _BCRYPT_READS = 72  # bytes of a password; bcrypt never used more, its Python package refuses more
+MOST_COSTLY = 16  # of a hash; one of cost 16 takes seconds, and each step more doubles that: 31 would take a day
+_MOST_WAITING = 8  # requests of one address whose passwords wait to be checked
 
 
 class Users:
@@ -27,6 +29,8 @@ class Users:
         hashes: bcrypt hash by user name; not empty.
 
     A password found right is remembered (keyed hash, in memory), so that a scrape does not cost a bcrypt run each time.
+    One core checks passwords, one at a time, and the addresses that requests come from take turns: however many wrong
+    ones an address sends, a request from another waits for one check of each address before it at most.
     """
 
     def __init__(self, hashes: Mapping[str, str]) -> None:
@@ -36,12 +40,13 @@ class Users:
         self._secret = os.urandom(32)
         self._seen: dict[str, bytes] = {}
         self._one_at_a_time = asyncio.Lock()  # a burst of wrong passwords takes one core, not all
+        self._queues: dict[str | None, _Queue] = {}
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer 401 to whoever is not a user, whatever the page."""
         credentials = _credentials(request.headers.get("Authorization", ""))
-        if credentials is None or not await self._allowed(*credentials):
+        if credentials is None or not await self._allowed(request, *credentials):
             return web.Response(
                 status=401,
                 text="401: Unauthorized",
@@ -49,16 +54,35 @@ class Users:
             )
         return await handler(request)
 
-    async def _allowed(self, name: str, password: bytes) -> bool:
+    async def _allowed(self, request: web.Request, name: str, password: bytes) -> bool:
         digest = hmac.digest(self._secret, password, "sha256")
         if hmac.compare_digest(self._seen.get(name, b""), digest):
             return True
-        async with self._one_at_a_time:
-            right = await asyncio.to_thread(_matches, password, self._hashes.get(name, self._decoy))
+        queue = self._queues.setdefault(request.remote, _Queue())
+        if queue.waiting >= _MOST_WAITING:
+            raise web.HTTPServiceUnavailable(text="503: too many passwords to check", headers={"Retry-After": "1"})
+        queue.waiting += 1
+        try:
+            async with queue.turn, self._one_at_a_time:
+                if request.transport is None or request.transport.is_closing():
+                    return False  # nobody is there any more to be answered
+                right = await asyncio.to_thread(_matches, password, self._hashes.get(name, self._decoy))
+        finally:
+            queue.waiting -= 1
+            if not queue.waiting:
+                self._queues.pop(request.remote, None)
         if right and name in self._hashes:
             self._seen[name] = digest
             return True
         return False
+
+
+class _Queue:
+    """The requests of one address whose passwords wait to be checked; the first of them waits among the addresses."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.waiting = 0
 
 
 def _matches(password: bytes, hashed: bytes) -> bool:

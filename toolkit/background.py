@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,7 +29,7 @@ async def running(*jobs: Callable[[], Awaitable[object]]) -> AsyncIterator[None]
         await cancel(*tasks)
 
 
-async def cancel(*tasks: asyncio.Task[object]) -> None:
+async def cancel(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks, and wait until they have ended. What they raise meanwhile is dropped."""
     for task in tasks:
         task.cancel()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,3 +110,70 @@ def scalar(node: yaml.Node) -> str | None:
 def line_of(node: yaml.Node) -> int:
     """Give the line on which a node begins, from 1."""
     return int(node.start_mark.line) + 1
+
+
+class Section:
+    """A mapping of a file, its keys checked; every complaint is one line with the file and the line number.
+
+    Args:
+        path: of the file, for errors.
+        node: of the mapping.
+        what: it is, for errors, e.g. "a target"; one with a `name` is called by it, e.g. "target 'wss'".
+        known: the keys it may have.
+
+    Raises ConfigError for a key that is not known, and for an empty mapping.
+    """
+
+    def __init__(self, path: Path, node: yaml.Node | None, what: str, known: tuple[str, ...]) -> None:
+        self.path, self._what = path, what
+        self._line = line_of(node) if node else 1
+        self.values: dict[str, Entry] = entries(path, node, what)
+        if not self.values:
+            self.wrong(None, f"must be a mapping with the keys {', '.join(known)}")
+        if name := "name" in self.values and scalar(self.values["name"].node):
+            self._what = f"{what.removeprefix('a ')} {name!r}"
+        self.allow(known)
+
+    def allow(self, known: tuple[str, ...], where: str = "") -> None:
+        """Raise ConfigError for a key that is not among these; `where` says when."""
+        for key, value in self.values.items():
+            if key not in known:
+                close = get_close_matches(key, known, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+                self.wrong(None, f"has no key {key!r}{where}; {hint}", value.line)
+
+    def wrong(self, key: str | None, problem: str, line: int | None = None) -> NoReturn:
+        """Raise ConfigError about a key, or about the whole section."""
+        if line is None:
+            line = self.values[key].line if key in self.values else self._line
+        raise ConfigError(self.path, line, f"{self._what}: {key} {problem}" if key else f"{self._what} {problem}")
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """Give a single value; the default if the key is missing. Raises ConfigError."""
+        if key not in self.values:
+            if default is not None:
+                return default
+            self.wrong(key, "must be given, as one value")
+        value = scalar(self.values[key].node)
+        if value is None or not value.strip():
+            self.wrong(key, "must be one value")
+        if not value.isprintable():
+            self.wrong(key, "holds a control character")
+        return value
+
+    def items(self, key: str) -> list[yaml.Node]:
+        """Give the items of a list. Raises ConfigError."""
+        node = self.values[key].node if key in self.values else None
+        if node is None or node.tag != "tag:yaml.org,2002:seq":
+            self.wrong(key, "must be a list")
+        return list(node.value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Give a list of single values. Raises ConfigError."""
+        found = []
+        for node in self.items(key):
+            value = scalar(node)
+            if not value or not value.isprintable():
+                self.wrong(key, "must be a list of texts")
+            found.append(value)
+        return tuple(found)

@@ -93,7 +93,15 @@ class Families(dict[str, Family]):
             counts: values in each bucket, not cumulative, and last those above every edge.
             total: sum of all values.
         """
-        family = HistogramMetricFamily(name, self[name].help)
+        return self.fill_histograms(name, edges, ((), counts, total))
+
+    def fill_histograms(
+        self, name: str, edges: Sequence[float], *rows: tuple[tuple[str, ...], Sequence[float], float]
+    ) -> HistogramMetricFamily:
+        """Return the family `name` as one histogram per row, each as (label values, counts, total); see above."""
+        spec = self[name]
+        family = HistogramMetricFamily(name, spec.help, labels=spec.labels)
         names = [*(str(float(edge)) for edge in edges), "+Inf"]
-        family.add_metric((), list(zip(names, accumulate(counts), strict=True)), total)
+        for labels, counts, total in rows:
+            family.add_metric(labels, list(zip(names, accumulate(counts), strict=True)), total)
         return family

@@ -17,6 +17,7 @@ from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
 from toolkit.background import cancel
+from toolkit.reload import Reload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 Snapshot = TypeVar("Snapshot")
+FILES = 64  # open files of a program that reads one target: Python's own, libraries, logs, a few sockets
 
 
 class TargetError(Exception):
@@ -56,6 +58,8 @@ class Exporter(Generic[Snapshot]):
         up_help: HELP of `<name>_up`; None for an exporter without one single target (certificates).
         background: entered when the server starts, left when it stops (probes, log followers, ...).
         routes: further pages, e.g. /probe.
+        files: how many files it has open at most, beside the connections of its readers.
+        reload: reads its configuration again on SIGHUP, or raises ConfigError; None if it has none.
     """
 
     name: str
@@ -66,6 +70,8 @@ class Exporter(Generic[Snapshot]):
     up_help: str | None
     background: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
     routes: tuple[web.RouteDef, ...] = field(default=())
+    files: int = FILES
+    reload: Callable[[], None] | None = None
 
 
 DEADLINE_MARGIN = 0.5  # seconds for rendering and the way back, as in blackbox_exporter
@@ -117,10 +123,12 @@ class Scrape(Generic[Snapshot]):
     Args:
         exporter: what to read.
         version: of the exporter, for `<name>_exporter_build_info`.
+        reload: how the last reading of its configuration went.
     """
 
-    def __init__(self, exporter: Exporter[Snapshot], version: str) -> None:
+    def __init__(self, exporter: Exporter[Snapshot], version: str, reload: Reload | None = None) -> None:
         self._exporter = exporter
+        self._reload = reload or Reload()
         self._log = logging.getLogger(f"exporters.{exporter.name}")
         self._flight: asyncio.Task[Reading[Snapshot]] | None = None
         self._failing: str | None = None
@@ -163,7 +171,8 @@ class Scrape(Generic[Snapshot]):
             f"{name}_exporter_scrape_duration_seconds", "Seconds this scrape took to read the target.", reading.seconds
         )
         up = [] if up_help is None else [GaugeMetricFamily(f"{name}_up", up_help, float(reading.failure is None))]
-        return [*up, took, failures, self._build_info, *self._process.collect()]
+        reload = self._reload.families(f"{name}_exporter")
+        return [*up, took, failures, *reload, self._build_info, *self._process.collect()]
 
     def unusable(self, reading: Reading[Snapshot]) -> Reading[Snapshot]:
         """Count and log, inside an `except`, that no page could be made of a reading; return it as a failed one."""

@@ -12,7 +12,8 @@ import logging
 import signal
 import socket
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -20,17 +21,20 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from toolkit import __version__, logs
+from toolkit.connections import Connections, shares
 from toolkit.documents import ConfigError
 from toolkit.exposition import Pages, respond
-from toolkit.scrape import Exporter, Reading, Scrape, deadline
+from toolkit.reload import Reload
+from toolkit.scrape import FILES, Exporter, Reading, Scrape, deadline
+from toolkit.values import Address
 from toolkit.webconfig import WebConfig
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from toolkit.values import Address
+    from aiohttp.typedefs import Handler
 
 _log = logging.getLogger(__name__)
 # aiohttp waits this long twice: for the requests under way, then for the connections. Together under one second.
@@ -39,10 +43,11 @@ _SHUTDOWN = 0.95  # seconds for everything, the background's end included
 
 
 def _not_the_clients_fault(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError | ConnectionError))
 
 
-# aiohttp logs a traceback for a request that is not HTTP, too: whoever reaches the port could fill the log.
+# aiohttp logs a traceback also for a request that is not HTTP, and for a client that leaves before its answer's end:
+# whoever reaches the port could fill the log.
 _requests = logging.getLogger(f"{__name__}.requests")
 _requests.addFilter(_not_the_clients_fault)
 
@@ -61,6 +66,8 @@ class Site:
         config: TLS, users and headers, of `--web.config.file`; none of them by default.
         setting: what an operator changes if an address cannot be had, e.g. "--web.listen-address".
         grace: seconds that requests under way may take when the program ends.
+        connections: how many there may be at once; fewer where the process may not open as many files.
+        options: further arguments of aiohttp's AppRunner, e.g. {"auto_decompress": False}.
     """
 
     application: web.Application
@@ -68,11 +75,18 @@ class Site:
     config: WebConfig
     setting: str = "--web.listen-address"
     grace: float = _GRACE
+    connections: int = 256
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def application(exporter: Exporter[Any]) -> web.Application:
-    """Make the web application of one exporter; its background runs from the application's start to its end."""
-    scrape = Scrape(exporter, __version__)
+def application(exporter: Exporter[Any], reload: Reload | None = None) -> web.Application:
+    """Make the web application of one exporter; its background runs from the application's start to its end.
+
+    Args:
+        exporter: what to serve.
+        reload: what SIGHUP does, for the metrics about it.
+    """
+    scrape = Scrape(exporter, __version__, reload)
     # Scrapes that overlap share their reading, and with it the page.
     made: WeakKeyDictionary[Reading[Any], Pages] = WeakKeyDictionary()
 
@@ -117,34 +131,77 @@ def application(exporter: Exporter[Any]) -> web.Application:
 
 
 @asynccontextmanager
-async def serving(*sites: Site) -> AsyncIterator[tuple[str, ...]]:
+async def serving(*sites: Site, files: int = FILES) -> AsyncIterator[tuple[str, ...]]:
     """Serve these sites inside the context; requests under way at its end may finish within their site's grace.
+
+    Args:
+        sites: what to serve.
+        files: open files that the program needs beside the connections of its sites.
 
     Yields the URLs they really listen on, in the order of the sites and their addresses. Raises ListenError.
     """
     listeners = _listen(sites)
-    runners = [_runner(site) for site in sites]
+    served: list[_Served] = []
     try:
-        urls: list[str] = []
-        for site, runner, sockets in zip(sites, runners, listeners, strict=True):
-            await runner.setup()
-            for listener in sockets:
-                opened = web.SockSite(runner, listener, ssl_context=site.config.ssl_context)
-                await opened.start()
-                urls.append(opened.name)
-        yield tuple(urls)
+        for number, (site, sockets) in enumerate(zip(sites, listeners, strict=True)):
+            served.append(_Served(site, sockets, partial(_share, sites, number, files)))
+            await served[-1].start()
+        yield tuple(url for one in served for url in one.urls)
     finally:
-        for runner in runners:
-            for served in list(runner.sites):
-                await served.stop()
+        for one in served:
+            one.close()
+        for listener in (listener for sockets in listeners for listener in sockets):
+            listener.close()  # of those that never came to be served
         longest = max(site.grace for site in sites) - _GRACE
         try:
             async with asyncio.timeout(_SHUTDOWN + 2 * longest):
-                await asyncio.gather(*(runner.cleanup() for runner in runners))
+                await asyncio.gather(*(one.stop() for one in served))
         except TimeoutError:
             _log.warning("stopped before everything had ended: the background work took too long")
-        for listener in (listener for sockets in listeners for listener in sockets):
-            listener.close()
+
+
+def _share(sites: Sequence[Site], number: int, files: int) -> int:
+    return shares([site.connections for site in sites], files)[number]
+
+
+class _Served:
+    """One site being served."""
+
+    def __init__(self, site: Site, sockets: Sequence[socket.socket], most: Callable[[], int]) -> None:
+        self._sockets = sockets
+        scheme = "https" if site.config.ssl_context else "http"
+        self.urls = [f"{scheme}://{Address(*listener.getsockname()[:2])}" for listener in sockets]
+        self._connections = Connections(self.urls[0], self._protocol, lambda: site.config.ssl_context, most)
+
+        @web.middleware
+        async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+            users = site.config.users  # as a reload may have changed them
+            return await (users.middleware(request, handler) if users else handler(request))
+
+        site.application.middlewares[:0] = [self._connections.middleware, admitted]
+
+        async def secure_headers(_: web.Request, response: web.StreamResponse) -> None:
+            response.headers.update(site.config.headers)
+
+        site.application.on_response_prepare.append(secure_headers)
+        options: dict[str, Any] = {"access_log": None, "logger": _requests, **site.options}
+        self._runner = web.AppRunner(site.application, shutdown_timeout=site.grace, **options)
+
+    async def start(self) -> None:
+        await self._runner.setup()
+        for listener in self._sockets:
+            self._connections.listen(listener)
+
+    def close(self) -> None:
+        self._connections.close()
+
+    async def stop(self) -> None:
+        await self._connections.closed()
+        await self._runner.cleanup()
+
+    def _protocol(self) -> asyncio.Protocol:
+        assert self._runner.server is not None, "it accepts connections after its start only"
+        return self._runner.server()
 
 
 def run(exporter: Exporter[Any], args: argparse.Namespace) -> int:
@@ -158,49 +215,48 @@ def run(exporter: Exporter[Any], args: argparse.Namespace) -> int:
     """
     logs.setup(args.log_level, args.log_format)
     try:
-        config = WebConfig.load(args.web_config) if args.web_config else WebConfig()
+        config = WebConfig(args.web_config)
     except ConfigError as error:
         _log.error("%s", error)
         return 2
-    return until_signal(lambda: serving(Site(application(exporter), args.listen_addresses, config)))
+    parts = [part for part in (exporter.reload, config.reload if args.web_config else None) if part]
+    reload = Reload(*parts)
+    # A scrape that Prometheus has given up is not worth its rest.
+    options = {"handler_cancellation": True}
+    site = Site(application(exporter, reload), args.listen_addresses, config, options=options)
+    return until_signal(lambda: serving(site, files=exporter.files), reload)
 
 
-def until_signal(serve: Callable[[], AbstractAsyncContextManager[Sequence[str]]]) -> int:
+def until_signal(serve: Callable[[], AbstractAsyncContextManager[Sequence[str]]], reload: Callable[[], None]) -> int:
     """Run a program until SIGTERM or SIGINT.
 
     Args:
         serve: makes the context in which the program serves; it gives the URLs, as `serving` does.
+        reload: called on SIGHUP, in the event loop.
 
     Returns the process' exit code: 0 after a signal, 1 if it cannot listen.
     """
     try:
-        asyncio.run(_until_signal(serve))
+        asyncio.run(_until_signal(serve, reload))
     except ListenError as error:
         _log.error("%s", error)
         return 1
     return 0
 
 
-async def _until_signal(serve: Callable[[], AbstractAsyncContextManager[Sequence[str]]]) -> None:
+async def _until_signal(
+    serve: Callable[[], AbstractAsyncContextManager[Sequence[str]]], reload: Callable[[], None]
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
     async with serve() as urls:
         for url in urls:
             _log.info("listening", extra={"url": url, "version": __version__})
         await stop.wait()
         _log.info("stopping")
-
-
-def _runner(site: Site) -> web.AppRunner:
-    async def secure_headers(_: web.Request, response: web.StreamResponse) -> None:
-        response.headers.update(site.config.headers)
-
-    if site.config.users:
-        site.application.middlewares.insert(0, site.config.users.middleware)
-    site.application.on_response_prepare.append(secure_headers)
-    return web.AppRunner(site.application, access_log=None, logger=_requests, shutdown_timeout=site.grace)
 
 
 def _listen(sites: Sequence[Site]) -> list[list[socket.socket]]:

@@ -2,13 +2,12 @@
 
 Of the format (https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md) this reads what
 `_KEYS` lists; any other key is an error, never silently without effect. The certificate, key and client CA are read
-again when they change; the file itself is read once, at the start.
+again when they change; the file itself is read at the start and on SIGHUP.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from toolkit.documents import ConfigError, Entry, compose, entries, scalar
@@ -51,26 +50,33 @@ _VALUES = {
     "X-Frame-Options": ("deny", "sameorigin"),
 }
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+_MAKE_ONE = "make one with: htpasswd -nBC 10 '' | tr -d ':\\n'"
 
 
-@dataclass(frozen=True)
 class WebConfig:
     """What the file sets; without a file: plain HTTP for everyone.
 
     Args:
-        ssl_context: for the listening sockets, None for plain HTTP.
+        path: the file, read now with everything it names, relative names being relative to it; raises ConfigError.
+
+    Attributes:
+        ssl_context: for new connections, None for plain HTTP.
         users: who may read, None for everyone.
         headers: sent with every response.
     """
 
-    ssl_context: ssl.SSLContext | None = None
-    users: Users | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self.ssl_context: ssl.SSLContext | None = None
+        self.users: Users | None = None
+        self.headers: Mapping[str, str] = {}
+        self.reload()
 
-    @classmethod
-    def load(cls, path: Path) -> WebConfig:
-        """Read the file and everything it names, relative names being relative to it; raises ConfigError."""
-        document = _Document(path)
+    def reload(self) -> None:
+        """Read the file again; raises ConfigError, and leaves everything as it was."""
+        if self._path is None:
+            return
+        document = _Document(self._path)
         top = document.root()
         tls = document.section(top, "tls_server_config")
         http = document.section(top, "http_server_config")
@@ -78,10 +84,10 @@ class WebConfig:
             if setting.key == "http2":
                 document.scalar(setting)
         headers = document.section(http, "headers")
-        return cls(
-            ssl_context=_tls(document, tls) if tls else None,
-            users=_users(document, document.section(top, "basic_auth_users")),
-            headers={key: value for key, setting in headers.items() if (value := document.scalar(setting))},
+        self.ssl_context, self.users, self.headers = (
+            _tls(document, tls) if tls else None,
+            _users(document, document.section(top, "basic_auth_users")),
+            {key: value for key, setting in headers.items() if (value := document.scalar(setting))},
         )
 
 
@@ -158,15 +164,20 @@ def _tls(document: _Document, settings: Mapping[str, Entry]) -> ssl.SSLContext:
 def _users(document: _Document, settings: Mapping[str, Entry]) -> Users | None:
     if not settings:
         return None
+    from toolkit.auth import MOST_COSTLY, Users  # noqa: PLC0415 - bcrypt only with users
+
     hashes: dict[str, str] = {}
     for name, setting in settings.items():
         # Neither the name nor the hash is for the log: the line says enough.
         value = str(setting.node.value)
-        if not _BCRYPT.fullmatch(value):
+        bcrypt = _BCRYPT.fullmatch(value)
+        if not bcrypt:
+            raise document.wrong(f"basic_auth_users: not a bcrypt hash; {_MAKE_ONE}", setting.line)
+        if int(bcrypt[1]) > MOST_COSTLY:
             raise document.wrong(
-                "basic_auth_users: not a bcrypt hash; make one with: htpasswd -nBC 10 '' | tr -d ':\\n'", setting.line
+                f"basic_auth_users: a hash of cost {bcrypt[1]} takes too long to check, {MOST_COSTLY} is the most; "
+                f"{_MAKE_ONE}",
+                setting.line,
             )
         hashes[name] = value
-    from toolkit.auth import Users  # noqa: PLC0415 - bcrypt only with users
-
     return Users(hashes)

@@ -143,11 +143,12 @@ class Client:
 
     # What a logged-in client does ------------------------------------------------------------------------------
 
-    async def presence(self, show: Show = "available") -> None:
-        """Broadcast presence and wait for the server's reflection of it."""
+    async def presence(self, show: Show = "available", priority: int = 0) -> None:
+        """Broadcast presence and wait for the server's reflection of it; the highest priority gets the messages."""
         seen = self.received["presence"]
         self.shows[show] += 1
         payload = "" if show in ("available", "unavailable") else f"<show>{show}</show>"
+        payload += f"<priority>{priority}</priority>" if priority else ""
         await self._send_stanza("presence", payload, type="unavailable" if show == "unavailable" else "")
         await self.wait_until(lambda: self.received["presence"] > seen, "the reflected presence")
 
@@ -155,11 +156,9 @@ class Client:
         """Send a chat message to a bare or full address; does not wait for its delivery."""
         await self.send_message(to, f"<body>{escape(body)}</body>")
 
-    async def send_message(self, to: str, payload: str) -> str:
-        """Send a chat message with any content, as XML; return its id. Does not wait for its delivery."""
-        identifier = f"m{next(self._ids)}"
-        await self._send_stanza("message", payload, type="chat", to=to, id=identifier)
-        return identifier
+    async def send_message(self, to: str, payload: str, identifier: str = "", type_: str = "chat") -> None:
+        """Send a message with any content, as XML; does not wait for its delivery."""
+        await self._send_stanza("message", payload, type=type_, to=to, id=identifier or f"m{next(self._ids)}")
 
     async def propose_call(self, to: str, *, seconds_ago: float = 0.0) -> None:
         """Let the other side ring (XEP-0353 `<propose/>`); `seconds_ago` as a server that held it up would say."""
@@ -196,6 +195,10 @@ class Client:
     async def ping(self) -> None:
         """Ping the server (XEP-0199). Once it answers, it has handled everything sent before."""
         await self.request("get", "<ping xmlns='urn:xmpp:ping'/>")
+
+    async def enable_carbons(self) -> None:
+        """Have the server copy what the user's other devices send and get (XEP-0280)."""
+        await self.request("set", "<enable xmlns='urn:xmpp:carbons:2'/>")
 
     async def enable_push(self, service: str, node: str, *, secret: str = "", push_type: str = "") -> None:
         """Register a push service for this device (XEP-0357), with the app's publish options."""
@@ -234,6 +237,12 @@ class Client:
         finally:
             with contextlib.suppress(ValueError):
                 self._waiting.remove(entry)
+
+    async def ended(self) -> XmppError:
+        """Wait, without a deadline, until the connection is over; return why."""
+        if self._reader is not None:
+            await asyncio.wait({self._reader})
+        return self._end or ConnectionEndedError("the client is not connected")
 
     # Leaving ---------------------------------------------------------------------------------------------------
 

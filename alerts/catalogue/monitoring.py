@@ -4,22 +4,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from alerts.catalogue.alert import Alert
+from alerts.jobs import JOBS
 
 _OVERVIEW: Final = "prosody-overview"
 _PRESENCE: Final = "presence-health"
-# Whose silence users would feel. The push gateway has an alert of its own (PushGatewayDown).
-_SERVING: Final = ("coturn", "haproxy", "postgresql", "prosody")
-# Every job of prometheus.yml, with the dashboard that belongs to it.
-JOBS: Final = {
-    "alertmanager": _OVERVIEW,
-    "certificates": "websocket-health",
-    "coturn": "coturn",
-    "haproxy": "haproxy",
-    "postgresql": "postgresql",
-    "prometheus": _OVERVIEW,
-    "prosody": _OVERVIEW,
-    "push-gateway": "push-gateway-health",
-}
+# The push gateway has an alert of its own (PushGatewayDown).
+_SERVING: Final = tuple(sorted(job.name for job in JOBS.values() if job.serving))
 
 
 @dataclass(frozen=True)
@@ -74,12 +64,13 @@ WATCHED: Final = (
         _PRESENCE,
         'prosody_setting{name="read_timeout"}',
         'prosody_setting{name="smacks_hibernation_time"}',
+        'prosody_setting{name="smacks_max_ack_delay"}',
     ),
     # Recorded from `up`, so only a recording rule that is not loaded takes it away.
-    *_of("push_gateway_uptime_seconds", JOBS["push-gateway"], "push_gateway_up"),
+    *_of("push_gateway_uptime_seconds", JOBS["push-gateway"].dashboard, "push_gateway_up"),
     *_of(
         'up{job="push-gateway"} == 1',
-        JOBS["push-gateway"],
+        JOBS["push-gateway"].dashboard,
         "push_gateway_uptime_seconds",
         "push_gateway_memory_bytes",
         "push_voip_failed_total",
@@ -89,21 +80,21 @@ WATCHED: Final = (
         "instance:push_fcm_failed:ratio",
         "instance_handler:push_latency_ms:p99",
     ),
-    *_of('up{job="haproxy"} == 1', JOBS["haproxy"], "haproxy_backend_up"),
-    *_of('up{job="postgresql"} == 1', JOBS["postgresql"], "pg_up"),
+    *_of('up{job="haproxy"} == 1', JOBS["haproxy"].dashboard, "haproxy_backend_up"),
+    *_of('up{job="postgresql"} == 1', JOBS["postgresql"].dashboard, "pg_up"),
     # Only the primary measures it, and which server that is changes.
-    *_of("group by (job) (pg_up == 1)", JOBS["postgresql"], "pg_replication_lag_bytes", by="job"),
-    *_of('up{job="coturn"} == 1', JOBS["coturn"], "coturn_up"),
+    *_of("group by (job) (pg_up == 1)", JOBS["postgresql"].dashboard, "pg_replication_lag_bytes", by="job"),
+    *_of('up{job="coturn"} == 1', JOBS["coturn"].dashboard, "coturn_up"),
     *_of(
         "coturn_up == 1",
-        JOBS["coturn"],
+        JOBS["coturn"].dashboard,
         "coturn_active_allocations",
         'coturn_quota{kind="limit"}',
         'coturn_allocate_errors_total{code="508"}',
     ),
     *_of(
         'up{job="certificates"} == 1',
-        JOBS["certificates"],
+        JOBS["certificates"].dashboard,
         "ssl_certificate_probe_success",
         "ssl_certificate_trusted",
         "ssl_certificate_served_matches_file",
@@ -111,7 +102,7 @@ WATCHED: Final = (
     ),
     *_of(
         "ssl_certificate_probe_success == 1",
-        JOBS["certificates"],
+        JOBS["certificates"].dashboard,
         "ssl_certificate_expiry_days",
         by="instance, target",
         variable="exporter",
@@ -145,7 +136,7 @@ ALERTS: Final = (
                 "The service may be down with it; if not, it is unwatched. See whether the service runs, then its "
                 "exporter."
             ),
-            dashboard=JOBS[job],
+            dashboard=JOBS[job].dashboard,
             labels={"job": job},  # what `up` says too; here it tells promtool that these are no duplicates
         )
         for job in _SERVING
@@ -166,10 +157,10 @@ ALERTS: Final = (
             description=(
                 "None of the job's alerts can fire. See whether its file in targets/ is there and is valid YAML."
             ),
-            dashboard=dashboard,
+            dashboard=JOBS[job].dashboard,
             labels={"job": job},  # what absent() says too; here it tells promtool that these are no duplicates
         )
-        for job, dashboard in JOBS.items()
+        for job in sorted(JOBS)
     ),
     *(watched.alert for watched in WATCHED),
 )

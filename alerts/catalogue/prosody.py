@@ -105,4 +105,14 @@ ALERTS: Final = (
         description="Users who are gone look online for too long. Set smacks_hibernation_time to 30 and reload.",
         dashboard=_PRESENCE,
     ),
+    Alert(
+        name="ProsodyAckDelayHigh",
+        expr='prosody_setting{name="smacks_max_ack_delay"} > <value>',
+        summary="{{ $labels.instance }}: smacks_max_ack_delay is {{ $value | humanizeDuration }} (limit <limit>)",
+        description=(
+            "Calls to a phone that vanished ring too late or never. Set smacks_max_ack_delay to 5, reload the "
+            "configuration and mod_smacks."
+        ),
+        dashboard=_PRESENCE,
+    ),
 )

@@ -16,7 +16,7 @@ from exporters.certificates.prober import Prober
 from toolkit import cli, logs, web
 from toolkit.documents import ConfigError
 from toolkit.exposition import respond
-from toolkit.scrape import Exporter, deadline
+from toolkit.scrape import FILES, Exporter, deadline
 from toolkit.values import duration
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ def _exporter(args: Namespace) -> Exporter[Snapshot]:
         up_help=None,
         background=prober.running,
         routes=(http.get("/probe", probe),),
+        files=FILES + 2 * args.concurrency,  # a probe has a connection and perhaps a file
+        reload=prober.reload,
     )
 
 

@@ -23,10 +23,6 @@ def collect(snapshot: Snapshot | None) -> Iterator[Metric]:
     if snapshot is not None:
         yield from collect_targets(snapshot)
         yield FAMILIES.fill("certificate_exporter_targets", ((), snapshot.targets))
-        yield FAMILIES.fill("certificate_exporter_config_last_reload_successful", ((), snapshot.config_current))
-        yield FAMILIES.fill(
-            "certificate_exporter_config_last_reload_success_timestamp_seconds", ((), snapshot.config_loaded_at)
-        )
 
 
 def collect_targets(snapshot: Snapshot) -> Iterator[Metric]:

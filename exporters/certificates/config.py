@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from argparse import ArgumentTypeError
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from toolkit.documents import ConfigError, Entry, compose, entries, line_of, scalar
+from toolkit.documents import ConfigError, Section, compose
 from toolkit.values import Address, duration, is_ip
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import yaml
 
 FILE = "file"
 _PORTS = {"tls": 443, "xmpp-client": 5222, "xmpp-server": 5269, "postgresql": 5432}
@@ -57,10 +54,10 @@ class Target:
 
 def load(path: Path) -> tuple[Target, ...]:
     """Read the file; relative paths in it are relative to its folder. Raises ConfigError."""
-    top = _Mapping(path, compose(path, "--config.file"), "the file", ("targets",))
+    top = Section(path, compose(path, "--config.file"), "the file", ("targets",))
     targets: dict[str, Target] = {}
     for node in top.items("targets"):
-        entry = _Mapping(path, node, "a target", tuple(dict.fromkeys(key for keys in _KEYS.values() for key in keys)))
+        entry = Section(path, node, "a target", tuple(dict.fromkeys(key for keys in _KEYS.values() for key in keys)))
         target = _target(entry)
         if target.name in targets:
             entry.wrong("name", "is the name of an earlier target, too; names must be unique")
@@ -70,60 +67,7 @@ def load(path: Path) -> tuple[Target, ...]:
     return tuple(targets.values())
 
 
-class _Mapping:
-    """A mapping of the file, its keys checked; every complaint goes through `wrong`."""
-
-    def __init__(self, path: Path, node: yaml.Node | None, what: str, known: tuple[str, ...]) -> None:
-        self.path, self._what = path, what
-        self._line = line_of(node) if node else 1
-        self.values: dict[str, Entry] = entries(path, node, what)
-        if not self.values:
-            self.wrong(None, f"must be a mapping with the keys {', '.join(known)}")
-        if name := "name" in self.values and scalar(self.values["name"].node):
-            self._what = f"target {name!r}"
-        self.allow(known)
-
-    def allow(self, known: tuple[str, ...], where: str = "") -> None:
-        for key, value in self.values.items():
-            if key not in known:
-                close = get_close_matches(key, known, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-                self.wrong(None, f"has no key {key!r}{where}; {hint}", value.line)
-
-    def wrong(self, key: str | None, problem: str, line: int | None = None) -> NoReturn:
-        if line is None:
-            line = self.values[key].line if key in self.values else self._line
-        raise ConfigError(self.path, line, f"{self._what}: {key} {problem}" if key else f"{self._what} {problem}")
-
-    def text(self, key: str, default: str | None = None) -> str:
-        if key not in self.values:
-            if default is not None:
-                return default
-            self.wrong(key, "must be given, as one value")
-        value = scalar(self.values[key].node)
-        if value is None or not value.strip():
-            self.wrong(key, "must be one value")
-        if not value.isprintable():
-            self.wrong(key, "holds a control character")
-        return value
-
-    def items(self, key: str) -> list[yaml.Node]:
-        node = self.values[key].node if key in self.values else None
-        if node is None or node.tag != "tag:yaml.org,2002:seq":
-            self.wrong(key, "must be a list")
-        return list(node.value)
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        found = []
-        for node in self.items(key):
-            value = scalar(node)
-            if not value or not value.isprintable():
-                self.wrong(key, "must be a list of texts")
-            found.append(value)
-        return tuple(found)
-
-
-def _target(entry: _Mapping) -> Target:
+def _target(entry: Section) -> Target:
     name, kind = entry.text("name"), entry.text("kind")
     if not _NAME.fullmatch(name):
         entry.wrong("name", "must be 1 to 64 letters, digits, dots, hyphens or underscores")
@@ -155,7 +99,7 @@ def _target(entry: _Mapping) -> Target:
     return Target(**common, address=address, server_name=server_name, host_names=host_names, file=file)  # type: ignore[arg-type] # as above
 
 
-def _address(entry: _Mapping, kind: str) -> Address:
+def _address(entry: Section, kind: str) -> Address:
     text = entry.text("address")
     try:
         address = Address.parse(text)
@@ -166,7 +110,7 @@ def _address(entry: _Mapping, kind: str) -> Address:
     return address
 
 
-def _host_names(entry: _Mapping) -> tuple[str, ...] | None:
+def _host_names(entry: Section) -> tuple[str, ...] | None:
     if "host_names" not in entry.values:
         return None
     names = entry.texts("host_names")
@@ -176,7 +120,7 @@ def _host_names(entry: _Mapping) -> tuple[str, ...] | None:
     return names
 
 
-def _timeout(entry: _Mapping) -> float:
+def _timeout(entry: Section) -> float:
     try:
         seconds = duration(entry.text("timeout", "5s"))
     except ArgumentTypeError as error:

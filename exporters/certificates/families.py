@@ -64,16 +64,4 @@ FAMILIES = Families(
     ),
     Family("gauge", "ssl_certificate_probe_duration_seconds", ("target",), "Seconds the last probe took."),
     Family("gauge", "certificate_exporter_targets", (), "Targets in the configuration."),
-    Family(
-        "gauge",
-        "certificate_exporter_config_last_reload_successful",
-        (),
-        "1 if the last reload of the configuration was accepted; 0: the file is wrong, the old one is in use.",
-    ),
-    Family(
-        "gauge",
-        "certificate_exporter_config_last_reload_success_timestamp_seconds",
-        (),
-        "When the configuration in use was read, in seconds since 1970.",
-    ),
 )

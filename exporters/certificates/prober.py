@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import signal
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING
 from exporters.certificates.config import load
 from exporters.certificates.snapshot import Observation, Snapshot, Standing
 from toolkit.background import cancel
-from toolkit.documents import ConfigError
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ _JITTER = 0.1  # of the interval, to either side
 
 
 class Prober:
-    """Probes every target of a configuration once per interval, and on request; reads the configuration on SIGHUP.
+    """Probes every target of a configuration once per interval, and on request.
 
     Args:
         config_file: certificates.yml, read now; raises ConfigError.
@@ -44,7 +42,6 @@ class Prober:
         self._interval = interval
         self._places = asyncio.Semaphore(concurrency)
         self._targets: dict[str, Target] = {target.name: target for target in load(config_file)}
-        self._config_current, self._config_loaded_at = True, time.time()
         self._standings: dict[str, Standing] = {}
         self._schedules: dict[str, asyncio.Task[None]] = {}
         self._flights: dict[str, asyncio.Task[None]] = {}
@@ -52,13 +49,10 @@ class Prober:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Probe in the background inside the context."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
         self._schedule()
         try:
             yield
         finally:
-            loop.remove_signal_handler(signal.SIGHUP)
             await cancel(*self._schedules.values(), *self._flights.values())
 
     async def read(self) -> Snapshot:
@@ -80,13 +74,8 @@ class Prober:
         return self._snapshot(*([standing] if standing else []))
 
     def reload(self) -> None:
-        """Read the configuration again. A wrong file changes nothing; unchanged targets keep what is known of them."""
-        try:
-            targets = {target.name: target for target in load(self._config_file)}
-        except ConfigError as error:
-            self._config_current = False
-            _log.error("the configuration is not reloaded, the old one stays: %s", error)
-            return
+        """Read the configuration again; unchanged targets keep what is known. Raises ConfigError, changing nothing."""
+        targets = {target.name: target for target in load(self._config_file)}
         for name, old in self._targets.items():
             if targets.get(name) != old:
                 self._standings.pop(name, None)
@@ -94,10 +83,8 @@ class Prober:
                     if task := tasks.pop(name, None):
                         task.cancel()
         self._targets = targets
-        self._config_current, self._config_loaded_at = True, time.time()
         self._client.forget()
         self._schedule()
-        _log.info("configuration reloaded", extra={"targets": len(targets)})
 
     def _schedule(self) -> None:
         for name, target in self._targets.items():
@@ -159,4 +146,4 @@ class Prober:
             _log.info("probe succeeds again", extra={"target": target.name, "was": before})
 
     def _snapshot(self, *standings: Standing) -> Snapshot:
-        return Snapshot(datetime.now(UTC), standings, len(self._targets), self._config_current, self._config_loaded_at)
+        return Snapshot(datetime.now(UTC), standings, len(self._targets))

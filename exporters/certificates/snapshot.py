@@ -73,12 +73,8 @@ class Snapshot:
         now: the moment from which days are counted.
         standings: of the targets that were probed at least once.
         targets: how many the configuration has.
-        config_current: whether the last reload of the configuration was accepted.
-        config_loaded_at: when the configuration in use was read, in seconds since 1970.
     """
 
     now: datetime
     standings: tuple[Standing, ...]
     targets: int
-    config_current: bool
-    config_loaded_at: float

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import signal
 import sys
-import time
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +13,13 @@ from exporters.coturn.collector import collect
 from exporters.coturn.config import ConfigError, Configuration, load
 from exporters.coturn.process import Turnserver
 from exporters.coturn.reader import REASONS, Reader
-from exporters.coturn.snapshot import Reload
 from toolkit import cli, logs, values, web
 from toolkit.background import running
 from toolkit.scrape import Exporter
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from prometheus_client.core import Metric
 
@@ -95,7 +91,6 @@ class _Coturn:
         self._changed = asyncio.Event()
         self._identity: tuple[int, float] | None = None
         self._command: tuple[str, ...] = ()
-        self._reload = Reload(successful=False, succeeded_at=0.0)
         self._use(_load(args, self._turnserver))
 
     async def read(self) -> Snapshot:
@@ -105,26 +100,22 @@ class _Coturn:
 
     def collect(self, snapshot: Snapshot | None) -> Iterable[Metric]:
         """Return every family that has samples."""
-        return collect(snapshot or self.reader.known(), self._reload)
+        return collect(snapshot or self.reader.known())
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Keep the reader running, and make another one on SIGHUP and when coturn has other arguments."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, self._load_again)
-        try:
-            async with running(self._run, self._watch_process):
-                yield
-        finally:
-            loop.remove_signal_handler(signal.SIGHUP)
+    def reload(self) -> None:
+        """Read the settings again; raises ConfigError, and the reader goes on with the old ones then."""
+        self._use(_load(self._args, self._turnserver))
+        self._changed.set()
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Keep the reader running, and replace it when the settings were read again."""
         while True:
             self._changed.clear()
             async with self.reader.running():
                 await self._changed.wait()
 
-    async def _watch_process(self) -> None:
+    async def watch_process(self) -> None:
+        """Look for a coturn that was started with other arguments."""
         while True:
             await asyncio.sleep(_LOOK)
             self._follow_process()
@@ -132,26 +123,20 @@ class _Coturn:
     def _follow_process(self) -> None:
         """Read the settings again if a coturn with other arguments has started."""
         identity = self._turnserver.identity
-        if identity is not None and identity != self._identity:
-            self._identity = identity
-            if self._turnserver.command != self._command:
-                self._load_again()
-
-    def _load_again(self) -> None:
-        try:
-            config = _load(self._args, self._turnserver)
-        except ConfigError as error:
-            self._reload = dataclasses.replace(self._reload, successful=False)
-            _log.error("%s; the settings before it stay in use", error)
+        if identity is None or identity == self._identity:
             return
-        self._use(config)
-        self._changed.set()
-        _log.info("settings read again")
+        self._identity = identity
+        if self._turnserver.command != self._command:
+            try:
+                self.reload()
+            except ConfigError as error:
+                _log.error("%s; the settings before it stay in use", error)
+            else:
+                _log.info("settings read again")
 
     def _use(self, config: Configuration) -> None:
         self._identity = self._turnserver.identity
         self._command = self._turnserver.command
-        self._reload = Reload(successful=True, succeeded_at=time.time())
         self.reader = Reader(config, self._turnserver, self._args.probe_interval)
 
 
@@ -175,7 +160,8 @@ def _exporter(coturn: _Coturn) -> Exporter[Snapshot]:
         collect=coturn.collect,
         reasons=REASONS,
         up_help="1 if coturn answered the exporter's last STUN or TURN probe, and its process is not stopped.",
-        background=coturn.running,
+        background=lambda: running(coturn.run, coturn.watch_process),
+        reload=coturn.reload,
     )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from exporters.coturn.process import ProcessState
-    from exporters.coturn.snapshot import Reload, Snapshot
+    from exporters.coturn.snapshot import Snapshot
 
 _EVENTS = ("created", "refreshed", "deleted")
 _SIDES = ("client", "peer")
@@ -25,15 +25,8 @@ _DIRECTIONS = ("received", "sent")
 _CODES = (400, 401, 403, 420, 437, 438, 440, 441, 442, 443, 486, 500, 508)
 
 
-def collect(snapshot: Snapshot, reload: Reload) -> Iterable[Metric]:
-    """Return every family that has samples.
-
-    Args:
-        snapshot: what was read.
-        reload: how the last reading of the settings went.
-    """
-    yield FAMILIES.fill("coturn_exporter_config_last_reload_successful", ((), reload.successful))
-    yield FAMILIES.fill("coturn_exporter_config_last_reload_success_timestamp_seconds", ((), reload.succeeded_at))
+def collect(snapshot: Snapshot) -> Iterable[Metric]:
+    """Return every family that has samples."""
     if snapshot.version:
         yield FAMILIES.fill("coturn_build_info", ((snapshot.version,), 1))
     if snapshot.process is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporters.coturn import options as syntax
+from toolkit import documents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,8 +21,11 @@ _SILENT_LEVELS = {"warning", "error"}  # of log-min-level: without the lines abo
 _LAST_PORT = 65535
 
 
-class ConfigError(Exception):
+class ConfigError(documents.ConfigError):
     """coturn's settings cannot be used: one line for the operator."""
+
+    def __init__(self, message: str) -> None:
+        Exception.__init__(self, message)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, cast
 
-from exporters.coturn import stun
+from toolkit import stun
 
 if TYPE_CHECKING:
-    from exporters.coturn.stun import Credentials, Response
+    from toolkit.stun import Credentials, Response
 
 _FIRST_RETRANSMISSION = 0.5  # seconds, then doubled: RFC 8489 section 6.2.1
 

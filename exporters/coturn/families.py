@@ -95,18 +95,6 @@ FAMILIES = Families(
     ),
     Family(
         "gauge",
-        "coturn_exporter_config_last_reload_successful",
-        (),
-        "1 if turnserver.conf could be used when it was read last; 0: it is wrong, the settings before it are in use.",
-    ),
-    Family(
-        "gauge",
-        "coturn_exporter_config_last_reload_success_timestamp_seconds",
-        (),
-        "When turnserver.conf was read and could be used, in seconds since 1970.",
-    ),
-    Family(
-        "gauge",
         "coturn_log_in_configured_place",
         (),
         "0 if coturn logs elsewhere than its log-file says: it may not write there, and nobody looks where it does.",

@@ -19,16 +19,16 @@ from os import urandom
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporters.coturn import stun
 from exporters.coturn.connection import connect
-from exporters.coturn.stun import Attribute, Credentials, Method
+from toolkit import stun
+from toolkit.stun import Attribute, Credentials, Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Mapping
 
     from exporters.coturn.config import Configuration
     from exporters.coturn.connection import Connection
-    from exporters.coturn.stun import Response
+    from toolkit.stun import Response
 
 _PATIENCE = 2.0  # seconds for everything on one connection
 ENDING = 0.05  # seconds from a relay's closed socket until coturn has surely taken it out of its count

@@ -20,14 +20,6 @@ SOURCES = ("cli", "relay_ports", "log", "endpoint")
 
 
 @dataclass(frozen=True)
-class Reload:
-    """How the last reading of coturn's settings went: whether they could be used, and when that was so last."""
-
-    successful: bool
-    succeeded_at: float
-
-
-@dataclass(frozen=True)
 class Snapshot:
     """One reading.
 

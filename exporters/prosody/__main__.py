@@ -14,6 +14,7 @@ from exporters.prosody.client import REASONS, AdminShell
 from exporters.prosody.collector import collect, missing_families
 from exporters.prosody.probe import WebSocketProbe
 from exporters.prosody.reader import SCRIPTS, Reader
+from exporters.prosody.snapshot import Process
 from toolkit import cli, logs, values, web
 from toolkit.scrape import Exporter, TargetError
 
@@ -45,7 +46,7 @@ def _parser() -> ArgumentParser:
         "--prosody.timeout",
         dest="timeout",
         type=values.seconds,
-        default=5.0,
+        default=9.0,
         metavar="SECONDS",
         help="longest time for one answer of the admin socket; default %(default)s",
     )
@@ -117,10 +118,17 @@ def _exporter(args: Namespace) -> Exporter[Snapshot]:
     if missing := missing_families(instrument=args.instrument == "on", probe=probe is not None):
         _log.warning("these metrics will be missing, as their source is switched off: %s", ", ".join(missing))
 
+    outside = Process()  # what the server's process uses, when the server itself did not answer
+
     async def read() -> Snapshot:
-        snapshot = await reader.read()
+        nonlocal outside
+        try:
+            snapshot = await reader.read()
+        except BaseException:  # also when the scrape's deadline cancels it
+            outside = reader.inspect_from_outside()
+            raise
         if probe and (c2s_timeout := snapshot.settings.get("c2s_timeout")):
-            probe.c2s_timeout = c2s_timeout
+            probe.c2s_timeout = c2s_timeout.value
         return snapshot
 
     @asynccontextmanager
@@ -133,7 +141,7 @@ def _exporter(args: Namespace) -> Exporter[Snapshot]:
         name="prosody",
         title="Prosody exporter",
         read=read,
-        collect=lambda snapshot: collect(snapshot, probe.observations if probe else None),
+        collect=lambda snapshot: collect(snapshot, probe.observations if probe else None, outside),
         reasons=REASONS,
         up_help="1 if Prosody answered this scrape over its admin socket.",
         background=background,

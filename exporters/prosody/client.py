@@ -163,7 +163,7 @@ class AdminShell:
         max_answer_bytes: an answer longer than this is refused while it arrives.
     """
 
-    def __init__(self, path: Path, *, timeout: float = 5.0, max_answer_bytes: int = 8 * 1024 * 1024) -> None:
+    def __init__(self, path: Path, *, timeout: float = 9.0, max_answer_bytes: int = 8 * 1024 * 1024) -> None:
         self.path = path
         self.timeout = timeout
         self.max_answer_bytes = max_answer_bytes
@@ -171,6 +171,11 @@ class AdminShell:
         self._lock = asyncio.Lock()
         self._backoff = 0.0
         self._not_before = 0.0
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection of the last command is still open, as far as this side knows."""
+        return self._connection is not None
 
     @property
     def peer_pid(self) -> int | None:

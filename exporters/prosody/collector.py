@@ -6,8 +6,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from exporters.prosody.families import FAMILIES
-from exporters.prosody.registry import parse_registry
-from exporters.prosody.snapshot import SHOWS, TRANSPORTS, Counts, Histogram, Rows, Snapshot
+from exporters.prosody.registry import Registry, parse_registry
+from exporters.prosody.snapshot import SHOWS, TRANSPORTS, Counts, Histogram, Process, Rows, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
     from exporters.prosody.probe import Observations
 
-# Appendix A of the specification: what it enables, and what it (with Appendix C) forbids
+# What Appendix A of the specification enables, and the module without which its turn_external_* settings do nothing.
 REQUIRED_MODULES = frozenset({
     "admin_adhoc", "admin_shell", "blocklist", "bookmarks", "carbons", "cloud_notify", "csi_simple", "disco",
     "http_openmetrics", "limits", "mimicking", "pep", "ping", "private", "roster", "saslauth", "smacks", "time", "tls",
-    "uptime", "vcard4", "vcard_legacy", "version", "websocket",
+    "turn_external", "uptime", "vcard4", "vcard_legacy", "version", "websocket",
 })  # fmt: skip
+# What Appendix A and Appendix C forbid.
 FORBIDDEN_MODULES = frozenset({"mam", "muc_mam", "offline", "register", "register_ibr", "s2s"})
 
 
@@ -39,25 +40,30 @@ def missing_families(*, instrument: bool, probe: bool) -> list[str]:
     return [family.name for family in FAMILIES.values() if not on & set(family.needs.split(" or "))]
 
 
-def collect(snapshot: Snapshot | None, observations: Observations | None) -> Iterable[Metric]:
+def collect(
+    snapshot: Snapshot | None, observations: Observations | None, outside: Process | None = None
+) -> Iterable[Metric]:
     """Return every family that has samples.
 
     Args:
         snapshot: of the server; None when it could not be read.
         observations: what the WebSocket probe has seen so far; None when it is switched off.
+        outside: what the server's process uses, seen from outside; used when there is no snapshot.
     """
     if observations is not None:
         yield _histogram("prosody_websocket_ping_seconds", observations.round_trips)
     counts = snapshot.counts if snapshot else None
     if counts is not None or observations is not None:
         yield _connection_errors(counts, observations)
-    if snapshot is not None:
+    if snapshot is None:
+        yield from _process(outside or Process())
+    else:
         yield from _server(snapshot)
         if snapshot.counts is not None:
             yield from _sessions(snapshot.counts, snapshot.virtual_hosts)
             yield from _events(snapshot.counts)
             yield from _bookkeeping(snapshot.counts)
-        families, left_out = parse_registry(snapshot.registry or "", is_ours)
+        families, left_out = parse_registry(snapshot.registry or Registry(""), is_ours)
         yield FAMILIES.fill("prosody_exporter_registry_families_left_out", ((), left_out))
         yield from families
 
@@ -71,7 +77,14 @@ def _server(snapshot: Snapshot) -> Iterator[Metric]:
     yield FAMILIES.fill("prosody_build_info", ((snapshot.version,), 1))
     yield FAMILIES.fill("prosody_start_time_seconds", ((), snapshot.start_time))
     yield FAMILIES.fill("prosody_lua_heap_bytes", ((), snapshot.lua_heap_bytes))
-    process = snapshot.process
+    yield from _process(snapshot.process)
+    settings = sorted(snapshot.settings.items())
+    yield FAMILIES.fill("prosody_setting", *(((name, host), value) for name, (value, host) in settings))
+    yield FAMILIES.fill("prosody_authentication_info", *((row, 1) for row in sorted(snapshot.authentication.items())))
+    yield FAMILIES.fill("prosody_module_loaded", *_modules(snapshot))
+
+
+def _process(process: Process) -> Iterator[Metric]:
     for name, value in (
         ("prosody_cpu_seconds_total", process.cpu_seconds),
         ("prosody_memory_used_bytes", process.resident_bytes),
@@ -79,8 +92,6 @@ def _server(snapshot: Snapshot) -> Iterator[Metric]:
     ):
         if value is not None:
             yield FAMILIES.fill(name, ((), value))
-    yield FAMILIES.fill("prosody_setting", *(((name,), value) for name, value in sorted(snapshot.settings.items())))
-    yield FAMILIES.fill("prosody_module_loaded", *_modules(snapshot))
 
 
 def _modules(snapshot: Snapshot) -> Iterator[tuple[tuple[str, str], float]]:
@@ -107,6 +118,8 @@ def _sessions(counts: Counts, virtual_hosts: Iterable[str]) -> Iterator[Metric]:
     yield FAMILIES.fill("prosody_c2s_sessions", *by_transport.items())
     yield FAMILIES.fill("prosody_presence_sessions", *by_show.items())
     yield FAMILIES.fill("prosody_c2s_hibernated_sessions", *hibernated.items())
+    without_smacks = sorted(counts.without_smacks.items())
+    yield FAMILIES.fill("prosody_c2s_sessions_without_smacks", *(((host,), n) for host, n in without_smacks))
 
 
 def _rows(rows: Rows) -> Iterator[tuple[tuple[str, str], float]]:

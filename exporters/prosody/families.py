@@ -24,6 +24,14 @@ FAMILIES = Families(
     ),
     Family(
         "gauge",
+        "prosody_c2s_sessions_without_smacks",
+        ("host",),
+        "Sessions without stream management (XEP-0198), at the last reconciliation. When such a client vanishes, "
+        "Prosody does not notice until TCP gives up.",
+        needs="instrument",
+    ),
+    Family(
+        "gauge",
         "prosody_presence_sessions",
         ("host", "show"),
         "Sessions by announced presence; unavailable: none announced, or withdrawn.",
@@ -71,7 +79,8 @@ FAMILIES = Families(
         "counter",
         "prosody_push_notifications_total",
         ("host", "kind"),
-        "Push notifications that mod_cloud_notify handed on, one per registered device; call: a jingle propose.",
+        "Push notifications that mod_cloud_notify handed on and no filter stopped, one per registration. "
+        "call: a jingle propose. other: typing, receipts and the like, which wake no phone and are not sent.",
         needs="instrument",
     ),
     Family(
@@ -109,8 +118,15 @@ FAMILIES = Families(
     Family(
         "gauge",
         "prosody_setting",
-        ("name",),
-        "Settings in force, in seconds or as 0 and 1; the worst of all hosts where they differ.",
+        ("name", "host"),
+        "Settings in force: seconds, a count, or 0 and 1. Where hosts differ it is the worst value, and host has it; "
+        "host * is the whole server.",
+    ),
+    Family(
+        "gauge",
+        "prosody_authentication_info",
+        ("host", "provider"),
+        "Where the passwords of a host are checked (internal_hashed, ...); the value is 1.",
     ),
     Family(
         "gauge",

@@ -5,7 +5,7 @@
 --   * every handler runs in a guard: it cannot raise into Prosody, and it returns nil, so Prosody goes on as if alone;
 --   * no pass over all sessions in one go: Prosody has one thread, and who walks 50,000 tables stops every message;
 --   * sending it twice changes nothing; a higher VERSION takes over the older one's counters and removes its hooks.
-local VERSION = 1;
+local VERSION = 2;
 local NAME = "commeazy.monitoring";
 
 local SLICE, TICK = 100, 0.01; -- sessions looked at in one go, and seconds of other work between two slices
@@ -13,6 +13,8 @@ local SWEEP_EVERY = 60; -- seconds between two reconciliations
 local LAG_EVERY = 0.1; -- seconds between two looks at the clock
 local LAG_BUCKETS = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10 };
 local FIRST, LAST = 1000, -2000; -- before every handler of Prosody's own; after mod_websocket's filter (-1000)
+local FILTERED = -999; -- after every module that may stop a push, before the bridge, which ends the event (-1000)
+local READ_AGAIN, RECHECK_EVERY = 5, 0.2; -- seconds after a failed read of the storage; between two users' registrations
 
 local previous = package.loaded[NAME];
 if previous and previous.leaving then
@@ -52,9 +54,11 @@ local counters = previous and previous.counters or {
 	stanzas = { ["in"] = { message = 0, presence = 0, iq = 0 }, out = { message = 0, presence = 0, iq = 0 } };
 	registrations = {}; -- host -> push registrations of the users in `registered`
 	lag = { count = 0, sum = 0, buckets = {} };
+	without_smacks = {}; -- host -> sessions without stream management (XEP-0198), as the last reconciliation found them
 	adopted = 0; drift = 0; sweeps = 0; errors = 0;
 	settled = false; -- true once every session that was there before us is counted
 };
+counters.without_smacks = counters.without_smacks or {}; -- version 1 had none
 local tracked = previous and previous.tracked or {}; -- session -> its key in counters.sessions
 local registered = previous and previous.registered or {}; -- host -> user -> push registrations
 
@@ -133,6 +137,11 @@ local function transport_of(session)
 	return transport or session.websocket_request and "websocket" or "tcp";
 end
 
+-- The synthetic users break connections all day long (docs/synthetic.md), which must not look like a failing network.
+local function is_synthetic(session)
+	return session.username and session.username:sub(1, 10) == "synthetic-";
+end
+
 local function show_of(presence)
 	if not presence then return "unavailable"; end
 	local show = presence:get_child_text("show");
@@ -182,9 +191,13 @@ end
 
 local function reconcile()
 	local found = 0;
+	local without_smacks = {};
+	for host in pairs(counters.without_smacks) do without_smacks[host] = 0; end
 	sweep(full_sessions, function (_, session)
+		if not session.smacks then without_smacks[session.host] = (without_smacks[session.host] or 0) + 1; end
 		if check(session) then found = found + 1; end
 	end, function ()
+		for host in pairs(counters.without_smacks) do counters.without_smacks[host] = without_smacks[host] or 0; end
 		sweep(tracked, function (session)
 			if full_sessions[session.full_jid] ~= session then
 				place(session, nil);
@@ -205,38 +218,64 @@ end
 
 ---------- Push registrations: Prosody keeps them in its storage, so one user at a time is read, when it may have changed ----------
 
-local stores, dirty, reading = {}, {}, false;
+local stores, reading = {}, false;
+local dirty, failed = {}, {}; -- users to read, and to read again later
 
 local function read_registrations(host, user)
 	local users = registered[host];
 	if not users then return; end -- the host is gone meanwhile
 	stores[host] = stores[host] or storagemanager.open(host, "cloud_notify", "keyval");
+	local stored, failure = stores[host]:get(user);
+	if failure then error(failure); end -- what was known stays: "cannot be read" is not "none"
 	local n = 0;
-	for _ in pairs(stores[host]:get(user) or {}) do n = n + 1; end
+	for _ in pairs(stored or {}) do n = n + 1; end
 	counters.registrations[host] = counters.registrations[host] + n - (users[user] or 0);
 	users[user] = n > 0 and n or nil;
+end
+
+local function read_next()
+	local jid, item = next(dirty);
+	if not jid then
+		dirty, failed = failed, dirty;
+		reading = next(dirty) ~= nil;
+		return reading and READ_AGAIN or nil;
+	end
+	dirty[jid] = nil;
+	if pcall(read_registrations, item[1], item[2]) then return TICK; end
+	counters.errors = counters.errors + 1;
+	failed[jid] = item;
+	return READ_AGAIN; -- a database that is away may hold Prosody up at each try
 end
 
 local function registrations_changed(host, user)
 	if not (user and registered[host] and hosts[host].modules.cloud_notify) then return; end
 	dirty[user .. "@" .. host] = { host, user };
-	if reading then return; end
-	reading = true;
-	every(TICK, function ()
-		local jid, item = next(dirty);
-		reading = jid ~= nil;
-		if not jid then return nil; end
-		dirty[jid] = nil;
-		if not pcall(read_registrations, item[1], item[2]) then counters.errors = counters.errors + 1; end
-		return TICK;
-	end);
+	if not reading then
+		reading = true;
+		every(TICK, read_next);
+	end
+end
+
+-- Another Prosody may have changed what is in a database that both use.
+local host_at, user_at;
+local function recheck_one_user()
+	local ok, user = pcall(next, registered[host_at] or {}, user_at);
+	if ok and user then
+		user_at = user;
+		registrations_changed(host_at, user);
+	else
+		ok, host_at = pcall(next, registered, host_at);
+		if not ok then host_at = nil; end
+		user_at = nil;
+	end
+	return RECHECK_EVERY;
 end
 
 ---------- Events ----------
 
-local function hook(host, name, handler) -- host nil: the server's own events
+local function hook(host, name, handler, priority) -- host nil: the server's own events
 	local events, guarded = (host and hosts[host] or prosody).events, guard(handler);
-	events.add_handler(name, guarded, FIRST);
+	events.add_handler(name, guarded, priority or FIRST);
 	hooks[#hooks + 1] = { host = host, events = events, name = name, handler = guarded };
 end
 
@@ -250,9 +289,32 @@ local function stream_closing(event)
 	count("stream_errors", transport_of(session), STREAM_ERRORS[condition] and condition or "undefined-condition");
 end
 
-local function push_kind(stanza)
-	if not stanza or stanza.name ~= "message" then return "other"; end
-	return stanza:get_child("propose", "urn:xmpp:jingle-message:0") and "call" or "message"; -- XEP-0353
+-- A carbon of what the user sent is no message to the user, nor is one that is not from the user's own account.
+local function message_in(stanza, user)
+	local carbon = stanza:get_child("received", "urn:xmpp:carbons:2") or stanza:get_child("sent", "urn:xmpp:carbons:2");
+	if not carbon then return stanza; end
+	if carbon.name == "sent" or stanza.attr.from ~= user then return nil; end
+	return carbon:find("{urn:xmpp:forward:0}forwarded/{jabber:client}message");
+end
+
+-- As the bridge has it: kind_of in deploy/prosody/mod_push_http.lua.
+local function push_kind(event, host)
+	local stanza = event.original_stanza;
+	if not stanza then return "message"; end
+	local message = stanza.name == "message" and message_in(stanza, event.username .. "@" .. host);
+	if not message or message.attr.type == "error" or message.attr.type == "headline" then return "other"; end
+	if message:get_child("propose", "urn:xmpp:jingle-message:0") then return "call"; end -- XEP-0353
+	return event.important and "message" or "other";
+end
+
+-- XEP-0078 fires no event of its own. A login that succeeds binds its resource at once; one that is still not logged in after
+-- Prosody's handler has run has failed.
+local logged_in = setmetatable({}, { __mode = "k" }); -- sessions whose login is counted
+local function legacy_login(host, session, stanza)
+	if session.type ~= "c2s_unauthed" or not stanza.tags[1]:get_child("password") then return; end
+	every(0, function ()
+		if session.type == "c2s_unauthed" then count("authentications", host, "failure"); end
+	end);
 end
 
 local function watch_host(host)
@@ -265,20 +327,27 @@ local function watch_host(host)
 		for label in pairs(set(labels)) do row[label] = row[label] or 0; end
 		counters[family][host] = row;
 	end
+	counters.without_smacks[host] = counters.without_smacks[host] or 0;
 	counters.registrations[host] = counters.registrations[host] or 0;
 	registered[host] = registered[host] or {};
 
 	hook(host, "resource-bind", function (event)
 		check(event.session);
+		if not logged_in[event.session] then count("authentications", host, "success"); end -- XEP-0078 tells of no login
 		registrations_changed(host, event.session.username);
 	end);
 	hook(host, "smacks-hibernation-start", function (event) check(event.origin); end);
 	hook(host, "pre-resource-unbind", function (event)
-		if event.error == "read timeout" then count("dead_connections", host, "read_timeout"); end
+		if is_synthetic(event.session) then return; end
+		if event.error == "read timeout" or tostring(event.error):find("^BOSH client silent") then
+			count("dead_connections", host, "read_timeout");
+		end
 	end);
 	hook(host, "resource-unbind", function (event)
 		local session = event.session;
-		if event.error == "Hibernating too long" then count("dead_connections", host, "hibernation_expired"); end
+		if event.error == "Hibernating too long" and not is_synthetic(session) then
+			count("dead_connections", host, "hibernation_expired");
+		end
 		-- Prosody now tells the contacts, if the client has not done so itself
 		if session.presence then count("presence_updates", host, "unavailable"); end
 		place(session, nil);
@@ -291,20 +360,24 @@ local function watch_host(host)
 		-- mod_presence notes it in the session only after us
 		place(session, key_of(session, show_of(not kind and stanza)));
 	end);
-	hook(host, "authentication-success", function () count("authentications", host, "success"); end);
+	hook(host, "authentication-success", function (event)
+		logged_in[event.session] = true;
+		count("authentications", host, "success");
+	end);
 	hook(host, "authentication-failure", function () count("authentications", host, "failure"); end);
+	hook(host, "stanza/iq/jabber:iq:auth:query", function (event) legacy_login(host, event.origin, event.stanza); end);
 	hook(host, "pre-session-close", stream_closing);
 	hook(host, "cloud_notify/push", function (event)
-		count("pushes", host, push_kind(event.original_stanza));
+		count("pushes", host, push_kind(event, host));
 		registrations_changed(host, event.username); -- too many errors may have removed one
-	end);
+	end, FILTERED);
 	local function changed(event) registrations_changed(host, event.origin.username); end
 	hook(host, "cloud_notify/registration", changed);
 	hook(host, "iq-set/self/urn:xmpp:push:0:disable", changed);
 end
 
 local function forget_host(host)
-	stores[host], registered[host], counters.registrations[host] = nil, nil, nil;
+	stores[host], registered[host], counters.registrations[host], counters.without_smacks[host] = nil, nil, nil, nil;
 	for i = #hooks, 1, -1 do
 		if hooks[i].host == host then table.remove(hooks, i); end
 	end
@@ -313,9 +386,10 @@ end
 ---------- Event loop lag: how late a timer runs is how long a message may have waited ----------
 
 local due = monotonic() + LAG_EVERY;
+local late = 0; -- seconds, at the last look
 local function look_at_the_clock()
 	local now = monotonic();
-	local late = math.max(now - due, 0);
+	late = math.max(now - due, 0);
 	local lag = counters.lag;
 	lag.count, lag.sum = lag.count + 1, lag.sum + late;
 	for i = 1, #LAG_BUCKETS do
@@ -333,6 +407,8 @@ end
 function self.snapshot()
 	return { version = VERSION, counters = counters, lag_buckets = LAG_BUCKETS };
 end
+
+function self.lateness() return math.max(late, monotonic() - due); end -- how slow the event loop is now, in seconds
 
 function self.stop() -- nothing of us runs any more, but open sessions still hold the two stanza filters
 	for id in pairs(timers) do
@@ -374,6 +450,7 @@ hook(nil, "host-activated", watch_host);
 hook(nil, "host-deactivated", forget_host);
 for host in pairs(hosts) do watch_host(host); end
 every(LAG_EVERY, look_at_the_clock);
+every(RECHECK_EVERY, recheck_one_user);
 reconcile();
 package.loaded[NAME] = self;
 return "installed version " .. VERSION;

@@ -1,20 +1,42 @@
--- Defines what a scrape calls: snapshot() and registry(). They change nothing, and walk nothing that grows with the number of
--- users. They live in the environment that the shell keeps for this one connection: sent once, gone with the connection.
+-- Defines scrape(), the one function that a scrape calls, and calls it. It changes nothing, and walks nothing that grows with the number of
+-- users. It lives in the environment that the shell keeps for this one connection: sent once, gone with the connection.
 --
--- What a scrape costs Prosody is less its own work than the garbage it leaves: Prosody collects when its heap has grown by 5 %,
--- and then every 8 kB more buy a step that stops it for milliseconds. So nothing is sent, made or escaped again that cannot
--- have changed, and the rest is done in small parts, with other work in between.
+-- The garbage that a scrape leaves costs Prosody more than the work itself: Prosody collects when its heap has grown by 5 %,
+-- and then every 8 kB more buy a step that stops it for milliseconds. So the script neither sends nor builds again what cannot
+-- have changed, and it does the rest in small parts, with Prosody's own work in between.
 local array = require "prosody.util.array";
 local config = require "prosody.core.configmanager";
 local json = require "prosody.util.json";
 local lfs = require "lfs";
 local moduleapi = require "prosody.core.moduleapi";
 local modulemanager = require "prosody.core.modulemanager";
+local monotonic = require "prosody.util.time".monotonic;
 local sleep = require "prosody.util.async".sleep;
 local statsmanager = require "prosody.core.statsmanager";
 local valid_utf8 = require "prosody.util.encodings".utf8.valid;
 
-local function let_others_work() sleep(0); end
+---------- Turns: each pause lasts until Prosody's event loop comes round again, which takes long when the loop is slow ----------
+
+local PATIENCE = 0.1; -- seconds that one scrape spends in pauses; when they are used up it does the rest in one go, in milliseconds
+local waited = 0; -- seconds that this scrape has spent in pauses
+
+local function counting_script()
+	local installed = package.loaded["commeazy.monitoring"];
+	return installed and not installed.leaving and installed or nil;
+end
+
+local function let_others_work()
+	if waited > PATIENCE then return; end
+	local before = monotonic();
+	sleep(0);
+	waited = waited + monotonic() - before;
+end
+
+-- A loop that is known to be slow gets no pause at all: even one would add a whole turn to the answer.
+local function begin_with_what_is_known_of_the_loop()
+	local script = counting_script();
+	waited = script and script.lateness and script.lateness() or 0;
+end
 
 ---------- Settings ----------
 
@@ -24,54 +46,114 @@ local function period(name, default)
 	return function () return api:get_option_period(name, default); end
 end
 
+local function number(name, default)
+	return function () return api:get_option_number(name, default); end
+end
+
 local function switch(name, default) -- default may itself be the value of an older option
 	return function () return api:get_option_boolean(name, default and default()) and 1 or 0; end
 end
 
+-- For mod_smacks 0 means "never": it then reports no late acknowledgement at all.
+local function max_ack_delay()
+	local seconds = api:get_option_period("smacks_max_ack_delay", 30);
+	return seconds and (seconds > 0 and seconds or math.huge);
+end
+
+local function where_loaded(module, read) -- a setting of a module means nothing on a host without that module
+	return function () return prosody.hosts[api.host].modules[module] and read() or nil; end
+end
+
 local function encryption_default() return api:get_option_boolean("require_encryption", true); end
 
--- Prosody's own defaults stand where the configuration is silent. `worse` picks the one to report where hosts differ.
+-- Only where accounts can be made over XMPP: 1 if each needs an invitation, as mod_invites_register demands unless told otherwise.
+local function registration_invite_only()
+	local loaded = prosody.hosts[api.host].modules;
+	if not (loaded.register_ibr or api:get_option_boolean "allow_registration") then return nil; end
+	return loaded.invites_register and api:get_option_boolean("registration_invite_only", true) and 1 or 0;
+end
+
+local function admins()
+	local count = 0;
+	for _ in api:get_option_inherited_set("admins", {}) do count = count + 1; end
+	return count;
+end
+
+-- Prosody's own defaults stand where the configuration is silent. `worse` picks the value to report where hosts differ.
 local SETTINGS = {
 	smacks_hibernation_time = { read = period("smacks_hibernation_time", "10 minutes"), worse = math.max };
+	smacks_max_ack_delay = { read = max_ack_delay, worse = math.max };
+	push_max_hibernation_timeout = {
+		read = where_loaded("cloud_notify", number("push_max_hibernation_timeout", 72 * 3600)); worse = math.max;
+	};
 	allow_registration = { read = switch "allow_registration", worse = math.max };
+	registration_invite_only = { read = registration_invite_only, worse = math.min };
 	c2s_require_encryption = { read = switch("c2s_require_encryption", encryption_default), worse = math.min };
 	s2s_require_encryption = { read = switch("s2s_require_encryption", encryption_default), worse = math.min };
 	s2s_secure_auth = { read = switch "s2s_secure_auth", worse = math.min };
 	push_notification_with_body = { read = switch "push_notification_with_body", worse = math.max };
 	push_notification_with_sender = { read = switch "push_notification_with_sender", worse = math.max };
+	admins = { read = admins, worse = math.max };
 };
 local c2s_timeout = period("c2s_timeout", "5 minutes");
+local consider_websocket_secure = switch "consider_websocket_secure";
 
 local function virtual_hosts()
 	local names = array();
 	for host, h in pairs(prosody.hosts) do
 		if h.type == "local" then names:push(host); end
 	end
+	names:sort(); -- so that of two hosts with the same value always the same one is named
 	return names;
 end
 
-local function settings()
+-- Anything but a number here breaks Prosody's event loop at the next connection: no silent client is ever found dead.
+local function read_timeout()
+	local network = config.get("*", "network_settings");
+	local value = type(network) == "table" and network.read_timeout;
+	if type(network) ~= "table" or value == nil then return 14 * 60; end -- net.server's default
+	return tonumber(value) or math.huge;
+end
+
+local function statistics_interval() -- as statsmanager reads it; nil when nothing is collected
+	local interval, provider = config.get("*", "statistics_interval"), config.get("*", "statistics");
+	return tonumber(interval) or provider and interval ~= "manual" and 60 or nil;
+end
+
+local function settings() -- name -> { value, host that has it }
 	local settings = {};
-	for _, host in ipairs(virtual_hosts()) do
-		api.host = host;
-		for name, setting in pairs(SETTINGS) do
+	local function note(name, value, host)
+		if value == math.huge then value = "+Inf"; end -- "never", which JSON cannot say
+		settings[name] = array { value, host };
+	end
+	for name, setting in pairs(SETTINGS) do
+		local worst, of;
+		for _, host in ipairs(virtual_hosts()) do
+			api.host = host;
 			local value = setting.read();
-			if value then settings[name] = settings[name] and setting.worse(settings[name], value) or value; end
+			if value and (not worst or value ~= worst and setting.worse(worst, value) == value) then worst, of = value, host; end
 		end
+		if worst then note(name, worst, of); end
 	end
 	api.host = "*";
-	settings.c2s_timeout = c2s_timeout();
-	local network = config.get("*", "network_settings");
-	settings.read_timeout = type(network) == "table" and tonumber(network.read_timeout) or 14 * 60; -- net.server's default
-	local interval, provider = config.get("*", "statistics_interval"), config.get("*", "statistics");
-	settings.statistics_interval = tonumber(interval) or provider and interval ~= "manual" and 60 or nil; -- as statsmanager does
-	for name, value in pairs(settings) do
-		if value == math.huge then settings[name] = "+Inf"; end -- "never", which JSON cannot say
-	end
+	note("c2s_timeout", c2s_timeout(), "*");
+	note("read_timeout", read_timeout(), "*");
+	local interval = statistics_interval();
+	if interval then note("statistics_interval", interval, "*"); end
+	if modulemanager.is_loaded("*", "websocket") then note("consider_websocket_secure", consider_websocket_secure(), "*"); end
 	return settings;
 end
 
----------- snapshot(): what the server is set to, what it weighs, and the counters of instrument.lua, as JSON ----------
+local function authentication() -- host -> the provider in force
+	local providers = {};
+	for _, host in ipairs(virtual_hosts()) do
+		local users = prosody.hosts[host].users;
+		providers[host] = users and users.name or "none";
+	end
+	return providers;
+end
+
+---------- Snapshot: settings, modules, resources, and the counters of instrument.lua, as JSON ----------
 
 local function modules()
 	local loaded = { ["*"] = array.collect(pairs(modulemanager.get_modules("*"))) };
@@ -94,8 +176,8 @@ local function process()
 end
 
 local function instrument()
-	local installed = package.loaded["commeazy.monitoring"];
-	return installed and not installed.leaving and installed.snapshot() or nil;
+	local script = counting_script();
+	return script and script.snapshot() or nil;
 end
 
 local PARTS = {
@@ -104,13 +186,14 @@ local PARTS = {
 	lua_heap_bytes = function () return collectgarbage("count") * 1024; end;
 	process = process;
 	settings = settings;
+	authentication = authentication;
 	modules = modules;
 	virtual_hosts = virtual_hosts;
 	instrument = instrument;
 };
 
-function snapshot()
-	local parts = {};
+local function snapshot(registry_numbers)
+	local parts = { ('"registry_numbers":"%s"'):format(registry_numbers) };
 	for name, read in pairs(PARTS) do
 		local text = json.encode(read());
 		parts[#parts + 1] = ('"%s":%s'):format(name, text);
@@ -119,10 +202,10 @@ function snapshot()
 	return "{" .. table.concat(parts, ",") .. "}";
 end
 
----------- registry(): Prosody's own metrics as text, and after that only their numbers; "" when `statistics` is off ----------
+---------- Registry: Prosody's own metrics as text once, and after that only their numbers ----------
 
 local FAMILIES_AT_ONCE = 5;
-local told = {}; -- the metrics of the last text, in its order
+local told = {}; -- the metrics of the last text, in the text's order
 
 local function each_of(families)
 	local i, names = 0, array.collect(pairs(families));
@@ -133,7 +216,7 @@ local function each_of(families)
 	end
 end
 
-local function numbers(families) -- those of the last text; nil if it no longer fits
+local function numbers(families) -- the values of all samples in the order of the last text; nil if that text no longer fits
 	local list, known = {}, 0;
 	for _, family in each_of(families) do
 		for _, metric in family:iter_metrics() do
@@ -160,11 +243,22 @@ local function print_text(families, render)
 	end
 end
 
-function registry()
+-- Prints the registry's text when it is new, and returns the numbers when only they have changed. Neither: `statistics` is off.
+local function registry()
 	local all = statsmanager.get_metric_registry();
-	if not all then return ""; end
+	if not all then
+		told = {};
+		return "";
+	end
 	local families = all:get_metric_families();
-	local known = numbers(families);
+	local known = #told > 0 and numbers(families);
 	if not known then print_text(families, all.render); end
 	return known or "";
 end
+
+function scrape()
+	begin_with_what_is_known_of_the_loop();
+	return snapshot(registry());
+end
+
+return scrape();

@@ -7,11 +7,11 @@ import dataclasses
 import re
 from contextlib import asynccontextmanager, suppress
 from importlib import resources
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import psutil
 
-from exporters.prosody.registry import renew
+from exporters.prosody.client import AdminShell
 from exporters.prosody.snapshot import Process, Snapshot, parse_snapshot
 from toolkit.background import running
 from toolkit.scrape import TargetError
@@ -19,7 +19,7 @@ from toolkit.scrape import TargetError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from exporters.prosody.client import AdminShell
+    from exporters.prosody.registry import Registry
 
 
 def _script(name: str) -> str:
@@ -27,9 +27,7 @@ def _script(name: str) -> str:
 
 
 # Everything this exporter ever sends to Prosody; nothing that comes from outside is put into it.
-SCRIPTS = {
-    name: _script(f"{name}.lua") for name in ("installed", "instrument", "reader", "registry", "snapshot", "uninstall")
-}
+SCRIPTS = {name: _script(f"{name}.lua") for name in ("installed", "instrument", "reader", "scrape", "uninstall")}
 _version = re.search(r"^local VERSION = (\d+);", SCRIPTS["instrument"], re.MULTILINE)
 assert _version, "instrument.lua states its version"
 INSTRUMENT_VERSION = int(_version[1])
@@ -47,36 +45,44 @@ class Reader:
     def __init__(self, shell: AdminShell, *, instrument: bool) -> None:
         self._shell = shell
         self._instrument = instrument
-        self._registry = ""  # as last told; see renew
+        self._registry: Registry | None = None  # of the last answer; see renew
+        self._process: psutil.Process | None = None  # the server's, as long as it has not ended
 
     async def read(self) -> Snapshot:
         """Take one snapshot.
 
+        One command, and one more where a script has to be sent: each waits for a whole turn of Prosody's event loop.
+
         Raises TargetError with one of exporters.prosody.client.REASONS.
         """
-        snapshot = parse_snapshot(await self._call("snapshot"))
+        snapshot = await self._scrape()
         if self._instrument and (snapshot.counts is None or snapshot.counts.version < INSTRUMENT_VERSION):
-            await self._install()
-            snapshot = parse_snapshot(await self._call("snapshot"))
-        try:
-            self._registry = renew(self._registry, await self._call("registry"))
-        except TargetError:
-            await self._shell.close()  # a new connection is told the whole text again
-            raise
+            await _install(self._shell)
+            snapshot = await self._scrape()
         return dataclasses.replace(
             snapshot,
             counts=snapshot.counts if self._instrument else None,
-            registry=self._registry or None,
-            process=inspect_process(self._shell.peer_pid, snapshot.process),
+            process=inspect_process(self._process, snapshot.process),
         )
 
-    async def _call(self, function: Literal["registry", "snapshot"]) -> str:
-        """Call one of the functions of reader.lua, which a new connection has yet to be sent."""
-        answer = await self._shell.lua(SCRIPTS[function])
+    def inspect_from_outside(self) -> Process:
+        """Say what the server uses, without asking it: for when it does not answer."""
+        return inspect_process(self._process, Process())
+
+    async def _scrape(self) -> Snapshot:
+        # A new connection has yet to be sent the function, which is called at once.
+        answer = await self._shell.lua(SCRIPTS["scrape"]) if self._shell.connected else "nil"
         if answer == "nil":
-            await self._shell.lua(SCRIPTS["reader"])
-            answer = await self._shell.lua(SCRIPTS[function])
-        return answer
+            answer = await self._shell.lua(SCRIPTS["reader"])
+        if (pid := self._shell.peer_pid) != (self._process and self._process.pid):
+            self._process = _process(pid)
+        try:
+            snapshot = parse_snapshot(answer, self._registry)
+        except TargetError:
+            await self._shell.close()  # a new connection is told the whole text again
+            raise
+        self._registry = snapshot.registry
+        return snapshot
 
     @asynccontextmanager
     async def keeping_installed(self) -> AsyncIterator[None]:
@@ -88,20 +94,15 @@ class Reader:
             yield
 
     async def _keep_installed(self) -> None:
-        while True:
-            with suppress(TargetError):  # a scrape tells what is wrong
-                await self._install()
-            await asyncio.sleep(INSTALL_EVERY_SECONDS)
-
-    async def _install(self) -> None:
-        if await self._installed_version() < INSTRUMENT_VERSION:
-            await self._shell.lua(SCRIPTS["instrument"])
-
-    async def _installed_version(self) -> int:
-        version = await self._shell.lua(SCRIPTS["installed"])
-        if not re.fullmatch("[0-9]{1,9}", version):
-            raise TargetError("protocol_error", f"Prosody answers {version[:40]!r} where a version was asked for")
-        return int(version)
+        # A connection of its own: on a slow server a scrape would have to wait for the answer to this one.
+        shell = AdminShell(self._shell.path, timeout=self._shell.timeout)
+        try:
+            while True:
+                with suppress(TargetError):  # a scrape tells what is wrong
+                    await _install(shell)
+                await asyncio.sleep(INSTALL_EVERY_SECONDS)
+        finally:
+            await shell.close()
 
     async def uninstall(self) -> None:
         """Remove every hook of instrument.lua and wait until no open session holds one.
@@ -110,27 +111,47 @@ class Reader:
         """
         while await self._shell.lua(SCRIPTS["uninstall"]) != "removed":
             await asyncio.sleep(0.1)
-            if await self._installed_version():
+            if await _installed_version(self._shell):
                 message = "an exporter has installed the counting script again; stop it first"
                 raise TargetError("error_answer", message)
 
 
-def inspect_process(pid: int | None, inside: Process) -> Process:
+async def _install(shell: AdminShell) -> None:
+    if await _installed_version(shell) < INSTRUMENT_VERSION:
+        await shell.lua(SCRIPTS["instrument"])
+
+
+async def _installed_version(shell: AdminShell) -> int:
+    version = await shell.lua(SCRIPTS["installed"])
+    if not re.fullmatch("[0-9]{1,9}", version):
+        raise TargetError("protocol_error", f"Prosody answers {version[:40]!r} instead of a version")
+    return int(version)
+
+
+def _process(pid: int | None) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid) if pid else None
+    except psutil.Error:
+        return None
+
+
+def inspect_process(process: psutil.Process | None, inside: Process) -> Process:
     """Look at the server's process from outside, which costs the server nothing.
 
     Args:
-        pid: of the server; None when another machine or container runs it.
+        process: the server's; None when another machine or container runs it.
         inside: what Prosody says of itself, taken where the look from outside fails.
     """
-    if pid is None:
+    if process is None:
         return inside
     try:
-        process = psutil.Process(pid)
+        if not process.is_running():  # another process may have its number by now
+            return inside
         with process.oneshot():
             cpu = process.cpu_times()
             outside = Process(cpu.user + cpu.system, process.memory_info().rss, inside.open_fds)
     except psutil.Error:
         return inside
-    with suppress(psutil.Error):  # open files are shown to the same user only
+    with suppress(psutil.Error):  # only the same user may see open files
         outside = dataclasses.replace(outside, open_fds=process.num_fds())
     return outside

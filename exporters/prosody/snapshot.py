@@ -1,4 +1,4 @@
-"""What one reading of Prosody says, as typed values: the JSON of reader.lua checked and unpacked. No I/O."""
+"""What one reading of Prosody says, as typed values: the JSON of reader.lua checked and unpacked. It does no I/O."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from exporters.prosody.registry import Registry, renew
 from toolkit.scrape import TargetError
 
 TRANSPORTS = ("websocket", "tcp", "bosh")
@@ -73,6 +74,7 @@ class Counts:
     stream_errors: Rows
     pushes: Rows
     registrations: Mapping[str, float]
+    without_smacks: Mapping[str, float]
     lag: Histogram
     adopted: float
     drift: float
@@ -90,6 +92,18 @@ class Process:
     open_fds: float | None = None
 
 
+class Setting(NamedTuple):
+    """One setting in force.
+
+    Args:
+        value: seconds, a number of things, or 0 and 1 for a switch; infinite for "never".
+        host: the host with this value, which is the worst where hosts differ; "*" for a setting of the whole server.
+    """
+
+    value: float
+    host: str
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """One reading of one Prosody.
@@ -99,44 +113,54 @@ class Snapshot:
         start_time: of the server, seconds since 1970.
         lua_heap_bytes: what Lua's garbage collector manages.
         process: see Process.
-        settings: option name -> value in force; seconds, or 0 and 1 for a switch.
+        settings: option name -> see Setting.
+        authentication: virtual host -> authentication provider in force, e.g. "internal_hashed".
         modules: host -> loaded modules; host "*" holds the global ones.
         virtual_hosts: the hosts that have users.
         counts: None while instrument.lua is not installed.
-        registry: Prosody's own metrics in the OpenMetrics text format; None when `statistics` is off.
+        registry: Prosody's own metrics; None when `statistics` is off.
     """
 
     version: str
     start_time: float
     lua_heap_bytes: float
     process: Process
-    settings: Mapping[str, float]
+    settings: Mapping[str, Setting]
+    authentication: Mapping[str, str]
     modules: Mapping[str, frozenset[str]]
     virtual_hosts: tuple[str, ...]
     counts: Counts | None = None
-    registry: str | None = None
+    registry: Registry | None = None
 
 
-def parse_snapshot(text: str) -> Snapshot:
-    """Unpack the answer of snapshot.lua.
+def parse_snapshot(text: str, registry: Registry | None = None) -> Snapshot:
+    """Unpack the answer of scrape.lua.
 
-    Raises TargetError("protocol_error") when it is not what that returns.
+    Args:
+        text: what Prosody printed and returned: the registry in the OpenMetrics text format, or nothing if only numbers
+            have changed; then one line of JSON.
+        registry: as it was in the last snapshot of the same connection.
+
+    Raises TargetError("protocol_error") when the text is not such an answer.
     """
     try:
-        answer: dict[str, Any] = json.loads(text)
+        registry_text, _, snapshot = text.rpartition("\n")
+        answer: dict[str, Any] = json.loads(snapshot)
         instrument = answer.get("instrument")
         return Snapshot(
             version=str(answer["prosody_version"]),
             start_time=float(answer["start_time"]),
             lua_heap_bytes=float(answer["lua_heap_bytes"]),
             process=Process(**_row(answer["process"])),
-            settings=_row(answer["settings"]),
+            settings={name: Setting(float(value), str(host)) for name, (value, host) in answer["settings"].items()},
+            authentication={str(host): str(provider) for host, provider in answer["authentication"].items()},
             modules={
                 "*": frozenset(),
                 **{host: frozenset(map(str, names)) for host, names in answer["modules"].items()},
             },
             virtual_hosts=tuple(sorted(map(str, answer["virtual_hosts"]))),
             counts=_parse_counts(instrument) if instrument else None,
+            registry=renew(registry, registry_text, str(answer["registry_numbers"])),
         )
     except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         message = f"Prosody's answer is not a snapshot ({type(error).__name__}: {error}); is its version 13.0?"
@@ -156,6 +180,7 @@ def _parse_counts(instrument: Mapping[str, Any]) -> Counts:
         stream_errors=_rows(counters["stream_errors"]),
         pushes=_rows(counters["pushes"]),
         registrations=_row(counters["registrations"]),
+        without_smacks=_row(counters["without_smacks"]),
         lag=Histogram(
             tuple(float(edge) for edge in edges),
             [float(count) for _, count in zip(edges, lag["buckets"], strict=True)],

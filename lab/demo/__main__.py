@@ -1,4 +1,4 @@
-"""`make demo`: the whole stack on this machine, with traffic on it, and what Prometheus sees of it.
+"""`make demo`: the whole stack on this machine, with traffic, and what Prometheus sees of it.
 
 It measures nothing itself: every figure it prints is an answer of Prometheus.
 """
@@ -16,12 +16,14 @@ from check.contract import PROMISED
 from check.examination import examine
 from check.panels import Report, check, read_dashboards
 from check.verdicts import selector
-from lab.demo.summary import Finding, finding_lines, findings, target_lines
+from lab.demo import journeys
+from lab.demo.summary import Finding, finding_lines, findings, prosody_line, target_lines
 from lab.running.workspace import LabError
 from lab.servers.grafana import HOW_TO_GET, Grafana, home
 from lab.stack import Lab
 
 if TYPE_CHECKING:
+    from check.prometheus import Sample
     from lab.running.server import Server
 
 SCRAPES = 6  # of every target before the summary: the first shows that it answers, the others what traffic does to it
@@ -35,13 +37,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="demo", description="The monitoring stack on loopback, with traffic on it.")
     parser.add_argument("--once", action="store_true", help="end after the summary; fail if anything is missing")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="take a picture of each dashboard, by Grafana")
+    parser.add_argument(
+        "--active-passive", action="store_true", help="all users on one Prosody, the other waits: docs/architectures.md"
+    )
     arguments = parser.parse_args()
     once = arguments.once
     try:
-        with Lab() as lab:
+        with Lab(active_passive=arguments.active_passive) as lab:
             grafana = _start(lab)
             wrong = _wait_for_everything(lab)
             _print_summary(lab)
+            wrong += _print_journeys(lab)
             wrong += _wait_for_panels(lab).wrong
             _print_verdict(wrong)
             if arguments.pictures:
@@ -105,10 +111,10 @@ def _wait_for_panels(lab: Lab) -> Report:
     deadline = time.monotonic() + DEADLINE
     while (report := check(lab.prometheus.url, asked)).wrong and time.monotonic() < deadline:
         _fail_on_a_crash(lab)
-    print("\nDashboards, every query asked of Prometheus for all nodes and for one:")
+    print("\nDashboards, every query for all nodes and for one node:")
     print(*(f"  {line}" for line in report.lines()), sep="\n")
     if left_out := [dashboard.title for dashboard in dashboards if dashboard not in asked]:
-        print(f"  not asked, their services are not in this lab: {', '.join(left_out)}")
+        print(f"  left out, because their services are not in this lab: {', '.join(left_out)}")
     sys.stdout.flush()
     return report
 
@@ -134,8 +140,27 @@ def _print_summary(lab: Lab) -> None:
     print("\nTargets, as Prometheus sees them:", *target_lines(lab.prometheus.targets()), sep="\n")
     print("\nMetrics, as Prometheus has them (value: the sum over the samples):", *finding_lines(_found(lab)), sep="\n")
     days = {s.labels["target"]: s.value for s in lab.prometheus.query("ssl_certificate_expiry_days")}
+    print("\nProsody:", prosody_line(lab.prometheus.query("prosody_build_info")))
     print("\nCertificates:", ", ".join(f"{target} {left:.1f} days left" for target, left in sorted(days.items())))
     print(f"\nPrometheus    {lab.prometheus.url}\nAlertmanager  {lab.alertmanager.url}", flush=True)
+
+
+def _print_journeys(lab: Lab) -> list[str]:
+    """Print what the test users got; return what is wrong with it."""
+    ask = lab.prometheus.query
+
+    def quantiles(by: str, histogram: str) -> tuple[list[Sample], list[Sample]]:
+        return ask(journeys.quantile(0.5, by, histogram)), ask(journeys.quantile(0.99, by, histogram))
+
+    found = journeys.pairs(ask(journeys.RESULTS), *quantiles("from, to", journeys.MESSAGES))
+    print("\nMessages between test users of each node (any: the node that the door chooses):")
+    print(*(pair.line for pair in found), sep="\n")
+    explained, wrong = journeys.verdict(found, cross_node=not lab.haproxy.active_passive)
+    if explained:
+        print(*explained, sep="\n")
+    print("\nLogins through the users' door, by stage:")
+    print(journeys.stage_line(*quantiles("stage", journeys.LOGINS)), flush=True)
+    return wrong
 
 
 def _print_verdict(wrong: list[str]) -> None:

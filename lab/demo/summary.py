@@ -1,15 +1,18 @@
-"""What the demo tells about a stack, from Prometheus' answers: pure text, no I/O. The verdicts are `check`'s."""
+"""What the demo prints about a stack, as text made from Prometheus' answers; no I/O. `check` makes the verdicts."""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from check.prometheus import Sample, Target
+
+DEMANDED: Final = (13, 0, 4)  # Section 20 A: the Prosody that every node must have at least
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,18 @@ def target_lines(targets: Iterable[Target]) -> list[str]:
         f"  {target.health:<8}{target.job:<14}{target.instance:<14}{target.url}  {target.seconds * 1000:.0f} ms"
         for target in targets
     ]
+
+
+def prosody_line(samples: Iterable[Sample]) -> str:
+    """Return which version each Prosody has, and whether the specification accepts it."""
+    versions = sorted({(sample.labels["version"], sample.labels["instance"]) for sample in samples})
+    each = ", ".join(f"{version} on {instance}" for version, instance in versions)
+    old = any(_numbers(version) < DEMANDED for version, _ in versions)
+    return each + (f"; Section 20 A demands {'.'.join(map(str, DEMANDED))} or newer" if old else "")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def finding_lines(found: Iterable[Finding]) -> list[str]:

@@ -1,8 +1,8 @@
-"""`make drill`: breaks the lab once for every alert, and follows the alert from its cause to the person it wakes.
+"""`make drill`: breaks the lab once for every alert, and follows each alert from its cause to its receiver.
 
-The faults are real and so is everything on the way: exporters, Prometheus, Alertmanager, its routes and inhibitions.
-Only time is short: a scrape every 2 s instead of 30 s, and every `for`, window and wait of the rules divided alike.
-That, and the thresholds no single machine can reach, is a file for `generate-rules --thresholds`, as an operator's is.
+Faults, exporters, Prometheus and Alertmanager are real. Only the times are shorter: a scrape every 2 s instead of 30 s,
+and every `for`, window and wait is divided by the same number. The shorter times, and the thresholds that one machine
+cannot reach, are a file for `generate-rules --thresholds`, such as an operator writes.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ ROUTES = {"critical": "page", "warning": "ticket", "none": "deadmansswitch"}
 
 
 def main() -> int:
-    """Run the drills; return 0 if each alert did what it should and nothing else did, 1 if not, 130 if interrupted."""
-    parser = argparse.ArgumentParser(prog="drill", description="Provoke every alert by breaking what it watches.")
-    parser.add_argument("only", nargs="*", metavar="ALERT", help="these alerts alone; then no report is written")
+    """Run the drills; return 0 if each alert fired, and no other, 1 if not, 130 if interrupted."""
+    parser = argparse.ArgumentParser(prog="drill", description="Cause every alert by breaking what it watches.")
+    parser.add_argument("only", nargs="*", metavar="ALERT", help="only these alerts; no report is written then")
     only = parser.parse_args().only
     if unknown := set(only) - {drill.alert for drill in DRILLS}:
         parser.error(f"there is no alert named {', '.join(sorted(unknown))}; the names are those of docs/runbooks/")
@@ -60,7 +60,7 @@ def _run(lab: Lab, drills: Sequence[Drill], *, complete: bool) -> int:
     thresholds = load(KNOBS, lab.prometheus.thresholds)
     watch = Watch(lab)
     watch.until_quiet()
-    print(f"All is well after {time.monotonic() - began:.0f} s. {len(drills)} drills:", flush=True)
+    print(f"No alert is left after {time.monotonic() - began:.0f} s. {len(drills)} drills:", flush=True)
     results: list[Result] = []
     for drill in drills:
         result = Result(drill, ROUTES[thresholds[drill.alert].severity], began=time.time())
@@ -69,7 +69,7 @@ def _run(lab: Lab, drills: Sequence[Drill], *, complete: bool) -> int:
         try:
             (drill_by_silence if drill.by_silence else drill_one)(watch, drill, result)
         except (LabError, XmppError, OSError, AssertionError) as error:
-            result.wrong.append(f"it broke off, and what comes after it was not drilled: {error}".splitlines()[0])
+            result.wrong.append(f"the drill broke off, and those after it did not run: {error}".splitlines()[0])
             break
         finally:
             print(result.line(), flush=True)

@@ -1,6 +1,6 @@
-"""Ways to really break the lab, each with its mending: entering breaks, leaving mends. No alert is named here.
+"""Ways to really break the lab, as context managers: entering breaks it, leaving repairs it. It names no alert.
 
-A fault that is left by an exception mends nothing: then the whole lab is on its way out.
+An exception inside a fault skips the repair: the whole lab ends then.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a fire drill found, as a table for people; it runs nothing."""
+"""The result of a drill, and the report about all of them as Markdown; it runs nothing."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ REPORT = ROOT / "docs/drill-report.md"
 
 @dataclass
 class Result:
-    """What became of one drill; in seconds since it began, but for `resolved`, which counts from the mending.
+    """The result of one drill; times are seconds since it began, except `resolved`: seconds since the repair.
 
     Attributes:
-        route: the receiver that should be told.
+        route: the receiver that should be notified.
         began: seconds since the epoch.
         over: likewise, when it no longer fired.
-        told: None if nobody was.
-        beside: what else fired, and whether Alertmanager kept it to itself.
-        revived: Prosodys that crashed meanwhile, and were started again as systemd would.
-        wrong: what should not have been so; empty if all is well.
+        told: when the receiver was notified; None if it was not.
+        beside: the other alerts that fired, and whether Alertmanager silenced each.
+        revived: Prosodys that crashed during the drill and were started again, as systemd would do.
+        wrong: what went wrong, one sentence each.
     """
 
     drill: Drill
@@ -45,7 +45,7 @@ class Result:
 
     def line(self) -> str:
         """Return it as one line for the terminal."""
-        told = "nobody told" if self.told is None else f"{self.route} told {self.told:.0f} s"
+        told = "no notification" if self.told is None else f"{self.route} notified {self.told:.0f} s"
         verdict = f"WRONG: {'; '.join(self.wrong)}" if self.wrong else "ok"
         return (
             f"  {self.drill.alert:<29}firing {self.firing:>3.0f} s, {told}, resolved {self.resolved:.0f} s   "
@@ -76,19 +76,19 @@ def report(
         f"Written by `make drill` on {datetime.now(UTC):%Y-%m-%d}, in {lasted / 60:.0f} minutes.",
         "",
         f"{well} of {len(results)} alerts fired because what they watch really broke, reached the right receiver with",
-        "their words and their runbook, and resolved after it was mended.",
+        "their text and their runbook, and resolved after the repair.",
         "",
         f"Times were {haste} times shorter than in production: a scrape every 2 s, rules every second, and every `for`",
         "(4 to 10 s), window and group wait likewise. Seconds count from the beginning of the fault; those to resolved",
-        "from its end. An alert *in italics* was kept back by Alertmanager (an inhibition).",
+        "from its end. Alertmanager silenced an alert *in italics* (an inhibition).",
         "",
-        "| alert | fault | threshold | firing | told | resolved | fired beside it |",
+        "| alert | fault | threshold | firing | notified | resolved | other alerts |",
         "|---|---|---|---|---|---|---|",
         *(_row(result, used[result.drill.alert], specified[result.drill.alert]) for result in results),
         "",
     ]
     if wrong := [f"- {result.drill.alert}: {problem}" for result in results for problem in result.wrong]:
-        lines += ["What was wrong:", "", *wrong, ""]
+        lines += ["What went wrong:", "", *wrong, ""]
     return "\n".join(lines)
 
 
@@ -102,7 +102,7 @@ def _row(result: Result, used: Threshold, specified: Threshold) -> str:
     threshold = used.limit if used.limit == specified.limit else f"{used.limit} (in production {specified.limit})"
     if used.minimum != specified.minimum:
         threshold += f", at least {used.minimum:g} pushes (in production {specified.minimum:g})"
-    told = "nobody" if result.told is None else f"{result.route} {result.told:.0f} s"
+    told = "no one" if result.told is None else f"{result.route} {result.told:.0f} s"
     cells = (
         f"[{result.drill.alert}](runbooks/{result.drill.alert}.md)",
         result.drill.fault,

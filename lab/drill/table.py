@@ -1,4 +1,4 @@
-"""The fire drill's table: for every alert a fault that is its real cause, and what may fire beside it, and why."""
+"""The table of drills: for every alert a fault that really causes it, and the other alerts that may fire, and why."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drill:
-    """One alert and how it is provoked.
+    """One alert, and the fault that causes it.
 
     Attributes:
         alert: its name.
-        fault: what is done, in words.
-        breaking: does it, and undoes it when left.
-        labels: what the alert's labels must say.
-        value: a threshold that is within reach on one machine, where the specification's is not.
-        minimum: likewise.
+        fault: what the drill does, in words.
+        breaking: does it on entering, undoes it on leaving.
+        labels: labels that the alert must have.
+        value: a threshold that one machine can reach, where it cannot reach the specification's.
+        minimum: the same for the threshold's minimum.
         beside: other alerts that may fire, each with the reason.
-        silenced: those of them that Alertmanager must keep to itself.
-        by_silence: the alert always fires, and its sign is that it stops arriving.
+        silenced: those of them that Alertmanager must silence.
+        by_silence: the alert always fires; what counts is that it stops arriving.
     """
 
     alert: str
@@ -53,6 +53,7 @@ _SETTINGS = {
     "ProsodyPushRevealsContent": "push_notification_with_body = true",
     "ProsodyReadTimeoutHigh": "network_settings = { read_timeout = 840 }",
     "ProsodyHibernationTimeHigh": "smacks_hibernation_time = 600",
+    "ProsodyAckDelayHigh": "smacks_max_ack_delay = 30",
 }
 
 
@@ -61,7 +62,7 @@ def _reloaded(alert: str, line: str) -> Drill:
 
 
 DRILLS = (
-    # First: killing Alertmanager loses what it has yet to say of others.
+    # First: killing Alertmanager loses the notifications that it has not sent yet.
     Drill(
         "Watchdog",
         "Alertmanager killed",
@@ -139,7 +140,7 @@ DRILLS = (
     ),
     Drill(
         "PushGatewayMemoryHigh",
-        "2,000 clients that never finish their request; mended by a restart",
+        "2,000 clients that never finish their request; a restart repairs it",
         lambda lab: faults.half_requests(lab.push_gateway, lab.push_gateway.port, 2000),
         _ON_1,
         value=65e6,
@@ -196,7 +197,7 @@ DRILLS = (
         faults.few_ports,
         {"instance": "coturn1"},
     ),
-    # Certificates. First the one that inhibits the others: what ends while it is inhibited is not told to be over.
+    # Certificates. First the alert that inhibits the others: the end of an inhibited alert is not notified.
     Drill("CertificateProbeFailed", "HAProxy takes no connection", faults.closed_door, _WSS),
     Drill(
         "CertificateExpiringSoon", "HAProxy serves one with 10 days left", lambda lab: faults.served(lab, days=10), _WSS

@@ -20,10 +20,10 @@ QUIET = 240.0  # seconds until no alert is left: a rate over 2 minutes takes tha
 
 @dataclass
 class Watch:
-    """Looks at Prometheus and Alertmanager again and again, and remembers what it saw since `begin`.
+    """Polls Prometheus and Alertmanager, and remembers what it saw since `begin`.
 
     Attributes:
-        silenced: alerts that Alertmanager kept to itself.
+        silenced: alerts that Alertmanager suppressed.
         revived: Prosodys that crashed and were started again.
     """
 
@@ -59,7 +59,7 @@ class Watch:
         return True
 
     def until_quiet(self) -> None:
-        """Look until nothing is pending or fires but the Watchdog. Raises LabError if that takes too long."""
+        """Look until no alert but the Watchdog is pending or firing. Raises LabError if that takes too long."""
 
         def others(alerts: list[dict[str, Any]]) -> list[str]:
             return sorted({alert["labels"]["alertname"] for alert in alerts} - {"Watchdog"})
@@ -68,7 +68,7 @@ class Watch:
             raise LabError(f"{', '.join(others(self.look()))} did not go away within {QUIET:g} s")
 
     def told(self, alert: str, since: float, *, resolved: bool = False) -> list[Notification]:
-        """Return what the receivers were told of an alert since then."""
+        """Return the notifications about an alert since then."""
         return [
             one
             for one in self.lab.receivers.notifications()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from hpack import Decoder, Encoder
@@ -24,6 +24,7 @@ END_HEADERS = 4
 PADDED, PRIORITY = 8, 32
 WINDOW = 65_535
 LAST_STREAM_ID = 2**31 - 1
+HEADER_TABLE_SIZE, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 1, 3, 4, 5
 REFUSED_STREAM, CANCEL = 7, 8
 
 
@@ -55,6 +56,9 @@ class Behaviour:
         mute_pings: do not answer PING.
         idle_timeout: seconds without a frame after which it hangs up, None for never.
         window: the client's whole sending window for a connection until `grant`, None to grant as it is used.
+        settings: further settings, as announced.
+        stream_grants: enlarge a stream's window as it is used, too.
+        on_headers: called with a request when its header is there; it is not handled again when it is complete.
     """
 
     streams: int = 1000
@@ -62,6 +66,9 @@ class Behaviour:
     mute_pings: bool = False
     idle_timeout: float | None = None
     window: int | None = None
+    settings: dict[int, int] = field(default_factory=dict)
+    stream_grants: bool = False
+    on_headers: Callable[[Request], None] | None = None
 
 
 class Http2Server:
@@ -115,12 +122,14 @@ class ServerConnection(asyncio.Protocol):
         self.server = server
         self.open = False
         self.pings = 0
+        self.streams: list[int] = []
         self.resets: list[int] = []
         self.said_goodbye = False
         self._behaviour = server.behaviour
         self._buffer = b""
         self._preface = len(PREFACE)
         self._decoder = Decoder()
+        self._decoder.max_allowed_table_size = self._behaviour.settings.get(HEADER_TABLE_SIZE, 4096)
         self._encoder = Encoder()
         self._requests: dict[int, Request] = {}
         self._unanswered: set[int] = set()
@@ -131,18 +140,22 @@ class ServerConnection(asyncio.Protocol):
 
     # For tests
 
-    def goaway(self, last_stream_id: int = LAST_STREAM_ID, code: int = 0) -> None:
+    def goaway(self, last_stream_id: int = LAST_STREAM_ID, code: int = 0, said: bytes = b"") -> None:
         """Announce the end; answers may follow."""
-        self.send(GOAWAY, 0, 0, struct.pack(">LL", last_stream_id, code))
+        self.send(GOAWAY, 0, 0, struct.pack(">LL", last_stream_id, code) + said)
 
     def kill(self) -> None:
         """Cut the connection without a word."""
         if self._transport is not None:
             self._transport.abort()
 
+    def set(self, setting: int, value: int) -> None:
+        """Change one of our settings."""
+        self.send(SETTINGS, 0, 0, struct.pack(">HL", setting, value))
+
     def limit(self, streams: int) -> None:
         """Change MAX_CONCURRENT_STREAMS."""
-        self.send(SETTINGS, 0, 0, struct.pack(">HL", 3, streams))
+        self.set(MAX_CONCURRENT_STREAMS, streams)
 
     def grant(self, size: int) -> None:
         """Enlarge the client's sending window of the connection."""
@@ -170,7 +183,8 @@ class ServerConnection(asyncio.Protocol):
         self.open = True
         self.server.connections.append(self)
         if not self._behaviour.silent:
-            self.send(SETTINGS, 0, 0, struct.pack(">HL", 3, self._behaviour.streams))
+            values = {MAX_CONCURRENT_STREAMS: self._behaviour.streams, **self._behaviour.settings}
+            self.send(SETTINGS, 0, 0, b"".join(struct.pack(">HL", *item) for item in values.items()))
         self._restart_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -231,25 +245,33 @@ class ServerConnection(asyncio.Protocol):
         self._unanswered.add(stream_id)
         if len(self._unanswered) > self._behaviour.streams:
             self._violation("more streams than allowed")
-        self._requests[stream_id] = Request(self, stream_id, dict(fields))
+        self._requests[stream_id] = request = Request(self, stream_id, dict(fields))
+        self.streams.append(stream_id)
+        if self._behaviour.on_headers is not None:
+            self._behaviour.on_headers(request)
         if flags & END_STREAM:
             self._complete(stream_id)
 
     def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
         request = self._requests.get(stream_id)
         if self._behaviour.window is None:
-            self.grant(len(payload))
+            if payload:
+                self.grant(len(payload))
         else:
             self._behaviour.window -= len(payload)
             if self._behaviour.window < 0:
                 self._violation("more DATA than the window allows")
         if request is not None:
+            if self._behaviour.stream_grants:
+                self.send(WINDOW_UPDATE, 0, stream_id, struct.pack(">L", len(payload)))
             request.body += payload
             if flags & END_STREAM:
                 self._complete(stream_id)
 
     def _complete(self, stream_id: int) -> None:
-        self.server.handle(self._requests.pop(stream_id))
+        request = self._requests.pop(stream_id)
+        if self._behaviour.on_headers is None:
+            self.server.handle(request)
 
     def _drain(self) -> None:
         while self._waiting and len(self._waiting[0][1]) <= self._window:

@@ -1,4 +1,4 @@
-"""Who Alertmanager tells, in the lab: one server that takes PagerDuty events and webhooks and logs them as JSON lines.
+"""The receivers of Alertmanager in the lab: one server that logs PagerDuty events and webhooks as JSON lines.
 
 `python -m lab.fakes.receivers PORT` serves on 127.0.0.1 until it is ended. The path says which receiver was meant.
 """
@@ -24,7 +24,7 @@ _RUNBOOK = re.compile(r"/(\w+)\.md\b")
 
 @dataclass(frozen=True)
 class Notification:
-    """One alert in one message: when it came (seconds since the epoch), to whom, and what a person reads."""
+    """One alert in one message: when it came (seconds since the epoch), its receiver, and what a person reads."""
 
     at: float
     receiver: str

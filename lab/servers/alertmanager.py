@@ -1,4 +1,4 @@
-"""Alertmanager in the lab: our routes and inhibitions, and receivers that write down what they are told."""
+"""Alertmanager in the lab: our routes and inhibitions, and receivers that log every notification."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Alertmanager(WebServer):
 
     Args:
         lab: where it runs.
-        receivers: whom it tells.
+        receivers: where it sends notifications.
 
     Attributes:
         haste: what its waits are divided by; set it before the start.

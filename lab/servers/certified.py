@@ -1,4 +1,4 @@
-"""Servers of the lab that serve a certificate of one's choice, and take a renewed one by their own reload command."""
+"""Servers of the lab that serve any given certificate, and load a renewed one by their own reload command."""
 
 from __future__ import annotations
 

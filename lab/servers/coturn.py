@@ -14,9 +14,9 @@ import socket
 import subprocess
 from typing import TYPE_CHECKING
 
-from exporters.coturn import stun
 from lab.running.server import Server, Workspace
 from lab.running.workspace import ROOT
+from toolkit import stun
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -48,7 +48,7 @@ class Generator(Server):
 
     @property
     def address(self) -> str:
-        """What it does, for want of a port."""
+        """What it does: it has no port."""
         return f"{self._users} users on {', '.join(prosody.name for prosody in self._prosodies)}"
 
     def command(self) -> list[str]:

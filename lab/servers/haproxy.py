@@ -1,6 +1,6 @@
-"""HAProxy in front of the lab's Prosodys: the specification's Section 7, with what loopback needs and two mended lines.
+"""HAProxy in front of the lab's Prosodys: the specification's Section 7, with what loopback needs and two fixed lines.
 
-The mended lines are those of prometheus/snippets/haproxy.cfg: Prosody answers GET /health with 404, and the statistics
+The fixed lines are those of prometheus/snippets/haproxy.cfg: Prosody answers GET /health with 404, and the statistics
 page serves no metrics by itself.
 """
 
@@ -34,10 +34,15 @@ class Haproxy(certified.Haproxy):
     Args:
         lab: where it runs.
         prosodies: the servers of its backend, up to the specification's three.
+
+    Attributes:
+        active_passive: whether all users are on the first Prosody while that is up (docs/architectures.md), from the
+            next start on.
     """
 
     def __init__(self, lab: Workspace, prosodies: Sequence[Prosody]) -> None:
         super().__init__(lab)
+        self.active_passive = False
         self._prosodies = prosodies
         self.stats_port = self.lab.ports.reserve()
         self.health_port = self.lab.ports.reserve()  # of a server the specification names and does not describe
@@ -85,9 +90,20 @@ class Haproxy(certified.Haproxy):
             "    option httpchk GET /health": "    option httpchk GET /xmpp-websocket",
             **dict.fromkeys(specified, ""),
             **{
-                line: line.replace(f"10.0.1.1{number}:5280", f"127.0.0.1:{prosody.http_port}")
+                line: line.replace(f"10.0.1.1{number}:5280", f"127.0.0.1:{prosody.http_port}") + self._role(number)
                 for number, (line, prosody) in enumerate(zip(specified, self._prosodies, strict=False))
             },
+            "    http-check expect status 200": "\n".join(
+                [
+                    "    http-check expect status 200",
+                    "    acl synthetic src 127.0.0.1",
+                    *(
+                        f"    use-server {one.name} if {{ req.hdr(X-Probe-Node) {one.name} }} synthetic"
+                        for one in self._prosodies
+                    ),
+                    "    http-response set-header X-Served-By %s if synthetic",
+                ]
+            ),
             "    server local 127.0.0.1:8080": f"    server local 127.0.0.1:{self.health_port}",
             "    bind *:8404": (
                 f"    bind 127.0.0.1:{self.stats_port}\n"
@@ -99,6 +115,11 @@ class Haproxy(certified.Haproxy):
             assert text.count(line) == 1, f"Section 7 says {line!r} once"
             text = text.replace(line, value)
         (self.directory / "haproxy.cfg").write_text(text, encoding="utf-8")
+
+    def _role(self, number: int) -> str:
+        if not self.active_passive:
+            return ""
+        return " backup" if number else " on-marked-down shutdown-sessions on-marked-up shutdown-backup-sessions"
 
     def is_ready(self) -> bool:
         """It listens for users, and tells about itself."""

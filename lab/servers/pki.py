@@ -1,4 +1,4 @@
-"""Makes certificates with any fault one may ask for: own CAs, dates, names, weak keys. Healthy ones: trustme."""
+"""Makes certificates with any fault: own CAs, dates, names, weak keys. trustme makes the valid ones."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class Queries(Server):
 
     @property
     def address(self) -> str:
-        """What it does, for want of a port."""
+        """What it does: it has no port."""
         return f"10 transactions a second on {self._primary.name}"
 
     def prepare(self) -> None:
@@ -168,7 +168,7 @@ class PostgresExporter(Server):
     """Debian's exporter for one PostgreSQL.
 
     Args:
-        server: whom it asks.
+        server: what it reads.
     """
 
     def __init__(self, server: Postgresql) -> None:

@@ -24,6 +24,9 @@ ssl {
 }
 ssl:value().dhparam = nil -- takes minutes to make; ECDHE needs none
 
+-- Appendix A sets turn_external_* and does not load the module that reads them: prometheus/snippets/prosody.cfg.lua.
+modules_enabled { "turn_external" }
+
 -- The lab's own PostgreSQL, or none at all: sessions and stanzas need no database.
 if ENV_LAB_DATABASE_PORT then
     sql:value().host = "127.0.0.1"

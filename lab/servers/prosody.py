@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DOMAIN = "commeazy.com"  # Appendix A's VirtualHost
 DATABASE = "prosody"  # Appendix A's, and the user's name as well
+TURN_SECRET = "<GEDEELD_SECRET>"  # noqa: S105 - the specification's placeholder is as good as any on loopback
 _LAYERS = (ROOT / "lab/servers/prosody.appendix-a.cfg.lua", ROOT / "lab/servers/prosody.loopback.cfg.lua")
 
 _LONGEST_SOCKET_PATH = 107  # sockaddr_un, unix(7)
@@ -81,6 +82,7 @@ class Prosody(Server):
         certificate, key = self.lab.certificate(DOMAIN)
         database = {} if self.database is None else {"LAB_DATABASE_PORT": str(self.database.port)}
         return database | {
+            "PROSODY_TURN_SECRET": TURN_SECRET,
             "LAB_DIRECTORY": str(self.directory),
             "LAB_C2S_PORT": str(self.c2s_port),
             "LAB_HTTP_PORT": str(self.http_port),

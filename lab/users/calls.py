@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from exporters.coturn import stun
 from lab.running.server import Server
 from lab.users.turn import LoadTools
+from toolkit import stun
 
 if TYPE_CHECKING:
     import subprocess
@@ -43,7 +43,7 @@ class Calls(Server):
 
     @property
     def address(self) -> str:
-        """What it does, for want of a port."""
+        """What it does: it has no port."""
         return f"{CLIENTS} callers each over UDP, TCP and TLS, and others without a relay, on {self._coturn.name}"
 
     def command(self) -> list[str]:

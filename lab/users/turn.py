@@ -11,10 +11,10 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol, Self
 
-from exporters.coturn import stun
-from exporters.coturn.stun import Attribute, Credentials, Method, Response
 from lab.running.server import ending_with_us
 from lab.servers.coturn import SECRET, Coturn
+from toolkit import stun
+from toolkit.stun import Attribute, Credentials, Method, Response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,6 +13,7 @@ statistics_interval = 30
 -- What the rules watch (Sections 11, 12 and 15). The defaults of Prosody are far longer.
 network_settings = { read_timeout = 60 }
 smacks_hibernation_time = 30
+smacks_max_ack_delay = 5 -- not in Appendix A; at the default of 30 s a call to a phone that vanished never rings
 allow_registration = false
 c2s_require_encryption = true
 s2s_require_encryption = true

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from alerts.catalogue import GROUPS, KNOBS
-from alerts.catalogue.monitoring import JOBS
+from alerts.jobs import JOBS
 from alerts.recording import PANELS, RECORDINGS
 from alerts.thresholds import load
 from check import verdicts
@@ -61,4 +61,7 @@ def prometheus() -> dict[str, Any]:
         f"/api/v1/query {verdicts.presence()}": found(SERIES),
         f"/api/v1/query {verdicts.silence()}": found([]),
         f"/api/v1/query {verdicts.refusals()}": found([]),
+        f"/api/v1/query {verdicts.ack_delay()}": found(
+            [{"metric": {"job": "prosody", "instance": "prosody1"}, "value": [1700000000.5, "5"]}]
+        ),
     }

@@ -6,20 +6,34 @@ import re
 
 import pytest
 
-from alerts.catalogue.monitoring import JOBS, WATCHED
+from alerts.catalogue.monitoring import WATCHED
+from alerts.jobs import JOBS
 from alerts.recording import RECORDINGS
-from check.contract import ANSWERS, PROMISED
+from check.contract import ANSWERS, NEEDS, OPTIONAL, PROMISED
+from exporters.certificates.families import FAMILIES as CERTIFICATES
+from exporters.coturn.families import FAMILIES as COTURN
+from exporters.prosody.families import FAMILIES as PROSODY
+from exporters.synthetic.families import FAMILIES as SYNTHETIC
 from lab.fakes.recordings import answers
 
 NAMES = {job: {promise.name for promise in promises} for job, promises in PROMISED.items()}
 RECORDED = {recording.record for recording in RECORDINGS}
 
 
-@pytest.mark.parametrize("job", PROMISED)
+@pytest.mark.parametrize("job", ["haproxy", "postgresql", "push-gateway"])
 def test_every_promised_metric_is_in_every_recorded_answer_or_is_recorded_by_a_rule(job: str) -> None:
+    """For exporters with a table of families that is asked of the running ones: tests/live/test_check.py."""
     for source, series in answers(job).items():
         said = {name.removesuffix("_count") for name in series}
         assert NAMES[job] - said - RECORDED == set(), source
+
+
+def test_every_family_of_an_exporter_is_promised_or_says_why_it_may_be_absent() -> None:
+    families = {**PROSODY, **COTURN, **CERTIFICATES, **SYNTHETIC}
+    promised = set().union(*NAMES.values())
+    assert set(families) - promised == set(OPTIONAL)
+    assert set(NEEDS) <= set(families), "a family that is gone needs nothing"
+    assert all(OPTIONAL.values())
 
 
 def test_a_metric_that_a_rule_records_says_so() -> None:

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from alerts.catalogue.monitoring import JOBS
+from alerts.jobs import JOBS
 from check import verdicts
 from check.contract import ANSWERS, PROMISED
 from check.prometheus import Rule, Sample, Target, _rules, _samples, _targets
@@ -96,24 +96,22 @@ def test_a_histogram_is_there_by_its_count() -> None:
 
 
 def test_a_metric_must_be_on_every_node_that_is_up_and_nodes_that_lack_the_same_share_a_line() -> None:
-    second, third = (dataclasses.replace(FOUND[2], instance=f"coturn{n}") for n in (2, 3))
-    assert second.job == "coturn"
+    first = next(target for target in FOUND if target.job == "coturn")
+    second, third = (dataclasses.replace(first, instance=f"coturn{n}") for n in (2, 3))
     down = dataclasses.replace(third, instance="coturn4", health="down")
     partly = [
         Sample(sample.labels | {"instance": node}, 1)
         for sample in PRESENT
         for node in ("coturn2", "coturn3")
-        if sample.labels["job"] == "coturn" and not sample.labels["__name__"].startswith("coturn_a")
+        if sample.labels["job"] == "coturn"
+        and sample.labels["__name__"] not in ("coturn_quota", "coturn_relay_ports", "coturn_traffic_bytes_total")
     ]
     assert _failures(list(verdicts.metrics([*FOUND, second, third, down], [*PRESENT, *partly], []))) == [
         (
-            "metrics of coturn: coturn2, coturn3 without coturn_active_allocations, coturn_active_allocations_source; "
-            "docs/runbooks/MetricAbsent.md"
-        ),
-        (
-            "metrics of coturn: coturn2, coturn3 without coturn_allocations_total, coturn_allocate_errors_total; "
+            "metrics of coturn: coturn2, coturn3 without coturn_traffic_bytes_total; "
             "there only with verbose and a log-file in turnserver.conf that the exporter can read"
         ),
+        "metrics of coturn: coturn2, coturn3 without coturn_relay_ports, coturn_quota; docs/runbooks/MetricAbsent.md",
     ]
 
 
@@ -225,3 +223,25 @@ def test_every_dashboard_must_be_there_and_provisioned() -> None:
     missing, by_hand = _failures(list(verdicts.dashboards({"a": True, "b": None, "c": False})))
     assert missing.startswith("dashboard b: not in Grafana; ")
     assert by_hand.startswith("dashboard c: made by hand")
+
+
+# --- Settings ---
+
+
+def test_an_acknowledgement_that_is_waited_for_too_long_is_named_with_its_node_and_the_remedy() -> None:
+    found = [Sample({"instance": f"prosody{n}"}, value) for n, value in enumerate((5, 30, float("inf"), 5.1), start=1)]
+    assert _failures(list(verdicts.call_settings(found))) == [
+        (
+            f"settings: smacks_max_ack_delay is {value} s on {node}, so calls to phones that vanished do not ring; "
+            "set it to 5 (prometheus/snippets/prosody.cfg.lua) and reload mod_smacks"
+        )
+        for node, value in (("prosody2", "30"), ("prosody3", "inf"), ("prosody4", "5.1"))
+    ]
+
+
+def test_a_short_wait_for_acknowledgements_is_one_line_and_none_where_nothing_was_read() -> None:
+    found = [Sample({"instance": "prosody1"}, 5), Sample({"instance": "prosody2"}, 1)]
+    assert [str(line) for line in verdicts.call_settings(found)] == [
+        "ok    settings: smacks_max_ack_delay is 5 s or less on 2 nodes"
+    ]
+    assert list(verdicts.call_settings([])) == []

@@ -33,6 +33,7 @@ LIMITS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("push-gateway-health", "FCM success, worst node"): [("PushFcmFailuresHigh", ORANGE)],
     ("push-gateway-health", "Latency P99, worst handler"): [("PushLatencyHigh", ORANGE)],
     ("push-gateway-health", "Restarts in 10m, worst node"): [("PushGatewayCrashLoop", RED)],
+    ("presence-health", "smacks_max_ack_delay, longest"): [("ProsodyAckDelayHigh", ORANGE)],
     ("push-gateway-health", "VoIP: share that fails"): [("PushVoipFailuresHigh", ORANGE)],
     ("push-gateway-health", "FCM: share that fails"): [("PushFcmFailuresHigh", ORANGE)],
     ("push-gateway-health", "Latency"): [("PushLatencyHigh", ORANGE)],

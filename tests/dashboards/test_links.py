@@ -9,7 +9,7 @@ import promql_parser as promql
 import pytest
 
 from alerts.catalogue import GROUPS, Alert
-from alerts.catalogue.monitoring import JOBS
+from alerts.jobs import JOBS
 from alerts.render import Links
 from lab.fakes.recordings import SOURCES, answers
 from tests.alerts.promql import selectors

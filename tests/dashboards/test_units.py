@@ -51,7 +51,8 @@ def measured_in(node: Any) -> str:  # noqa: ANN401, PLR0911 - the parser has no 
         case promql.VectorSelector():
             words = str(node.name).replace(":", "_").split("_")
             if node.name == "prosody_setting":  # it says so in its label: a time, or a switch
-                return "s" if any(m.value.endswith(("_timeout", "_time")) for m in node.matchers.matchers) else ""
+                times = ("_timeout", "_time", "_delay")
+                return "s" if any(m.value.endswith(times) for m in node.matchers.matchers) else ""
             return UNNAMED.get(str(node.name)) or next((NAMED[word] for word in reversed(words) if word in NAMED), "")
         case promql.MatrixSelector():
             return measured_in(node.vector_selector)

@@ -19,16 +19,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway import credentials
 from gateway.http2 import Timing
-from gateway.service import Workings, serving
+from gateway.service import Gateway, Workings, serving
 from gateway.settings import Settings, read
 from gateway.tokens import Attempt, Minted
 from lab.fakes import apns, fcm
 from lab.fakes.http2 import Request
+from toolkit.reload import Reload
+from toolkit.webconfig import WebConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from gateway.app import Gateway
 
 IPHONE = "a1b2c3d4" * 8
 ANDROID = "fGh1:APA91bE-android_token-000001"
@@ -149,6 +149,11 @@ class Caller:
     base: str
     clock: Clock = field(default_factory=Clock)
 
+    @property
+    def port(self) -> int:
+        """Of /push."""
+        return int(self.base.rpartition(":")[2])
+
     async def push(
         self, node: str = IPHONE, kind: str = "call", headers: dict[str, str] | None = None, **more: str
     ) -> Answer:
@@ -208,11 +213,13 @@ async def starting(pki: Pki, apple: apns.FakeApns, google: fcm.FakeFcm) -> Async
             clock = Clock()
             made = {"mint": Minting(pki.key_path, clock), "clock": clock, "timing": QUICK, **(workings or {})}
             settings = make_settings(pki, apple.port, google.port, environment)
-            gateway = await stack.enter_async_context(serving(settings, Workings(**made)))
+            web_config = WebConfig(settings.web_config)
+            running = serving(settings, web_config, Reload(web_config.reload), Workings(**made))
+            gateway = await stack.enter_async_context(running)
             session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
-            caller = Caller(gateway, session, f"http://127.0.0.1:{gateway.ports[-1]}", clock)
+            caller = Caller(gateway, session, gateway.urls[1], clock)
             if ready:
-                await until(lambda: all(delivery.ready for delivery in gateway.deliveries.values()))
+                await until(lambda: all(handler.ready for handler in gateway.handlers.values()))
             return caller
 
         yield start

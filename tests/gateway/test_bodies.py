@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway import app
+from gateway import intake
 from tests.gateway.conftest import IPHONE, SECRET, Caller, Start, until
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ CHUNKED = START + b"Transfer-Encoding: chunked\r\n\r\n"
 
 async def send(caller: Caller, *pieces: bytes, end: bool = False) -> int:
     """Send a request piece by piece; returns the status, 0 without one."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", caller.gateway.ports[-1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", caller.port)
     for piece in pieces:
         writer.write(piece)
         await asyncio.sleep(0.05)
@@ -55,7 +55,7 @@ async def test_a_body_that_comes_in_pieces_or_not_gets_an_answer(
     pieces: list[bytes],
     status: int,
 ) -> None:
-    monkeypatch.setattr(app, "BODY_TIMEOUT", 0.5)
+    monkeypatch.setattr(intake, "BODY_TIMEOUT", 0.5)
     caller = await start()
     assert await send(caller, *pieces) == status
     assert (await caller.samples())[f'push_requests_total{{code="{status}"}}'] == 1
@@ -77,10 +77,10 @@ async def test_a_caller_that_hangs_up_in_its_body_is_no_error_of_ours(
 async def test_a_body_that_comes_after_sigterm_is_refused(start: Start, apple: FakeApns) -> None:
     """Whoever shuts down waits for what it has accepted only; this it could not finish."""
     caller = await start()
-    reader, writer = await asyncio.open_connection("127.0.0.1", caller.gateway.ports[-1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", caller.port)
     writer.write(SIZED + b"\r\n" + GOOD[:9])
     await asyncio.sleep(0.1)
-    await caller.gateway.drain()
+    await caller.gateway.intake.drain()
     writer.write(GOOD[9:])
     assert b" 503 " in await reader.readline()
     assert not apple.received

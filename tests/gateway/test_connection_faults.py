@@ -158,17 +158,6 @@ async def test_no_answer_is_a_failure_that_is_not_repeated(start: Start, apple: 
     }
 
 
-async def test_a_connection_that_answers_pings_and_nothing_else_is_left(start: Start, apple: FakeApns) -> None:
-    """A proxy whose back end is gone keeps a connection alive for ever, and with it every call silent."""
-    caller = await start()
-    deaf = apple.live[0]
-    apple.answer = lambda request: apns.accept(request) if request.connection is not deaf else None
-    lost = await asyncio.gather(*(caller.push(headers={"TTL": "1"}) for _ in range(5)))
-    assert {answer.outcome for answer in lost} == {"failed"}
-    assert (await caller.push()).outcome == "sent"
-    await until(lambda: not deaf.open)
-
-
 async def test_a_late_answer_disturbs_no_other_call(start: Start, apple: FakeApns) -> None:
     caller = await start()
     kept: list[Request] = []
@@ -229,7 +218,7 @@ async def test_a_name_that_cannot_be_resolved_stops_one_handler_until_it_can(
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # which one name must not occupy
     caller = await start(ready=False, workings={"connect_timeout": 0.3})
-    await until(lambda: caller.gateway.deliveries["fcm"].ready)
+    await until(lambda: caller.gateway.handlers["fcm"].ready)
     lost = await caller.push(headers={"TTL": "1"})
     assert lost.outcome == "expired"
     assert (await caller.counts())['push_failures_total{handler="voip",reason="dns"}'] == 1

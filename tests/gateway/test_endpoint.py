@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import logging
 import random
+import ssl
 import string
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+import bcrypt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.app import MAX_BODY, RateLimit
+from gateway.intake import MAX_BODY
+from gateway.rate_limit import RateLimit
 from lab.fakes.apns import FakeApns
 from lab.fakes.fcm import FakeFcm
 from tests.gateway.conftest import ANDROID, IPHONE, SECRET, Caller, Pki, Start, starting
 from toolkit.logs import Logfmt
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -77,6 +84,8 @@ async def test_a_request_without_secret_node_or_type_is_refused(
         (b"{", JSON, 400),
         (b"[]", JSON, 403),
         (b"[" * 8000, JSON, 400),
+        (json.dumps(GOOD).replace("{", '{"type": "message", ', 1).encode(), JSON, 400),
+        (urlencode([*GOOD.items(), ("node", "other")]).encode(), FORM, 400),
         (b"\xff\xfe", JSON, 400),
         (b"node=%ff&secret=\xff", FORM, 400),
         (b"x" * (MAX_BODY + 1), JSON, 413),
@@ -99,6 +108,17 @@ async def test_the_101st_request_in_a_second_is_refused(start: Start, apple: Fak
     assert refused
     assert {answer.text for answer in refused} == {"Rate limit exceeded"}
     assert len(apple.received) == len(answers) - len(refused)
+
+
+async def test_requests_without_the_secret_take_nothing_from_the_rate_limit(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = await start(RATE_LIMIT="10")
+    flood = await asyncio.gather(*(caller.push(secret="guess") for _ in range(50)))
+    assert {answer.status for answer in flood} == {403}
+    assert {answer.status for answer in await asyncio.gather(*(caller.push() for _ in range(10)))} == {200}
+    assert (await caller.push()).status == 429
+    assert len([record for record in caplog.records if record.msg == "push with a wrong secret"]) == 1
 
 
 def test_the_rate_limit_counts_any_second_not_clock_seconds() -> None:
@@ -135,12 +155,34 @@ async def test_settings_that_are_missing_switch_one_handler_off_loudly(
 
 async def test_the_second_listener_shows_health_and_metrics_only(start: Start) -> None:
     caller = await start()
-    base = f"http://127.0.0.1:{caller.gateway.ports[0]}"
+    base = caller.gateway.urls[0]
     for path, status in (("/health", 200), ("/metrics", 200), ("/-/ready", 404)):
         async with caller.session.get(base + path) as answer:
             assert answer.status == status
     async with caller.session.post(base + "/push", json=GOOD) as answer:
         assert answer.status == 404
+
+
+async def test_the_second_listener_can_have_tls_and_users(start: Start, pki: Pki, tmp_path: Path) -> None:
+    """As every exporter can; /push stays as it is, for callers on this host."""
+    file = tmp_path / "web.yml"
+    hashed = bcrypt.hashpw(b"of-prometheus", bcrypt.gensalt(4)).decode()
+    file.write_text(
+        f"tls_server_config: {{cert_file: {pki.directory}/server.crt, key_file: {pki.directory}/server.key}}\n"
+        f"basic_auth_users: {{prometheus: {hashed}}}\n"
+    )
+    caller = await start(METRICS_WEB_CONFIG_FILE=str(file))
+    url = caller.gateway.urls[0]
+    assert url.startswith("https://")
+    trust = ssl.create_default_context(cafile=pki.ca)
+    for password, status in (("of-prometheus", 200), ("guess", 401), (None, 401)):
+        credentials = base64.b64encode(f"prometheus:{password}".encode()).decode()
+        headers = {"Authorization": f"Basic {credentials}"} if password else None
+        for page in ("/metrics", "/health"):
+            async with caller.session.get(url + page, headers=headers, ssl=trust) as answer:
+                assert answer.status == status
+    assert (await caller.push()).outcome == "sent"
+    assert (await caller.get("/health"))[0] == 200
 
 
 async def test_health_is_what_the_specification_says_and_true(start: Start, apple: FakeApns) -> None:
@@ -232,7 +274,7 @@ HEADERS = st.dictionaries(
 
 async def raw(caller: Caller, request: bytes) -> bytes:
     """One request as bytes on a connection of its own, with bytes enough after it; returns the answer's first line."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", caller.gateway.ports[-1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", caller.port)
     writer.write(request + b"\r\n\r\n" + b"x" * 2 * MAX_BODY)
     try:
         async with asyncio.timeout(10):

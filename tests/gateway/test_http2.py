@@ -1,106 +1,191 @@
-"""Our HTTP/2 against somebody else's: the `h2` library as a server that checks every rule it knows."""
+"""Our side of HTTP/2 against frames that a test makes by hand: limits, endings and what no server may send."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import struct
+from typing import TYPE_CHECKING
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.events import DataReceived, PingAckReceived, RequestReceived, SettingsAcknowledged, StreamEnded, StreamReset
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
-from gateway import frames
-from gateway.exchange import Exchange
-from gateway.http2 import Connection, Timing
+from gateway import channel, http2
+from lab.fakes import apns, fcm
+from lab.fakes import http2 as frames
+from lab.fakes.http2 import Behaviour, Request
+from tests.gateway.conftest import ANDROID, Start, once, until, withhold
+from toolkit.logs import Logfmt
 
-
-class StrictServer(asyncio.Protocol):
-    """Echoes header fields and bodies; raises on whatever RFC 9113 forbids."""
-
-    def __init__(self) -> None:
-        self.h2 = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
-        self.requests: dict[int, tuple[dict[str, str], bytes]] = {}
-        self.acknowledged: set[type] = set()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self.h2.initiate_connection()
-        self.h2.ping(b"are you?")
-        transport.write(self.h2.data_to_send())
-
-    def data_received(self, data: bytes) -> None:
-        events = self.h2.receive_data(data)
-        given_up = {event.stream_id for event in events if isinstance(event, StreamReset)}
-        for event in events:
-            self.acknowledged |= {type(event)} & {SettingsAcknowledged, PingAckReceived}
-            if isinstance(event, RequestReceived):
-                self.requests[event.stream_id] = (dict(event.headers), b"")  # type: ignore[arg-type]  # text, as configured
-            elif isinstance(event, DataReceived):
-                fields, body = self.requests[event.stream_id]
-                self.requests[event.stream_id] = (fields, body + event.data)
-                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            elif isinstance(event, StreamEnded) and event.stream_id not in given_up:
-                self._answer(event.stream_id)
-        self.transport.write(self.h2.data_to_send())
-
-    def _answer(self, stream_id: int) -> None:
-        fields, body = self.requests[stream_id]
-        self.h2.send_headers(stream_id, [(":status", "200"), ("path", fields[":path"]), ("x-long", "v" * 300)])
-        while body:
-            self.h2.send_data(stream_id, body[:1000])
-            body = body[1000:]
-        self.h2.end_stream(stream_id)
+if TYPE_CHECKING:
+    from lab.fakes.apns import FakeApns
+    from lab.fakes.fcm import FakeFcm
 
 
-def block(path: str) -> bytes:
-    fields = {
-        ":method": "POST",
-        ":scheme": "https",
-        ":authority": "x",
-        ":path": path,
-        "authorization": "bearer " + "t" * 200,
-    }
-    return b"".join(frames.field(*field) for field in fields.items())
+@pytest.mark.parametrize("size", [0, 1, 100, 4096, 65_536])
+async def test_the_peers_header_table_may_have_any_size(start: Start, apple: FakeApns, size: int) -> None:
+    apple.behaviour = Behaviour(settings={frames.HEADER_TABLE_SIZE: size})
+    caller = await start()
+    for _ in range(3):
+        assert (await caller.push()).outcome == "sent"
+    assert len(apple.connections) == 1
 
 
-async def test_a_strict_server_accepts_everything_we_send_and_we_understand_its_answers() -> None:
-    loop = asyncio.get_running_loop()
-    servers: list[StrictServer] = []
-
-    def serve() -> StrictServer:
-        servers.append(StrictServer())
-        return servers[-1]
-
-    listener = await loop.create_server(serve, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    _, connection = await loop.create_connection(lambda: Connection(lambda: None, Timing()), "127.0.0.1", port)
-    await connection.ready
-    for number in range(3000):  # far beyond every window, both ways
-        body = b"b" * (number % 7 * 100)
-        exchange = Exchange(block(f"/{number}"), body, loop.create_future())
-        assert connection.room_for(exchange)
-        connection.send(exchange)
-        answer = await exchange.answer
-        assert (answer.status, answer.headers["path"], answer.body) == (200, f"/{number}", body)
-    given_up = Exchange(block("/late"), b"", loop.create_future())
-    connection.send(given_up)
-    connection.abandon(given_up)
-    last = Exchange(block("/last"), b"x" * 30_000, loop.create_future())
-    connection.send(last)
-    assert len((await last.answer).body) <= 16 * 1024
-    assert servers[0].acknowledged == {SettingsAcknowledged, PingAckReceived}
-    connection.close()
-    await connection.gone
-    listener.close()
+@pytest.mark.parametrize("size", [1, 30, 1000])
+async def test_a_body_larger_than_a_streams_window_is_sent_in_pieces(start: Start, google: FakeFcm, size: int) -> None:
+    google.behaviour = Behaviour(settings={frames.INITIAL_WINDOW_SIZE: size}, stream_grants=True)
+    caller = await start()
+    pushes = [caller.push("n" * 1500, "message") for _ in range(3)]
+    assert {answer.outcome for answer in await asyncio.gather(*pushes)} == {"sent"}
+    assert [push.node for push in google.received] == ["n" * 1500] * 3
 
 
-@given(st.lists(st.binary(max_size=200), max_size=8), st.integers(1, 50))
-def test_frames_are_found_again_however_the_bytes_arrive(payloads: list[bytes], size: int) -> None:
-    sent = b"".join(frames.frame(frames.DATA, 0, 2 * number + 1, payload) for number, payload in enumerate(payloads))
-    reader = frames.Reader()
-    found = [frame for at in range(0, len(sent), size) for frame in reader.feed(sent[at : at + size])]
-    assert [(stream_id, payload) for _, _, stream_id, payload in found] == [
-        (2 * number + 1, payload) for number, payload in enumerate(payloads)
-    ]
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [(frames.MAX_FRAME_SIZE, 0), (frames.MAX_FRAME_SIZE, 2**24), (frames.INITIAL_WINDOW_SIZE, 2**31), (2, 7)],
+)
+async def test_settings_that_are_forbidden_end_the_connection_and_no_call(
+    start: Start, apple: FakeApns, setting: int, value: int
+) -> None:
+    caller = await start()
+    kept: list[Request] = []
+    apple.answer = withhold(kept)
+    call = asyncio.create_task(caller.push())
+    await until(lambda: len(kept) == 1)
+    apple.answer = apns.accept
+    kept[0].connection.set(setting, value)
+    assert (await call).outcome == "sent"
+    assert len(apple.connections) == 2
+
+
+def answered(*answers: tuple[int, int, bytes]) -> object:
+    """Answer a request with these frames, each as (type, flags, payload)."""
+
+    def answer(request: Request) -> None:
+        for kind, flags, payload in answers:
+            request.connection.send(kind, flags, request.stream_id, payload)
+
+    return answer
+
+
+END_HEADERS, END_STREAM = frames.END_HEADERS, frames.END_STREAM
+STATUS_200 = b"\x88"  # RFC 7541, Appendix A
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answered((frames.HEADERS, END_HEADERS | END_STREAM, b"\xff\xff\xff")),  # no HPACK
+        answered((frames.HEADERS, END_HEADERS | END_STREAM, b"\x00\x01x\x01y")),  # no :status
+        answered((frames.HEADERS, END_HEADERS | END_STREAM, b"\x00\x07:status\x03abc")),  # a status that is none
+        answered((frames.HEADERS, END_HEADERS | END_STREAM, b"\x00\x07:status\x03\xb2\xb2\xb2")),
+        answered((frames.HEADERS, END_HEADERS | END_STREAM, STATUS_200 + STATUS_200)),
+        answered((frames.DATA, END_STREAM, b"{}")),  # a body without a header
+        answered((5, END_HEADERS, struct.pack(">L", 2) + STATUS_200)),  # PUSH_PROMISE
+        answered((9, END_HEADERS, b"")),  # a CONTINUATION of nothing
+        answered((frames.HEADERS, END_HEADERS | frames.PADDED, b"\xff" + STATUS_200)),  # padding beyond the frame
+        answered((frames.WINDOW_UPDATE, 0, struct.pack(">L", 0))),
+        lambda request: apns.refuse(request, 408, ""),
+        lambda request: apns.refuse(request, 421, ""),
+        lambda request: apns.refuse(request, 400, "IdleTimeout"),
+        lambda request: apns.refuse(request, 503, "Shutdown"),
+    ],
+)
+async def test_what_is_no_answer_is_tried_again(start: Start, apple: FakeApns, answer: object) -> None:
+    caller = await start()
+    apple.answer = once(answer)  # type: ignore[arg-type]
+    assert (await caller.push()).outcome == "sent"
+    assert len({push.id for push in apple.received}) == 1
+
+
+async def test_a_good_answer_in_one_piece_with_a_bad_frame_is_not_lost(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    kept: list[Request] = []
+    apple.answer = withhold(kept)
+    call = asyncio.create_task(caller.push())
+    await until(lambda: len(kept) == 1)
+    apns.accept(kept[0])
+    kept[0].connection.set(frames.MAX_FRAME_SIZE, 0)  # both are read at once
+    assert (await call).outcome == "sent"
+    assert len(apple.received) == 1
+
+
+@pytest.mark.parametrize("ending", ["reset", "kill"])
+async def test_a_call_that_was_accepted_is_not_sent_again_when_the_rest_of_the_answer_is_lost(
+    start: Start, google: FakeFcm, ending: str
+) -> None:
+    """The header said 200; the body that was still to come says nothing that is needed."""
+    caller = await start()
+
+    def answer(request: Request) -> None:
+        request.connection.send(frames.HEADERS, END_HEADERS, request.stream_id, STATUS_200)
+        later = request.reset if ending == "reset" else request.connection.kill
+        asyncio.get_running_loop().call_later(0.1, later)
+
+    google.answer = answer
+    assert (await caller.push(ANDROID, "call")).outcome == "sent"
+    assert len(google.received) == 1
+
+
+async def test_an_answer_before_the_body_was_sent_whole_counts(start: Start, google: FakeFcm) -> None:
+    """A server that knows enough need not read the rest (RFC 9113, 8.1)."""
+    google.behaviour = Behaviour(settings={frames.INITIAL_WINDOW_SIZE: 10}, on_headers=fcm.accept)
+    caller = await start()
+    assert (await caller.push(ANDROID, "message")).outcome == "sent"
+    assert len(google.connections) == 1
+
+
+async def test_a_goaway_is_logged_with_its_code_and_text_but_no_token(
+    start: Start, apple: FakeApns, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await start()
+    said = b'{"reason":"BadCertificate"} \n ' + b"a1b2c3d4" * 8
+    apple.live[0].goaway(code=0x2, said=said)
+    await until(lambda: len(apple.connections) == 2)
+    (line,) = [Logfmt().format(one) for one in caplog.records if one.msg == "connection to provider ended"]
+    assert "reason=goaway code=INTERNAL_ERROR" in line
+    assert "BadCertificate" in line
+    assert "a1b2" not in line
+
+
+async def test_a_peer_that_asks_for_calm_gets_it(
+    start: Start, apple: FakeApns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "CALM", 0.8)
+    caller = await start()
+    apple.live[0].goaway(code=0xB)
+    await until(lambda: caller.gateway.handlers["voip"].channel.opened is None)
+    call = asyncio.create_task(caller.push())
+    await asyncio.sleep(0.3)
+    assert len(apple.connections) == 1
+    assert (await call).outcome == "sent"  # but no call is lost to that
+
+
+async def test_a_connection_whose_stream_ids_are_used_up_is_replaced(
+    start: Start, apple: FakeApns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http2, "LAST_STREAM_ID", 5)
+    caller = await start()
+    for _ in range(6):
+        assert (await caller.push()).outcome == "sent"
+    assert [max(connection.streams) for connection in apple.connections[:2]] == [5, 5]
+
+
+async def test_3000_requests_on_one_connection_leave_nothing_behind(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    for _ in range(30):
+        answers = await asyncio.gather(*(caller.push() for _ in range(100)))
+        assert {answer.outcome for answer in answers} == {"sent"}
+    assert len(apple.connections) == 1
+    connection = caller.gateway.handlers["voip"].channel._current
+    assert connection is not None
+    assert not connection._h2.streams
+    assert not connection._streams
+
+
+async def test_answers_far_beyond_every_window_are_read(start: Start, apple: FakeApns) -> None:
+    caller = await start()
+    apple.answer = lambda request: request.respond(400, b'{"reason":"PayloadEmpty"}' + b" " * 15_000)
+    for _ in range(10):
+        assert (await caller.push()).outcome == "rejected"
+    assert len(apple.connections) == 1

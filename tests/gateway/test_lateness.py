@@ -20,7 +20,7 @@ async def test_a_call_that_waited_for_its_connection_is_worth_only_what_is_left(
     port = google.port
     caller = await start()
     await google.stop()
-    await until(lambda: not caller.gateway.deliveries["fcm"].ready)
+    await until(lambda: not caller.gateway.handlers["fcm"].ready)
     call = asyncio.create_task(caller.push(ANDROID, "call"))
     await asyncio.sleep(2.1)
     await google.start(port)

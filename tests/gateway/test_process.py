@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from gateway.delivery import QUEUE
+from gateway.handler import QUEUE
 from lab.fakes.providers import Providers
 from lab.running.server import Workspace
 from lab.running.workspace import ROOT
@@ -52,6 +52,16 @@ def run(**environment: str) -> subprocess.CompletedProcess[str]:
     [
         ({}, 1, "PUSH_SECRET is not set"),
         ({"PUSH_SECRET": " "}, 1, "PUSH_SECRET is not set"),
+        ({"PUSH_SECRET": "CHANGE_ME"}, 2, "PUSH_SECRET is still CHANGE_ME"),
+        ({"PUSH_SECRET": "x", "LOG_LEVEL": "loud\nand clear"}, 2, r"LOG_LEVEL=loud\nand clear: must be one of"),
+        ({"PUSH_SECRET": "x", "HOST": "\x1b[31m..b"}, 2, r"HOST=\x1b[31m..b: must be a host name"),
+        ({"PUSH_SECRET": "x", "RATE_LIMIT": "9" * 5000}, 2, "9...: must be a whole number"),
+        ({"PUSH_SECRET": "x", "FCM_URL": "https://me:hidden@x"}, 2, "FCM_URL: must be https://host"),
+        (
+            {"PUSH_SECRET": "x", "METRICS_WEB_CONFIG_FILE": "/no/such/file"},
+            2,
+            "METRICS_WEB_CONFIG_FILE: /no/such/file: No",
+        ),
         ({"PUSH_SECRET": "x", "PORT": "http"}, 2, "PORT=http: must be a whole number"),
         ({"PUSH_SECRET": "x", "PORT": "70000"}, 2, "PORT=70000"),
         ({"PUSH_SECRET": "x", "RATE_LIMIT": "-1"}, 2, "RATE_LIMIT=-1"),
@@ -73,9 +83,11 @@ def run(**environment: str) -> subprocess.CompletedProcess[str]:
 def test_a_wrong_setting_is_one_line_and_an_exit_code(environment: dict[str, str], code: int, line: str) -> None:
     ended = run(**environment)
     assert ended.returncode == code
-    (written,) = [text for text in ended.stderr.splitlines() if not text.startswith("ts=")]
-    assert written.startswith("push-gateway: ")
+    (written,) = ended.stderr.splitlines()
     assert line in written
+    assert "hidden" not in written
+    if code == 2 or "SECRET" in line:
+        assert written.startswith("push-gateway: ")
 
 
 async def push(session: aiohttp.ClientSession, gateway: PushGateway, node: str, kind: str) -> tuple[int, str | None]:
@@ -147,6 +159,29 @@ async def test_full_queues_leave_files_for_everything_else(lab: Workspace, provi
                 writer.close()
         assert "Too many open files" not in gateway.log.read_text()
         gateway.kill()
+
+
+async def test_connections_to_prometheus_port_that_say_nothing_take_no_call_away(
+    lab: Workspace, providers: Providers
+) -> None:
+    """Whoever reaches :9874 must not be able to stop /push, however few files the process may open."""
+    gateway = LimitedGateway(lab, providers, settings={"RATE_LIMIT": "0"})
+    gateway.files = 400
+    gateway.start()
+    half_open = []
+    for _ in range(500):
+        stranger = socket.create_connection(("127.0.0.1", gateway.metrics_port))
+        stranger.sendall(b"GET /metrics HTTP/1.1\r\nHost:")
+        half_open.append(stranger)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        calls = await asyncio.gather(*(push(session, gateway, IPHONE, "call") for _ in range(100)))
+        assert set(calls) == {(200, "sent")}
+        async with session.get(f"http://127.0.0.1:{gateway.metrics_port}/metrics") as answer:
+            assert answer.status == 200
+    for stranger in half_open:
+        stranger.close()
+    assert "Too many open files" not in gateway.log.read_text()
+    assert len(gateway.log.read_text().splitlines()) < 200
 
 
 class LimitedGateway(PushGateway):

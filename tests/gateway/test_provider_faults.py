@@ -118,14 +118,14 @@ async def test_410_is_final_and_counted_apart(start: Start, apple: FakeApns) -> 
     assert answer.outcome == "unregistered"
     assert answer.headers["Push-Unregistered-Since"] == "1700000000"
     assert len(apple.received) == 1
-    assert await caller.counts() == {'push_unregistered_total{handler="voip"}': 1}
+    assert await caller.counts() == {'push_unregistered_total{handler="voip",reason="Unregistered"}': 1}
 
 
 async def test_unregistered_at_fcm_is_final_and_counted_apart(start: Start, google: FakeFcm) -> None:
     caller = await start()
     google.answer = lambda request: fcm.refuse(request, 404, "UNREGISTERED")
     assert (await caller.push(ANDROID, "message")).outcome == "unregistered"
-    assert await caller.counts() == {'push_unregistered_total{handler="fcm"}': 1}
+    assert await caller.counts() == {'push_unregistered_total{handler="fcm",reason="UNREGISTERED"}': 1}
 
 
 async def test_an_expired_token_is_replaced_and_the_call_repeated(start: Start, apple: FakeApns) -> None:
@@ -194,7 +194,7 @@ async def test_a_stalled_fcm_takes_no_more_than_its_queue(start: Start, google: 
 async def test_a_token_endpoint_that_is_down_stops_only_fcm(start: Start, pki: Pki) -> None:
     minting = Minting(pki.key_path, Clock(), failing=(None, False, "the token endpoint does not answer"))
     caller = await start(ready=False, workings={"mint": minting})
-    await until(lambda: caller.gateway.deliveries["voip"].ready)
+    await until(lambda: caller.gateway.handlers["voip"].ready)
     message = asyncio.create_task(caller.push(ANDROID, "message"))
     assert (await caller.push()).outcome == "sent"
     assert (await caller.health())["fcm"] == "unavailable"
@@ -211,33 +211,154 @@ async def test_a_token_that_is_valid_outlives_the_token_endpoint(start: Start, p
     caller = await start(workings={"mint": minting, "clock": clock})
     minting.failing = (None, False, "the token endpoint does not answer")
     clock.ahead = 50 * 60
-    caller.gateway.deliveries["fcm"].provider.token.reload()
+    caller.gateway.handlers["fcm"].reload()
     await until(lambda: minting.attempts >= 3)
     assert (await caller.push(ANDROID, "message")).outcome == "sent"
 
 
-async def test_it_is_ready_again_without_a_push_that_shows_it(start: Start, apple: FakeApns) -> None:
-    """Whoever sends pushes only to a gateway that is ready would else never send the one that closes the breaker."""
+async def test_a_provider_that_fails_shows_in_its_state_until_it_answers_again(start: Start, apple: FakeApns) -> None:
     caller = await start(HANDLERS="voip")
     apple.answer = lambda request: apns.refuse(request, 503, "ServiceUnavailable")
     await asyncio.gather(*(caller.push(headers={"TTL": "1"}) for _ in range(5)))
-    assert (await caller.get("/-/ready"))[0] == 503
+    assert (await caller.health())["apns"] == "unavailable"
+    assert 'push_provider_state{handler="voip"}' not in await caller.samples()
+    assert (await caller.get("/-/ready"))[0] == 200  # a push would be tried
     apple.answer = apns.accept
-    async with asyncio.timeout(10):
-        while (await caller.get("/-/ready"))[0] != 200:
-            await asyncio.sleep(0.05)
     assert (await caller.push()).outcome == "sent"
+    assert (await caller.samples())['push_provider_state{handler="voip"}'] == 1
 
 
-async def test_a_provider_in_trouble_is_probed_and_nothing_is_lost_when_it_is_back(
-    start: Start, apple: FakeApns
-) -> None:
+async def test_nothing_is_lost_when_a_provider_in_trouble_is_back(start: Start, apple: FakeApns) -> None:
     caller = await start()
     apple.answer = lambda request: apns.refuse(request, 503, "ServiceUnavailable")
     calls = [asyncio.create_task(caller.push(f"{number:064x}")) for number in range(20)]
-    await until(lambda: not caller.gateway.deliveries["voip"].ready)
-    assert (await caller.samples())['push_breaker_open{handler="voip"}'] == 1
+    await until(lambda: not caller.gateway.handlers["voip"].works)
     apple.answer = apns.accept
     assert {answer.outcome for answer in await asyncio.gather(*calls)} == {"sent"}
     assert len({push.id for push in apple.received}) == 20
-    assert 'push_breaker_open{handler="voip"}' not in await caller.samples()
+
+
+async def test_no_call_waits_for_what_becomes_of_others(start: Start, google: FakeFcm) -> None:
+    """FCM answers messages to one app with errors and takes calls: the calls are sent at once."""
+    caller = await start()
+
+    def answer(request: Request) -> None:
+        if b"new-message" in request.body:
+            fcm.refuse(request, 503, "UNAVAILABLE")
+        else:
+            fcm.accept(request)
+
+    google.answer = answer
+    messages = [asyncio.create_task(caller.push(ANDROID, "message", headers={"TTL": "3"})) for _ in range(20)]
+    await until(lambda: len(google.received) >= 40)
+    for _ in range(20):
+        sent_before = len(google.received)
+        assert (await caller.push(ANDROID, "call")).outcome == "sent"
+        own = [push for push in google.received[sent_before:] if push.data["type"] == "incoming-call"]
+        assert len(own) == 1
+    assert {message.outcome for message in await asyncio.gather(*messages)} == {"expired"}
+
+
+DOUBTFUL = [
+    ("BadDeviceToken", "call"),
+    ("DeviceTokenNotForTopic", "call"),
+    ("INVALID_TOKEN", "message"),
+    ("SENDER_ID_MISMATCH", "message"),
+]
+
+
+def doubt(word: str, request: Request) -> None:
+    """Refuse a push with an answer that speaks of a dead token or of wrong settings."""
+    if word in ("BadDeviceToken", "DeviceTokenNotForTopic"):
+        apns.refuse(request, 400, word)
+    else:
+        fcm.refuse(request, *{"INVALID_TOKEN": (400, "INVALID_ARGUMENT")}.get(word, (403, word)))
+
+
+@pytest.mark.parametrize(("word", "kind"), DOUBTFUL)
+async def test_wrong_settings_are_told_from_dead_tokens(
+    start: Start, apple: FakeApns, google: FakeFcm, word: str, kind: str
+) -> None:
+    """While no token was accepted, the settings may be wrong (APNS_ENVIRONMENT): no registration is removed."""
+    caller = await start()
+    node, handler = (IPHONE, "voip") if kind == "call" else (ANDROID, "fcm")
+    apple.answer = google.answer = lambda request: doubt(word, request)
+    assert (await caller.push(node, kind)).outcome == "rejected"
+    apple.answer, google.answer = apns.accept, fcm.accept
+    assert (await caller.push(node, kind)).outcome == "sent"
+    apple.answer = google.answer = lambda request: doubt(word, request)
+    assert (await caller.push(node, kind)).outcome == "unregistered"
+    caller.gateway.handlers[handler].reload()  # another key or account may be another project's
+    assert (await caller.push(node, kind)).outcome == "rejected"
+    assert await caller.counts() == {
+        f"push_{handler}_sent_total": 1,
+        f"push_{handler}_failed_total": 2,
+        f'push_failures_total{{handler="{handler}",reason="{word}"}}': 2,
+        f'push_unregistered_total{{handler="{handler}",reason="{word}"}}': 1,
+    }
+
+
+async def test_a_token_update_too_many_costs_a_connection_and_no_call(start: Start, apple: FakeApns) -> None:
+    """APNs refuses everything on that connection from then on (pushy 931)."""
+    caller = await start()
+    cursed = apple.live[0]
+
+    def answer(request: Request) -> None:
+        if request.connection is cursed:
+            apns.refuse(request, 429, "TooManyProviderTokenUpdates")
+        else:
+            apns.accept(request)
+
+    apple.answer = answer
+    answers = await asyncio.gather(*(caller.push(f"{number:064x}") for number in range(8)))
+    assert {answer.outcome for answer in answers} == {"sent"}
+    assert len(apple.connections) == 2
+
+
+async def test_a_quota_without_retry_after_is_not_used_up_further(start: Start, google: FakeFcm) -> None:
+    """Google asks for a minute before the next try, which a message does not have."""
+    caller = await start()
+    google.answer = lambda request: fcm.refuse(request, 429, "QUOTA_EXCEEDED")
+    assert (await caller.push(ANDROID, "message")).outcome == "expired"
+    assert len(google.received) == 1
+    call = asyncio.create_task(caller.push(ANDROID, "call"))
+    await until(lambda: len(google.received) == 2)
+    google.answer = fcm.accept
+    assert (await call).outcome == "sent"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>"])
+async def test_a_401_without_a_word_gets_a_new_token(start: Start, google: FakeFcm, body: bytes) -> None:
+    caller = await start()
+    caller.clock.ahead = 120
+    google.answer = once(lambda request: request.respond(401, body), fcm.accept)
+    assert (await caller.push(ANDROID, "message")).outcome == "sent"
+    first, second = google.received
+    assert first.headers["authorization"] != second.headers["authorization"]
+
+
+async def test_credentials_for_ios_that_fcm_lacks_concern_no_other_push(start: Start, google: FakeFcm) -> None:
+    caller = await start()
+    google.answer = lambda request: fcm.refuse(request, 401, "THIRD_PARTY_AUTH_ERROR")
+    caller.clock.ahead = 120
+    answers = await asyncio.gather(*(caller.push(ANDROID, "message") for _ in range(10)))
+    assert {answer.outcome for answer in answers} == {"rejected"}
+    assert len({push.headers["authorization"] for push in google.received}) == 1
+    assert (await caller.samples())['push_provider_state{handler="fcm"}'] == 1
+    google.answer = fcm.accept
+    assert (await caller.push(ANDROID, "call")).outcome == "sent"
+
+
+async def test_a_token_that_is_refused_once_serves_others_while_no_new_one_can_be_had(
+    start: Start, google: FakeFcm, pki: Pki
+) -> None:
+    clock = Clock()
+    minting = Minting(pki.key_path, clock)
+    caller = await start(workings={"mint": minting, "clock": clock})
+    clock.ahead = 120
+    minting.failing = (None, False, "the token endpoint does not answer")
+    google.answer = once(lambda request: fcm.refuse(request, 401, "UNAUTHENTICATED"), fcm.accept)
+    refused = asyncio.create_task(caller.push(ANDROID, "message", headers={"TTL": "2"}))
+    await until(lambda: len(google.received) == 1)
+    assert (await caller.push(ANDROID, "call")).outcome == "sent"
+    assert (await refused).outcome == "expired"

@@ -48,12 +48,15 @@ class Operator:
     # --- Edits ---
 
     def edit_prosody(self) -> None:
-        """Appendix A has every line of the snippet that is not a comment; make sure of it."""
-        configured = (self.node.path / "etc/prosody/appendix-a.cfg.lua").read_text()
+        """Add the snippet's lines that Appendix A lacks; `smacks_max_ack_delay` must be the only one."""
+        config = self.node.path / "etc/prosody/appendix-a.cfg.lua"
+        configured = config.read_text()
         snippet = (ROOT / "prometheus/snippets/prosody.cfg.lua").read_text()
-        for line in re.findall(r"^(\w+) = [^{\n]+$", snippet, re.MULTILINE):
-            if line not in configured:
-                raise TrialError(f"Appendix A has no {line}")
+        lines = re.findall(r"^(\w+) = ([^{\n]+?)(?: --.*)?$", snippet, re.MULTILINE)
+        missing = [f"{name} = {value}" for name, value in lines if f"{name} = {value}" not in configured]
+        if missing != ["smacks_max_ack_delay = 5"]:
+            raise TrialError(f"Appendix A lacks {missing} of the snippet")
+        config.write_text("\n".join([*missing, configured]))
 
     def edit_push_gateway(self) -> None:
         """Fill in the variables; make up a key of Apple's and a service account of Google's."""

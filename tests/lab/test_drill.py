@@ -1,4 +1,4 @@
-"""The fire drill knows every alert, shortens all times alike, and its report hides nothing."""
+"""The table has a drill for every alert, all times are shortened alike, and the report hides nothing."""
 
 from __future__ import annotations
 
@@ -110,14 +110,14 @@ def test_the_report_says_what_fired_beside_and_what_of_it_was_kept_back() -> Non
     )
     assert row in text
     assert "1 of 1 alerts fired" in text
-    assert "What was wrong" not in text
+    assert "What went wrong" not in text
 
 
 def test_the_report_hides_neither_noise_nor_a_failure() -> None:
-    result = _result(beside={"NodeDown": False}, told=None, wrong=["nobody was told"])
+    result = _result(beside={"NodeDown": False}, told=None, wrong=["nobody was notified"])
     text = report([result], SPECIFIED, SPECIFIED, 15, 60.0)
     assert "NodeDown: **unexplained**" in text
-    assert "| nobody |" in text
+    assert "| no one |" in text
     assert "0 of 1 alerts fired" in text
-    assert "- ProsodyDown: nobody was told" in text
-    assert "WRONG: nobody was told" in result.line()
+    assert "- ProsodyDown: nobody was notified" in text
+    assert "WRONG: nobody was notified" in result.line()

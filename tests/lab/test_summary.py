@@ -1,9 +1,9 @@
-"""What the demo says of a stack, from answers written down here."""
+"""What the demo prints about a stack, from answers written down here."""
 
 from __future__ import annotations
 
 from check.prometheus import Sample, Target
-from lab.demo.summary import Finding, finding_lines, findings, target_lines
+from lab.demo.summary import Finding, finding_lines, findings, prosody_line, target_lines
 
 
 def test_samples_are_counted_and_added_up_and_a_histogram_is_found_by_its_count() -> None:
@@ -28,3 +28,13 @@ def test_the_lines_say_what_was_found() -> None:
         ["a", "1", "sample", "1,500"],
         ["b", "0", "samples", "MISSING"],
     ]
+
+
+def test_the_version_of_each_prosody_is_shown_and_whether_the_specification_accepts_it() -> None:
+    def built(version: str, instance: str) -> Sample:
+        return Sample({"version": version, "instance": instance}, 1)
+
+    assert prosody_line([built("13.0.7", "prosody1")]) == "13.0.7 on prosody1"
+    assert prosody_line([built("13.0.4", "prosody1")]) == "13.0.4 on prosody1"
+    mixed = prosody_line([built("13.0.7", "prosody1"), built("13.0.1", "prosody2")])
+    assert mixed == "13.0.1 on prosody2, 13.0.7 on prosody1; Section 20 A demands 13.0.4 or newer"

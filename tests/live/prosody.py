@@ -73,7 +73,7 @@ async def read(lab: Lab) -> Scrape:
 
 
 async def read_until(lab: Lab, name: str, value: float, /, **labels: str) -> Scrape:
-    """Scrape until a sample has this value; the test's own timeout ends a wait in vain."""
+    """Scrape until a sample has this value; the test's own timeout ends an endless wait."""
     return await scrape_until(lab.prosody_exporter.url, name, value, **labels)
 
 

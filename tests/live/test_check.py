@@ -140,7 +140,7 @@ def test_no_alertmanager_is_missed(lab: Lab) -> None:
     file = lab.prometheus.directory / "targets" / "alertmanager.yml"
     text = file.read_text()
     file.write_text("[]\n")
-    # Prometheus reads the file twice, for whom it tells and for whom it scrapes, not at the same moment.
+    # Prometheus reads the file twice, to notify and to scrape, not at the same moment.
     _until(
         lab,
         lambda _, failures: (

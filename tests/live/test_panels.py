@@ -1,4 +1,4 @@
-"""Every query of every panel, asked of a real Prometheus that scrapes what the real exporters have answered."""
+"""Every query of every panel on a real Prometheus that scrapes what the real exporters have answered."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
+from alerts import scraping
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "prometheus"
 ALERTMANAGER = FOLDER / "alertmanager.yml"
-VARIANTS = sorted(path for name in ("pair", "remote-write", "sharding") for path in (FOLDER / name).glob("*.yml"))
+CONFIGURATIONS = sorted(FOLDER.glob("prometheus*.yml"))
 SPECIFIED_INTERVALS = {"prosody": "30s", "push-gateway": "15s", "haproxy": "15s", "postgresql": "30s"}
 
 
@@ -22,32 +25,48 @@ def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
 
 
-def _config(path: Path) -> dict[str, Any]:
-    """Read a configuration with the paths that differ by folder made the same."""
-    text = path.read_text(encoding="utf-8").replace("../targets/", "targets/").replace("../rules/", "rules/")
-    config: dict[str, Any] = yaml.safe_load(text)
+def _config(name: str) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((FOLDER / name).read_text(encoding="utf-8"))
     return config
 
 
-@pytest.mark.parametrize(
-    "path", [FOLDER / "prometheus.yml", *VARIANTS], ids=lambda path: f"{path.parent.name}/{path.name}"
-)
-def test_promtool_accepts_the_configuration_its_rules_and_targets(path: Path) -> None:
-    done = _run("promtool", "check", "config", "--lint=all", "--lint-fatal", path)
+def test_what_is_generated_from_the_table_of_jobs_is_up_to_date() -> None:
+    written = scraping.files()
+    assert {path.name for path in CONFIGURATIONS} == {variant.file for variant in scraping.VARIANTS}
+    assert {f"targets/{path.name}" for path in (FOLDER / "targets").iterdir()} < set(written)
+    for name, text in written.items():
+        assert (FOLDER / name).read_text() == text, f"{name} is not what alerts/jobs.py says; run make generate"
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.name)
+def test_promtool_accepts_a_configuration_installed_as_prometheus_yml_with_its_rules_and_targets(
+    path: Path, tmp_path: Path
+) -> None:
+    """Promtool says SUCCESS of a configuration whose paths lead nowhere, so what it found is counted too."""
+    shutil.copytree(FOLDER / "rules", tmp_path / "rules")
+    shutil.copytree(FOLDER / "targets", tmp_path / "targets")
+    installed = Path(shutil.copy(path, tmp_path / "prometheus.yml"))
+    done = _run("promtool", "check", "config", "--lint=all", "--lint-fatal", installed)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WARNING" not in done.stdout + done.stderr
+    config = _config(path.name)
+    rule_files = 0 if "shard" in path.name else len(list((FOLDER / "rules").glob("*.yaml")))
+    assert ("rule_files" in config) == bool(rule_files)
+    assert len(re.findall(r"SUCCESS: \d+ rules found", done.stdout)) == rule_files
+    for job in config["scrape_configs"]:
+        (files,) = job["file_sd_configs"]
+        assert [(tmp_path / file).exists() for file in files["files"]] == [True], job["job_name"]
 
 
 def test_the_specified_jobs_are_scraped_as_often_as_specified() -> None:
-    jobs = {job["job_name"]: job for job in _config(FOLDER / "prometheus.yml")["scrape_configs"]}
+    jobs = {job["job_name"]: job for job in _config("prometheus.yml")["scrape_configs"]}
     assert {name: jobs[name]["scrape_interval"] for name in SPECIFIED_INTERVALS} == SPECIFIED_INTERVALS
     assert {"coturn", "certificates", "prometheus", "alertmanager"} <= set(jobs)
 
 
-def test_every_job_has_its_target_file_and_three_nodes_where_specified() -> None:
-    for job in _config(FOLDER / "prometheus.yml")["scrape_configs"]:
+def test_every_job_has_its_targets_and_three_nodes_where_specified() -> None:
+    for job in _config("prometheus.yml")["scrape_configs"]:
         name = job["job_name"]
-        assert job["file_sd_configs"] == [{"files": [f"targets/{name}.yml"]}]
         groups = yaml.safe_load((FOLDER / "targets" / f"{name}.yml").read_text())
         hosts = [target.rsplit(":", 1)[0] for group in groups for target in group["targets"]]
         if name in ("prosody", "push-gateway"):
@@ -56,7 +75,7 @@ def test_every_job_has_its_target_file_and_three_nodes_where_specified() -> None
 
 
 def test_the_second_of_a_pair_differs_by_its_replica_label_alone() -> None:
-    first, second = _config(FOLDER / "prometheus.yml"), _config(FOLDER / "pair" / "prometheus-b.yml")
+    first, second = _config("prometheus.yml"), _config("prometheus-b.yml")
     assert first["global"]["external_labels"].pop("replica") == "a"
     assert second["global"]["external_labels"].pop("replica") == "b"
     assert first == second
@@ -64,15 +83,15 @@ def test_the_second_of_a_pair_differs_by_its_replica_label_alone() -> None:
 
 @pytest.mark.parametrize("name", ["mimir", "victoriametrics"])
 def test_remote_storage_adds_remote_write_and_nothing_else(name: str) -> None:
-    config = _config(FOLDER / "remote-write" / f"{name}.yml")
+    config = _config(f"prometheus-{name}.yml")
     assert config.pop("remote_write")
-    assert config == _config(FOLDER / "prometheus.yml")
+    assert config == _config("prometheus.yml")
 
 
 def test_the_shards_keep_every_node_once_and_evaluate_no_rules() -> None:
-    base = _config(FOLDER / "prometheus.yml")
+    base = _config("prometheus.yml")
     for number in (0, 1):
-        shard = _config(FOLDER / "sharding" / f"shard-{number}.yml")
+        shard = _config(f"prometheus-shard-{number}.yml")
         assert "rule_files" not in shard
         assert [job["job_name"] for job in shard["scrape_configs"]] == [
             job["job_name"] for job in base["scrape_configs"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporters.prosody.client import AdminShell
-from exporters.prosody.reader import SCRIPTS
+from exporters.prosody.reader import INSTRUMENT_VERSION, SCRIPTS
 from lab.running.workspace import ROOT
 from lab.stack import Lab
 from lab.users.traffic import Mix, Truth
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from lab.scraping import Scrape
 
-NEWER = SCRIPTS["instrument"].replace("local VERSION = 1;", "local VERSION = 2;")
+NEWER = SCRIPTS["instrument"].replace(f"local VERSION = {INSTRUMENT_VERSION};", "local VERSION = 99;")
 MIX = Mix(websocket=20, tcp=6, hibernated=4, force_quit=3, away=7, failed_logins=5)
 
 
@@ -193,19 +195,19 @@ async def test_installing_twice_changes_nothing_and_a_newer_version_keeps_the_co
     async with traffic_on(lab) as traffic:
         truth = await traffic.hold(Mix(websocket=4, tcp=2, failed_logins=1))
         installed = await hooks(lab)
-        assert await lua(lab, SCRIPTS["instrument"]) == "kept version 1"
+        assert await lua(lab, SCRIPTS["instrument"]) == f"kept version {INSTRUMENT_VERSION}"
         assert await hooks(lab) == installed
-        assert await lua(lab, NEWER) == "installed version 2"
+        assert await lua(lab, NEWER) == "installed version 99"
         assert await hooks(lab) == installed
         metrics = await read(lab)
-        assert metrics("prosody_exporter_instrument_version") == 2
+        assert metrics("prosody_exporter_instrument_version") == 99
         assert_sessions(metrics, truth)
         assert_counters(metrics, truth)
         more = await traffic.hold(Mix(websocket=1))
         metrics = await read(lab)
         assert metrics("prosody_c2s_sessions") == 7
         assert metrics("prosody_stanzas_total", direction="in", kind="iq") == truth.sent["iq"] + more.sent["iq"]
-        assert await lua(lab, SCRIPTS["instrument"]) == "kept version 2"
+        assert await lua(lab, SCRIPTS["instrument"]) == "kept version 99"
 
 
 async def test_uninstall_removes_every_hook_and_prosody_goes_on(lab: Lab) -> None:
@@ -407,14 +409,14 @@ async def test_prosodys_own_metrics_are_those_of_now_though_only_their_numbers_a
     assert seen == [{"one": 1}, {"one": 2}, {"one": 3}, {"one": 3, "two": 4}, {"one": 3, "two": 5}]
 
     shell = AdminShell(lab.prosody.admin_socket)
-    assert await shell.lua(SCRIPTS["registry"]) == "nil"  # what the exporter's connection was sent is its own
-    await shell.lua(SCRIPTS["reader"])
-    text, numbers = [await shell.lua(SCRIPTS["registry"]) for _ in range(2)]
+    assert await shell.lua(SCRIPTS["scrape"]) == "nil"  # what the exporter's connection was sent is its own
+    text, numbers = await shell.lua(SCRIPTS["reader"]), await shell.lua(SCRIPTS["scrape"])
     await lua(lab, level("three", 6))
-    new_text = await shell.lua(SCRIPTS["registry"])
+    new_text = await shell.lua(SCRIPTS["scrape"])
     await shell.close()
     assert 'prosody_mod_demo__level{name="two"} 5' in text
-    assert re.fullmatch(r"[-0-9.e+]+( [-0-9.e+]+)+", numbers)
+    assert "\n" not in numbers  # no text, only one line of JSON
+    assert re.fullmatch(r"[-0-9.e+]+( [-0-9.e+]+)+", json.loads(numbers)["registry_numbers"])
     assert 'prosody_mod_demo__level{name="three"} 6' in new_text
 
 
@@ -425,6 +427,7 @@ async def test_settings_and_modules_are_those_of_the_running_server(lab: Lab) ->
     assert {s.labels["name"]: s.value for s in metrics.samples if s.name == "prosody_setting"} == {
         "read_timeout": 60,
         "smacks_hibernation_time": 30,
+        "smacks_max_ack_delay": 30,
         "c2s_timeout": 300,
         "allow_registration": 0,
         "c2s_require_encryption": 1,
@@ -433,7 +436,12 @@ async def test_settings_and_modules_are_those_of_the_running_server(lab: Lab) ->
         "push_notification_with_body": 0,
         "push_notification_with_sender": 0,
         "statistics_interval": 30,
+        "admins": 2,
+        "consider_websocket_secure": 1,
+        "push_max_hibernation_timeout": 72 * 3600,
     }
+    assert metrics("prosody_authentication_info", host="commeazy.com", provider="internal_hashed") == 1
+    assert metrics("prosody_module_loaded", host="commeazy.com", module="turn_external") == 0
     loaded = {s.labels["module"]: s.value for s in metrics.samples if s.name == "prosody_module_loaded"}
     appendix = (ROOT / "lab/servers/prosody.appendix-a.cfg.lua").read_text()
     for option, value in (("modules_enabled", 1), ("modules_disabled", 0)):
@@ -447,6 +455,7 @@ async def test_settings_and_modules_are_those_of_the_running_server(lab: Lab) ->
     )
     lab.prosody.config = """
         allow_registration = true; c2s_require_encryption = false; smacks_hibernation_time = "2 minutes"
+        smacks_max_ack_delay = 0
         network_settings = {}; statistics_interval = "manual"
         modules_enabled = { "admin_shell"; "http_openmetrics"; "mam"; "smacks" }
     """
@@ -455,6 +464,7 @@ async def test_settings_and_modules_are_those_of_the_running_server(lab: Lab) ->
     assert metrics("prosody_setting", name="allow_registration") == 1
     assert metrics("prosody_setting", name="c2s_require_encryption") == 0
     assert metrics("prosody_setting", name="smacks_hibernation_time") == 120
+    assert metrics("prosody_setting", name="smacks_max_ack_delay") == math.inf
     assert metrics("prosody_setting", name="read_timeout") == 840
     assert "statistics_interval" not in {s.labels["name"] for s in metrics.samples if s.name == "prosody_setting"}
     assert metrics("prosody_module_loaded", host="commeazy.com", module="mam") == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -13,67 +13,15 @@ import pytest
 from lab.chaos import clocks
 from lab.chaos.clocks import Clocks
 from lab.fakes.providers import UNREGISTERED
-from lab.running.workspace import ROOT
 from lab.servers.gateway import SECRET
 from lab.servers.prosody import DOMAIN
 from lab.stack import Lab
-from lab.users.accounts import PASSWORD, ask, create_accounts, username
+from lab.users.accounts import PASSWORD, create_accounts, username
+from tests.live.push import ANDROID, IPHONE, SERVICE, Stack, registered
 from xmpp.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-
-IPHONE = "0f1e2d3c4b5a6978" * 4
-ANDROID = "dGVzdA:APA91bF-token_of_an_android_phone"
-SERVICE = "push.commeazy.com"
-CONFIG = """
-plugin_paths = {{ "{plugins}" }}
-push_http_url = "{url}/push"
-smacks_max_ack_delay = 1
-smacks_hibernation_time = 4
-VirtualHost "{domain}"
-    modules_enabled = {{ "push_http" }}
-"""
-
-
-class Stack:
-    """The servers, and the users on them."""
-
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        self.providers = lab.providers
-        self.gateway = lab.push_gateway
-        lab.prosody.config = CONFIG.format(plugins=ROOT / "deploy/prosody", url=self.gateway.url, domain=DOMAIN)
-        self._before = {"apns": 0, "fcm": 0}
-        lab.start(self.providers, self.gateway, lab.prosody)
-
-    def begin(self) -> None:
-        """Let the pushes so far be those of an earlier test."""
-        self._before = {provider: len(self.providers.received(provider)) for provider in self._before}
-
-    async def received(self, provider: str, count: int) -> list[dict[str, Any]]:
-        """The pushes that reached a provider in this test, once there are so many."""
-        async with asyncio.timeout(15):
-            while len(received := self.providers.received(provider)[self._before[provider] :]) < count:  # noqa: ASYNC110 - another process announces nothing
-                await asyncio.sleep(0.02)
-        return received
-
-    async def registrations(self, number: int) -> str:
-        """The nodes that Prosody has for a user."""
-        return await ask(
-            self.lab.prosody.admin_socket,
-            "> local d = require 'prosody.core.storagemanager'"
-            f".open('{DOMAIN}', 'cloud_notify'):get('{username(number)}') or {{}}; local n = {{}}; "
-            "for _, r in pairs(d) do n[#n+1] = r.node end; table.sort(n); return true, 'nodes: '..table.concat(n, ' ')",
-        )
-
-    async def sessions(self, number: int) -> str:
-        """How many sessions a user has, sleeping ones included."""
-        return await ask(
-            self.lab.prosody.admin_socket,
-            f"> local u = prosody.hosts['{DOMAIN}'].sessions['{username(number)}']; local n = 0; "
-            "for _ in pairs(u and u.sessions or {}) do n = n + 1; end; return true, 'sessions: '..n",
-        )
 
 
 @pytest.fixture(scope="module")
@@ -88,15 +36,6 @@ async def phone(stack: Stack) -> AsyncIterator[Callable[[int], Client]]:
     stack.begin()
     async with aiohttp.ClientSession() as http:
         yield lambda number: Client(stack.lab.prosody.endpoints(), username(number), PASSWORD, http=http)
-
-
-async def registered(phone: Client) -> Client:
-    """An iPhone with both tokens and an Android phone of the same user, now offline."""
-    await phone.login()
-    await phone.enable_push(SERVICE, IPHONE, secret=SECRET, push_type="voip")
-    await phone.enable_push(SERVICE, ANDROID, secret=SECRET)
-    await phone.disconnect()
-    return phone
 
 
 async def test_a_message_and_a_call_reach_a_phone_that_is_offline(stack: Stack, phone: Callable[[int], Client]) -> None:

@@ -41,6 +41,7 @@ PRINTS: Final = {
     r"module list": r"^ +websocket$",
     r"config get .* network_settings": r"read_timeout = 6;",
     r"config get .* smacks_hibernation_time": r"^OK: 6$",
+    r"config get .* smacks_max_ack_delay": r"^OK: 5$",
     r"config get .* (allow_registration|c2s_require_encryption)": r"^OK: true$",
     r"config get .* push_notification": r"^OK: false$",
     r"config get .* modules_disabled": r'"s2s";',
@@ -110,7 +111,7 @@ PRINTS: Final = {
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Run what the runbooks are about, ill in the ways that their commands shall show."""
+    """Run the servers of the runbooks, with the faults that their commands must show."""
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
         pytest.skip(f"not installed: {', '.join(missing)}; `make test` says how to install them")
     with Lab() as lab:

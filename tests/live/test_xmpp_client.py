@@ -180,7 +180,7 @@ async def test_an_idle_client_outlives_the_read_timeout_and_a_vanished_one_expir
     idle, ghost = await logged_in(impatient, transport), await logged_in(impatient, transport)
     await ghost.settle()
     ghost.vanish()
-    await impatient.until_noticed(2, 1)  # the read timeout asked once, in vain
+    await impatient.until_noticed(2, 1)  # the read timeout pinged once, without an answer
     await impatient.until_noticed(1, 0)  # the hibernation is over
     with pytest.raises(ResumptionError, match="item-not-found"):
         await ghost.resume()

@@ -62,10 +62,11 @@ def collect(snapshot: int | None) -> Iterable[Metric]:
 
 
 @asynccontextmanager
-async def process(*flags: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run this module as an exporter."""
+async def process(*flags: str, files: int | None = None) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run this module as an exporter, with so many open files at most."""
+    limited = ("prlimit", f"--nofile={files}") if files else ()
     started = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.toolkit.fakes", *flags),
+        *(*limited, sys.executable, "-m", "tests.toolkit.fakes", *flags),
         stdin=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -18,8 +18,6 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from tests.toolkit.fakes import Target, line_with, listening, process
-from toolkit import web
-from toolkit.scrape import deadline
 from toolkit.values import Address
 from toolkit.web import ListenError, Site, application, serving
 from toolkit.webconfig import WebConfig
@@ -76,15 +74,8 @@ async def test_name_filter_gives_only_the_named_series() -> None:
         assert [family.name for family in parse_text(await response.text())] == ["demo_up"]
 
 
-async def test_scrapes_at_once_share_one_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_scrapes_at_once_share_one_read(arrived: asyncio.Queue[None]) -> None:
     target = Target()
-    arrived: asyncio.Queue[None] = asyncio.Queue()
-
-    def announced(header: str | None) -> float:
-        arrived.put_nowait(None)  # the handler goes on to its read, or joins one, without giving way
-        return deadline(header)
-
-    monkeypatch.setattr(web, "deadline", announced)
     target.answers.clear()
     async with client_of(target.exporter()) as client:
 
@@ -285,7 +276,7 @@ async def test_a_malformed_accept_header_gets_the_plain_format(accept: str, capl
     assert not caplog.records
 
 
-async def test_scrapes_at_once_share_one_page() -> None:
+async def test_scrapes_at_once_share_one_page(arrived: asyncio.Queue[None]) -> None:
     collected = 0
 
     def counted(_: int | None) -> list[GaugeMetricFamily]:
@@ -303,8 +294,8 @@ async def test_scrapes_at_once_share_one_page() -> None:
 
         scrapes = [asyncio.create_task(scrape(encoding)) for encoding in ("gzip", "identity") * 10]
         await target.reading.wait()
-        while len(asyncio.all_tasks()) < 40:  # noqa: ASYNC110 - each request has a task in the server
-            await asyncio.sleep(0.01)
+        for _ in scrapes:
+            await arrived.get()
         target.answers.set()
         assert all("demo_pages 1.0" in text for text in await asyncio.gather(*scrapes))
         assert "demo_pages 2.0" in await scrape("gzip")

@@ -47,7 +47,7 @@ def folder(tmp_path: Path, authority: Authority) -> Path:
 def load(folder: Path, text: str) -> WebConfig:
     path = folder / "web.yml"
     path.write_text(text)
-    return WebConfig.load(path)
+    return WebConfig(path)
 
 
 @asynccontextmanager
@@ -249,6 +249,10 @@ WRONG = {
     "given twice": (
         "basic_auth_users: {}\nbasic_auth_users: {}\n",
         ":2: 'basic_auth_users' is given twice in the file, first on line 1",
+    ),
+    "a hash that takes a day": (
+        f"basic_auth_users:\n  alice: $2y$31${'a' * 53}\n",
+        ":2: basic_auth_users: a hash of cost 31",
     ),
     "not a hash": ("basic_auth_users:\n  alice: s3cret\n", ":2: basic_auth_users: not a bcrypt hash"),
     "not YAML": ("tls_server_config: {\n", "not valid YAML"),

@@ -41,7 +41,7 @@ CHAIN = Chain((LEAF, ISSUER), (), ISSUER.not_after)
 
 def samples(*standings: Standing) -> dict[tuple[str, ...], float]:
     """Every sample by name and label values."""
-    families: list[Metric] = list(collect(Snapshot(NOW, standings, 5, config_current=False, config_loaded_at=7.0)))
+    families: list[Metric] = list(collect(Snapshot(NOW, standings, 5)))
 
     class Families(Collector):
         def collect(self) -> Iterable[Metric]:
@@ -131,15 +131,8 @@ def test_served_against_file_is_there_only_if_it_is_known() -> None:
     assert ("ssl_certificate_served_matches_file", "wss") not in samples(standing(CHAIN))
 
 
-def test_a_refused_configuration_shows() -> None:
-    found = samples()
-    assert found["certificate_exporter_config_last_reload_successful",] == 0
-    assert found["certificate_exporter_config_last_reload_success_timestamp_seconds",] == 7
-    assert found["certificate_exporter_targets",] == 5
-
-
 def test_every_family_of_the_table_is_exported_and_no_other() -> None:
-    snapshot = Snapshot(NOW, (standing(CHAIN, serves_file=True),), 1, config_current=True, config_loaded_at=0)
+    snapshot = Snapshot(NOW, (standing(CHAIN, serves_file=True),), 1)
     families = list(collect(snapshot))
     assert [family.name for family in families] == list(FAMILIES)
     assert all(family.samples for family in families)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -20,6 +18,7 @@ from exporters.certificates.snapshot import Chain, Observation
 from lab.servers.pki import Authority
 from tests.exporters.certificates.fakes import HOST, server, silence, tls
 from toolkit import web
+from toolkit.documents import ConfigError
 from toolkit.scrape import TargetError
 from toolkit.values import Address
 from toolkit.webconfig import WebConfig
@@ -140,37 +139,32 @@ async def test_a_bug_is_a_failed_probe_and_the_schedule_goes_on(tmp_path: Path) 
     assert standing.failure == "internal"
 
 
-async def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
+async def test_a_reload_reads_the_configuration_again(tmp_path: Path) -> None:
     client = Scripted()
     probing = prober(tmp_path, client, stays="a:1", changes="a:1", goes="a:1")
     async with probing.running():
         await until(lambda: len(probing._standings) == 3)
         client.goes_on.clear()
         write(tmp_path, stays="a:1", changes="b:2", comes="a:1")
-        os.kill(os.getpid(), signal.SIGHUP)
+        probing.reload()
         await until(lambda: len(client.calls) >= 5)
         snapshot = await probing.read()
         assert [standing.target for standing in snapshot.standings] == ["stays"]
-        assert snapshot.config_current
         assert snapshot.targets == 3
         assert sorted(client.calls[3:]) == ["changes", "comes"]
         with pytest.raises(KeyError):
             await probing.probe("goes", 1)
 
 
-async def test_a_wrong_file_keeps_the_old_configuration(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_wrong_file_keeps_the_old_configuration(tmp_path: Path) -> None:
     probing = prober(tmp_path, Scripted(), a="a:1")
     (tmp_path / "certificates.yml").write_text("targets:\n  - name: a\n    kind: x\n")
-    probing.reload()
-    kept = await probing.read()
-    assert (kept.targets, kept.config_current) == (1, False)
-    (record,) = caplog.records
-    assert "the old one stays" in record.getMessage()
-    assert "kind is 'x'" in record.getMessage()
+    with pytest.raises(ConfigError, match="kind is 'x'"):
+        probing.reload()
+    assert (await probing.read()).targets == 1
 
     write(tmp_path, a="a:1", b="b:1")
     probing.reload()
-    assert (await probing.read()).config_current
     assert (await probing.read()).targets == 2
     await asyncio.gather(*probing._flights.values())
     for task in probing._schedules.values():

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from exporters.coturn import stun
-from exporters.coturn.stun import Attribute, Credentials, Method
+from toolkit import stun
+from toolkit.stun import Attribute, Credentials, Method
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,7 +13,7 @@ from exporters.coturn.families import FAMILIES
 from exporters.coturn.log_statistics import Run
 from exporters.coturn.probe import Outcome
 from exporters.coturn.process import ProcessState
-from exporters.coturn.snapshot import SOURCES, Reload, Snapshot
+from exporters.coturn.snapshot import SOURCES, Snapshot
 
 EVERYTHING = Snapshot(
     relay_ports_capacity=10,
@@ -31,19 +31,17 @@ EVERYTHING = Snapshot(
     log_in_place=False,
 )
 
-RELOAD = Reload(successful=True, succeeded_at=1000.0)
-
 
 def samples(snapshot: Snapshot) -> dict[tuple[str, tuple[str, ...]], float]:
     return {
         (sample.name, tuple(sample.labels.values())): sample.value
-        for family in collect(snapshot, RELOAD)
+        for family in collect(snapshot)
         for sample in family.samples
     }
 
 
 def test_everything_known_fills_every_family_of_the_table() -> None:
-    families = {family.name for family in collect(EVERYTHING, RELOAD) if family.samples}
+    families = {family.name for family in collect(EVERYTHING) if family.samples}
     assert families == {name.removesuffix("_total") for name in FAMILIES}
     assert all(family.help.endswith(".") for family in FAMILIES.values())
 
@@ -60,9 +58,7 @@ def test_the_best_source_that_works_is_believed(down: int) -> None:
 def test_nothing_known_is_absent_not_zero() -> None:
     bare = Snapshot(relay_ports_capacity=10, total_quota=0, commented_options=())
     values = samples(bare)
-    reloads = {name: value for name, value in values.items() if "config_last_reload" in name[0]}
-    assert list(reloads.values()) == [1, 1000]
-    assert values == reloads | {("coturn_quota", ("limit",)): math.inf, ("coturn_relay_ports", ("capacity",)): 10}
+    assert values == {("coturn_quota", ("limit",)): math.inf, ("coturn_relay_ports", ("capacity",)): 10}
 
 
 def test_relays_that_share_a_socket_have_no_number_of_ports() -> None:
@@ -89,4 +85,4 @@ def test_a_failed_probe_has_no_duration_and_every_reason_a_series() -> None:
 
 def test_families_of_the_built_in_endpoint_pass_through() -> None:
     theirs = Metric("turn_total_traffic_rcvb", "theirs", "counter")
-    assert list(collect(dataclasses.replace(EVERYTHING, passed_through=[theirs]), RELOAD))[-1] is theirs
+    assert list(collect(dataclasses.replace(EVERYTHING, passed_through=[theirs])))[-1] is theirs

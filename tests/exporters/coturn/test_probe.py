@@ -9,8 +9,8 @@ import pytest
 from exporters.coturn import connection, probe
 from exporters.coturn.config import Configuration
 from exporters.coturn.probe import Outcome, Probe
-from exporters.coturn.stun import Method
 from tests.exporters.coturn.fakes import FakeTurn
+from toolkit.stun import Method
 
 SOCKET = 4711
 CLIENTS = 11

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from exporters.prosody.collector import FORBIDDEN_MODULES, REQUIRED_MODULES, collect, missing_families
 from exporters.prosody.families import FAMILIES
 from exporters.prosody.probe import Observations
+from exporters.prosody.registry import Registry
 from exporters.prosody.snapshot import Histogram, Process, Snapshot, parse_snapshot
 from tests.exporters.prosody.exposition import Series, complaints, series, text
 from tests.exporters.prosody.fakes import RECORDED
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-TEXT = (RECORDED / "prosody-snapshot.json").read_text()
+TEXT = json.dumps(json.loads((RECORDED / "prosody-snapshot.json").read_text()))
 REGISTRY = (RECORDED / "prosody-13.0.1-registry.txt").read_text()
 HOST = "commeazy.com"
 
@@ -38,6 +39,7 @@ CONTRACT = {
     "prosody_start_time_seconds": set(),
     "prosody_stanzas_total": {"direction", "kind"},
     "prosody_c2s_hibernated_sessions": {"host"},
+    "prosody_c2s_sessions_without_smacks": {"host"},
     "prosody_presence_sessions": {"host", "show"},
     "prosody_presence_updates_total": {"host", "type"},
     "prosody_dead_connections_total": {"host", "cause"},
@@ -50,7 +52,8 @@ CONTRACT = {
     "prosody_push_notifications_total": {"host", "kind"},
     "prosody_push_registrations": {"host"},
     "prosody_module_loaded": {"host", "module"},
-    "prosody_setting": {"name"},
+    "prosody_setting": {"name", "host"},
+    "prosody_authentication_info": {"host", "provider"},
     "prosody_websocket_ping_seconds": set(),
     "prosody_exporter_instrument_version": set(),
     "prosody_exporter_sessions_settled": set(),
@@ -65,6 +68,8 @@ ABOUT_THE_SCRAPE = {
     "prosody_exporter_scrape_duration_seconds": set(),
     "prosody_exporter_scrape_failures_total": {"reason"},
     "prosody_exporter_build_info": {"version"},
+    "prosody_exporter_config_last_reload_successful": set(),
+    "prosody_exporter_config_last_reload_success_timestamp_seconds": set(),
 }
 WITHOUT_INSTRUMENT = {
     "prosody_build_info",
@@ -75,6 +80,7 @@ WITHOUT_INSTRUMENT = {
     "prosody_open_fds",
     "prosody_module_loaded",
     "prosody_setting",
+    "prosody_authentication_info",
     "prosody_exporter_registry_families_left_out",
 }
 # Where promtool complains of a name that the specification fixed: name -> why it stays. There is none for Prosody.
@@ -142,6 +148,11 @@ def test_a_server_that_was_not_read_leaves_what_the_probe_saw() -> None:
     assert names(collect(None, None)) == set()
 
 
+def test_a_server_that_was_not_read_leaves_what_its_process_uses() -> None:
+    found = series(collect(None, None, Process(cpu_seconds=1.5, resident_bytes=2e7)))
+    assert found == {("prosody_cpu_seconds_total", ()): 1.5, ("prosody_memory_used_bytes", ()): 2e7}
+
+
 def exporter(snapshot: Snapshot) -> Exporter[Snapshot]:
     async def read() -> Snapshot:
         return snapshot
@@ -157,7 +168,7 @@ async def rendered(snapshot: Snapshot) -> list[Metric]:
 
 async def test_a_whole_scrape_has_nothing_twice_and_reads_back(snapshot: Snapshot) -> None:
     clashing = "".join(f"# HELP {name} X.\n# TYPE {name} gauge\n{name} 7\n" for name in sorted(ABOUT_THE_SCRAPE))
-    families = await rendered(dataclasses.replace(snapshot, registry=clashing + REGISTRY))
+    families = await rendered(dataclasses.replace(snapshot, registry=Registry(clashing + REGISTRY)))
     found = series(families)
     assert of(found, "prosody_up") == {(): 1}
     assert of(found, "prosody_exporter_registry_families_left_out") == {(): len(ABOUT_THE_SCRAPE)}
@@ -205,6 +216,8 @@ def test_the_recorded_events_are_counted(snapshot: Snapshot) -> None:
     assert of(found, "prosody_dead_connections_total") == {("read_timeout", HOST): 0, ("hibernation_expired", HOST): 0}
     assert of(found, "prosody_exporter_sessions_settled") == {(): 1}
     assert of(found, "prosody_build_info") == {("13.0.1",): 1}
+    assert of(found, "prosody_authentication_info") == {(HOST, "internal_hashed"): 1}
+    assert of(found, "prosody_c2s_sessions_without_smacks") == {(HOST,): 1}
 
 
 def test_the_recorded_lag_is_a_cumulative_histogram(snapshot: Snapshot) -> None:
@@ -253,7 +266,7 @@ def test_modules_of_appendix_a_are_zero_when_not_loaded(snapshot: Snapshot) -> N
     assert loaded[HOST, "smacks"] == 1
     assert loaded["*", "http_openmetrics"] == 1
     assert (HOST, "http_openmetrics") not in loaded  # it is a global module
-    assert {module for (host, module), value in loaded.items() if value == 0} == FORBIDDEN_MODULES
+    assert {module for (host, module), value in loaded.items() if value == 0} == {*FORBIDDEN_MODULES, "turn_external"}
     answer = recorded()
     answer["modules"][HOST] = [module for module in answer["modules"][HOST] if module != "smacks"] + ["mam"]
     loaded = of(series(collect(parse_snapshot(json.dumps(answer)), None)), "prosody_module_loaded")
@@ -264,7 +277,8 @@ def test_the_modules_asked_for_are_those_of_appendix_a() -> None:
     appendix = (RECORDED.parents[1] / "lab/servers/prosody.appendix-a.cfg.lua").read_text()
     enabled = re.search(r"^modules_enabled = \{(.*?)^\}", appendix, re.MULTILINE | re.DOTALL)
     assert enabled
-    assert set(re.findall(r'^ +"(\w+)";', enabled[1], re.MULTILINE)) == REQUIRED_MODULES
+    assert set(re.findall(r'^ +"(\w+)";', enabled[1], re.MULTILINE)) == REQUIRED_MODULES - {"turn_external"}
+    assert "turn_external_secret" in appendix  # a setting of a module that it does not load
     assert {"mam", "muc_mam", "offline", "s2s", "register", "register_ibr"} == FORBIDDEN_MODULES
 
 
@@ -276,16 +290,23 @@ def test_a_component_is_not_asked_for_the_modules_of_a_virtual_host(snapshot: Sn
 
 def test_settings_are_the_recorded_ones_and_never_is_infinite() -> None:
     answer = recorded()
-    answer["settings"]["read_timeout"] = "+Inf"
+    answer["settings"]["read_timeout"] = ["+Inf", "*"]
+    answer["settings"]["smacks_hibernation_time"] = [600, "other.example"]
     assert of(series(collect(parse_snapshot(json.dumps(answer)), None)), "prosody_setting") == {
-        ("allow_registration",): 0,
-        ("c2s_require_encryption",): 1,
-        ("c2s_timeout",): 300,
-        ("push_notification_with_body",): 0,
-        ("push_notification_with_sender",): 0,
-        ("read_timeout",): math.inf,
-        ("smacks_hibernation_time",): 30,
-        ("statistics_interval",): 30,
+        (HOST, "admins"): 2,
+        (HOST, "allow_registration"): 0,
+        (HOST, "c2s_require_encryption"): 1,
+        ("*", "c2s_timeout"): 300,
+        ("*", "consider_websocket_secure"): 1,
+        (HOST, "push_max_hibernation_timeout"): 72 * 3600,
+        (HOST, "push_notification_with_body"): 0,
+        (HOST, "push_notification_with_sender"): 0,
+        ("*", "read_timeout"): math.inf,
+        (HOST, "s2s_require_encryption"): 1,
+        (HOST, "s2s_secure_auth"): 1,
+        ("other.example", "smacks_hibernation_time"): 600,
+        (HOST, "smacks_max_ack_delay"): 30,
+        ("*", "statistics_interval"): 30,
     }
 
 

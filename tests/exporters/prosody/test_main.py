@@ -48,7 +48,7 @@ def log_of_the_process() -> Iterator[None]:
 def test_print_script_prints_every_text_as_it_is_sent_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["--print-script"]) == 0
     parts = re.split(r"^==> (\w+)\.lua <==\n", capsys.readouterr().out, flags=re.MULTILINE)
-    names = ["installed", "instrument", "reader", "registry", "snapshot", "uninstall"]
+    names = ["installed", "instrument", "reader", "scrape", "uninstall"]
     assert parts == ["", *(part for name in names for part in (name, f">{SCRIPTS[name]}\n"))]
 
 

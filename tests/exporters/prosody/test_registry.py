@@ -9,14 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporters.prosody.collector import is_ours
-from exporters.prosody.registry import parse_registry
+from exporters.prosody.registry import Registry, parse_registry, renew
 from tests.exporters.prosody.exposition import Series, complaints, series
 from tests.exporters.prosody.fakes import RECORDED
+from toolkit.scrape import TargetError
 
 
 def clean(text: str, left_out: int = 0) -> dict[Series, float]:
     """Everything that comes out, rendered and read back."""
-    families, lost = parse_registry(text, is_ours)
+    families, lost = parse_registry(Registry(text), is_ours)
     assert lost == left_out
     return series(families)
 
@@ -61,7 +62,7 @@ def test_a_real_servers_escapes_are_undone(recorded: str) -> None:
 
 
 def test_families_without_samples_are_left_away_and_not_counted_as_lost(recorded: str) -> None:
-    families, left_out = parse_registry(recorded, is_ours)
+    families, left_out = parse_registry(Registry(recorded), is_ours)
     assert "# HELP prosody_dns_seconds" in recorded
     assert "prosody_dns_seconds" not in {family.name for family in families}
     assert left_out == 0
@@ -69,16 +70,56 @@ def test_families_without_samples_are_left_away_and_not_counted_as_lost(recorded
 
 def test_every_family_has_help(recorded: str) -> None:
     assert re.search(r"^# HELP \S+ $", recorded, re.MULTILINE)
-    assert all(family.documentation for family in parse_registry(recorded, is_ours)[0])
+    assert all(family.documentation for family in parse_registry(Registry(recorded), is_ours)[0])
 
 
 def test_promtool_finds_nothing_in_a_real_servers_metrics(recorded: str) -> None:
-    assert complaints(parse_registry(recorded, is_ours)[0]) == []
+    assert complaints(parse_registry(Registry(recorded), is_ours)[0]) == []
 
 
 def test_no_registry_is_no_families() -> None:
-    assert parse_registry("", is_ours) == ([], 0)
-    assert parse_registry("# EOF\n", is_ours) == ([], 0)
+    assert parse_registry(Registry(""), is_ours) == ([], 0)
+    assert parse_registry(Registry("# EOF\n"), is_ours) == ([], 0)
+
+
+# Numbers --------------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_replace_those_of_the_text_where_they_stand(recorded: str) -> None:
+    count = sum(1 for line in recorded.splitlines() if line and not line.startswith("#"))
+    numbered = renew(Registry(recorded), "", " ".join(map(str, range(count))))
+    assert numbered
+    families, left_out = parse_registry(numbered, is_ours)
+    assert left_out == 0
+    lines = [line for line in recorded.splitlines() if line and not line.startswith("#")]
+    for sample in (sample for family in families for sample in family.samples):
+        line = lines[int(sample.value)]
+        assert line.startswith(sample.name)
+        assert all(f'{name}="' in line for name in sample.labels)
+        assert all(value in line for value in sample.labels.values() if value.isalnum())
+    unchanged, _ = parse_registry(Registry(recorded), is_ours)
+    assert series(unchanged) == clean(recorded)
+
+
+def test_numbers_find_their_samples_after_a_family_that_was_left_out_and_a_sample_that_was_dropped() -> None:
+    text = (
+        family("prosody_setting 1", name="prosody_setting")
+        + family("prosody_demo_created 1.7e9", "prosody_demo_total 3", "prosody_demo_total 9", kind="counter")
+        + family("prosody_broken one", name="prosody_broken")
+        + family("prosody_last 4", name="prosody_last")
+    )
+    numbered = renew(Registry(text), "", "10 20 30 40 50 60")
+    assert numbered
+    families, left_out = parse_registry(numbered, is_ours)
+    assert left_out == 2
+    assert series(families) == {("prosody_demo_total", ()): 30, ("prosody_last", ()): 60}
+
+
+@pytest.mark.parametrize("numbers", ["1 2 3", "1"])
+def test_numbers_that_are_not_as_many_as_the_samples_are_refused(numbers: str) -> None:
+    with pytest.raises(TargetError, match="where its metrics have 2 samples") as caught:
+        renew(Registry(family("prosody_demo 1", 'prosody_demo{a="b"} 2')), "", numbers)
+    assert caught.value.reason == "protocol_error"
 
 
 # Labels -------------------------------------------------------------------------------------------------------------
@@ -96,7 +137,7 @@ def test_values_escaped_twice_lose_one_escape(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", AWKWARD[:3] + AWKWARD[5:])
-def test_values_escaped_once_by_a_server_that_is_mended_stay(value: str) -> None:
+def test_values_escaped_once_by_a_server_that_is_repaired_stay(value: str) -> None:
     assert values(family(f'prosody_demo{{jid="{escaped(value)}"}} 1')) == [value]
 
 
@@ -181,6 +222,6 @@ LINES += ["# EOF", "# UNIT prosody_a seconds", "prosody_stanzas_total 1", "proso
 
 @given(st.lists(st.sampled_from(LINES) | st.text(max_size=9), max_size=20))
 def test_whatever_the_registry_says_what_comes_out_is_clean(lines: list[str]) -> None:
-    families, left_out = parse_registry("\n".join(lines), is_ours)
+    families, left_out = parse_registry(Registry("\n".join(lines)), is_ours)
     series(families)
     assert left_out >= 0

@@ -1,0 +1,156 @@
+"""What a call does with a TURN server: get a relay with the credentials Prosody gave, and send media through it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from exporters.synthetic.leg import Leg, RelayError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Callable
+    from xml.etree.ElementTree import Element
+
+    from exporters.synthetic.config import Relay
+
+SERVICES = "urn:xmpp:extdisco:2"  # XEP-0215
+PACKETS, PACKET_EVERY, PACKET_BYTES = 100, 0.02, 160  # as audio: 50 a second, for two seconds
+_STRAGGLERS = 1.0  # seconds to wait for packets after the last was sent
+_PATIENCE = 5.0  # seconds to get a relay
+_ID = 8  # bytes that tell our packets of this run
+
+
+class Credentials(NamedTuple):
+    """TURN credentials as Prosody gave them; `lifetime` in seconds, None if it did not say."""
+
+    username: str
+    password: str
+    lifetime: float | None
+
+
+@dataclass(frozen=True)
+class Media:
+    """What became of one run of packets.
+
+    Args:
+        sent: how many.
+        round_trips: seconds, of those that came back.
+        jitter: RFC 3550 section 6.4.1, in seconds; None with fewer than two.
+        first: seconds from the beginning, connection and relays included, until the first came back; None if none did.
+    """
+
+    sent: int
+    round_trips: tuple[float, ...]
+    jitter: float | None
+    first: float | None
+
+
+def credentials_in(services: Element) -> Credentials | None:
+    """Find the credentials in the answer to a request for external services; None if it offers no TURN with any."""
+    for service in services.iter(f"{{{SERVICES}}}service"):
+        username, password = service.get("username"), service.get("password")
+        if service.get("type") in ("turn", "turns") and username and password:
+            return Credentials(username, password, _lifetime(service.get("expires", "")))
+    return None
+
+
+def _lifetime(expires: str) -> float | None:
+    try:
+        at = datetime.fromisoformat(expires)
+    except ValueError:
+        return None
+    return (at - datetime.now(UTC)).total_seconds() if at.tzinfo else None
+
+
+@asynccontextmanager
+async def _relay(
+    relay: Relay, transport: str, credentials: Credentials, tls: ssl.SSLContext, on_data: Callable[[bytes, bytes], None]
+) -> AsyncIterator[Leg]:
+    """Have a relay inside the context. Raises RelayError."""
+    leg: Leg | None = None
+    try:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                leg = await Leg.connect(relay, transport, tls, on_data)
+                await leg.allocate(credentials.username, credentials.password)
+        except TimeoutError:
+            raise RelayError("timeout", f"no relay within {_PATIENCE:g} s") from None
+        yield leg
+    finally:
+        if leg is not None:
+            await leg.close()
+
+
+async def allocate(relay: Relay, credentials: Credentials, tls: ssl.SSLContext) -> None:
+    """Get a relay over UDP, and release it. Raises RelayError."""
+    async with _relay(relay, "udp", credentials, tls, lambda _, __: None):
+        pass
+
+
+async def send_media(relay: Relay, transport: str, credentials: Credentials, tls: ssl.SSLContext) -> Media:
+    """Send packets from one relay to another one on the same server, and from there back. Raises RelayError."""
+    run = _Run()
+    async with AsyncExitStack() as stack:
+        near = await stack.enter_async_context(_relay(relay, transport, credentials, tls, run.returned))
+        far = await stack.enter_async_context(_relay(relay, transport, credentials, tls, run.echo))
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await near.permit(far.relayed)
+                await far.permit(near.relayed)
+        except TimeoutError:
+            raise RelayError("timeout", f"no permission for a peer within {_PATIENCE:g} s") from None
+        run.far = far
+        await run.send(near, far.relayed)
+    return run.media()
+
+
+class _Run:
+    """One run of packets, which remembers when each was sent and came back."""
+
+    def __init__(self) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
+        self._id = secrets.token_bytes(_ID)
+        self._sent: list[float] = []
+        self._back: dict[int, float] = {}  # number -> when, in the order of arrival
+        self._all_back = asyncio.Event()
+        self.far: Leg | None = None
+
+    def echo(self, peer: bytes, data: bytes) -> None:
+        """Send a packet of this run back to where it came from."""
+        if self.far is not None and data.startswith(self._id):
+            self.far.send(peer, data)
+
+    def returned(self, _: bytes, data: bytes) -> None:
+        """Note a packet that came back; a second copy of it does not count."""
+        number = int.from_bytes(data[_ID : _ID + 4])
+        if data.startswith(self._id) and number < len(self._sent):
+            self._back.setdefault(number, self._clock())
+            if len(self._back) == PACKETS:
+                self._all_back.set()
+
+    async def send(self, near: Leg, peer: bytes) -> None:
+        """Send every packet at its time, then wait for the last ones."""
+        start = self._clock()
+        for number in range(PACKETS):
+            await asyncio.sleep(max(0.0, start + number * PACKET_EVERY - self._clock()))
+            self._sent.append(self._clock())
+            near.send(peer, (self._id + number.to_bytes(4)).ljust(PACKET_BYTES, b"\0"))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STRAGGLERS):
+                await self._all_back.wait()
+
+    def media(self) -> Media:
+        """Say what became of it."""
+        transits = [at - self._sent[number] for number, at in self._back.items()]
+        jitter: float | None = None
+        for before, after in pairwise(transits):
+            jitter = (jitter or 0.0) + (abs(after - before) - (jitter or 0.0)) / 16
+        first = min(self._back.values()) - self._began if self._back else None
+        return Media(len(self._sent), tuple(transits), jitter, first)

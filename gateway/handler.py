@@ -1,0 +1,199 @@
+"""A handler delivers the pushes of one provider: deadline, queue, tries, and what is counted. It speaks no protocol.
+
+There is no circuit breaker on purpose. A breaker that turns away tries while a provider answers only some of them costs
+calls that a try would have delivered; `make loss` shows what becomes of pushes in such outages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.answers import Fault, Meaning
+from gateway.channel import Channel, LateError
+from gateway.exchange import End, LostError, Request, Response
+from gateway.metrics import Status
+from gateway.push import Kind, Outcome, Push, Result
+
+if TYPE_CHECKING:
+    from gateway.metrics import HandlerMetrics
+    from gateway.tokens import Minted, Token
+
+QUEUE = 1000  # pushes of one handler at a time, waiting ones included; each holds some 25 KiB of connection and task
+QUEUE_MESSAGES = 800  # of which messages: the rest is kept for calls
+BACKOFF_FIRST = 0.2  # seconds; doubled with every try
+BACKOFF_MOST = {Kind.CALL: 2.0, Kind.MESSAGE: 5.0}
+FAULTS = 5  # answers in a row that blame the provider: it is failing
+FAULTS_AGE = 30.0  # seconds after the last of them: nobody knows any more
+
+_log = logging.getLogger(__name__)
+
+
+class Provider(Protocol):
+    """What is particular to APNs or FCM."""
+
+    def compose(self, push: Push, minted: Minted, remaining: float) -> Request:
+        """Return the request for a push that is worth `remaining` more seconds."""
+
+    def understand(self, response: Response, push: Push) -> Meaning:
+        """Return the meaning of an answer."""
+
+
+class Handler:
+    """The pushes of one provider, which never wait for the other's.
+
+    Args:
+        name: the handler's label, voip or fcm.
+        provider: APNs or FCM.
+        channel: the way there.
+        token: the access token.
+        metrics: this handler's.
+    """
+
+    def __init__(self, name: str, provider: Provider, channel: Channel, token: Token, metrics: HandlerMetrics) -> None:
+        self.name = name
+        self.channel = channel
+        self.token = token
+        self.metrics = metrics
+        self._provider = provider
+        self._faults = 0  # in a row
+        self._last_fault = 0.0
+        self._proven = False  # the provider has accepted a token since the settings were read
+
+    @property
+    def ready(self) -> bool:
+        """True with a live connection and a valid access token: a push that arrives now is sent at once."""
+        return self.channel.opened is not None and self.token.current is not None
+
+    @property
+    def works(self) -> bool:
+        """True if it is ready and the provider answers, and not with one fault after the other."""
+        failing = self._faults >= FAULTS and asyncio.get_running_loop().time() - self._last_fault < FAULTS_AGE
+        return self.ready and not failing and not self.channel.in_doubt
+
+    def status(self) -> Status:
+        """Return what the gauges show."""
+        opened = self.channel.opened
+        return Status(
+            works=self.works,
+            credentials=self.token.current is not None and not self.token.broken,
+            connection_age=None if opened is None else asyncio.get_running_loop().time() - opened,
+            token_age=self.token.age,
+        )
+
+    def reload(self) -> None:
+        """Read the key file again."""
+        self._proven = False
+        self.token.reload()
+
+    async def push(self, push: Push) -> Result:
+        """Deliver a push by its deadline."""
+        metrics = self.metrics
+        if not self.token.usable:
+            result = Result(Outcome.UNAVAILABLE, "credentials")
+        elif metrics.inflight >= (QUEUE if push.kind is Kind.CALL else QUEUE_MESSAGES):
+            result = Result(Outcome.UNAVAILABLE, "queue_full")
+        else:
+            metrics.inflight += 1
+            try:
+                result = await self._deliver(push)
+            finally:
+                metrics.inflight -= 1
+        metrics.count(result)
+        self._log(push, result)
+        return result
+
+    async def _deliver(self, push: Push) -> Result:
+        """Try until there is a result."""
+        loop = asyncio.get_running_loop()
+        reason, began, refused = "deadline", push.arrived, ""
+        for attempt in itertools.count():
+            now = loop.time()
+            if now >= push.deadline:
+                break
+            self.metrics.stages["queue"].observe(now - began)
+            minted = await self.token.get(push.deadline, other_than=refused)
+            if minted is None:
+                outcome = Outcome.EXPIRED if self.token.usable else Outcome.UNAVAILABLE
+                return Result(outcome, reason if refused else "credentials")
+            tried = await self._try(push, minted)
+            if isinstance(tried, Result):
+                return tried
+            reason = tried.word
+            if tried.fault is Fault.ACCESS:
+                refused = minted.token
+            backoff = min(BACKOFF_MOST[push.kind], BACKOFF_FIRST * 2**attempt)
+            pause = tried.wait + backoff * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+            began = loop.time()
+            if began + pause >= push.deadline:
+                break
+            self.metrics.retry(reason)
+            await asyncio.sleep(pause)
+        return Result(Outcome.EXPIRED, reason)
+
+    async def _try(self, push: Push, minted: Minted) -> Result | Meaning:
+        """Send a push once; returns what became of it, or why another try may help."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+
+        def compose() -> Request:
+            return self._provider.compose(push, minted, push.deadline - loop.time())
+
+        try:
+            response, exchange = await self.channel.request(
+                compose, urgent=push.kind is Kind.CALL, deadline=push.deadline
+            )
+        except LateError as late:
+            return Result(Outcome.FAILED if late.sent else Outcome.EXPIRED, late.reason)
+        except LostError as lost:
+            # Only a reset tells about the provider's health; a connection is the channel's to renew, at its own pace.
+            if lost.reason == "stream_reset":
+                self._blame(faulty=True)
+            return Meaning(Fault.CONNECTION, lost.reason)
+        now = loop.time()
+        sent = exchange.sent if exchange.sent is not None else now  # None: an answer before it was sent whole
+        self.metrics.stages["connect"].observe(sent - began)
+        self.metrics.stages["provider"].observe(now - sent)
+        meaning = self._provider.understand(response, push)
+        self._blame(faulty=meaning.fault is Fault.PROVIDER)
+        if meaning.fault is Fault.CONNECTION and exchange.answered_by is not None:
+            exchange.answered_by.leave(End("refused", said=meaning.word))
+        if meaning.fault.passes or (meaning.fault is Fault.ACCESS and self.token.refuse(minted.token)):
+            return meaning
+        self.metrics.latency.observe(1000 * (now - push.arrived))
+        return Result(self._outcome(meaning.fault), meaning.word, meaning.since)
+
+    def _outcome(self, fault: Fault) -> Outcome:
+        """Return what an answer that is final makes of a push."""
+        if fault in (Fault.NONE, Fault.TOKEN):
+            self._proven = True
+        match fault:
+            case Fault.NONE:
+                return Outcome.SENT
+            case Fault.TOKEN:
+                return Outcome.UNREGISTERED
+            case Fault.TOKEN_OR_SETTINGS if self._proven:
+                return Outcome.UNREGISTERED
+        return Outcome.REJECTED
+
+    def _blame(self, *, faulty: bool) -> None:
+        self._faults = self._faults + 1 if faulty else 0
+        if faulty:
+            self._last_fault = asyncio.get_running_loop().time()
+
+    def _log(self, push: Push, result: Result) -> None:
+        level = logging.INFO if result.outcome in (Outcome.SENT, Outcome.UNREGISTERED) else logging.WARNING
+        if _log.isEnabledFor(level):
+            fields = {
+                "handler": self.name,
+                "type": push.kind.value,
+                "token": push.suffix,
+                "outcome": str(result.outcome),
+                "ms": round(1000 * (asyncio.get_running_loop().time() - push.arrived), 1),
+            }
+            if result.reason:
+                fields["reason"] = result.reason
+            _log.log(level, "push", extra=fields)

@@ -1,0 +1,26 @@
+"""How many requests may come in a second."""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class RateLimit:
+    """At most so many in any second, wherever it begins.
+
+    Args:
+        limit: 0 for no limit.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._times: deque[float] = deque(maxlen=limit)
+
+    def take(self, now: float) -> bool:
+        """Return True if one more is allowed at `now`, in seconds; what is refused does not count."""
+        if not self._limit:
+            return True
+        if len(self._times) == self._limit and now - self._times[0] < 1.0:
+            return False
+        self._times.append(now)
+        return True

@@ -1,0 +1,1 @@
+"""Tests of the synthetic-user exporter that need no server."""

@@ -1,0 +1,165 @@
+"""What the synthetic users say they saw is what passed on the wire, by taps that know nothing of their code."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporters.synthetic.names import EDGES
+from lab.scraping import Scrape, scrape
+from lab.servers.exporters import QUICK, SyntheticExporter
+from lab.stack import Lab
+from lab.users.accounts import ask
+from tests.live.prosody import QUICK as PROSODY_QUICK
+from tests.live.wiretap import Seen, UdpTap, websocket_tap
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+LOSE_EVERY = 10
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab() as lab:
+        for node in lab.nodes:
+            node.prosody.config = PROSODY_QUICK
+        lab.start(*(node.prosody for node in lab.nodes), lab.coturn)
+        yield lab
+
+
+@pytest.fixture
+async def watched(lab: Lab) -> AsyncIterator[tuple[SyntheticExporter, Seen, UdpTap]]:
+    """Run the exporter with a tap on each of its doors, and on its coturn's UDP port."""
+    seen = Seen()
+    async with AsyncExitStack() as stack:
+        prosodies = [node.prosody for node in lab.nodes]
+        ports = [await stack.enter_async_context(websocket_tap(prosody.http_port, seen)) for prosody in prosodies]
+        udp, tap = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: UdpTap(lab.coturn.port, LOSE_EVERY), local_addr=("127.0.0.1", 0)
+        )
+        stack.callback(udp.close)
+        exporter = SyntheticExporter(
+            prosodies,
+            lab.haproxy,
+            lab.coturn,
+            dict(QUICK) | {"force_quit": "10s", "vanish": "12s"},
+            doors={
+                prosody.name: f"ws://127.0.0.1:{port}/xmpp-websocket"
+                for prosody, port in zip(prosodies, ports, strict=True)
+            },
+            relay_port=udp.get_extra_info("sockname")[1],
+        )
+        exporter.start()
+        try:
+            yield exporter, seen, tap
+        finally:
+            exporter.kill()
+
+
+async def until(exporter: SyntheticExporter, journey: str, count: int, **labels: str) -> Scrape:
+    """Return the page once a journey went well so often."""
+    while True:
+        page = await scrape(exporter.url)
+        if page("synthetic_journeys_total", journey=journey, result="ok", **labels) >= count:
+            return page
+        await asyncio.sleep(0.2)
+
+
+def mean(page: Scrape, journey: str, **labels: str) -> float:
+    """Return the average of a journey's histogram, in seconds."""
+    total = page("synthetic_journey_seconds_sum", journey=journey, **labels)
+    return total / page("synthetic_journey_seconds_count", journey=journey, **labels)
+
+
+def median(page: Scrape, journey: str) -> tuple[float, float]:
+    """Return the width and the middle of the bucket that holds the median of a journey, in seconds."""
+    lower, half = 0.0, page("synthetic_journey_seconds_count", journey=journey) / 2
+    for edge in EDGES:
+        if page("synthetic_journey_seconds_bucket", journey=journey, le=str(float(edge))) >= half:
+            return edge - lower, (edge + lower) / 2
+        lower = edge
+    raise AssertionError("the median is above every edge")
+
+
+async def test_every_histogram_says_what_passed_on_the_wire(
+    watched: tuple[SyntheticExporter, Seen, UdpTap],
+) -> None:
+    exporter, seen, tap = watched
+    page = await until(exporter, "presence_vanish", 2)
+    page = await until(exporter, "turn_tls", 1)
+
+    # Messages: as many, and on average as long.
+    took = seen.took()
+    told = page("synthetic_journey_seconds_count", journey="message")
+    assert abs(len(took) - told) <= 2, "a message or two may pass between the two looks"
+    # Not the mean: on a busy machine a message may wait for the tap itself, before the tap can see it.
+    width, half = median(page, "message")
+    assert abs(statistics.median(took) - half) < 0.005 + width
+    assert sum(took) / len(took) < mean(page, "message"), "the tap sees a part of the way"
+    assert page("synthetic_journeys_total", journey="message", result="ok") == told
+
+    # Presence: a contact saw the user go, and when. Where a connection broke, the tap saw it break.
+    gone = [
+        min(at for at in times if at > seen.resets[address]) - seen.resets[address]
+        for (address, kind), times in seen.presences.items()
+        if kind == "unavailable" and address in seen.resets and max(times) - seen.resets[address] > 1
+    ]
+    forced = mean(page, "presence_force_quit")
+    assert gone
+    assert abs(sum(gone) / len(gone) - forced) < 1
+    silent = mean(page, "presence_vanish")
+    assert abs(silent - (2 + 2 + forced)) < 2, "two read timeouts, then the same hibernation"
+
+    # Media: as many packets lost as the tap lost.
+    packets = page.by("synthetic_turn_packets_total", "result")
+    udp = {r: page("synthetic_turn_packets_total", transport="udp", result=r) for r in ("sent", "returned", "lost")}
+    assert udp["sent"] == 100 * page("synthetic_journeys_total", journey="turn_udp", result="ok")
+    assert abs(udp["lost"] / udp["sent"] - (1 - tap.returned / tap.sent)) < 0.01
+    assert udp["lost"] >= udp["sent"] / LOSE_EVERY
+    assert packets["sent"] == packets["returned"] + packets["lost"]
+    assert page("synthetic_turn_packets_total", transport="tcp", result="lost") == 0
+
+    # Logins: the stages are the whole.
+    stages = page("synthetic_login_stage_seconds_sum")
+    assert stages == pytest.approx(page("synthetic_journey_seconds_sum", journey="login"))
+
+
+async def test_it_leaves_nothing_behind(lab: Lab, watched: tuple[SyntheticExporter, Seen, UdpTap]) -> None:
+    exporter, _, _ = watched
+
+    def stored() -> dict[str, bytes]:
+        folder = lab.prosody.directory / "commeazy%2ecom"
+        return {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in sorted(folder.rglob("*.dat"))
+            # mod_smacks itself notes the last ten sessions of an account that broke, whoever breaks them.
+            if path.parent.name not in {"accounts", "account_activity", "smacks_h"}
+        }
+
+    before = stored()
+    assert any("roster" in name for name in before)
+    page = await until(exporter, "presence_force_quit", 2, **{"from": "prosody1"})
+    for journey in ("resume", "presence_away", "message", "login"):
+        assert page("synthetic_journeys_total", journey=journey, result="ok", **{"from": "prosody1"}) > 0
+    assert stored() == before
+    exporter.stop()
+    deadline = time.monotonic() + 30
+    while True:  # the last force-quit's session hibernates for two seconds
+        left = await asyncio.to_thread(_sessions, lab)
+        if not left:
+            break
+        assert time.monotonic() < deadline, f"sessions left: {left}"
+
+
+def _sessions(lab: Lab) -> str:
+    command = (
+        "> local names = {}; for jid in pairs(prosody.full_sessions) do names[#names+1] = jid end; "
+        "return true, table.concat(names, ' ')"
+    )
+    return asyncio.run(ask(lab.prosody.admin_socket, command)).removeprefix("OK: ").strip()

@@ -1,0 +1,240 @@
+"""Looks on the wire, beside the synthetic users and knowing nothing of their code: what passed, and when.
+
+Two taps: one for WebSocket without TLS, between the exporter and a Prosody; one for UDP, between the exporter and
+coturn, which can lose packets. Times are those of the kernel's monotonic clock, as everywhere on the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_NONCE = re.compile(r"<probe[^>]*>([^<]+)</probe>")
+_SEND, _DATA = 0x0016, 0x0017  # TURN indications
+
+
+class Frames:
+    """Cuts the text frames out of one direction of a WebSocket (RFC 6455 section 5.2), after the HTTP part."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._open = False
+
+    def feed(self, data: bytes) -> list[str]:
+        self._buffer += data
+        if not self._open:
+            _, end, rest = self._buffer.partition(b"\r\n\r\n")
+            if not end:
+                return []
+            self._open, self._buffer = True, rest
+        texts = []
+        while (frame := self._frame()) is not None:
+            texts.append(frame)
+        return texts
+
+    def _frame(self) -> str | None:
+        data = self._buffer
+        if len(data) < 2:
+            return None
+        masked, size, at = data[1] & 0x80, data[1] & 0x7F, 2
+        if size >= 126:
+            width = 2 if size == 126 else 8
+            size, at = int.from_bytes(data[2 : 2 + width]), 2 + width
+        key = data[at : at + 4] if masked else bytes(4)
+        at += 4 if masked else 0
+        if len(data) < at + size:
+            return None
+        self._buffer = data[at + size :]
+        text = bytes(byte ^ key[index % 4] for index, byte in enumerate(data[at : at + size]))
+        return text.decode() if data[0] & 0x0F == 1 else ""
+
+
+@dataclass
+class Message:
+    """When a message passed on its way to the server, and on its way to the receiver."""
+
+    up: float = 0.0
+    down: float = 0.0
+
+
+@dataclass
+class Seen:
+    """What all taps of a test saw.
+
+    Attributes:
+        messages: by nonce.
+        resets: when a client's connection broke, by its full address.
+        presences: when each presence passed, by its sender's full address and what it said.
+    """
+
+    messages: dict[str, Message] = field(default_factory=dict)
+    resets: dict[str, float] = field(default_factory=dict)
+    presences: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+
+    def up(self, text: str) -> None:
+        for nonce in _NONCE.findall(text):
+            self.messages.setdefault(nonce, Message()).up = time.monotonic()
+
+    def down(self, text: str) -> str:
+        """Note what goes to a client; return its full address if this binds it."""
+        now = time.monotonic()
+        for nonce in _NONCE.findall(text):
+            if "type='error'" not in text:
+                self.messages.setdefault(nonce, Message()).down = now
+        if "<presence" in text and (sender := re.search(r"from='([^']+)'", text)):
+            kind = re.search(r"type='(\w+)'", text) or re.search(r"<show>(\w+)</show>", text)
+            self.presences.setdefault((sender[1], kind[1] if kind else "available"), []).append(now)
+        bound = re.search(r"<jid>([^<]+)</jid>", text)
+        return bound[1] if bound else ""
+
+    def took(self) -> list[float]:
+        """Return for each delivered message how long it was beyond the tap."""
+        return [one.down - one.up for one in self.messages.values() if one.up and one.down]
+
+
+@contextlib.asynccontextmanager
+async def websocket_tap(port: int, seen: Seen) -> AsyncIterator[int]:
+    """Pass everything on to a Prosody's HTTP port; yield the port to connect to instead."""
+    writers: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, onward = await asyncio.open_connection("127.0.0.1", port)
+        writers.update((writer, onward))
+        address = ""
+
+        async def to_server() -> None:
+            frames = Frames()
+            with contextlib.suppress(OSError):
+                while data := await reader.read(65536):
+                    for text in frames.feed(data):
+                        seen.up(text)
+                    onward.write(data)
+
+        async def to_client() -> None:
+            nonlocal address
+            frames = Frames()
+            with contextlib.suppress(OSError):
+                while data := await there.read(65536):
+                    for text in frames.feed(data):
+                        address = seen.down(text) or address
+                    writer.write(data)
+
+        ways = {asyncio.create_task(to_server()), asyncio.create_task(to_client())}
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        seen.resets[address] = time.monotonic()
+        for end in (onward, writer):  # what one side broke is broken for the other
+            end.transport.abort()
+        await asyncio.wait(ways)
+        writers.difference_update((writer, onward))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+
+
+class _Leg(asyncio.DatagramProtocol):
+    """The tap's side towards coturn for one client address."""
+
+    def __init__(self, tap: UdpTap, client: tuple[str, int]) -> None:
+        self.tap, self.client = tap, client
+        self.sent: set[bytes] = set()
+        self.back: set[bytes] = set()
+        self.begins: bool | None = None  # whether it sent media before it got any; the echo does not
+        self.transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002 - asyncio's signature
+        if int.from_bytes(data[:2]) == _DATA:
+            if self.begins is None:
+                self.begins = False
+            if self.tap.loses():
+                return
+            self.back.add(_payload(data))
+        assert self.tap.transport is not None
+        self.tap.transport.sendto(data, self.client)
+
+
+class UdpTap(asyncio.DatagramProtocol):
+    """Passes datagrams between clients and coturn and loses every so-manieth packet of media.
+
+    Args:
+        port: coturn's.
+        lose_every: 0 to lose none.
+
+    Attributes:
+        sent, returned: packets of the legs that began: how many there were, and how many of those came back.
+    """
+
+    def __init__(self, port: int, lose_every: int) -> None:
+        self._port = port
+        self._lose_every = lose_every
+        self._count = 0
+        self._legs: dict[tuple[str, int], _Leg] = {}
+        self.transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def loses(self) -> bool:
+        self._count += 1
+        return bool(self._lose_every) and self._count % self._lose_every == 0
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        leg = self._legs.get(addr)
+        if leg is None:
+            leg = self._legs[addr] = _Leg(self, addr)
+            loop = asyncio.get_running_loop()
+            loop.create_task(self._open(leg, data))  # noqa: RUF006 - it ends with the test's loop
+        elif leg.transport is not None:
+            self._pass(leg, data)
+
+    async def _open(self, leg: _Leg, data: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.create_datagram_endpoint(lambda: leg, remote_addr=("127.0.0.1", self._port))
+        self._pass(leg, data)
+
+    def _pass(self, leg: _Leg, data: bytes) -> None:
+        if int.from_bytes(data[:2]) == _SEND:
+            if leg.begins is None:
+                leg.begins = True
+            leg.sent.add(_payload(data))
+            if self.loses():
+                return
+        assert leg.transport is not None
+        leg.transport.sendto(data)
+
+    @property
+    def sent(self) -> int:
+        return sum(len(leg.sent) for leg in self._beginners)
+
+    @property
+    def returned(self) -> int:
+        return sum(len(leg.back & leg.sent) for leg in self._beginners)
+
+    @property
+    def _beginners(self) -> list[_Leg]:
+        return [leg for leg in self._legs.values() if leg.begins]
+
+
+def _payload(indication: bytes) -> bytes:
+    """Return the value of the DATA attribute (RFC 8656 section 18.4)."""
+    at = 20
+    while at + 4 <= len(indication):
+        kind, size = int.from_bytes(indication[at : at + 2]), int.from_bytes(indication[at + 2 : at + 4])
+        if kind == 0x0013:
+            return indication[at + 4 : at + 4 + size]
+        at += 4 + size + -size % 4
+    return b""
