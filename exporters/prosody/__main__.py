@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
+import ssl
 import sys
+from argparse import ArgumentTypeError
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +33,20 @@ _log = logging.getLogger(__name__)
 def _websocket_url(text: str) -> str:
     example = "http://127.0.0.1:5280/xmpp-websocket, or '' for no probe"
     return text and values.url(text, ("http", "https", "ws", "wss"), example)
+
+
+def _host_name(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z0-9._-]{1,253}", text):
+        raise ArgumentTypeError(f"{text!r} is not a host name; write for example chat.example.com")
+    return text
+
+
+def _authority(text: str) -> Path:
+    try:
+        ssl.create_default_context(cafile=text)
+    except OSError as error:
+        raise ArgumentTypeError(f"{text} holds no certificate authority in PEM ({error.strerror or error})") from None
+    return Path(text)
 
 
 def _parser() -> ArgumentParser:
@@ -64,6 +81,22 @@ def _parser() -> ArgumentParser:
         default="http://127.0.0.1:5280/xmpp-websocket",
         metavar="URL",
         help="WebSocket endpoint to ping; '' pings none (default %(default)s)",
+    )
+    parser.add_argument(
+        "--prosody.websocket-host",
+        dest="websocket_host",
+        type=_host_name,
+        default="",
+        metavar="NAME",
+        help="host name to ask the endpoint for, in HTTP and TLS, where mod_websocket serves one virtual host only or "
+        "the endpoint is https; default: the URL's",
+    )
+    parser.add_argument(
+        "--prosody.websocket-ca",
+        dest="websocket_authority",
+        type=_authority,
+        metavar="FILE",
+        help="certificate authority to trust for an https endpoint (PEM); default: the system's",
     )
     actions = parser.add_mutually_exclusive_group()
     actions.add_argument("--uninstall", action="store_true", help="remove the counting script from Prosody, and end")
@@ -113,7 +146,11 @@ async def _uninstall(args: Namespace) -> int:
 def _exporter(args: Namespace) -> Exporter[Snapshot]:
     shell = AdminShell(args.socket, timeout=args.timeout)
     reader = Reader(shell, instrument=args.instrument == "on")
-    probe = WebSocketProbe(args.websocket_url) if args.websocket_url else None
+    probe = (
+        WebSocketProbe(args.websocket_url, host=args.websocket_host, authority=args.websocket_authority)
+        if args.websocket_url
+        else None
+    )
     logs.setup(args.log_level, args.log_format)
     if missing := missing_families(instrument=args.instrument == "on", probe=probe is not None):
         _log.warning("these metrics will be missing, as their source is switched off: %s", ", ".join(missing))
@@ -127,8 +164,10 @@ def _exporter(args: Namespace) -> Exporter[Snapshot]:
         except BaseException:  # also when the scrape's deadline cancels it
             outside = reader.inspect_from_outside()
             raise
-        if probe and (c2s_timeout := snapshot.settings.get("c2s_timeout")):
-            probe.c2s_timeout = c2s_timeout.value
+        if probe:
+            probe.look_at(snapshot.virtual_hosts)
+            if c2s_timeout := snapshot.settings.get("c2s_timeout"):
+                probe.c2s_timeout = c2s_timeout.value
         return snapshot
 
     @asynccontextmanager

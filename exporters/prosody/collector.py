@@ -52,6 +52,9 @@ def collect(
     """
     if observations is not None:
         yield _histogram("prosody_websocket_ping_seconds", observations.round_trips)
+        if observations.login_mechanisms:
+            mechanisms = sorted(observations.login_mechanisms.items())
+            yield FAMILIES.fill("prosody_websocket_login_mechanisms", *(((host,), n) for host, n in mechanisms))
     counts = snapshot.counts if snapshot else None
     if counts is not None or observations is not None:
         yield _connection_errors(counts, observations)

@@ -104,6 +104,14 @@ FAMILIES = Families(
         "Round trip of a ping on a WebSocket connection that the exporter holds open, as a client sees it.",
         needs="probe",
     ),
+    Family(
+        "gauge",
+        "prosody_websocket_login_mechanisms",
+        ("host",),
+        "SASL mechanisms offered to a client that opens a stream over WebSocket, at the last look; with 0 nobody can "
+        "log in.",
+        needs="probe",
+    ),
     Family("counter", "prosody_cpu_seconds_total", (), "CPU time of the server; one core is all it can use."),
     Family("gauge", "prosody_memory_used_bytes", (), "Resident memory of the server process."),
     Family("gauge", "prosody_lua_heap_bytes", (), "Memory that Lua's garbage collector manages."),

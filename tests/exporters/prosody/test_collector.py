@@ -55,6 +55,7 @@ CONTRACT = {
     "prosody_setting": {"name", "host"},
     "prosody_authentication_info": {"host", "provider"},
     "prosody_websocket_ping_seconds": set(),
+    "prosody_websocket_login_mechanisms": {"host"},
     "prosody_exporter_instrument_version": set(),
     "prosody_exporter_sessions_settled": set(),
     "prosody_exporter_sessions_adopted_total": set(),
@@ -99,6 +100,7 @@ def recorded() -> Any:  # noqa: ANN401 - a tree of JSON
 def observed() -> Observations:
     observations = Observations()
     observations.round_trips.observe(0.002)
+    observations.login_mechanisms[HOST] = 2
     return observations
 
 
@@ -135,7 +137,10 @@ def test_without_the_counting_script_its_families_are_missing_and_named(snapshot
     assert names(collect(off, None)) == WITHOUT_INSTRUMENT
     assert set(missing_families(instrument=False, probe=False)) == set(CONTRACT) - WITHOUT_INSTRUMENT
     assert missing_families(instrument=True, probe=True) == []
-    assert missing_families(instrument=True, probe=False) == ["prosody_websocket_ping_seconds"]
+    assert missing_families(instrument=True, probe=False) == [
+        "prosody_websocket_ping_seconds",
+        "prosody_websocket_login_mechanisms",
+    ]
 
 
 def test_a_family_without_a_source_does_not_come_empty(snapshot: Snapshot) -> None:
@@ -144,7 +149,11 @@ def test_a_family_without_a_source_does_not_come_empty(snapshot: Snapshot) -> No
 
 
 def test_a_server_that_was_not_read_leaves_what_the_probe_saw() -> None:
-    assert names(collect(None, observed())) == {"prosody_websocket_ping_seconds", "prosody_connection_errors_total"}
+    assert names(collect(None, observed())) == {
+        "prosody_websocket_ping_seconds",
+        "prosody_websocket_login_mechanisms",
+        "prosody_connection_errors_total",
+    }
     assert names(collect(None, None)) == set()
 
 

@@ -133,7 +133,7 @@ def test_instrument_off_names_the_families_that_will_be_missing(capsys: pytest.C
 
 def test_no_probe_names_the_family_that_will_be_missing(capsys: pytest.CaptureFixture[str]) -> None:
     [line] = log_of(["--prosody.websocket-url="], capsys)
-    assert line.endswith('switched off: prosody_websocket_ping_seconds"')
+    assert line.endswith('switched off: prosody_websocket_ping_seconds, prosody_websocket_login_mechanisms"')
 
 
 def test_with_everything_on_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -92,9 +93,15 @@ async def accept(request: web.Request, *protocols: str) -> web.WebSocketResponse
 
 async def ponging(endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
     answer = await accept(request)
+    return await _pong_on(endpoint, answer)
+
+
+async def _pong_on(endpoint: Endpoint, answer: web.WebSocketResponse) -> web.WebSocketResponse:
     pings = 0
     async for message in answer:
-        assert message.type == aiohttp.WSMsgType.PING
+        if message.type == aiohttp.WSMsgType.TEXT:
+            assert message.data.startswith("<close")
+            continue
         pings += 1
         if pings > 1:
             endpoint.pinged.set()
@@ -163,6 +170,44 @@ async def closing_in_trouble(_: Endpoint, request: web.Request) -> web.StreamRes
     return answer
 
 
+async def ending_the_stream(_: Endpoint, request: web.Request) -> web.StreamResponse:
+    answer = await accept(request)
+    await answer.receive()
+    error = "<connection-timeout xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>"
+    await answer.send_str(f"<stream:error>{error}</stream:error>")
+    await answer.send_str("<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>")
+    await answer.close(code=aiohttp.WSCloseCode.OK)
+    return answer
+
+
+async def closing_the_stream_while_idle(_: Endpoint, request: web.Request) -> web.StreamResponse:
+    answer = await accept(request)
+    await answer.pong((await answer.receive()).data)
+    await answer.send_str("<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>")
+    await answer.close(code=aiohttp.WSCloseCode.OK)
+    assert request.transport
+    request.transport.abort()
+    return answer
+
+
+def offering(*mechanisms: str) -> Callable[[Endpoint, web.Request], Awaitable[web.StreamResponse]]:
+    """Answer a stream to anybody with these mechanisms, and pings with pongs; no mechanism: no list of them either."""
+    listed = "".join(f"<mechanism>{name}</mechanism>" for name in mechanisms)
+    features = f"<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{listed}</mechanisms>" if mechanisms else ""
+
+    async def offer(_: Endpoint, request: web.Request) -> web.StreamResponse:
+        answer = await accept(request)
+        async for message in answer:
+            if message.type == aiohttp.WSMsgType.PING:
+                await answer.pong(message.data)
+            elif message.data.startswith("<open"):
+                await answer.send_str("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' from='chat.example'/>")
+                await answer.send_str(f"<stream:features>{features}</stream:features>")
+        return answer
+
+    return offer
+
+
 async def closing_in_good_order(_: Endpoint, request: web.Request) -> web.StreamResponse:
     answer = await accept(request)
     await answer.receive()
@@ -178,47 +223,49 @@ def counted(probe: WebSocketProbe) -> dict[str, float]:
 # Failures -----------------------------------------------------------------------------------------------------------
 
 
-async def one_failure(url: str, lines: Lines, reason: str, *, patience: float = 5) -> None:
+async def one_failure(url: str, lines: Lines, reason: str, seen: str, *, patience: float = 5) -> None:
     """Check that the first attempt fails with this reason, is counted once, and is logged in one line."""
     probe = WebSocketProbe(url, interval=NEVER, timeout=patience)
     async with probe.running():
         line = await lines.queue.get()
-    assert line == f"WARNING the WebSocket probe fails on {url}: {reason}; do clients connect?"
+    assert line.startswith(f"WARNING the WebSocket probe fails on {url}: {reason} ({seen}); ")
     assert counted(probe) == {reason: 1}
     assert probe.observations.round_trips.total == 0
     assert lines.queue.empty()
 
 
 @pytest.mark.parametrize(
-    ("handler", "reason"),
+    ("handler", "reason", "seen"),
     [
-        (forbidding, "probe_handshake"),
-        (plain, "probe_handshake"),
-        (speaking_chat, "probe_handshake"),
-        (aborting, "probe_closed"),
-        (aborting_the_handshake, "probe_closed"),
-        (closing_in_trouble, "probe_closed"),
+        (forbidding, "probe_handshake", "HTTP status 403"),
+        (plain, "probe_handshake", "HTTP status 200"),
+        (speaking_chat, "probe_handshake", "it does not speak the WebSocket protocol xmpp"),
+        (aborting, "probe_closed", "the connection was closed"),
+        (aborting_the_handshake, "probe_closed", "closed during the handshake"),
+        (closing_in_trouble, "probe_closed", "the connection was closed"),
+        (ending_the_stream, "probe_closed", "stream error connection-timeout"),
     ],
 )
 async def test_an_endpoint_that_misbehaves_has_its_reason(
-    lines: Lines, handler: Callable[[Endpoint, web.Request], Awaitable[web.StreamResponse]], reason: str
+    lines: Lines, handler: Callable[[Endpoint, web.Request], Awaitable[web.StreamResponse]], reason: str, seen: str
 ) -> None:
     async with Endpoint(handler).listening() as url:
-        await one_failure(url, lines, reason)
+        await one_failure(url, lines, reason, seen)
 
 
-@pytest.mark.parametrize("handler", [stuck, silent])
+@pytest.mark.parametrize(("handler", "seen"), [(stuck, "no connection in 0.05 s"), (silent, "no answer in 0.05 s")])
 async def test_an_endpoint_that_says_nothing_is_a_timeout(
-    lines: Lines, handler: Callable[[Endpoint, web.Request], Awaitable[web.StreamResponse]]
+    lines: Lines, handler: Callable[[Endpoint, web.Request], Awaitable[web.StreamResponse]], seen: str
 ) -> None:
     async with Endpoint(handler).listening() as url:
-        await one_failure(url, lines, "probe_timeout", patience=SHORT)
+        await one_failure(url, lines, "probe_timeout", seen, patience=SHORT)
 
 
 async def test_a_port_nobody_listens_on_refuses(lines: Lines) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        await one_failure(f"http://127.0.0.1:{bound.getsockname()[1]}/xmpp-websocket", lines, "probe_refused")
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}/xmpp-websocket"
+        await one_failure(url, lines, "probe_refused", "connection refused")
 
 
 async def test_a_host_that_does_not_exist_is_unreachable(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,12 +273,15 @@ async def test_a_host_that_does_not_exist_is_unreachable(lines: Lines, monkeypat
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)  # a resolver may take its time to say so
-    await one_failure("http://localhost.invalid/xmpp-websocket", lines, "probe_unreachable")
+    await one_failure("http://localhost.invalid/xmpp-websocket", lines, "probe_unreachable", "no way to connect")
 
 
 def tls(tmp_path: Path) -> ssl.SSLContext:
+    """A server's context; its authority is written beside its certificate."""
     certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
-    Authority("nobody trusts").issue("127.0.0.1", certificate, key)
+    authority = Authority("nobody trusts")
+    authority.issue("127.0.0.1", certificate, key)
+    authority.write(tmp_path / "authority.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     return context
@@ -239,15 +289,55 @@ def tls(tmp_path: Path) -> ssl.SSLContext:
 
 async def test_a_certificate_that_nobody_trusts_is_a_tls_error(lines: Lines, tmp_path: Path) -> None:
     async with Endpoint(ponging).listening(tls(tmp_path)) as url:
-        await one_failure(url, lines, "probe_tls")
+        await one_failure(url, lines, "probe_tls", "unable to get local issuer certificate")
+
+
+async def test_a_certificate_of_another_name_is_a_tls_error(lines: Lines, tmp_path: Path) -> None:
+    server = tls(tmp_path)
+    async with Endpoint(ponging).listening(server) as url:
+        probe = WebSocketProbe(url, host="chat.example", authority=tmp_path / "authority.pem", interval=NEVER)
+        async with probe.running():
+            line = await lines.queue.get()
+    assert "probe_tls (Hostname mismatch" in line
+    assert "--prosody.websocket-host" in line
+    assert counted(probe) == {"probe_tls": 1}
+
+
+async def test_an_https_endpoint_is_reached_with_its_authority(lines: Lines, tmp_path: Path) -> None:
+    server, authority = tls(tmp_path), tmp_path / "authority.pem"
+    hosts = []
+
+    async def noting_the_host(endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
+        hosts.append(request.headers["Host"])
+        return await ponging(endpoint, request)
+
+    endpoint = Endpoint(noting_the_host)
+    async with endpoint.listening(server) as url:
+        probe = WebSocketProbe(url, authority=authority, interval=AT_ONCE)
+        async with probe.running():
+            await endpoint.pinged_twice()
+    assert counted(probe) == {}
+    assert hosts == [url.split("/")[2]]
+    assert lines.queue.empty()
 
 
 async def test_tls_to_a_port_that_speaks_none_is_a_tls_error(lines: Lines) -> None:
     async with Endpoint(ponging).listening() as url:
-        await one_failure(url.replace("http:", "https:"), lines, "probe_tls")
+        await one_failure(url.replace("http:", "https:"), lines, "probe_tls", "no TLS handshake")
 
 
 # Pings --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_stream_closed_while_the_probe_rests_is_no_error(lines: Lines) -> None:
+    endpoint = Endpoint(closing_the_stream_while_idle, ponging)
+    async with endpoint.listening() as url:
+        probe = WebSocketProbe(url, interval=SHORT)
+        async with probe.running():
+            await endpoint.pinged_twice()
+    assert endpoint.connections == 2
+    assert counted(probe) == {}
+    assert lines.queue.empty()
 
 
 @pytest.mark.parametrize("handler", [ponging, pinging_first])
@@ -329,14 +419,76 @@ async def test_a_new_connection_is_made_before_prosody_ends_one_that_never_logs_
 async def test_an_endpoint_that_always_closes_is_not_hammered(monkeypatch: pytest.MonkeyPatch) -> None:
     endpoint, pauses = Endpoint(closing_in_good_order), asyncio.Queue[tuple[float, int]]()
 
+    sleep = asyncio.sleep
+
     async def pause(seconds: float) -> None:
-        pauses.put_nowait((seconds, endpoint.connections))
+        if seconds == 7:
+            pauses.put_nowait((seconds, endpoint.connections))
+        await sleep(0)
 
     async with endpoint.listening() as url:
         monkeypatch.setattr("exporters.prosody.probe.asyncio.sleep", pause)
         async with WebSocketProbe(url, interval=7).running():
             assert [await pauses.get() for _ in range(3)] == [(7, 1), (7, 2), (7, 3)]
         monkeypatch.undo()
+
+
+# Logins -------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_mechanisms_that_are_offered_are_counted_for_each_host_in_turn(lines: Lines) -> None:
+    endpoint = Endpoint(offering("PLAIN", "SCRAM-SHA-1"), offering())
+    async with endpoint.listening() as url:
+        probe = WebSocketProbe(url, interval=AT_ONCE)
+        probe.c2s_timeout = SHORT
+        probe.look_at(("chat.example", "other.example"))
+        async with probe.running():
+            line = await lines.queue.get()
+            assert probe.observations.login_mechanisms == {"chat.example": 2, "other.example": 0}
+            async with asyncio.timeout(10):
+                while endpoint.connections < 4:  # noqa: ASYNC110 - the probe announces nothing
+                    await asyncio.sleep(0)
+    assert line == (
+        f"WARNING nobody can log in to other.example over {url}: it offers no SASL mechanism; "
+        "set consider_websocket_secure = true if TLS ends at a proxy, and restart Prosody"
+    )
+    assert counted(probe)["probe_no_login"] >= 1
+    probe.look_at(("chat.example",))
+    assert set(probe.observations.login_mechanisms) == {"chat.example"}
+
+
+async def test_a_host_that_offers_logins_again_is_logged_once(lines: Lines) -> None:
+    endpoint = Endpoint(offering(), offering(), offering("PLAIN"))
+    async with endpoint.listening() as url:
+        probe = WebSocketProbe(url, interval=AT_ONCE)
+        probe.c2s_timeout = SHORT
+        probe.look_at(("chat.example",))
+        async with probe.running():
+            told = [await lines.queue.get() for _ in range(2)]
+    assert told[0].startswith("WARNING nobody can log in to chat.example")
+    assert told[1] == f"INFO chat.example offers logins over {url} again"
+    assert counted(probe) == {"probe_no_login": 2}
+
+
+# A program that was stopped -----------------------------------------------------------------------------------------
+
+
+async def test_a_ping_during_which_the_exporter_itself_stood_still_is_not_prosodys(lines: Lines) -> None:
+    async def stopping_the_exporter(endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
+        answer = await accept(request)
+        message = await answer.receive()
+        time.sleep(1.5)  # noqa: ASYNC251 - to stop the probe, which runs in this program too
+        await answer.pong(message.data)
+        return await _pong_on(endpoint, answer)
+
+    endpoint = Endpoint(stopping_the_exporter, ponging)
+    async with endpoint.listening() as url:
+        probe = WebSocketProbe(url, interval=AT_ONCE, timeout=1.2)
+        async with probe.running():
+            await endpoint.pinged_twice()
+    assert counted(probe) == {}
+    assert probe.observations.round_trips.counts[-2:] == [0, 0]  # none above a second
+    assert lines.queue.empty()
 
 
 # Log ----------------------------------------------------------------------------------------------------------------
@@ -352,7 +504,6 @@ async def test_a_lasting_failure_and_its_end_are_logged_once(
         async with probe.running():
             await endpoint.pinged_twice()
     assert counted(probe) == {reason: 3}
-    assert [lines.queue.get_nowait() for _ in range(lines.queue.qsize())] == [
-        f"WARNING the WebSocket probe fails on {url}: {reason}; do clients connect?",
-        f"INFO the WebSocket probe reaches {url} again",
-    ]
+    failure, recovery = [lines.queue.get_nowait() for _ in range(lines.queue.qsize())]
+    assert failure.startswith(f"WARNING the WebSocket probe fails on {url}: {reason} ")
+    assert recovery == f"INFO the WebSocket probe reaches {url} again"
