@@ -70,6 +70,7 @@ NEEDS: Final = {
     "ssl_certificate_expiry_days": _SHOWN,
     "ssl_certificate_not_after_timestamp_seconds": _SHOWN,
     "ssl_certificate_not_before_timestamp_seconds": _SHOWN,
+    "ssl_certificate_unreadable_certificates": _SHOWN,
     "ssl_certificate_trusted": _AUTHORITY,
     "ssl_certificate_verification_info": _AUTHORITY,
     "ssl_certificate_served_matches_file": "a target with `file` in certificates.yml",

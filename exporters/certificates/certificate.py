@@ -1,37 +1,32 @@
-"""What one X.509 certificate says, read once into plain values. It judges nothing and opens no file."""
+"""What one X.509 certificate says, read once into plain values. It judges nothing and opens no file.
+
+OpenSSL reads the certificate, its dates and its serial number, as it does in the servers and clients whose certificates
+these are; `der` reads the rest, part by part.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import pkcs12
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
+from OpenSSL import crypto
 
+from exporters.certificates import der as encoding
 from toolkit.scrape import TargetError
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
+# As OpenSSL finds them (crypto/pem/pem_lib.c): a line of its own, not indented, with nothing but white space behind it.
 # The key of HAProxy's combined PEM stands between such blocks: it is neither parsed nor kept.
-_PEM_BLOCK = re.compile(
-    rb"-----BEGIN (?:X509 )?CERTIFICATE-----(.*?)(?:-----END (?:X509 )?CERTIFICATE-----|\Z)", re.DOTALL
+_BEGIN = re.compile(
+    rb"^-----BEGIN (CERTIFICATE|X509 CERTIFICATE|TRUSTED CERTIFICATE|PKCS7)-----[\x00-\x20]*$", re.MULTILINE
 )
-_PEM_BEGIN = b"-----BEGIN "
-# What cryptography raises for a certificate that breaks the rules, when it is loaded or when a part is looked at.
-UNREADABLE = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
+_END = re.compile(rb"^-----END [^\n]*(?:\n|\Z)", re.MULTILINE)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_TIME = re.compile(rb"([0-9]{4})([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})(?:\.[0-9]+)?Z")
+_NO_SECONDS = "utctime is too short"
+_FIRST_OF_2000 = b"50"  # a year of two digits is from 1950 to 2049 (RFC 5280 4.1.2.5.1)
+_CYCLE_YEARS, _CYCLE_SECONDS = 400, 146_097 * 86_400  # of the Gregorian calendar; Python's begins with the year 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,64 +34,105 @@ class Certificate:
     """One certificate.
 
     Args:
-        subject_cn: its common name; without one its first DNS name; as the issuer wrote it, so fit for no label yet.
+        subject_cn: its common name; without one its first DNS name or IP address; as the issuer wrote it, so fit for no
+            label yet.
         issuer_cn: its issuer's common name, or else organisation.
         serial: as `openssl x509 -serial` prints it.
-        not_before: when it begins to hold, with time zone.
-        not_after: when it ends, with time zone.
+        not_before: when it begins to hold, in seconds since 1970.
+        not_after: when it ends, in seconds since 1970.
+        common_name: its common name, "" without one.
         dns_names: its names of type dNSName, lower case.
         ip_addresses: its names of type iPAddress, in their usual text form.
         self_issued: whether subject and issuer are the same, as in a root.
+        key: "rsa", "ecdsa" or "other".
         rsa_bits: size of its RSA key; None for another kind of key.
-        sha1_signed: whether its signature rests on SHA-1 or MD5.
-        for_servers: whether it may be used by a TLS server (RFC 5280 4.2.1.12).
+        weakly_signed: whether its signature rests on SHA-1 or MD5.
         der: its encoding, which is also its identity.
     """
 
     subject_cn: str
     issuer_cn: str
     serial: str
-    not_before: datetime
-    not_after: datetime
+    not_before: float
+    not_after: float
+    common_name: str
     dns_names: tuple[str, ...]
     ip_addresses: tuple[str, ...]
     self_issued: bool
+    key: str
     rsa_bits: int | None
-    sha1_signed: bool
-    for_servers: bool
+    weakly_signed: bool
     der: bytes
 
     @classmethod
-    def read(cls, certificate: x509.Certificate) -> Certificate:
-        """Take over what is needed; raises TargetError("bad_certificate") for one that cannot be understood."""
-        try:
-            return cls._read(certificate)
-        except UNREADABLE as error:
-            raise TargetError("bad_certificate", f"a certificate cannot be understood ({_one_line(error)})") from None
+    def read(cls, certificate: crypto.X509) -> Certificate:
+        """Take over what is needed; raises TargetError("bad_certificate") for one whose dates cannot be understood."""
+        return cls._of(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate), certificate)
 
     @classmethod
-    def _read(cls, certificate: x509.Certificate) -> Certificate:
-        dns_names, ip_addresses = _alternative_names(certificate)
-        digits = f"{certificate.serial_number:X}"
+    def load(cls, block: bytes, kind: int = crypto.FILETYPE_ASN1) -> Certificate:
+        """Read one from DER or, of kind crypto.FILETYPE_PEM, from one block of PEM.
+
+        Raises:
+            TargetError: "bad_file" if OpenSSL does not take it for a certificate, or as `read`.
+        """
+        try:
+            return cls.read(crypto.load_certificate(kind, block))
+        except crypto.Error as error:
+            if not any(_NO_SECONDS in reason for reason in error.args[0]):
+                raise TargetError("bad_file", "OpenSSL cannot read the certificate") from None
+        return cls._of(_decoded(block) if kind == crypto.FILETYPE_PEM else block, None)
+
+    @classmethod
+    def _of(cls, der: bytes, certificate: crypto.X509 | None) -> Certificate:
+        try:
+            parts = encoding.parts(der)
+            if certificate:
+                begin, end = certificate.get_notBefore(), certificate.get_notAfter()
+                serial = certificate.get_serial_number()
+            else:
+                (begin, end), serial = (_completed(*date) for date in parts.dates), parts.serial
+            not_before, not_after = _seconds(begin), _seconds(end)
+        except ValueError as error:
+            raise TargetError("bad_certificate", f"a certificate cannot be understood ({error})") from None
+        names = (parts.common_name, *parts.dns_names, *parts.ip_addresses)
         return cls(
-            subject_cn=_first(certificate.subject, NameOID.COMMON_NAME) or next(iter(dns_names), ""),
-            issuer_cn=_first(certificate.issuer, NameOID.COMMON_NAME)
-            or _first(certificate.issuer, NameOID.ORGANIZATION_NAME),
-            serial=digits if len(digits) % 2 == 0 else f"0{digits}",
-            not_before=certificate.not_valid_before_utc,
-            not_after=certificate.not_valid_after_utc,
-            dns_names=dns_names,
-            ip_addresses=ip_addresses,
-            self_issued=certificate.subject == certificate.issuer,
-            rsa_bits=_rsa_bits(certificate),
-            sha1_signed=_weakly_signed(certificate),
-            for_servers=_for_servers(certificate),
-            der=certificate.public_bytes(serialization.Encoding.DER),
+            subject_cn=next(filter(None, names), ""),
+            issuer_cn=parts.issuer,
+            serial=_serial(serial),
+            not_before=not_before,
+            not_after=not_after,
+            common_name=parts.common_name,
+            dns_names=parts.dns_names,
+            ip_addresses=parts.ip_addresses,
+            self_issued=parts.self_issued,
+            key=parts.key,
+            rsa_bits=parts.rsa_bits,
+            weakly_signed=parts.weakly_signed,
+            der=der,
         )
 
 
-def parse_file(data: bytes, *, at_most: int) -> tuple[Certificate, ...]:
-    """Read every certificate of a file: PEM (keys and text around are skipped), DER, or PKCS#12 without a password.
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a file holds.
+
+    Args:
+        certificates: those that can be read, in the file's order; at least one.
+        unreadable: how many others there are.
+        leaf_readable: whether the first is among those that can be read.
+    """
+
+    certificates: tuple[Certificate, ...]
+    unreadable: int
+    leaf_readable: bool
+
+
+def parse_file(data: bytes, *, at_most: int) -> Contents:
+    """Read every certificate of a file: PEM (keys and text around are skipped), DER, PKCS#7, passwordless PKCS#12.
+
+    A file is read as OpenSSL and the servers that use it read it: what looks like PEM and is not, such as an indented
+    block, holds nothing.
 
     Args:
         data: the file's bytes.
@@ -105,73 +141,104 @@ def parse_file(data: bytes, *, at_most: int) -> tuple[Certificate, ...]:
     Raises:
         TargetError: "bad_file" (none of these formats, or cut off), "bad_certificate", "too_many_certificates".
     """
-    try:
-        found = _pem(data, at_most) if _PEM_BEGIN in data else _binary(data)
-    except UNREADABLE as error:
-        raise TargetError("bad_file", f"not a complete PEM, DER or passwordless PKCS#12 ({_one_line(error)})") from None
+    blocks = _blocks(data) or _binary(data)
+    if not blocks:
+        raise TargetError("bad_file", "it holds no certificate in PEM, DER, PKCS#7 or passwordless PKCS#12")
+    if len(blocks) > at_most:
+        raise TargetError("too_many_certificates", f"it holds more than {at_most} certificates")
+    found: list[Certificate] = []
+    errors: list[TargetError | None] = []
+    for number, (kind, block) in enumerate(blocks, 1):
+        try:
+            found.append(Certificate.load(block, kind))
+        except TargetError as error:
+            errors.append(TargetError(error.reason, f"certificate {number} in it: {error}"))
+        else:
+            errors.append(None)
+    failed = [error for error in errors if error is not None]
     if not found:
-        raise TargetError("bad_file", "it holds no certificate")
-    return tuple(Certificate.read(certificate) for certificate in found)
+        raise failed[0]
+    return Contents(tuple(found), len(failed), errors[0] is None)
 
 
-def _pem(data: bytes, at_most: int) -> list[x509.Certificate]:
-    found: list[x509.Certificate] = []
-    for block in _PEM_BLOCK.finditer(data):
-        if len(found) == at_most:
-            raise TargetError("too_many_certificates", f"it holds more than {at_most} certificates")
-        found.append(x509.load_pem_x509_certificate(block[0]))
+_Block = tuple[int, bytes]
+
+
+def _blocks(data: bytes) -> list[_Block]:
+    """Cut PEM into its certificates; what is wrong inside of a block is for OpenSSL to say."""
+    data = data.removeprefix(_BYTE_ORDER_MARK)
+    blocks: list[_Block] = []
+    at = 0
+    while begin := _BEGIN.search(data, at):
+        end = _END.search(data, begin.end())
+        at = end.end() if end else len(data)
+        block = data[begin.start() : at]
+        if begin[1] == b"PKCS7":
+            blocks.extend((crypto.FILETYPE_ASN1, one) for one in encoding.of_pkcs7(_decoded(block)))
+        else:
+            blocks.append((crypto.FILETYPE_PEM, block))
+    return blocks
+
+
+def _decoded(block: bytes) -> bytes:
+    """Give the content of a PEM block, empty if it is not base64."""
+    import base64  # noqa: PLC0415 - for the rare format only
+    import binascii  # noqa: PLC0415 - as above
+
+    try:
+        return base64.b64decode(b"".join(block.split(b"\n")[1:-2]), validate=False)
+    except binascii.Error:
+        return b""
+
+
+def _binary(data: bytes) -> list[_Block]:
+    """Cut DER into certificates: one after the other, or a bundle."""
+    if not data.startswith(b"\x30"):
+        return []
+    if found := encoding.of_pkcs7(data):
+        return [(crypto.FILETYPE_ASN1, one) for one in found]
+    try:
+        bundle = pkcs12.load_pkcs12(data, None)
+    except ValueError:
+        return _in_a_row(data)
+    entries = (bundle.cert, *bundle.additional_certs)
+    return [(crypto.FILETYPE_ASN1, one.certificate.public_bytes(Encoding.DER)) for one in entries if one is not None]
+
+
+def _in_a_row(data: bytes) -> list[_Block]:
+    found: list[_Block] = []
+    while data.startswith(b"\x30"):
+        try:
+            one = encoding.element(data).whole
+            next(encoding.element(one).children())
+        except (ValueError, StopIteration):
+            break
+        found.append((crypto.FILETYPE_ASN1, one))
+        data = data[len(one) :]
     return found
 
 
-def _binary(data: bytes) -> list[x509.Certificate]:
+def _serial(number: int) -> str:
+    digits = f"{abs(number):X}"
+    return ("-" if number < 0 else "") + (digits if len(digits) % 2 == 0 else f"0{digits}")
+
+
+def _seconds(time: bytes | None) -> float:
+    """Read a GeneralizedTime, which OpenSSL makes of every date; raises ValueError for one that is none."""
+    found = _TIME.fullmatch(time or b"")
+    if not found:
+        raise ValueError("a date in it is none")
+    year, month, day, hour, minute, second = map(int, found.groups())
+    later = _CYCLE_YEARS if year == 0 else 0
     try:
-        return [x509.load_der_x509_certificate(data)]
+        moment = datetime(year + later, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
-        if not data.startswith(b"\x30"):
-            raise
-    bundle = pkcs12.load_pkcs12(data, None)
-    return [entry.certificate for entry in (bundle.cert, *bundle.additional_certs) if entry is not None]
+        raise ValueError("a date in it is none") from None
+    return moment.timestamp() - (_CYCLE_SECONDS if later else 0)
 
 
-def _first(name: x509.Name, oid: x509.ObjectIdentifier) -> str:
-    for attribute in name.get_attributes_for_oid(oid):
-        value = attribute.value
-        return value if isinstance(value, str) else value.decode("latin-1")
-    return ""
-
-
-def _alternative_names(certificate: x509.Certificate) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return (), ()
-    dns = tuple(name.lower() for name in names.get_values_for_type(x509.DNSName))
-    return dns, tuple(str(address) for address in names.get_values_for_type(x509.IPAddress))
-
-
-def _rsa_bits(certificate: x509.Certificate) -> int | None:
-    try:
-        key = certificate.public_key()
-    except UnsupportedAlgorithm:
-        return None
-    return key.key_size if isinstance(key, rsa.RSAPublicKey) else None
-
-
-def _weakly_signed(certificate: x509.Certificate) -> bool:
-    try:
-        return isinstance(certificate.signature_hash_algorithm, hashes.SHA1 | hashes.MD5)
-    except UnsupportedAlgorithm:
-        return False
-
-
-def _for_servers(certificate: x509.Certificate) -> bool:
-    try:
-        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        return True
-    return ExtendedKeyUsageOID.SERVER_AUTH in usage or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usage
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())[:100]
-    return text if text.isprintable() and text else type(error).__name__
+def _completed(time: bytes, four_digits: bool) -> bytes:  # noqa: FBT001 - as `der.Parts.dates` has it
+    """Complete a date that leaves out its seconds: OpenSSL 3 reads it, OpenSSL 4 does not."""
+    if not four_digits:
+        time = (b"20" if time[:2] < _FIRST_OF_2000 else b"19") + time
+    return re.sub(rb"^([0-9]{12})Z", rb"\g<1>00Z", time)

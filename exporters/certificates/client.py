@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from exporters.certificates.config import FILE
+from exporters.certificates.certificate import Contents
+from exporters.certificates.config import FILE, POSTGRESQL
 from exporters.certificates.files import read_files, read_leaf
-from exporters.certificates.handshake import handshake
+from exporters.certificates.handshake import context, handshake
 from exporters.certificates.snapshot import Chain, Observation
 from exporters.certificates.starttls import begin
-from exporters.certificates.verdict import WEAK_PROTOCOL, Authorities, judge
+from exporters.certificates.verdict import WEAK_PROTOCOL, Authorities, is_for_host, is_for_libpq, judge
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from OpenSSL import SSL, crypto
+
     from exporters.certificates.certificate import Certificate
     from exporters.certificates.config import Target
+    from exporters.certificates.handshake import Handshake
+    from exporters.certificates.verdict import Verdict
 
 REASONS = (
     "timeout",
@@ -44,6 +51,7 @@ REASONS = (
     "bad_ca",
     "internal",
 )
+_JUDGE_EVERY = 600.0  # seconds; a trusted certificate may expire, too, and its date is not known here
 _OLD_TLS_EVERY = 3600.0  # seconds; each try is a failed handshake in the server's log
 
 
@@ -52,10 +60,12 @@ class Client:
 
     def __init__(self) -> None:
         self._authorities = Authorities()
+        self._verdicts: dict[tuple[str, str], _Judged] = {}  # by target and place
 
     def forget(self) -> None:
         """Read the trusted certificates again when they are next needed."""
         self._authorities = Authorities()
+        self._verdicts.clear()
 
     async def observe(self, target: Target, last: Observation | None) -> Observation:
         """Look at a target, for at most its timeout.
@@ -73,30 +83,50 @@ class Client:
             async with asyncio.timeout_at(until):
                 if target.kind == FILE:
                     return await self._files(target, last)
-                chain, old_tls = await self._connect(target)
+                seen, failure = await self._served(target, last)
         except TimeoutError:
             raise TargetError("timeout", f"no complete answer within {target.timeout:g} s") from None
-        seen = Observation({}, old_tls=old_tls or None)
         seen = await self._old_tls(target, seen, last, until)
-        try:
-            # The comparison has its own, short time: it must not cost the dates just seen.
-            async with asyncio.timeout(target.timeout):
-                return await self._judged(target, chain, seen)
-        except TimeoutError:
-            failure = ("timeout", f"{target.file} could not be read within {target.timeout:g} s")
-            return replace(seen, chains={"": self._chain(target, chain)[0]}, failure=failure)
-
-    async def _judged(self, target: Target, chain: tuple[Certificate, ...], seen: Observation) -> Observation:
-        judged, failure = self._chain(target, chain)
-        if seen.old_tls and judged.reasons is not None:
-            judged = replace(judged, reasons=(*judged.reasons, WEAK_PROTOCOL))
-        serves_file = None
+        if seen.old_tls:
+            judged = {key: _with_reason(chain, WEAK_PROTOCOL) for key, chain in seen.chains.items()}
+            seen = replace(seen, chains=judged)
         if target.file:
             try:
-                serves_file = chain[0].der == (await read_leaf(target.file)).der
+                # The comparison has its own, short time: it must not cost the dates just seen.
+                async with asyncio.timeout(target.timeout):
+                    leaf = await read_leaf(target.file)
+                served = any(chain.certificates[0].der == leaf.der for chain in seen.chains.values())
+                seen = replace(seen, serves_file=served)
             except TargetError as error:
                 failure = (error.reason, str(error))
-        return replace(seen, chains={"": judged}, serves_file=serves_file, failure=failure)
+            except TimeoutError:
+                failure = ("timeout", f"{target.file} could not be read within {target.timeout:g} s")
+        return replace(seen, failure=failure)
+
+    async def _served(self, target: Target, last: Observation | None) -> tuple[Observation, tuple[str, str] | None]:
+        """See the chain that a server shows, or that of each kind of key that was asked for."""
+        known = {one.der: one for chain in (last.chains if last else {}).values() for one in chain.certificates}
+        chains: dict[str, Chain] = {}
+        failure: tuple[str, str] | None = None
+        old_tls = False
+        for key in target.keys or ("",):
+            try:
+                shown = await self._connect(target, context(key=key or None), known)
+            except TargetError as error:
+                error = TargetError(error.reason, f"{error} (asked for its {key} certificate)") if key else error
+                failure = failure or (error.reason, str(error))
+                if last and key in last.chains:
+                    chains[key] = last.chains[key]
+                continue
+            old_tls = old_tls or shown.below_1_2
+            chains[key], untrusted = self._chain(target, key, Contents(shown.certificates, shown.unreadable, True))  # noqa: FBT003 - its third field
+            if shown.failure:
+                untrusted = (shown.failure.reason, f"{shown.failure} after its certificates had come")
+            failure = failure or untrusted
+        if not chains:
+            assert failure is not None, "there is at least one key"
+            raise TargetError(*failure)
+        return Observation(chains, old_tls=old_tls or None), failure
 
     async def _old_tls(self, target: Target, seen: Observation, last: Observation | None, until: float) -> Observation:
         """Find out whether TLS below 1.2 is accepted, unless it was just used or known a short while ago."""
@@ -107,7 +137,7 @@ class Client:
             return replace(seen, old_tls=last.old_tls, old_tls_at=last.old_tls_at)
         try:
             async with asyncio.timeout_at(until):
-                _, accepted = await self._connect(target, below_1_2=True)
+                accepted = (await self._connect(target, context(below_1_2=True), {})).below_1_2
         except TargetError as error:
             # Certificates or not, whoever comes that far has accepted the version.
             accepted = error.reason in {"no_certificate", "bad_certificate", "chain_too_long"}
@@ -115,7 +145,7 @@ class Client:
             return replace(seen, old_tls=last.old_tls if last else None)
         return replace(seen, old_tls=accepted, old_tls_at=now)
 
-    async def _connect(self, target: Target, *, below_1_2: bool = False) -> tuple[tuple[Certificate, ...], bool]:
+    async def _connect(self, target: Target, how: SSL.Context, known: Mapping[bytes, Certificate]) -> Handshake:
         assert target.address is not None
         host, port = target.address
         try:
@@ -124,7 +154,7 @@ class Client:
             raise _not_connected(error, f"{host}:{port}") from None
         try:
             await begin(target.kind, target.server_name, reader, writer)
-            return await handshake(reader, writer, target.server_name, below_1_2=below_1_2)
+            return await handshake(reader, writer, target.server_name, context=how, known=known)
         except TargetError as error:
             raise TargetError(error.reason, f"{host}:{port}: {error}") from None
         except OSError:
@@ -142,24 +172,57 @@ class Client:
                 if last and str(path) in last.chains:
                     chains[str(path)] = last.chains[str(path)]
                 continue
-            chain, untrusted = self._chain(target, content)
-            chains[str(path)] = chain
+            chains[str(path)], untrusted = self._chain(target, str(path), content)
+            if content.unreadable:
+                untrusted = ("bad_file", f"{path}: {content.unreadable} of its certificates cannot be read")
             failure = failure or untrusted
         if not chains:
             assert failure is not None, "a target has at least one path"
             raise TargetError(*failure)
         return Observation(chains, failure=failure)
 
-    def _chain(self, target: Target, certificates: tuple[Certificate, ...]) -> tuple[Chain, tuple[str, str] | None]:
+    def _chain(self, target: Target, place: str, contents: Contents) -> tuple[Chain, tuple[str, str] | None]:
         """Judge a chain; dates are shown even if the trusted certificates cannot be read."""
+        certificates = contents.certificates
         try:
-            verdict = judge(certificates, self._authorities.store(target.ca), target.host_names)
+            verdict = self._judged(target, place, certificates)
         except TargetError as error:
             first_expiry = min(certificate.not_after for certificate in certificates)
-            return Chain(certificates, None, first_expiry), (error.reason, str(error))
+            return Chain(certificates, None, first_expiry, contents.unreadable), (error.reason, str(error))
         # A file may hold certificates that belong to no common path, as a bundle of CAs does; each counts.
         relevant = certificates if target.kind == FILE else verdict.path
-        return Chain(certificates, verdict.reasons, min(certificate.not_after for certificate in relevant)), None
+        first_expiry = min(certificate.not_after for certificate in relevant)
+        return Chain(certificates, verdict.reasons, first_expiry, contents.unreadable), None
+
+    def _judged(self, target: Target, place: str, certificates: tuple[Certificate, ...]) -> Verdict:
+        """Judge a chain, or remember the verdict on the same one: OpenSSL's checks cost more than the handshake."""
+        store = self._authorities.store(target.ca)
+        now = time.time()
+        ders = tuple(certificate.der for certificate in certificates)
+        known = self._verdicts.get((target.name, place))
+        if known and known.ders == ders and known.store is store and known.made <= now < known.until:
+            return known.verdict
+        matches = is_for_libpq if target.kind == POSTGRESQL else is_for_host
+        verdict = judge(certificates, store, target.host_names, matches)
+        dates = (moment for certificate in certificates for moment in (certificate.not_before, certificate.not_after))
+        until = min((moment for moment in dates if moment > now), default=now + _JUDGE_EVERY)
+        self._verdicts[target.name, place] = _Judged(ders, store, verdict, now, min(until, now + _JUDGE_EVERY))
+        return verdict
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A verdict, on what, by which trusted certificates, from when on and until when, in seconds since 1970."""
+
+    ders: tuple[bytes, ...]
+    store: crypto.X509Store
+    verdict: Verdict
+    made: float
+    until: float
+
+
+def _with_reason(chain: Chain, reason: str) -> Chain:
+    return chain if chain.reasons is None else replace(chain, reasons=(*chain.reasons, reason))
 
 
 def _not_connected(error: OSError, address: str) -> TargetError:

@@ -39,11 +39,13 @@ def label(text: str) -> str:
 
 def _dates(snapshot: Snapshot) -> Iterator[Metric]:
     expiry: list[tuple[tuple[str, ...], float]] = []
+    unreadable: list[tuple[tuple[str, ...], float]] = []
     # By label values: two paths to one certificate are one series.
     series: dict[tuple[str, ...], Certificate] = {}
     for target, observation in _observations(snapshot):
         first = min(chain.first_expiry for chain in observation.chains.values())
-        expiry.append(((target,), (first - snapshot.now).total_seconds() / _DAY))
+        expiry.append(((target,), (first - snapshot.now.timestamp()) / _DAY))
+        unreadable.append(((target,), sum(chain.unreadable for chain in observation.chains.values())))
         for chain in observation.chains.values():
             for position, one in enumerate(chain.certificates):
                 names = (label(one.subject_cn), label(one.issuer_cn), label(one.serial))
@@ -51,12 +53,13 @@ def _dates(snapshot: Snapshot) -> Iterator[Metric]:
     yield FAMILIES.fill("ssl_certificate_expiry_days", *expiry)
     yield FAMILIES.fill(
         "ssl_certificate_not_after_timestamp_seconds",
-        *((labels, one.not_after.timestamp()) for labels, one in series.items()),
+        *((labels, one.not_after) for labels, one in series.items()),
     )
     yield FAMILIES.fill(
         "ssl_certificate_not_before_timestamp_seconds",
-        *((labels, one.not_before.timestamp()) for labels, one in series.items()),
+        *((labels, one.not_before) for labels, one in series.items()),
     )
+    yield FAMILIES.fill("ssl_certificate_unreadable_certificates", *unreadable)
 
 
 def _worth(snapshot: Snapshot) -> Iterator[Metric]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from argparse import ArgumentTypeError
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from exporters.certificates.openssl import KEYS
 from toolkit.documents import ConfigError, Section, compose
 from toolkit.values import Address, duration, is_ip
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FILE = "file"
-_PORTS = {"tls": 443, "xmpp-client": 5222, "xmpp-server": 5269, "postgresql": 5432}
+FILE, POSTGRESQL = "file", "postgresql"
+_PORTS = {"tls": 443, "xmpp-client": 5222, "xmpp-server": 5269, POSTGRESQL: 5432}
 KINDS = (*_PORTS, FILE)
 _COMMON = ("name", "kind", "timeout", "ca", "host_names")
-_KEYS = dict.fromkeys(_PORTS, (*_COMMON, "address", "server_name", "file")) | {FILE: (*_COMMON, "paths")}
+_KEYS = dict.fromkeys(_PORTS, (*_COMMON, "address", "server_name", "file", "keys")) | {FILE: (*_COMMON, "paths")}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOST = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
@@ -39,6 +40,8 @@ class Target:
         timeout: seconds for one whole probe.
         file: what the server should be serving, None if nobody said.
         paths: the files, as glob patterns.
+        keys: of `openssl.KEYS`, the kinds of key whose certificates the server must all have; empty for the one that it
+            shows by itself.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Target:
     timeout: float = 5.0
     file: Path | None = None
     paths: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 def load(path: Path) -> tuple[Target, ...]:
@@ -75,7 +79,7 @@ def _target(entry: Section) -> Target:
         entry.wrong("kind", f"is {kind!r}; possible are {', '.join(KINDS)}")
     entry.allow(_KEYS[kind], f" with kind {kind}")
     ca = entry.text("ca", "system")
-    common = {
+    common: dict[str, Any] = {
         "name": name,
         "kind": kind,
         "ca": None if ca == "system" else entry.path.parent / ca,
@@ -86,7 +90,7 @@ def _target(entry: Section) -> Target:
         paths = tuple(str(entry.path.parent / pattern) for pattern in entry.texts("paths"))
         if not paths:
             entry.wrong("paths", "must name at least one file")
-        return Target(**common, host_names=host_names or (), paths=paths)  # type: ignore[arg-type] # a dict of fields
+        return Target(**common, host_names=host_names or (), paths=paths)
     address = _address(entry, kind)
     server_name = entry.text("server_name", "" if is_ip(address.host) else address.host)
     if server_name and not _HOST.fullmatch(server_name):
@@ -96,7 +100,9 @@ def _target(entry: Section) -> Target:
     if host_names is None:
         host_names = (server_name or address.host,)
     file = entry.path.parent / entry.text("file") if "file" in entry.values else None
-    return Target(**common, address=address, server_name=server_name, host_names=host_names, file=file)  # type: ignore[arg-type] # as above
+    return Target(
+        **common, address=address, server_name=server_name, host_names=host_names, file=file, keys=_keys(entry)
+    )
 
 
 def _address(entry: Section, kind: str) -> Address:
@@ -118,6 +124,13 @@ def _host_names(entry: Section) -> tuple[str, ...] | None:
         if not (is_ip(name) or _HOST.fullmatch(name)):
             entry.wrong("host_names", f"has {name!r}, which is neither a host name nor an IP address")
     return names
+
+
+def _keys(entry: Section) -> tuple[str, ...]:
+    keys = entry.texts("keys") if "keys" in entry.values else ()
+    if wrong := sorted(set(keys) - set(KEYS)):
+        entry.wrong("keys", f"has {wrong[0]!r}; possible are {', '.join(KEYS)}")
+    return tuple(dict.fromkeys(keys))
 
 
 def _timeout(entry: Section) -> float:

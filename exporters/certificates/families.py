@@ -17,13 +17,19 @@ FAMILIES = Families(
         "ssl_certificate_not_after_timestamp_seconds",
         _CERTIFICATE,
         "When this certificate expires, in seconds since 1970. Position 0 is the server's own, or a file's first; "
-        "subject_cn is its first DNS name if it has no common name.",
+        "subject_cn is its first DNS name or IP address if it has no common name.",
     ),
     Family(
         "gauge",
         "ssl_certificate_not_before_timestamp_seconds",
         _CERTIFICATE,
         "When this certificate begins to be valid, in seconds since 1970.",
+    ),
+    Family(
+        "gauge",
+        "ssl_certificate_unreadable_certificates",
+        ("target",),
+        "Certificates that were left out because they cannot be read; their dates are unknown.",
     ),
     Family(
         "gauge",

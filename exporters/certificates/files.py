@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporters.certificates.certificate import Certificate, parse_file
+from exporters.certificates.certificate import Certificate, Contents, parse_file
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _PAUSE = 0.05  # seconds; a renewal writes its few kilobytes in far less
 _threads = ThreadPoolExecutor(4, thread_name_prefix="certificate-files")
 
 
-async def read_files(patterns: Sequence[str]) -> dict[Path, tuple[Certificate, ...] | TargetError]:
+async def read_files(patterns: Sequence[str]) -> dict[Path, Contents | TargetError]:
     """Read every file the patterns match, each once however many paths lead to it.
 
     Returns what each holds, or why it could not be read. Raises TargetError("no_file") if a pattern matches nothing
@@ -38,11 +38,13 @@ async def read_files(patterns: Sequence[str]) -> dict[Path, tuple[Certificate, .
 
 async def read_leaf(path: Path) -> Certificate:
     """Read the first certificate of a file; raises TargetError."""
-    chain = await asyncio.get_running_loop().run_in_executor(_threads, read_file, path)
-    return chain[0]
+    contents = await asyncio.get_running_loop().run_in_executor(_threads, read_file, path)
+    if not contents.leaf_readable:
+        raise TargetError("bad_file", f"{path}: its first certificate cannot be read")
+    return contents.certificates[0]
 
 
-def _read_files(patterns: Sequence[str]) -> dict[Path, tuple[Certificate, ...] | TargetError]:
+def _read_files(patterns: Sequence[str]) -> dict[Path, Contents | TargetError]:
     found: dict[str, Path] = {}
     for pattern in patterns:
         # A path without wildcards is read even if missing, so that the reason is the system's own.
@@ -53,7 +55,7 @@ def _read_files(patterns: Sequence[str]) -> dict[Path, tuple[Certificate, ...] |
             found.setdefault(os.path.realpath(match), Path(match))
             if len(found) > MAX_FILES:
                 raise TargetError("too_many_files", f"more than {MAX_FILES} files match; split the target")
-    contents: dict[Path, tuple[Certificate, ...] | TargetError] = {}
+    contents: dict[Path, Contents | TargetError] = {}
     for path in found.values():
         try:
             contents[path] = read_file(path)
@@ -62,7 +64,7 @@ def _read_files(patterns: Sequence[str]) -> dict[Path, tuple[Certificate, ...] |
     return contents
 
 
-def read_file(path: Path) -> tuple[Certificate, ...]:
+def read_file(path: Path) -> Contents:
     """Read every certificate of a file, again if it was replaced or half written meanwhile.
 
     Raises:
@@ -72,13 +74,13 @@ def read_file(path: Path) -> tuple[Certificate, ...]:
         before = _mark(path)
         data = _read(path)
         try:
-            certificates = parse_file(data, at_most=MAX_CERTIFICATES)
+            contents = parse_file(data, at_most=MAX_CERTIFICATES)
         except TargetError as error:
             if attempt == _ATTEMPTS:
                 raise TargetError(error.reason, f"{path}: {error}") from None
         else:
-            if _mark(path) == before:
-                return certificates
+            if _mark(path) == before and (attempt == _ATTEMPTS or not contents.unreadable):
+                return contents
         time.sleep(_PAUSE)
     raise TargetError("bad_file", f"{path}: it kept changing while it was read")
 

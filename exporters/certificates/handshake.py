@@ -7,62 +7,120 @@ memory; asyncio moves the bytes, counted, so a hostile server costs a timeout an
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
-from exporters.certificates.certificate import UNREADABLE, Certificate
+from exporters.certificates.certificate import Certificate
+from exporters.certificates.openssl import ask_for_key
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Mapping
 
 MAX_BYTES = 192 * 1024  # of one handshake; OpenSSL itself refuses a certificate message above 100 kB
 MAX_CHAIN = 10  # certificates; public chains have two to four
+_ALERTS_FOR_OURS = (
+    "alert handshake failure",
+    "alert bad certificate",
+    "alert certificate required",
+    "alert certificate unknown",
+)
 _CHUNK = 16 * 1024
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # alert, handshake: how whatever speaks TLS begins
 
 
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """What a server showed.
+
+    Args:
+        certificates: the chain as sent, the leaf first; what cannot be read behind the leaf is left out.
+        unreadable: how many were left out.
+        below_1_2: whether the version agreed upon is below TLS 1.2.
+        failure: why the handshake failed although the chain had come; None if it did not, or because the server wants
+            a certificate of ours, which says nothing against its own.
+    """
+
+    certificates: tuple[Certificate, ...]
+    unreadable: int
+    below_1_2: bool
+    failure: TargetError | None
+
+
 async def handshake(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server_name: str, *, below_1_2: bool = False
-) -> tuple[tuple[Certificate, ...], bool]:
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    server_name: str,
+    *,
+    context: SSL.Context,
+    known: Mapping[bytes, Certificate],
+) -> Handshake:
     """Shake hands, whatever the certificates are worth, and say goodbye.
 
     Args:
         reader: from where the server begins to speak TLS.
         writer: to the server.
         server_name: SNI; "" for none.
-        below_1_2: offer TLS 1.0 and 1.1 only.
-
-    Returns:
-        The chain as sent, the leaf first, and whether the version agreed upon is below TLS 1.2.
+        context: of `context`.
+        known: certificates by their encoding that have been read before.
 
     Raises:
         TargetError: "closed", "not_tls", "handshake", "too_much_data", "no_certificate", "bad_certificate" or
             "chain_too_long".
     """
-    connection = SSL.Connection(_context(below_1_2=below_1_2), None)
+    connection = SSL.Connection(context, None)
     connection.set_connect_state()
     if server_name:
         connection.set_tlsext_host_name(server_name.encode("ascii"))
-    await _converse(connection, reader, writer)
-    chain = _chain(connection)
+    failure: TargetError | None = None
+    try:
+        await _converse(connection, reader, writer)
+    except TargetError as error:
+        # Up to TLS 1.2 a server that wants a certificate of ours has sent its own before it hangs up.
+        if not connection.get_peer_cert_chain():
+            raise
+        failure = None if isinstance(error, _HandshakeError) and error.wants_ours else error
+    certificates, unreadable = _chain(connection, known)
     with suppress(SSL.Error):
         connection.shutdown()
         _send(connection, writer)
-    return chain, connection.get_protocol_version() < SSL.TLS1_2_VERSION
+    return Handshake(certificates, unreadable, connection.get_protocol_version() < SSL.TLS1_2_VERSION, failure)
 
 
 @cache
-def _context(*, below_1_2: bool) -> SSL.Context:
-    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+def context(*, below_1_2: bool = False, key: str | None = None) -> SSL.Context:
+    """Make a context that takes whatever a server offers.
+
+    Args:
+        below_1_2: offer TLS 1.0 and 1.1 only.
+        key: of `openssl.KEYS`, the kind of key whose certificate the server should show; None lets it choose.
+    """
+    made = SSL.Context(SSL.TLS_CLIENT_METHOD)
     # Level 0: a server with a weak key, digest or version must still show its dates; `verdict` says that it is weak.
-    context.set_cipher_list(b"ALL:!aNULL:@SECLEVEL=0")
-    context.set_min_proto_version(SSL.TLS1_VERSION)
+    made.set_cipher_list(b"ALL:!aNULL:@SECLEVEL=0")
+    made.set_min_proto_version(SSL.TLS1_VERSION)
     if below_1_2:
-        context.set_max_proto_version(SSL.TLS1_1_VERSION)
-    return context
+        made.set_max_proto_version(SSL.TLS1_1_VERSION)
+    if key:
+        ask_for_key(made, key)
+    return made
+
+
+class _HandshakeError(TargetError):
+    """OpenSSL ended the handshake.
+
+    Args:
+        cause: OpenSSL's own words, from its table of errors: nothing the server could have written.
+    """
+
+    def __init__(self, cause: str) -> None:
+        super().__init__("handshake", f"the TLS handshake failed: {cause}")
+        # The alerts for a client without a certificate (RFC 5246 7.4.6, RFC 8446 4.4.2.4).
+        self.wants_ours = any(alert in cause for alert in _ALERTS_FOR_OURS)
 
 
 async def _converse(connection: SSL.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -98,20 +156,24 @@ def _send(connection: SSL.Connection, writer: asyncio.StreamWriter) -> None:
 def _failed(error: SSL.Error, beginning: bytes) -> TargetError:
     if not any(record.startswith(beginning) for record in _TLS_RECORDS):
         return TargetError("not_tls", "the server does not speak TLS here; check address and kind")
-    # OpenSSL's own words, from its table of errors: nothing the server could have written.
     causes = [cause for _, _, cause in error.args[0]] if error.args else []
     if "excessive message size" in causes:
         return TargetError("too_much_data", "a TLS message of the server, its certificates perhaps, is above 100 kB")
-    return TargetError("handshake", f"the TLS handshake failed: {causes[0] if causes else 'no reason given'}")
+    return _HandshakeError(causes[0] if causes else "no reason given")
 
 
-def _chain(connection: SSL.Connection) -> tuple[Certificate, ...]:
-    try:
-        chain = connection.get_peer_cert_chain(as_cryptography=True)
-    except (*UNREADABLE, SSL.Error):
-        raise TargetError("bad_certificate", "a certificate of the server cannot be parsed") from None
-    if not chain:
+def _chain(connection: SSL.Connection, known: Mapping[bytes, Certificate]) -> tuple[tuple[Certificate, ...], int]:
+    sent = connection.get_peer_cert_chain()
+    if not sent:
         raise TargetError("no_certificate", "the server sent no certificate")
-    if len(chain) > MAX_CHAIN:
-        raise TargetError("chain_too_long", f"the server sends {len(chain)} certificates; {MAX_CHAIN} are the limit")
-    return tuple(Certificate.read(certificate) for certificate in chain)
+    if len(sent) > MAX_CHAIN:
+        raise TargetError("chain_too_long", f"the server sends {len(sent)} certificates; {MAX_CHAIN} are the limit")
+    found: list[Certificate] = []
+    for position, one in enumerate(sent):
+        der = crypto.dump_certificate(crypto.FILETYPE_ASN1, one)
+        try:
+            found.append(known.get(der) or Certificate.read(one))
+        except TargetError:
+            if position == 0:
+                raise
+    return tuple(found), len(sent) - len(found)

@@ -19,12 +19,14 @@ class Chain:
     Args:
         certificates: in that order, the leaf first.
         reasons: what is wrong with them, of `verdict.REASONS`; empty if nothing is, None if it could not be judged.
-        first_expiry: when the first of those that matter expires.
+        first_expiry: when the first of those that matter expires, in seconds since 1970.
+        unreadable: how many others there are that cannot be read.
     """
 
     certificates: tuple[Certificate, ...]
     reasons: tuple[str, ...] | None
-    first_expiry: datetime
+    first_expiry: float
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Observation:
     """What one probe of a target saw.
 
     Args:
-        chains: by file path; a served chain under "".
+        chains: by file path; a served chain under "", or under the kind of key it was asked for by.
         serves_file: whether the served leaf is the file's; None if there is no such file or it could not be read.
         old_tls: whether the server accepts TLS below 1.2; None if unknown.
         old_tls_at: when that was tried, in seconds since 1970.

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from OpenSSL import crypto
 
+from exporters.certificates.certificate import parse_file
+from exporters.certificates.openssl import verify_for_servers
 from toolkit.scrape import TargetError
+from toolkit.values import is_ip
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from exporters.certificates.certificate import Certificate
 
+_WRONG_PURPOSE = "wrong_purpose"
 # X509_V_ERR_* of OpenSSL's x509_vfy.h; what is not listed is "invalid".
 _VERIFY_CODES = {
     2: "unknown_issuer",
@@ -26,7 +31,9 @@ _VERIFY_CODES = {
     19: "unknown_issuer",
     20: "unknown_issuer",
     21: "unknown_issuer",
+    26: _WRONG_PURPOSE,
     27: "unknown_issuer",
+    28: _WRONG_PURPOSE,  # the CA file says that its certificate is not to be trusted for servers
 }
 WEAK_PROTOCOL = "weak_protocol"
 REASONS = (
@@ -36,12 +43,14 @@ REASONS = (
     "self_signed",
     "unknown_issuer",
     "invalid",
-    "wrong_purpose",
+    _WRONG_PURPOSE,
     "wrong_host",
     "weak_key",
     "weak_signature",
     WEAK_PROTOCOL,
 )
+_NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME
+_MAX_CA_BYTES, _MAX_CA_CERTIFICATES = 4 << 20, 2000  # of what is looked at to explain an error
 _RSA_BITS = 2048  # what NIST SP 800-57, the CA/Browser Forum and OpenSSL's security level 2 ask at least
 
 
@@ -79,22 +88,29 @@ class Authorities:
         return loaded[1]
 
 
-def judge(chain: Sequence[Certificate], store: crypto.X509Store, host_names: Sequence[str]) -> Verdict:
+def judge(
+    chain: Sequence[Certificate],
+    store: crypto.X509Store,
+    host_names: Sequence[str],
+    matches: Callable[[Certificate, str], bool] | None = None,
+) -> Verdict:
     """Judge a chain as it is served or filed, the leaf first.
 
     Args:
         chain: at least the leaf.
         store: the trusted certificates.
-        host_names: names and IP addresses the leaf must be valid for; none are needed for a CA's own file.
+        host_names: names and IP addresses the leaf must be valid for; none are needed for a CA's own file, which is not
+            judged as a server's either.
+        matches: whether a certificate is valid for a name; `is_for_host` unless given.
     """
-    found, path = _path(chain, store)
+    matches = matches or is_for_host
+    found, path = _path(chain, store, for_servers=bool(host_names))
     leaf = chain[0]
     checks = (
-        ("wrong_purpose", bool(host_names) and not leaf.for_servers),
-        ("wrong_host", not all(is_for_host(leaf, name) for name in host_names)),
+        ("wrong_host", not all(matches(leaf, name) for name in host_names)),
         ("weak_key", any(certificate.rsa_bits and certificate.rsa_bits < _RSA_BITS for certificate in path)),
         # Nobody checks the signature of a root on itself.
-        ("weak_signature", any(certificate.sha1_signed and not certificate.self_issued for certificate in path)),
+        ("weak_signature", any(certificate.weakly_signed and not certificate.self_issued for certificate in path)),
     )
     return Verdict((*found, *(reason for reason, holds in checks if holds)), path)
 
@@ -102,27 +118,66 @@ def judge(chain: Sequence[Certificate], store: crypto.X509Store, host_names: Seq
 def is_for_host(leaf: Certificate, host_name: str) -> bool:
     """Tell whether a certificate is valid for a host name or an IP address (RFC 9525: its alternative names only).
 
-    A wildcard stands for exactly the whole leftmost label, as in `*.commeazy.com`.
+    A wildcard stands for exactly the whole leftmost label, as in `*.commeazy.com`, and at least two others follow.
     """
-    try:
+    if is_ip(host_name):
         return str(ip_address(host_name)) in leaf.ip_addresses
-    except ValueError:
-        name = host_name.lower().rstrip(".")
+    name = host_name.lower().rstrip(".")
     parent = name.partition(".")[2]
-    return name in leaf.dns_names or f"*.{parent}" in leaf.dns_names
+    return name in leaf.dns_names or ("." in parent and f"*.{parent}" in leaf.dns_names)
 
 
-def _path(chain: Sequence[Certificate], store: crypto.X509Store) -> tuple[tuple[str, ...], tuple[Certificate, ...]]:
+def is_for_libpq(leaf: Certificate, host_name: str) -> bool:
+    """Tell whether libpq with sslmode=verify-full accepts a certificate (PostgreSQL 15, fe-secure-openssl.c).
+
+    The common name counts if there is no alternative name of the host's kind; a wildcard may have one label behind it.
+    """
+    address = is_ip(host_name)
+    if address and str(ip_address(host_name)) in leaf.ip_addresses:
+        return True
+    names = leaf.dns_names
+    if not (leaf.ip_addresses if address else leaf.dns_names):
+        names = (*names, leaf.common_name.lower())
+    name = host_name.lower()
+    parent = name.partition(".")[2]
+    return name in names or (bool(parent) and not address and f"*.{parent}" in names)
+
+
+def _path(
+    chain: Sequence[Certificate], store: crypto.X509Store, *, for_servers: bool
+) -> tuple[tuple[str, ...], tuple[Certificate, ...]]:
+    """Let OpenSSL look for a path; returns what is wrong, and the certificates that count."""
+    reason, verified = _verified(chain, store, for_servers=for_servers)
+    if not reason:
+        return (), tuple(certificate for certificate in chain if certificate.der in verified)
+    # OpenSSL names its first complaint only: here is what it would say beside the purpose, and of the purpose.
+    other, verified = _verified(chain, store, for_servers=False) if reason == _WRONG_PURPOSE else (reason, set())
+    if for_servers and reason != _WRONG_PURPOSE:
+        alone = crypto.X509Store()
+        alone.set_flags(_NO_CHECK_TIME | crypto.X509StoreFlags.PARTIAL_CHAIN)
+        with suppress(crypto.Error):
+            alone.add_cert(_loaded(chain[0]))
+        reason, _ = _verified(chain[:1], alone, for_servers=True)
+    found = tuple(dict.fromkeys((other, *([_WRONG_PURPOSE] if reason == _WRONG_PURPOSE else []))))
+    path = tuple(certificate for certificate in chain if certificate.der in verified) or tuple(chain)
+    return tuple(filter(None, found)), path
+
+
+def _verified(chain: Sequence[Certificate], store: crypto.X509Store, *, for_servers: bool) -> tuple[str, set[bytes]]:
+    """Return what OpenSSL complains of first, "" for nothing, and the encodings of the path it found."""
     try:
-        leaf, *others = (crypto.load_certificate(crypto.FILETYPE_ASN1, certificate.der) for certificate in chain)
+        leaf, *others = map(_loaded, chain)
+        verify_for_servers(store, wanted=for_servers)
         verified = crypto.X509StoreContext(store, leaf, others).get_verified_chain()
     except crypto.X509StoreContextError as error:
-        code = error.errors[0]
-        return (_VERIFY_CODES.get(code, "invalid"),), tuple(chain)
+        return _VERIFY_CODES.get(error.errors[0], "invalid"), set()
     except crypto.Error:
-        return ("invalid",), tuple(chain)
-    used = {crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) for certificate in verified}
-    return (), tuple(certificate for certificate in chain if certificate.der in used)
+        return "invalid", set()
+    return "", {crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) for certificate in verified}
+
+
+def _loaded(certificate: Certificate) -> crypto.X509:
+    return crypto.load_certificate(crypto.FILETYPE_ASN1, certificate.der)
 
 
 def _load(ca: Path | None) -> crypto.X509Store:
@@ -135,8 +190,23 @@ def _load(ca: Path | None) -> crypto.X509Store:
         else:
             store.load_locations(system.cafile, system.capath)
     except crypto.Error:
-        raise _bad_ca(ca, "it holds no PEM certificate") from None
+        raise _bad_ca(ca, _why_not(ca)) from None
     return store
+
+
+def _why_not(ca: Path | None) -> str:
+    """Say what is wrong with a CA file that OpenSSL refuses."""
+    if ca is None:
+        return "OpenSSL cannot read the system's certificates"
+    with ca.open("rb") as file:
+        data = file.read(_MAX_CA_BYTES)
+    try:
+        contents = parse_file(data, at_most=_MAX_CA_CERTIFICATES)
+    except TargetError as error:
+        return str(error)
+    if contents.unreadable:
+        return f"{contents.unreadable} of its certificates cannot be read, and OpenSSL then trusts none of them"
+    return "its certificates are not in PEM; convert them with openssl x509 -inform der"
 
 
 def _bad_ca(ca: Path | None, cause: str | None) -> TargetError:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 import urllib.request
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from lab.running.server import Workspace
 from lab.scraping import Scrape
 from lab.servers.certified import CertifiedCoturn, CertifiedPostgresql, CertifiedProsody, Haproxy
 from lab.servers.exporters import Exporter
-from lab.servers.pki import Authority, Issued
+from lab.servers.pki import Authority, Issued, new_key
 from lab.servers.prosody import DOMAIN
 from tests.live import openssl
+from toolkit.values import is_ip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +88,16 @@ class Stage:
         days = {"expired": -3.0, "expiring in 13 days": 13.0, "expiring in 15 days": 15.0}.get(condition, 90.0)
         return intermediate.issue(name, days=days, begins=2 if condition == "not yet valid" else -400)
 
+    def issue_for(self, common_name: str, names: list[str]) -> Issued:
+        """Issue a certificate with this common name, "" for none, and alternative names, if there are any."""
+        key = new_key()
+        subject = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else []
+        builder = x509.CertificateBuilder().subject_name(x509.Name(subject)).public_key(key.public_key())
+        if names:
+            general = [x509.IPAddress(ip_address(name)) if is_ip(name) else x509.DNSName(name) for name in names]
+            builder = builder.add_extension(x509.SubjectAlternativeName(general), critical=not common_name)
+        return Issued(self.root.sign(builder, days=90), key)
+
     def install(self, issued: Issued) -> None:
         for server in self.servers:
             server.install(issued)
@@ -96,6 +112,18 @@ class Stage:
             until = time.monotonic() + 20
             while not any(one.serial.lstrip("0") == serial for one in self.openssl(endpoint).chain[:1]):
                 assert time.monotonic() < until, f"{endpoint} never served the new certificate"
+
+    def reload_exporter(self) -> None:
+        """Let the exporter read its file again, and wait until it has."""
+        pattern = "certificate_exporter_config_last_reload_success_timestamp_seconds"
+        before = self.metrics()(pattern)
+        os.kill(self.exporter.pid, signal.SIGHUP)
+        while self.metrics()(pattern) == before:
+            time.sleep(0.02)
+
+    def metrics(self) -> Metrics:
+        with urllib.request.urlopen(f"{self.exporter.url}/metrics", timeout=20) as answer:
+            return Metrics(answer.read().decode())
 
     def openssl(self, endpoint: str) -> openssl.Seen:
         if endpoint == "file":
@@ -241,3 +269,48 @@ def test_a_stopped_server_keeps_its_last_known_dates(stage: Stage) -> None:
     assert down("ssl_certificate_expiry_days") == pytest.approx(seen("ssl_certificate_expiry_days"), abs=1)
     coturn.start()
     assert stage.probe("coturn")("ssl_certificate_probe_success") == 1
+
+
+LIBPQ = [
+    # subject's common name, alternative names, host
+    (DOMAIN, [], DOMAIN),
+    (DOMAIN, [], "other.example"),
+    (DOMAIN.upper(), [], DOMAIN),
+    (DOMAIN, ["other.example"], DOMAIN),
+    (DOMAIN, ["127.0.0.1"], DOMAIN),
+    ("*.example", [], "db.example"),
+    ("*.example.com", [], "a.db.example.com"),
+    ("", ["*.example"], "db.example"),
+    ("127.0.0.1", [], "127.0.0.1"),
+    ("127.0.0.1", [DOMAIN], "127.0.0.1"),
+    ("127.0.0.1", ["127.0.0.2"], "127.0.0.1"),
+    ("", ["127.0.0.1"], "127.0.0.1"),
+]
+
+
+def test_a_postgresql_certificate_is_valid_for_whom_libpq_accepts_it(stage: Stage) -> None:
+    postgresql = next(server for server in stage.servers if isinstance(server, CertifiedPostgresql))
+    config = stage.lab.directory / "certificates.yml"
+    original = config.read_text()
+    address = f"127.0.0.1:{postgresql.tls_port}"
+    try:
+        for common_name, names, host in LIBPQ:
+            postgresql.install(stage.issue_for(common_name, names))
+            postgresql.reload()
+            target = {"kind": "postgresql", "address": address, "host_names": [host], "ca": "root.pem", "name": "libpq"}
+            config.write_text(yaml.safe_dump({"targets": [target]}))
+            stage.reload_exporter()
+            to = f"host={host} hostaddr=127.0.0.1 port={postgresql.tls_port} user=nobody dbname=none connect_timeout=10"
+            command = ["psql", "-c", "", f"{to} sslmode=verify-full sslrootcert={stage.ca}"]
+            env = os.environ | {"PGPASSWORD": "x"}
+            said = subprocess.run(command, capture_output=True, text=True, check=False, env=env).stderr
+            refused = "certificate" in said
+            assert refused or "nobody" in said, said  # what it says once the certificate is accepted
+            wrong = "wrong_host" in stage.probe("libpq").reasons()
+            assert wrong == refused, (common_name, names, host, said)
+    finally:
+        config.write_text(original)
+        stage.reload_exporter()
+        issued = stage.issue("valid")
+        stage.install(issued)
+        stage.reload(issued)

@@ -25,17 +25,20 @@ LEAF = Certificate(
     subject_cn="xmpp.commeazy.com",
     issuer_cn="R3",
     serial="0A",
-    not_before=NOW - timedelta(days=30),
-    not_after=NOW + timedelta(days=60),
+    not_before=(NOW - timedelta(days=30)).timestamp(),
+    not_after=(NOW + timedelta(days=60)).timestamp(),
     dns_names=(),
     ip_addresses=(),
     self_issued=False,
     rsa_bits=None,
-    sha1_signed=False,
-    for_servers=True,
+    weakly_signed=False,
+    common_name="commeazy.com",
+    key="ecdsa",
     der=b"leaf",
 )
-ISSUER = replace(LEAF, subject_cn="R3", issuer_cn="Root", serial="0B", not_after=NOW + timedelta(days=10.5))
+ISSUER = replace(
+    LEAF, subject_cn="R3", issuer_cn="Root", serial="0B", not_after=(NOW + timedelta(days=10.5)).timestamp()
+)
 CHAIN = Chain((LEAF, ISSUER), (), ISSUER.not_after)
 
 
@@ -69,16 +72,16 @@ def test_the_first_certificate_to_expire_counts() -> None:
 
 
 def test_days_are_negative_once_expired() -> None:
-    gone = replace(CHAIN, first_expiry=NOW - timedelta(hours=6))
+    gone = replace(CHAIN, first_expiry=(NOW - timedelta(hours=6)).timestamp())
     assert samples(standing(gone))["ssl_certificate_expiry_days", "wss"] == -0.25
 
 
 def test_each_certificate_has_its_dates() -> None:
     found = samples(standing(CHAIN))
     leaf, issuer = ("wss", "0", "xmpp.commeazy.com", "R3", "0A"), ("wss", "1", "R3", "Root", "0B")
-    assert found["ssl_certificate_not_after_timestamp_seconds", *leaf] == LEAF.not_after.timestamp()
-    assert found["ssl_certificate_not_before_timestamp_seconds", *leaf] == LEAF.not_before.timestamp()
-    assert found["ssl_certificate_not_after_timestamp_seconds", *issuer] == ISSUER.not_after.timestamp()
+    assert found["ssl_certificate_not_after_timestamp_seconds", *leaf] == LEAF.not_after
+    assert found["ssl_certificate_not_before_timestamp_seconds", *leaf] == LEAF.not_before
+    assert found["ssl_certificate_not_after_timestamp_seconds", *issuer] == ISSUER.not_after
 
 
 def test_two_files_with_one_certificate_make_one_series() -> None:

@@ -1,0 +1,36 @@
+"""Two things that OpenSSL can do and pyOpenSSL does not offer: to verify for a purpose, and to ask for a kind of key.
+
+Both go through the library's own bindings, which may change with it: its version is pinned, and tests hold both.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from OpenSSL._util import lib as _lib
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL, crypto
+
+_SIGNATURES = {
+    "rsa": b"RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512:RSA+SHA256:RSA+SHA384:RSA+SHA512:RSA+SHA1",
+    "ecdsa": b"ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ECDSA+SHA1",
+}
+_CIPHERS = {"rsa": b"aRSA:@SECLEVEL=0", "ecdsa": b"aECDSA:@SECLEVEL=0"}
+KEYS = tuple(_SIGNATURES)
+
+
+def verify_for_servers(store: crypto.X509Store, *, wanted: bool) -> None:
+    """Make a store check, or not check, that every certificate of a path may be used for TLS servers.
+
+    That is what `openssl verify -purpose sslserver` does: key usage, extended key usage, basic constraints, and the
+    trust settings of a BEGIN TRUSTED CERTIFICATE.
+    """
+    purpose = _lib.X509_PURPOSE_SSL_SERVER if wanted else _lib.X509_PURPOSE_ANY
+    _lib.X509_STORE_set_purpose(store._store, purpose)  # noqa: SLF001 - as above
+
+
+def ask_for_key(context: SSL.Context, key: str) -> None:
+    """Make a context accept signatures of one kind of key only, of KEYS, so that a server shows that certificate."""
+    context.set_cipher_list(_CIPHERS[key])  # decides in TLS 1.2; the signatures do in TLS 1.3
+    _lib.SSL_CTX_set1_sigalgs_list(context._context, _SIGNATURES[key])  # noqa: SLF001 - as above
