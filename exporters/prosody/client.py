@@ -34,6 +34,7 @@ REASONS = (
     "error_answer",
     "timeout",
 )
+LONGEST_COMMAND = 8_000  # bytes of Lua in one stanza; Prosody 13.0.4 and newer take 10,000 in all
 _CHUNK_BYTES = 64 * 1024
 # The longest is below the 0.5 s that a scrape with a timeout of 1 s has, which must still learn what is wrong.
 _FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS = 0.05, 0.3
@@ -154,6 +155,31 @@ class _Connection:
         return answers[0]
 
 
+def commands(source: str) -> list[str]:
+    """Return the commands that run a Lua source: itself, or its pieces and one that puts them together and runs them.
+
+    Prosody 13.0.4 and newer close an admin connection whose stanza is longer than 10,000 bytes. The pieces are kept in
+    the environment of the connection. If that is a new one meanwhile, the last command is an error and runs nothing.
+    """
+    if len(escape(source).encode()) <= LONGEST_COMMAND:
+        return [f">{source}"]
+    pieces, size = [""], 0
+    for line in source.splitlines(keepends=True):
+        length = len(escape(line).encode())
+        if size + length > LONGEST_COMMAND and pieces[-1]:
+            pieces.append("")
+            size = 0
+        pieces[-1] += line
+        size += length
+    first, *others = (f"[====[\n{piece}]====]" for piece in pieces)
+    complete = f"assert(#whole == {len(source.encode())}, 'a piece is missing')"
+    return [
+        f">pieces = {first} return 'kept'",
+        *(f">pieces = (pieces or '') .. {piece} return 'kept'" for piece in others),
+        f">local whole = pieces or ''; pieces = nil; {complete}; return assert(load(whole, 'commeazy', 't', _ENV))()",
+    ]
+
+
 class AdminShell:
     """One persistent connection to the admin socket, opened when needed and opened anew when it is lost.
 
@@ -193,9 +219,12 @@ class AdminShell:
     async def lua(self, source: str) -> str:
         """Run Lua inside Prosody and return what it printed, followed by the value it returned, as text.
 
-        Raises TargetError with one of REASONS.
+        A long source goes in pieces, see `commands`. Raises TargetError with one of REASONS.
         """
-        answer = await self.command(f">{source}")
+        *pieces, last = commands(source)
+        for piece in pieces:
+            await self.command(piece)
+        answer = await self.command(last)
         return answer.printed + answer.result.removeprefix("Result: ")
 
     async def command(self, text: str) -> Answer:

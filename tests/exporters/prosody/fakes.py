@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -19,6 +20,11 @@ SERVER_HEADER = (
     "version='1.0' from='localhost' xmlns='xmpp:prosody.im/admin'>"
 )
 SHUTDOWN = "<stream:error><system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>"
+
+
+_PIECE = re.compile(
+    r">pieces = (?:(?P<first>)|\(pieces or ''\) \.\. )\[====\[\n(?P<text>.*)\]====\] return 'kept'", re.DOTALL
+)
 
 
 class Talk:
@@ -48,10 +54,18 @@ class Talk:
         await self.send(SERVER_HEADER)
 
     async def asked(self) -> str:
-        """Wait for the next command."""
-        command = (await self.next_element("end", "{xmpp:prosody.im/admin}repl-input")).text or ""
-        self._asked.append(command)
-        return command
+        """Wait for the next command; one that comes in pieces is put together, as Prosody's shell does it."""
+        pieces = ""
+        while True:
+            command = (await self.next_element("end", "{xmpp:prosody.im/admin}repl-input")).text or ""
+            if piece := _PIECE.fullmatch(command):
+                pieces = piece["text"] if piece["first"] is not None else pieces + piece["text"]
+                await self.send(result("kept"))
+                continue
+            if command.startswith(">local whole = pieces"):
+                command = f">{pieces}"
+            self._asked.append(command)
+            return command
 
     async def send(self, text: str | bytes) -> None:
         data = text.encode() if isinstance(text, str) else text

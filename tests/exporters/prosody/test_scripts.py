@@ -7,10 +7,12 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import pytest
 
 from exporters import prosody
+from exporters.prosody.client import commands
 from exporters.prosody.reader import INSTRUMENT_VERSION, SCRIPTS
 
 PACKAGE = Path(prosody.__path__[0])
@@ -21,8 +23,10 @@ def test_every_lua_file_of_the_package_is_a_script_as_it_stands() -> None:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_is_far_below_the_mebibyte_that_closes_the_connection(name: str) -> None:
-    assert len(SCRIPTS[name].encode()) < 64 * 1024
+def test_every_command_of_a_script_is_below_the_10000_bytes_that_close_the_connection(name: str) -> None:
+    for command in commands(SCRIPTS[name]):
+        assert len(escape(command).encode()) < 9_000  # Prosody counts the element around it, too
+        assert command.count("]====]") <= 1
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -67,3 +71,13 @@ def test_a_script_is_lua(name: str) -> None:
     path = PACKAGE / f"{name}.lua"
     checked = subprocess.run([compiler, "-p", path], capture_output=True, text=True, check=False, timeout=60)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_a_long_script_goes_in_pieces_that_add_up_to_it() -> None:
+    lines = [f"local a{number} = '<&>' -- {number}\n" for number in range(1000)]
+    source = "".join(lines)
+    *pieces, last = commands(source)
+    assert len(pieces) > 3
+    assert "".join(piece.partition("[====[\n")[2].partition("]====]")[0] for piece in pieces) == source
+    assert f"== {len(source)}," in last
+    assert commands("return 1") == [">return 1"]
