@@ -8,7 +8,7 @@ if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else 
 archive = commeazy-monitoring-$(shell sed -n 's/^__version__ = "\(.*\)".*/\1/p' toolkit/__init__.py)
 sources := $(wildcard alerts bench check dashboards exporters gateway lab tests toolkit xmpp)
 
-.PHONY: help demo drill check screenshots dist test versions try-install mutants generate lint bench soak chaos lock clean
+.PHONY: help demo drill check screenshots dist test versions try-install mutants generate lint bench soak lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -92,10 +92,6 @@ soak: ## Ten minutes of churn, then 200,000 pushes and ten quiet minutes
 	@lab/install.sh demo
 	@$(python) -m bench.soak
 	@exec $(python) -m bench.push_gateway soak
-
-chaos: ## Random faults for MINUTES (30) while traffic runs, and a judge; SEED repeats a run, ONLY="words" picks faults
-	@lab/install.sh demo
-	@exec $(python) -m lab.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) --only "$(ONLY)"
 
 lock: ## Pin the newest versions of all dependencies in requirements.lock, and the hosts' in deploy/ (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import urllib.request
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -42,6 +43,13 @@ class Scrape:
     def names(self) -> set[str]:
         """The names of all samples."""
         return {s.name for s in self.samples}
+
+
+def page(url: str) -> str:
+    """Return the metrics page of a server by the address of its landing page. Raises OSError."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=12) as answer:  # noqa: S310 - a server of the lab
+        text: str = answer.read().decode()
+    return text
 
 
 async def scrape(url: str) -> Scrape:

@@ -34,9 +34,8 @@ MAY_USE: Final = {
     "lab.stack": ("lab.running", "lab.fakes", "lab.servers", "lab.users", *_PRODUCT),
     "lab.demo": (*_LAB, *_PRODUCT),
     "lab.drill": (*_LAB, *_PRODUCT),
-    "lab.chaos": (*_LAB, *_PRODUCT),
     "bench": (*_LAB, *_PRODUCT),
-    "tests": (*_LAB, "lab.demo", "lab.drill", "lab.chaos", "bench", *_PRODUCT),
+    "tests": (*_LAB, "lab.demo", "lab.drill", "bench", *_PRODUCT),
 }
 TARGETS: Final = sorted(path.name for path in (ROOT / "exporters").iterdir() if (path / "__main__.py").exists())
 

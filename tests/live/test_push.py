@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from lab.chaos import clocks
-from lab.chaos.clocks import Clocks
 from lab.fakes.providers import UNREGISTERED
+from lab.running import clocks
+from lab.running.clocks import Clocks
 from lab.servers.gateway import SECRET
 from lab.servers.prosody import DOMAIN
 from lab.stack import Lab

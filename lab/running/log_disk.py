@@ -1,4 +1,4 @@
-"""A disk for logs alone that can be full and empty again: a tmpfs of our own, so it takes root."""
+"""A disk for logs only, which can be full and empty again: a tmpfs, so it needs root."""
 
 from __future__ import annotations
 

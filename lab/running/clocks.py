@@ -1,4 +1,4 @@
-"""Wall clocks of single servers that can be set while they run; the machine's own is never touched. See clock.c."""
+"""Gives single servers a wall clock that can be set while they run, by clock.c; the machine's clock stays as it is."""
 
 from __future__ import annotations
 
