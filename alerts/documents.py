@@ -30,7 +30,7 @@ TITLES: Final = {
     "certificates": "certificates",
     "monitoring": "the monitoring itself",
 }
-_FACTS: Final = re.compile(r"\A(?P<title># (?P<alert>\w+)\n\n)(?:\*\*.*\n)?")
+_FACTS: Final = re.compile(r"\A(?P<title># (?P<alert>\w+)\n\n)(?:\*\*\w+\*\* · .*\n\n?)?")
 
 
 def facts(threshold: Threshold) -> str:
@@ -47,7 +47,7 @@ def runbook(text: str, thresholds: dict[str, Threshold]) -> str:
     found = _FACTS.match(text)
     if not found or found["alert"] not in thresholds:
         return text
-    return f"{found['title']}{facts(thresholds[found['alert']])}\n{text[found.end() :]}"
+    return f"{found['title']}{facts(thresholds[found['alert']])}\n\n{text[found.end() :]}"
 
 
 def index_rows(thresholds: dict[str, Threshold]) -> Iterable[str]:

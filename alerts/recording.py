@@ -25,13 +25,34 @@ RECORDINGS: Final = (
     ),
     Recording(
         "haproxy_backend_up",
-        'sum by (job, instance, proxy) (haproxy_server_status{proxy="prosody_ws",state="UP"})',
-        "Not haproxy_backend_active_servers, which leaves out weight 0. Per HAProxy: each of a pair judges for itself.",
+        "sum by (job, instance, proxy) (\n"
+        '  haproxy_server_status{proxy="prosody_ws",state="UP"}\n'
+        "  unless on (job, instance, proxy, server) haproxy_server_weight == 0\n"
+        '  unless on (job, instance, proxy) haproxy_backend_status{state="DOWN"} == 1\n'
+        ")\n"
+        "or\n"
+        '0 * group by (job, instance, proxy) (haproxy_server_status{proxy="prosody_ws"})',
+        "Servers that take connections: one with weight 0 gets none, and a backend that HAProxy itself calls DOWN (its "
+        "checks may be disabled) has none. Per HAProxy: each of a pair judges for itself.",
     ),
     Recording(
         "pg_replication_lag_bytes",
-        "max by (job, instance) (pg_replication_slots_pg_wal_lsn_diff or pg_stat_replication_pg_wal_lsn_diff)",
-        "The slot's view stays and grows when a replica is gone; the other is there where no slots are used.",
+        "max by (job, instance, replica) (\n"
+        '  label_replace(pg_replication_slots_pg_wal_lsn_diff >= 0, "replica", "slot $1", "slot_name", "(.*)")\n'
+        "  or\n"
+        "  label_join(\n"
+        '    pg_stat_replication_pg_wal_lsn_diff >= 0, "replica", " ", "application_name", "client_addr"\n'
+        "  )\n"
+        ")",
+        "By slot and by connection: a slot's lag stays and grows when its replica is gone, and a connection's is there "
+        "where no slots are used. NaN (`>= 0` drops it) is a base backup, an archiver, or a slot that keeps no WAL.",
+    ),
+    Recording(
+        "instance:prosody_logins_failed:ratio",
+        'sum by (job, instance) (increase(prosody_authentications_total{result!="success"}[<window>]))\n/\n'
+        "sum by (job, instance) (increase(prosody_authentications_total[<window>]))",
+        "NaN when nobody logged in.",
+        serves="ProsodyLoginsFail",
     ),
     Recording(
         "push_gateway_up",

@@ -140,10 +140,22 @@ PROMISED: Final[Mapping[str, tuple[Promise, ...]]] = {
     ),
     "postgresql": (
         Promise("pg_up"),
+        Promise("pg_settings_in_hot_standby", "PostgreSQL 14 or newer"),
         # Only the primary measures it, and which server that is changes.
         Promise("pg_replication_lag_bytes", "rules/recording.yaml, and a replica of the primary", by_job=True),
     ),
     "coturn": (*_of(COTURN), *_needing("", "coturn_up")),
-    "certificates": tuple(_of(CERTIFICATES)),
     "synthetic": tuple(_of(SYNTHETIC)),
+    "certificates": (*_of(CERTIFICATES), *_needing("", "certificate_exporter_config_last_reload_successful")),
+    "prometheus": _needing(
+        "",
+        "prometheus_config_last_reload_successful",
+        "prometheus_notifications_dropped_total",
+        "prometheus_rule_evaluation_failures_total",
+        "prometheus_sd_file_read_errors_total",
+        "prometheus_target_scrape_pool_targets",
+    ),
+    "alertmanager": _needing(
+        "", "alertmanager_config_last_reload_successful", "alertmanager_notifications_failed_total"
+    ),
 }

@@ -78,10 +78,9 @@ dashboard = page(
             "Replication and connections",
             series(
                 "Replication lag",
-                "Bytes the furthest replica is behind. A straight rise: the replica is gone and its slot keeps the "
-                "log.",
+                "Bytes that each replica is behind. A straight rise: the replica is gone and its slot keeps the WAL.",
                 "decbytes",
-                'pg_replication_lag_bytes{instance=~"$node"}',
+                Query('pg_replication_lag_bytes{instance=~"$node"}', "{{instance}} {{replica}}"),
                 limits=above("PostgresReplicationLagHigh"),
             ),
             series(

@@ -67,6 +67,14 @@ dashboard = page(
                 Query(rates("prosody_connection_errors_total"), "{{instance}} connections"),
             ),
             series(
+                "Share of logins that fail",
+                "Of all logins in two minutes. Mistyped passwords are a few in a hundred.",
+                "percentunit",
+                'instance:prosody_logins_failed:ratio{instance=~"$node"}',
+                limits=above("ProsodyLoginsFail"),
+                most=1,
+            ),
+            series(
                 "Event loop lag",
                 "How late a timer ran inside Prosody: every message waits as long. P99: one look in a hundred was "
                 "worse.",
@@ -74,6 +82,7 @@ dashboard = page(
                 Query('instance:prosody_event_loop_lag_seconds:p99{instance=~"$node"}', "{{instance}} P99"),
                 Query('instance:prosody_event_loop_lag_seconds:p50{instance=~"$node"}', "{{instance}} P50"),
             ),
+            across=2,
         ),
         row(
             "How full it is",

@@ -20,7 +20,7 @@ class Watched:
     answers: str
     by: str
     dashboard: str
-    variable: str
+    variable: str | None
 
     @property
     def alert(self) -> Alert:
@@ -39,7 +39,7 @@ class Watched:
 
 
 def _of(
-    answers: str, dashboard: str, *series: str, by: str = "instance", variable: str = "node"
+    answers: str, dashboard: str, *series: str, by: str = "instance", variable: str | None = "node"
 ) -> tuple[Watched, ...]:
     return tuple(Watched(name, answers, by, dashboard, variable) for name in series)
 
@@ -52,6 +52,7 @@ WATCHED: Final = (
         "prosody_c2s_sessions",
         "prosody_memory_used_bytes",
         "prosody_stanza_rate",
+        "prosody_authentications_total",
         "prosody_module_loaded",
         'prosody_setting{name="allow_registration"}',
         'prosody_setting{name="c2s_require_encryption"}',
@@ -76,12 +77,10 @@ WATCHED: Final = (
         "push_voip_failed_total",
         "push_fcm_failed_total",
         "push_latency_ms_count",
-        "instance:push_voip_failed:ratio",
-        "instance:push_fcm_failed:ratio",
-        "instance_handler:push_latency_ms:p99",
     ),
     *_of('up{job="haproxy"} == 1', JOBS["haproxy"].dashboard, "haproxy_backend_up"),
     *_of('up{job="postgresql"} == 1', JOBS["postgresql"].dashboard, "pg_up"),
+    *_of("pg_up == 1", JOBS["postgresql"].dashboard, "pg_settings_in_hot_standby"),
     # Only the primary measures it, and which server that is changes.
     *_of("group by (job) (pg_up == 1)", JOBS["postgresql"].dashboard, "pg_replication_lag_bytes", by="job"),
     *_of('up{job="coturn"} == 1', JOBS["coturn"].dashboard, "coturn_up"),
@@ -98,6 +97,7 @@ WATCHED: Final = (
         "ssl_certificate_probe_success",
         "ssl_certificate_trusted",
         "ssl_certificate_served_matches_file",
+        "certificate_exporter_config_last_reload_successful",
         variable="exporter",
     ),
     *_of(
@@ -106,6 +106,23 @@ WATCHED: Final = (
         "ssl_certificate_expiry_days",
         by="instance, target",
         variable="exporter",
+    ),
+    *_of(
+        'up{job="prometheus"} == 1',
+        JOBS["prometheus"].dashboard,
+        "prometheus_config_last_reload_successful",
+        "prometheus_notifications_dropped_total",
+        "prometheus_rule_evaluation_failures_total",
+        "prometheus_sd_file_read_errors_total",
+        "prometheus_target_scrape_pool_targets",
+        variable=None,
+    ),
+    *_of(
+        'up{job="alertmanager"} == 1',
+        JOBS["alertmanager"].dashboard,
+        "alertmanager_config_last_reload_successful",
+        "alertmanager_notifications_failed_total",
+        variable=None,
     ),
 )
 
@@ -161,6 +178,92 @@ ALERTS: Final = (
             labels={"job": job},  # what absent() says too; here it tells promtool that these are no duplicates
         )
         for job in sorted(JOBS)
+    ),
+    Alert(
+        name="AlertmanagerNotificationsFailing",
+        expr=(
+            "sum by (job, instance, integration) "
+            "(increase(alertmanager_notifications_failed_total[<window>])) >= <value>"
+        ),
+        summary=(
+            '{{ $labels.instance }}: {{ $value | printf "%.0f" }} notifications by {{ $labels.integration }} failed in '
+            "<window>"
+        ),
+        description=(
+            "Nobody hears of other alerts this way. Read Alertmanager's log: is the key valid, is the address right?"
+        ),
+        dashboard=_OVERVIEW,
+        variable=None,
+    ),
+    Alert(
+        name="NotificationsDropped",
+        expr="increase(prometheus_notifications_dropped_total[<window>]) > 0",
+        summary='{{ $labels.instance }}: Prometheus dropped {{ $value | printf "%.0f" }} alerts in <window>',
+        description="No Alertmanager took them, so nobody was told. Check that Alertmanager runs, and its target file.",
+        dashboard=_OVERVIEW,
+        variable=None,
+    ),
+    Alert(
+        name="RuleEvaluationFailing",
+        expr="increase(prometheus_rule_evaluation_failures_total[<window>]) > 0",
+        summary=(
+            "{{ $labels.instance }}: rules of {{ $labels.rule_group }} failed "
+            '{{ $value | printf "%.0f" }} times in <window>'
+        ),
+        description="Alerts of this group cannot fire. The rules page of Prometheus shows which one fails, and why.",
+        dashboard=_OVERVIEW,
+        variable=None,
+    ),
+    Alert(
+        name="ConfigurationNotReloaded",
+        expr=(
+            "prometheus_config_last_reload_successful == 0\n"
+            "or\nalertmanager_config_last_reload_successful == 0\n"
+            "or\ncertificate_exporter_config_last_reload_successful == 0"
+        ),
+        summary="{{ $labels.instance }}: {{ $labels.job }} could not read its new configuration",
+        description="It goes on with the old one, and will not start with the new one. Its log says what is wrong.",
+        dashboard=_OVERVIEW,
+        variable=None,
+    ),
+    Alert(
+        name="TargetFileUnreadable",
+        expr="increase(prometheus_sd_file_read_errors_total[<window>]) > 0",
+        summary="{{ $labels.instance }}: Prometheus could not read a target file",
+        description="New nodes are not watched. Its log names the file; `promtool check config` shows the mistake.",
+        dashboard=_OVERVIEW,
+        variable=None,
+    ),
+    # Prometheus counts every target of a pool; what it stores of two with the same labels is one series of `up`.
+    Alert(
+        name="TargetInstanceNotUnique",
+        expr=(
+            "max by (scrape_job) (prometheus_target_scrape_pool_targets)\n"
+            "- on (scrape_job)\n"
+            'label_replace(count by (job) (up), "scrape_job", "$1", "job", "(.*)") > 0'
+        ),
+        summary="{{ $value }} targets of {{ $labels.scrape_job }} share their instance with another",
+        description=(
+            "Their series overwrite each other. Give each target an instance of its own in targets/; commeazy-check "
+            "names them."
+        ),
+        dashboard=_OVERVIEW,
+        variable=None,
+    ),
+    Alert(
+        name="TargetFlapping",
+        expr=(
+            "changes(up[<window>]) > <value>\n"
+            "or\nchanges(prosody_up[<window>]) > <value>\n"
+            "or\nchanges(pg_up[<window>]) > <value>\n"
+            "or\nchanges(coturn_up[<window>]) > <value>"
+        ),
+        summary=(
+            '{{ $labels.instance }}: {{ $labels.job }} went up or down {{ $value | printf "%.0f" }} times in <window>'
+        ),
+        description="It fails again and again, each time too briefly for other alerts. Check its log and the network.",
+        dashboard=_OVERVIEW,
+        variable=None,
     ),
     *(watched.alert for watched in WATCHED),
 )

@@ -51,6 +51,29 @@ ALERTS: Final = (
         dashboard=_OVERVIEW,
     ),
     Alert(
+        # Not failures alone: mistyped passwords and strangers who guess make those at any time.
+        name="ProsodyLoginsFail",
+        expr=(
+            "instance:prosody_logins_failed:ratio > <value>\n"
+            "and sum by (job, instance) "
+            '(increase(prosody_authentications_total{result!="success"}[<window>])) >= <minimum>'
+        ),
+        summary="{{ $labels.instance }}: {{ $value | humanizePercentage }} of all logins fail (limit <limit>)",
+        description=(
+            "Users cannot log in; those who lose their connection stay offline. Check PostgreSQL, then Prosody's log."
+        ),
+        dashboard=_OVERVIEW,
+    ),
+    Alert(
+        name="ProsodyProbeFails",
+        expr="increase(prosody_websocket_ping_seconds_count[<window>]) == 0 and on (job, instance) prosody_up == 1",
+        summary="{{ $labels.instance }}: Prosody runs, but no WebSocket connection to it works",
+        description=(
+            "Users of this node cannot connect and move to the other nodes. Check mod_websocket, port 5280 and the log."
+        ),
+        dashboard="websocket-health",
+    ),
+    Alert(
         name="ProsodyStoresMessages",
         expr='prosody_module_loaded{module=~"mam|muc_mam|offline"} > 0',
         summary=(

@@ -6,6 +6,7 @@ An exception inside a fault skips the repair: the whole lab ends then.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import time
 from contextlib import ExitStack, contextmanager
@@ -17,7 +18,8 @@ import trustme
 
 from lab.fakes.providers import Mood
 from lab.servers.generator import Generator
-from lab.servers.prosody import DOMAIN
+from lab.servers.postgresql import SLOT
+from lab.servers.prosody import DATABASE, DOMAIN
 from lab.users.accounts import ask
 from lab.users.turn import Allocations
 
@@ -144,6 +146,24 @@ def drained(lab: Lab, node: str) -> Iterator[None]:
 
 
 @contextmanager
+def all_drained(lab: Lab) -> Iterator[None]:
+    """Planned work on every node at once."""
+    with ExitStack() as nodes:
+        for node in lab.nodes:
+            nodes.enter_context(drained(lab, node.prosody.name))
+        yield
+
+
+@contextmanager
+def unreachable(lab: Lab, node: Node) -> Iterator[None]:
+    """The way from HAProxy to one Prosody is cut; Prosody itself is well."""
+    server = f"prosody_ws/{node.prosody.name}"
+    lab.haproxy.tell(f"set server {server} addr 127.0.0.1 port 1")
+    yield
+    lab.haproxy.tell(f"set server {server} addr 127.0.0.1 port {node.prosody.http_port}")
+
+
+@contextmanager
 def closed_door(lab: Lab) -> Iterator[None]:
     """The users' way in takes no connection."""
     lab.haproxy.tell("disable frontend wss_frontend")
@@ -214,6 +234,33 @@ def replica_behind(lab: Lab) -> Iterator[None]:
     lab.postgresql.ask("DROP TABLE ballast")
 
 
+@contextmanager
+def accounts_gone(lab: Lab) -> Iterator[None]:
+    """Somebody renamed the table that Prosody keeps its accounts in."""
+    lab.postgresql.ask("ALTER TABLE prosody RENAME TO prosody_elsewhere", DATABASE)
+    yield
+    lab.postgresql.ask("ALTER TABLE prosody_elsewhere RENAME TO prosody", DATABASE)
+
+
+@contextmanager
+def replica_promoted(lab: Lab) -> Iterator[None]:
+    """Somebody promoted the replica while the primary went on; it is made again from the primary afterwards."""
+    lab.replica.ask("SELECT pg_promote()")
+    yield
+    lab.replica.stop()
+    shutil.rmtree(lab.replica.directory / "data")
+    lab.postgresql.ask(f"SELECT pg_drop_replication_slot('{SLOT}')")
+    lab.replica.start()
+
+
+@contextmanager
+def unused_slot(lab: Lab) -> Iterator[None]:
+    """A replication slot that keeps no WAL."""
+    lab.postgresql.ask("SELECT pg_create_physical_replication_slot('unused')")
+    yield
+    lab.postgresql.ask("SELECT pg_drop_replication_slot('unused')")
+
+
 # coturn ----------------------------------------------------------------------------------------------------------
 
 
@@ -253,8 +300,83 @@ def blind(node: Node) -> Iterator[None]:
 
 
 @contextmanager
+def deaf(node: Node) -> Iterator[None]:
+    """The exporter's WebSocket connection leads to a closed port."""
+    flags = node.exporter.flags
+    node.exporter.flags = lambda: [*flags(), "--prosody.websocket-url=http://127.0.0.1:1/xmpp-websocket"]
+    node.exporter.restart()
+    yield
+    node.exporter.flags = flags
+    node.exporter.restart()
+
+
+@contextmanager
 def no_targets(lab: Lab, job: str) -> Iterator[None]:
     """Somebody emptied a target file."""
     (lab.prometheus.directory / f"targets/{job}.yml").write_text("[]\n")
     yield
     lab.prometheus.write_targets()
+
+
+@contextmanager
+def duplicated(lab: Lab, job: str) -> Iterator[None]:
+    """Somebody listed the target of a job twice, by two addresses and under one name."""
+    file = lab.prometheus.directory / f"targets/{job}.yml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text + text.replace("127.0.0.1", "localhost"), encoding="utf-8")
+    yield
+    lab.prometheus.write_targets()
+
+
+@contextmanager
+def broken_targets(lab: Lab, job: str) -> Iterator[None]:
+    """Somebody saved a target file that is no YAML."""
+    (lab.prometheus.directory / f"targets/{job}.yml").write_text("- targets: [\n", encoding="utf-8")
+    yield
+    lab.prometheus.write_targets()
+
+
+@contextmanager
+def broken_configuration(lab: Lab) -> Iterator[None]:
+    """Somebody saved a prometheus.yml that Prometheus cannot read, and reloaded it."""
+    file = lab.prometheus.directory / "prometheus.yml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(f"{text}\nno_such_section: true\n", encoding="utf-8")
+    lab.prometheus.reload()
+    yield
+    file.write_text(text, encoding="utf-8")
+    lab.prometheus.reload()
+
+
+@contextmanager
+def failing_rule(lab: Lab) -> Iterator[None]:
+    """Somebody added a rule that matches many series with many."""
+    file = lab.prometheus.directory / "rules/mine.yaml"
+    file.write_text(
+        "groups: [{name: mine, rules: [{record: mine, expr: up * on (job) group_left up * on () group_right up}]}]\n",
+        encoding="utf-8",
+    )
+    lab.prometheus.reload()
+    yield
+    file.unlink()
+    lab.prometheus.reload()
+
+
+@contextmanager
+def flapping(lab: Lab, server: Server, times: int) -> Iterator[None]:
+    """It goes away and comes back, each time for a scrape or two."""
+    for _ in range(times):
+        server.kill()
+        time.sleep(2 * lab.prometheus.interval)
+        server.start()
+        time.sleep(2 * lab.prometheus.interval)
+    yield
+
+
+@contextmanager
+def refused_tickets(lab: Lab) -> Iterator[None]:
+    """The ticket service answers 403, and there is something to tell it."""
+    lab.receivers.refuse("ticket")
+    with unused_slot(lab):
+        yield
+        lab.receivers.refuse()

@@ -28,6 +28,7 @@ class Drill:
         minimum: the same for the threshold's minimum.
         beside: other alerts that may fire, each with the reason.
         silenced: those of them that Alertmanager must silence.
+        untold: nobody can be told while it lasts; the other server of a pair would tell.
         by_silence: the alert always fires; what counts is that it stops arriving.
     """
 
@@ -40,6 +41,7 @@ class Drill:
     beside: Mapping[str, str] = field(default_factory=dict)
     silenced: tuple[str, ...] = ()
     by_silence: bool = False
+    untold: bool = False
 
 
 _ON_1 = {"instance": "prosody1"}
@@ -111,6 +113,12 @@ DRILLS = (
         _ON_1,
         beside={"HaproxyBackendNodesLow": _ONE_NODE_LEFT, "CertificateProbeFailed": _NO_DOOR},
     ),
+    Drill(
+        "ProsodyProbeFails",
+        "the exporter's WebSocket connection leads to a closed port",
+        lambda lab: faults.deaf(lab.nodes[0]),
+        _ON_1,
+    ),
     Drill("ProsodyStoresMessages", "mod_mam loaded", lambda lab: faults.loaded(lab.prosody, "mam"), _ON_1),
     *(_reloaded(alert, line) for alert, line in _SETTINGS.items()),
     # Push gateway
@@ -153,15 +161,36 @@ DRILLS = (
         {"instance": "haproxy1", "proxy": "prosody_ws"},
     ),
     Drill(
+        "HaproxyNoNodes",
+        "every node taken out of the backend",
+        faults.all_drained,
+        {"instance": "haproxy1", "proxy": "prosody_ws"},
+        beside={"HaproxyBackendNodesLow": "none is fewer than two"},
+        silenced=("HaproxyBackendNodesLow",),
+    ),
+    Drill(
+        "HaproxyServerDown",
+        "the way from HAProxy to prosody2 cut",
+        lambda lab: faults.unreachable(lab, lab.nodes[1]),
+        {"instance": "haproxy1", "server": "prosody2"},
+        beside={"HaproxyBackendNodesLow": _ONE_NODE_LEFT},
+    ),
+    Drill("PostgresSlotLost", "a slot made and never used", faults.unused_slot, {"instance": "postgres1"}),
+    Drill(
+        "ProsodyLoginsFail",
+        "the table of the accounts renamed",
+        faults.accounts_gone,
+        minimum=3,
+    ),
+    Drill(
         "PostgresDown",
-        "primary killed",
-        faults.primary_lost,
-        {"instance": "postgres1"},
+        "replica killed",
+        lambda lab: faults.killed(lab.replica),
+        {"instance": "postgres2"},
         beside={
-            "PostgresReplicaMissing": "a primary that is gone streams to nobody",
-            "MetricAbsent": "only the primary measures the lag; it may outlast the page by a scrape, and be told then",
+            "PostgresReplicaMissing": "it was the only replica",
+            "PostgresReplicationLagHigh": "its slot keeps the WAL of pgbench",
         },
-        silenced=("PostgresReplicaMissing", "MetricAbsent"),
     ),
     Drill(
         "PostgresReplicationLagHigh",
@@ -170,6 +199,30 @@ DRILLS = (
         {"instance": "postgres1"},
     ),
     Drill("PostgresReplicaMissing", "replica cut off from its primary", faults.replica_cut_off),
+    Drill(
+        "PostgresNoPrimary",
+        "primary killed",
+        faults.primary_lost,
+        {"job": "postgresql"},
+        beside={
+            "PostgresDown": "it is the primary that is down",
+            "PostgresReplicaMissing": "a primary that is gone streams to nobody",
+            "MetricAbsent": "only the primary measures the lag; it may outlast the page by a scrape, and be sent then",
+            "ProsodyLoginsFail": "Prosody asks the primary",
+        },
+        silenced=("PostgresDown", "PostgresReplicaMissing", "MetricAbsent"),
+    ),
+    Drill(
+        "PostgresSplitBrain",
+        "the replica promoted while the primary runs on",
+        faults.replica_promoted,
+        {"job": "postgresql"},
+        beside={
+            "PostgresReplicaMissing": "it is no replica any more",
+            "PostgresDown": "it is made again from the primary afterwards",
+            "TargetDown": "likewise",
+        },
+    ),
     Drill(
         "CoturnDown",
         "coturn killed",
@@ -236,6 +289,36 @@ DRILLS = (
         {"instance": "monitoring", "job": "certificates"},
     ),
     Drill("JobMissing", "targets/coturn.yml emptied", lambda lab: faults.no_targets(lab, "coturn"), {"job": "coturn"}),
+    Drill(
+        "AlertmanagerNotificationsFailing",
+        "the ticket service answers 403",
+        faults.refused_tickets,
+        {"instance": "monitoring", "integration": "webhook"},
+        beside={"PostgresSlotLost": "the ticket that is refused"},
+    ),
+    Drill(
+        "NotificationsDropped",
+        "Alertmanager killed, and its notifications with it",
+        lambda lab: faults.killed(lab.alertmanager),
+        beside={"MonitoringTargetDown": "Alertmanager is a target too"},
+        untold=True,
+    ),
+    Drill("RuleEvaluationFailing", "a rule that matches many with many", faults.failing_rule),
+    Drill("ConfigurationNotReloaded", "prometheus.yml broken and reloaded", faults.broken_configuration),
+    Drill("TargetFileUnreadable", "targets/coturn.yml broken", lambda lab: faults.broken_targets(lab, "coturn")),
+    Drill(
+        "TargetInstanceNotUnique",
+        "the target of coturn listed twice",
+        lambda lab: faults.duplicated(lab, "coturn"),
+        {"scrape_job": "coturn"},
+    ),
+    Drill(
+        "TargetFlapping",
+        "coturn's exporter killed and started four times",
+        lambda lab: faults.flapping(lab, lab.coturn_exporter, 4),
+        {"instance": "coturn1", "job": "coturn"},
+        beside={"TargetDown": "it is down in between"},
+    ),
     Drill(
         "MetricAbsent",
         "Prosody's exporter runs with --prosody.instrument=off",

@@ -1,6 +1,7 @@
 """The receivers of Alertmanager in the lab: one server that logs PagerDuty events and webhooks as JSON lines.
 
-`python -m lab.fakes.receivers PORT` serves on 127.0.0.1 until it is ended. The path says which receiver was meant.
+`python -m lab.fakes.receivers PORT FILE` serves on 127.0.0.1 until it is ended. The path says which receiver was meant;
+those that FILE names are refused.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.running.server import WebServer, tcp_accepts
@@ -19,6 +21,7 @@ from lab.running.server import WebServer, tcp_accepts
 if TYPE_CHECKING:
     from lab.running.server import Workspace
 
+_REFUSED = "refused"  # a file in the server's directory: names of receivers
 _RUNBOOK = re.compile(r"/(\w+)\.md\b")
 
 
@@ -45,11 +48,15 @@ class Receivers(WebServer):
 
     def command(self) -> list[str]:
         """Run this module."""
-        return [sys.executable, "-m", "lab.fakes.receivers", str(self.port)]
+        return [sys.executable, "-m", "lab.fakes.receivers", str(self.port), str(self.directory / _REFUSED)]
 
     def is_ready(self) -> bool:
         """It listens."""
         return tcp_accepts(self.port)
+
+    def refuse(self, *names: str) -> None:
+        """Answer these receivers' notifications with 403 from now on, and all others' with success."""
+        (self.directory / _REFUSED).write_text(" ".join(names), encoding="utf-8")
 
     def notifications(self) -> list[Notification]:
         """Return what has arrived so far, oldest first."""
@@ -85,13 +92,21 @@ def read_webhook(message: dict[str, Any], receiver: str, at: float) -> list[Noti
     ]
 
 
-def _serve(port: int) -> None:
+def _refused(file: Path) -> list[str]:
+    """Return the receivers that are refused now."""
+    return file.read_text(encoding="utf-8").split() if file.exists() else []
+
+
+def _serve(port: int, refused: Path) -> None:
     groups: dict[str, str] = {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             receiver, now = self.path.strip("/"), time.time()
+            if receiver in _refused(refused):
+                self.send_error(HTTPStatus.FORBIDDEN)
+                return
             if "event_action" in body:
                 told = read_event(body, receiver, now, groups)
             else:
@@ -113,4 +128,4 @@ def _serve(port: int) -> None:
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+    _serve(int(sys.argv[1]), Path(sys.argv[2]))

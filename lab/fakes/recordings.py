@@ -17,6 +17,8 @@ SOURCES: Final = {
     "postgresql": ("postgres-exporter-0.11-primary", "postgres-exporter-0.17-primary"),
     "coturn": ("coturn-exporter",),
     "certificates": ("certificate-exporter",),
+    "prometheus": ("prometheus-2.42",),
+    "alertmanager": ("alertmanager-0.25",),
 }
 _SAMPLE: Final = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})? [^ ]+")
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')

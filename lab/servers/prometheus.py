@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import urllib.error
+import urllib.request
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import yaml
 
 import check.prometheus
 from alerts.generate import DASHBOARDS, RUNBOOKS, render
-from alerts.render import Links
+from alerts.render import INTERVAL, Links
 from check.client import CannotAskError, Client
 from lab.running.programs import program
 from lab.running.server import Target, WebServer, Workspace, http_answers
@@ -49,6 +51,9 @@ class Prometheus(WebServer):
         if self.thresholds is not None:
             for name, text in render(self.thresholds, Links(RUNBOOKS, DASHBOARDS)).items():
                 (self.directory / "rules" / name).write_text(text)
+        for rules in (self.directory / "rules").glob("*.yaml"):
+            text = rules.read_text(encoding="utf-8")
+            rules.write_text(text.replace(f"interval: {INTERVAL}\n", f"interval: {self.interval * 500}ms\n"))
         self.write_targets()
 
     def configured(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -79,6 +84,16 @@ class Prometheus(WebServer):
             # What it says before it has found Alertmanager is lost, and would be said again only after a minute.
             f"--rules.alert.resend-delay={2 * self.interval}s",
         ]
+
+    def reload(self) -> bool:
+        """Let it read its configuration and rules again; return whether it could."""
+        request = urllib.request.Request(f"{self.url}/-/reload", method="POST")  # noqa: S310 - loopback
+        try:
+            urllib.request.urlopen(request, timeout=self.patience).close()  # noqa: S310 - as above
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
+        return True
 
     def is_ready(self) -> bool:
         """Use its own readiness page."""

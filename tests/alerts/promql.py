@@ -37,7 +37,7 @@ def result_labels(expr: str, labels: Mapping[str, frozenset[str]]) -> frozenset[
     return _labels(promql.parse(expr), labels)
 
 
-def _labels(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:  # noqa: ANN401, PLR0911 - one line per kind
+def _labels(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:  # noqa: ANN401, C901, PLR0911 - one line per kind
     match node:
         case promql.VectorSelector():
             return labels[str(node.name)]
@@ -52,6 +52,8 @@ def _labels(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]: 
             return frozenset(m.name for m in node.args[0].matchers.matchers if m.op == promql.MatchOp.Equal)
         case promql.Call() if node.func.name == "histogram_quantile":
             return _labels(node.args[1], labels) - {"le"}
+        case promql.Call() if node.func.name in ("label_replace", "label_join"):
+            return _labels(node.args[0], labels) | {str(node.args[1].val)}
         case promql.Call() if node.func.name == "vector":
             return frozenset()
         case promql.Call():

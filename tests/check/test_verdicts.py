@@ -117,11 +117,14 @@ def test_a_metric_must_be_on_every_node_that_is_up_and_nodes_that_lack_the_same_
 
 def test_a_metric_that_one_node_measures_for_all_may_be_absent_from_the_others() -> None:
     replica = Target("postgresql", "postgres2", "up", "", "http://postgres2:9187/metrics", 0)
-    its = Sample({"__name__": "pg_up", "job": "postgresql", "instance": "postgres2"}, 1)
-    lines = list(verdicts.metrics([*FOUND, replica], [*PRESENT, its], []))
+    its = [
+        Sample({"__name__": name, "job": "postgresql", "instance": "postgres2"}, 1)
+        for name in ("pg_up", "pg_settings_in_hot_standby")
+    ]
+    lines = list(verdicts.metrics([*FOUND, replica], [*PRESENT, *its], []))
     assert not _failures(lines)
     nobody = [s for s in PRESENT if s.labels["__name__"] != "pg_replication_lag_bytes"]
-    (failure,) = _failures(list(verdicts.metrics([*FOUND, replica], [*nobody, its], [])))
+    (failure,) = _failures(list(verdicts.metrics([*FOUND, replica], [*nobody, *its], [])))
     assert failure.startswith("metrics of postgresql: postgres2, postgresql1 without pg_replication_lag_bytes; there")
 
 

@@ -23,6 +23,7 @@ LIMITS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("prosody-overview", "Sessions, fullest node"): [("ProsodySessionsHigh", ORANGE), ("ProsodySessionsCritical", RED)],
     ("prosody-overview", "Stanzas a second"): [("ProsodyStanzaRateHigh", ORANGE)],
     ("prosody-overview", "Stanzas/s, busiest node"): [("ProsodyStanzaRateHigh", ORANGE)],
+    ("prosody-overview", "Share of logins that fail"): [("ProsodyLoginsFail", RED)],
     ("prosody-overview", "Memory"): [("ProsodyMemoryHigh", ORANGE)],
     ("prosody-overview", "Memory, largest node"): [("ProsodyMemoryHigh", ORANGE)],
     ("presence-health", "read_timeout, longest"): [("ProsodyReadTimeoutHigh", ORANGE)],
@@ -114,6 +115,8 @@ def test_what_is_counted_is_bad_from_one_on() -> None:
 
 def test_every_alert_with_a_threshold_is_drawn_somewhere() -> None:
     drawn = {alert for alerts in LIMITS.values() for alert, _ in alerts}
+    # About Prometheus and Alertmanager, which no dashboard of the service shows.
+    drawn |= {"AlertmanagerNotificationsFailing", "TargetFlapping"}
     assert drawn == {alert for alert, knobs in KNOBS.items() if "value" in knobs}
 
 

@@ -56,9 +56,10 @@ def test_every_duration_is_shortened_and_none_is_shorter_than_two_scrapes(tmp_pa
 def test_alertmanagers_waits_are_shortened_in_every_route_and_nothing_else_changes() -> None:
     route = yaml.safe_load((ROOT / "prometheus/alertmanager.yml").read_text())["route"]
     quick = hastened(route, 15)
-    assert (quick["group_wait"], quick["group_interval"], quick["repeat_interval"]) == ("2s", "20s", "2880s")
-    assert [each.get("group_wait") for each in quick["routes"]] == ["0s", None]
-    assert [each["repeat_interval"] for each in quick["routes"]] == ["4s", "240s"]
+    assert (quick["group_wait"], quick["group_interval"], quick["repeat_interval"]) == ("4s", "20s", "2880s")
+    assert [each.get("group_wait") for each in quick["routes"]] == ["0s", None, None]
+    assert [each.get("repeat_interval") for each in quick["routes"]] == ["4s", None, "240s"]
+    assert quick["routes"][-1]["routes"][0]["group_wait"] == "0s"
     assert [each["matchers"] for each in quick["routes"]] == [each["matchers"] for each in route["routes"]]
 
 

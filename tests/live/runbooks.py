@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
     from lab.stack import Lab
 
-_PROGRAMS: Final = (
-    "certbot|echo|ls|openssl|pg_isready|prosodyctl|psql|ss|sysctl|systemctl|timedatectl"  # of the spans under "Mend"
-)
+_PROGRAMS: Final = "certbot|echo|ls|openssl|pg_isready|prosodyctl|psql|ss|sysctl|systemctl|timedatectl"
 CONSOLE_PASSWORD: Final = "console-of-the-lab"
 # Why a command cannot run here, by what it begins with or holds.
 NOT_HERE: Final = {
@@ -58,8 +56,8 @@ def to_look() -> list[Command]:
 
 
 def to_mend() -> list[Command]:
-    """Give every command that the runbooks' text under "Mend" spells out, once."""
-    mends = "\n".join(page.partition("## Mend")[2] for page in _pages())
+    """Give every command that the runbooks' text under "Mitigation" spells out, once."""
+    mends = "\n".join(re.split(r"^## (?:Mend|Mitigation)$", page, flags=re.MULTILINE)[-1] for page in _pages())
     return [Command(text) for text in dict.fromkeys(re.findall(rf"`((?:{_PROGRAMS}) [^`]+)`", mends))]
 
 

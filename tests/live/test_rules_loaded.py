@@ -81,22 +81,63 @@ INHIBITED = {
         ],
         [1],
     ),
-    "a lost PostgreSQL explains what is said of its replication": (
+    "without a primary nobody streams from one": (
         [
+            {"alertname": "PostgresNoPrimary", "severity": "critical", "job": "postgresql"},
             {"alertname": "PostgresDown", "severity": "critical", "job": "postgresql", "instance": "postgres1"},
             {"alertname": "PostgresReplicaMissing", "severity": "warning", "job": "postgresql"},
             {"alertname": "MetricAbsent", "severity": "warning", "job": "postgresql", "metric": LAG},
             {"alertname": "MetricAbsent", "severity": "warning", "job": "postgresql", "metric": "pg_up"},
-        ],
-        [1, 2],
-    ),
-    "a lost machine with PostgreSQL explains it too": (
-        [
-            {"alertname": "TargetDown", "severity": "critical", "job": "postgresql", "instance": "postgres1"},
             {"alertname": "PostgresReplicationLagHigh", "severity": "warning", "job": "postgresql", "instance": "b"},
-            {"alertname": "TargetDown", "severity": "critical", "job": "coturn", "instance": "coturn1"},
+        ],
+        [1, 2, 3],
+    ),
+    "a lost replica, or its exporter, explains nothing about the other servers of its job": (
+        [
+            {"alertname": "TargetDown", "severity": "critical", "job": "postgresql", "instance": "postgres3"},
+            {"alertname": "PostgresDown", "severity": "critical", "job": "postgresql", "instance": "postgres2"},
+            {"alertname": "PostgresReplicationLagHigh", "severity": "warning", "job": "postgresql", "instance": "b"},
+            {"alertname": "PostgresReplicaMissing", "severity": "warning", "job": "postgresql"},
+            {
+                "alertname": "PostgresReplicationLagHigh",
+                "severity": "warning",
+                "job": "postgresql",
+                "instance": "postgres2",
+            },
+        ],
+        [4],
+    ),
+    "a backend without nodes has fewer than two": (
+        [
+            {"alertname": "HaproxyNoNodes", "severity": "critical", "instance": "haproxy1", "proxy": "prosody_ws"},
+            {
+                "alertname": "HaproxyBackendNodesLow",
+                "severity": "critical",
+                "instance": "haproxy1",
+                "proxy": "prosody_ws",
+            },
+            {
+                "alertname": "HaproxyBackendNodesLow",
+                "severity": "critical",
+                "instance": "haproxy2",
+                "proxy": "prosody_ws",
+            },
         ],
         [1],
+    ),
+    "a pager that refuses stops the dead man's switch from being fed; another receiver does not": (
+        [
+            {"alertname": "AlertmanagerNotificationsFailing", "severity": "critical", "integration": "pagerduty"},
+            {"alertname": "Watchdog", "severity": "none"},
+        ],
+        [1],
+    ),
+    "a ticket service that refuses leaves the dead man's switch alone": (
+        [
+            {"alertname": "AlertmanagerNotificationsFailing", "severity": "critical", "integration": "webhook"},
+            {"alertname": "Watchdog", "severity": "none"},
+        ],
+        [],
     ),
     "a crash loop pages once": (
         [
@@ -132,16 +173,16 @@ def test_alertmanager_inhibits_what_the_cause_explains(case: str) -> None:
     assert sorted(found, key=str) == sorted((alerts[index] for index in inhibited), key=str)
 
 
-def test_a_page_about_two_nodes_names_both_and_its_end_says_so(tmp_path: Path) -> None:
+def test_a_page_about_both_haproxies_names_both_and_its_end_says_so(tmp_path: Path) -> None:
     """PagerDuty refuses an event whose summary is empty, which what two alerts have in common is."""
     config = yaml.safe_load((FOLDER / "alertmanager.yml").read_text())
     config["route"] |= {"group_wait": "1s", "group_interval": "1s"}
     (tmp_path / "secret").write_text("secret-of-the-lab")
-    nodes = ("prosody1", "prosody2")
+    nodes = ("haproxy1", "haproxy2")
     down = [
         {
-            "labels": {"alertname": "PushGatewayDown", "severity": "critical", "job": "push-gateway", "instance": node},
-            "annotations": {"summary": f"{node}: the push gateway is down", "description": "Restart it."},
+            "labels": {"alertname": "HaproxyNoNodes", "severity": "critical", "job": "haproxy", "instance": node},
+            "annotations": {"summary": f"{node}: no nodes", "description": "Restart it."},
         }
         for node in nodes
     ]
@@ -153,10 +194,10 @@ def test_a_page_about_two_nodes_names_both_and_its_end_says_so(tmp_path: Path) -
             [alert | {"endsAt": "2020-01-01T00:00:00Z", "startsAt": "2019-01-01T00:00:00Z"} for alert in down],
         )
         resolved = wait_for(events, "resolve")
-    summary = "prosody1: the push gateway is down; prosody2: the push gateway is down"
+    summary = "haproxy1: no nodes; haproxy2: no nodes"
     assert triggered["payload"]["summary"] == summary
     assert triggered["payload"]["custom_details"]["firing"].count("Restart it.") == len(nodes)
-    assert resolved["payload"]["summary"] == "PushGatewayDown is over"
+    assert resolved["payload"]["summary"] == "HaproxyNoNodes is over"
 
 
 class Given(Alertmanager):
