@@ -34,9 +34,11 @@ LAST_STREAM_ID = 2**31 - 1
 _CONFIGURATION = H2Configuration(
     client_side=True,
     header_encoding=None,
-    # What we send is ours and in order. What arrives is checked.
+    # What we send is ours and in order. Of what arrives, :status and Retry-After are read, and both are checked there.
     validate_outbound_headers=False,
     normalize_outbound_headers=False,
+    validate_inbound_headers=False,
+    normalize_inbound_headers=False,
 )
 _SETTINGS = {SettingCodes.ENABLE_PUSH: 0}
 _SECRET = re.compile(rb"[^ -~]|[\w+/=.:-]{24,}")  # what a log must not hold: control characters, tokens
