@@ -52,7 +52,7 @@ class Turnserver:
     Args:
         config: path of the file.
 
-    A turnserver that reads no file (`-n`), or of which we may not see what it reads, is taken if it is the only one.
+    A turnserver that reads no file (`-n`), or of which we may not see what it reads, is taken if there is one such.
     """
 
     def __init__(self, config: Path) -> None:
@@ -146,7 +146,8 @@ class Turnserver:
                     reads = self._is_read_by(process)
                     if reads:
                         return process
-                    unknown.append(process if reads is None else None)
+                    if reads is None:
+                        unknown.append(process)
         return unknown[0] if len(unknown) == 1 else None
 
     def _is_read_by(self, process: psutil.Process) -> bool | None:

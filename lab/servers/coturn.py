@@ -36,11 +36,17 @@ class Coturn(Server):
         name: "coturn", unless the lab has more than one.
         config: further lines of turnserver.conf; a line wins over an earlier one of the same option. Set the attribute
             and restart the server to change it later.
+
+    Attributes:
+        without: options whose lines are left out of turnserver.conf; like `config`, for the next start.
+        arguments: more words of its command line.
     """
 
     def __init__(self, lab: Workspace, name: str = "coturn", config: str = "") -> None:
         super().__init__(lab, name)
         self.config = config
+        self.without: set[str] = set()
+        self.arguments: list[str] = []
         self.port = lab.ports.reserve()
         self.tls_port = lab.ports.reserve()
         self.cli_port = lab.ports.reserve()
@@ -101,19 +107,25 @@ class Coturn(Server):
         for option, value in replaced.items():
             text, found = re.subn(rf"^{option}=.*$", f"{option}={value}", text, flags=re.MULTILINE)
             assert found == 1, f"Section 13 sets {option} once"
-        self.config_file.write_text("\n".join([text, *added, self.config, ""]), encoding="utf-8")
+        lines = [*text.splitlines(), *added]
+        kept = [line for line in lines if line.partition("=")[0] not in self.without]
+        self.config_file.write_text("\n".join([*kept, self.config, ""]), encoding="utf-8")
 
     def command(self) -> list[str]:
         """Run in the foreground, so that the process we started is the server."""
-        return [os.environ.get("TURNSERVER", "turnserver"), "-c", str(self.config_file)]
+        return [os.environ.get("TURNSERVER", "turnserver"), "-c", str(self.config_file), *self.arguments]
 
     def is_ready(self) -> bool:
-        """Ask as a client does, for a TURN relay: the challenge shows that its threads run, and is no STUN Binding."""
+        """Ask as a client does, for a TURN relay: the challenge shows that its threads run, and is no STUN Binding.
+
+        With stun-only it answers nothing else than a Binding.
+        """
+        method = stun.Method.BINDING if "stun-only" in self.config else stun.Method.ALLOCATE
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.settimeout(0.2)
             try:
                 client.connect(("127.0.0.1", self.port))
-                client.send(stun.encode(stun.Method.ALLOCATE, [])[1])
+                client.send(stun.encode(method, [])[1])
                 client.recv(1500)
             except OSError:
                 return False

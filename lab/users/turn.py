@@ -53,18 +53,18 @@ class TurnClient:
         """Ask for our own address (STUN Binding)."""
         return self._ask(Method.BINDING, [])
 
-    def allocate(self) -> Response:
-        """Ask for a relay: first without credentials, as the protocol wants it, then with them."""
-        challenge = self._ask(Method.ALLOCATE, _ALLOCATE)
+    def allocate(self, wanted: Sequence[tuple[Attribute, bytes]] = _ALLOCATE) -> Response:
+        """Request a relay: first without credentials, as the protocol wants it, then with them."""
+        challenge = self._ask(Method.ALLOCATE, wanted)
         while challenge.error == _MISMATCH:
             self._socket.close()
             self._socket = self._connected()
-            challenge = self._ask(Method.ALLOCATE, _ALLOCATE)
+            challenge = self._ask(Method.ALLOCATE, wanted)
         username = f"{int(time.time()) + 3600}:{self._user}"
         password = base64.b64encode(hmac.digest(self._secret.encode(), username.encode(), "sha1")).decode()
         realm, nonce = (challenge.attributes[kind] for kind in (Attribute.REALM, Attribute.NONCE))
         self._credentials = Credentials(username, password, realm, nonce)
-        return self._ask(Method.ALLOCATE, _ALLOCATE, self._credentials)
+        return self._ask(Method.ALLOCATE, wanted, self._credentials)
 
     def release(self) -> Response:
         """Give the relay back."""
