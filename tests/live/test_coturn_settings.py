@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporters.coturn import stun
 from exporters.coturn.config import load
 from exporters.coturn.options import comment, in_file
-from exporters.coturn.stun import Attribute, Method
 from lab.running.workspace import ROOT
 from lab.users.turn import Allocations, TurnClient
 from tests.live.coturn_lab import CoturnLab, Page
 from tests.live.test_coturn import CLI, SPECIFIED_SOURCES, agree, settled
+from toolkit import stun
+from toolkit.stun import Attribute, Method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
