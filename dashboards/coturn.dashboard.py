@@ -2,13 +2,21 @@
 
 from dashboards.limits import THRESHOLDS, above, none_may_be
 from dashboards.page import folded, page, row
-from dashboards.panels import Query, heatmap, series, stat, states
-from dashboards.promql import buckets, rate, rates, unanswered
+from dashboards.panels import heatmap, series, states
+from dashboards.pieces import Look, Query
+from dashboards.promql import COTURN, buckets, rate, rates
+from dashboards.tables import Column, nodes
+from dashboards.tiles import broken, figure, stat
 
-_QUOTA_USED = (
-    'coturn_active_allocations{instance=~"$node"} / ignoring (kind) coturn_quota{kind="limit",instance=~"$node"}'
+_ACTIVE = 'coturn_active_allocations{instance=~"$node"}'
+_QUOTA_USED = f'{_ACTIVE} / ignoring (kind) coturn_quota{{kind="limit",instance=~"$node"}}'
+_PORTS_USED = (
+    'coturn_relay_ports{state="used",instance=~"$node"}'
+    ' / ignoring (state) coturn_relay_ports{state="capacity",instance=~"$node"}'
 )
 _REFUSALS = THRESHOLDS["CoturnPortsExhausted"]
+_CREATED = rates("coturn_allocations_total", where='event="created"')
+_BINDINGS = rates("coturn_stun_bindings_total")
 
 dashboard = page(
     "coturn",
@@ -19,20 +27,15 @@ dashboard = page(
         "port is left, many 401 that the shared secret differs from Prosody's. "
         "Bandwidth is what it runs out of first when it is set up well."
     ),
-    health=[
+    tiles=[
+        broken("Servers down", "Servers whose coturn or exporter does not answer.", COTURN),
         stat(
-            "Servers that do not answer",
-            "Of the servers Prometheus scrapes, those that do not answer their exporter, or whose exporter is gone.",
-            "none",
-            unanswered("coturn", "coturn_up"),
-            none_may_be("CoturnDown"),
-        ),
-        stat(
-            "Allocations, fullest node",
-            "Open relay allocations, about one for each side of a call that needs a relay.",
+            "Most allocations",
+            "Open relay allocations on the fullest node, about one for each side of a call that needs a relay.",
             "locale",
-            'max(coturn_active_allocations{instance=~"$node"})',
+            f"max({_ACTIVE})",
             above("CoturnAllocationsHigh"),
+            of=COTURN,
         ),
         stat(
             "Quota used, worst node",
@@ -40,49 +43,98 @@ dashboard = page(
             "percentunit",
             f"max({_QUOTA_USED})",
             above("CoturnQuotaNearlyUsed"),
+            of=COTURN,
         ),
         stat(
-            "Calls without a relay port",
+            "Calls without a port",
             f"Allocations refused with 508 in the last {_REFUSALS.window}.",
             "locale",
             f'sum(increase(coturn_allocate_errors_total{{code="508",instance=~"$node"}}[{_REFUSALS.window}]))',
             none_may_be("CoturnPortsExhausted"),
+            of=COTURN,
+        ),
+        figure(
+            "Bandwidth",
+            "What coturn receives and sends, over the chosen nodes, in the last minutes.",
+            "bps",
+            '8 * sum(rate(coturn_traffic_bytes_total{instance=~"$node"}[5m]))',
         ),
     ],
+    nodes=nodes(
+        "Servers",
+        "Each server now, coloured by the limits of its alerts.",
+        COTURN,
+        {
+            "allocations": Column(f"max by (instance) ({_ACTIVE})", limits=above("CoturnAllocationsHigh")),
+            "quota": Column(f"max by (instance) ({_QUOTA_USED})", "percentunit", limits=above("CoturnQuotaNearlyUsed")),
+            "ports": Column(f"max by (instance) ({_PORTS_USED})", "percentunit"),
+            "bandwidth": Column(f"8 * {rates('coturn_traffic_bytes_total')}", "bps"),
+            "refused/s": Column(rates("coturn_allocate_errors_total")),
+            "CPU": Column(f"max by (instance) ({rate('coturn_cpu_seconds_total')})", "percentunit"),
+        },
+    ),
+    graph=series(
+        "Active allocations",
+        "Open relay allocations. They stay at a level: the quota (see the share), or calls that do not end.",
+        "short",
+        _ACTIVE,
+        limits=above("CoturnAllocationsHigh"),
+    ),
     rows=[
         row(
             "Traffic and errors, and how long an answer takes",
             series(
                 "Bandwidth",
-                "What coturn receives and sends, to clients and to their peers. A call counts up to 4,096 packets "
-                "late. Section 13 reckons with 1 Mbps for a call, 1 Gbps for a node.",
+                "What coturn receives, above zero, and sends, below, to clients and to their peers. A call counts up "
+                "to 4,096 packets late. Section 13 plans 1 Mbps for a call, 1 Gbps for a node.",
                 "bps",
                 Query(
-                    "8 * " + rates("coturn_traffic_bytes_total", "side", "direction"),
-                    "{{instance}} {{side}} {{direction}}",
+                    "8 * " + rates("coturn_traffic_bytes_total", "side", where='direction="received"'),
+                    "{{instance}} {{side}} received",
+                ),
+                Query(
+                    "8 * " + rates("coturn_traffic_bytes_total", "side", where='direction="sent"'),
+                    "{{instance}} {{side}} sent",
+                    Look.BELOW,
                 ),
             ),
             series(
-                "Refused allocations by code",
-                "401: wrong credentials; 486: total-quota; 508: no relay port. A single 401 is the usual challenge.",
-                "suffix:errors/s",
-                Query(rates("coturn_allocate_errors_total", "code"), "{{instance}} {{code}}"),
-            ),
-            series(
-                "Answer to the exporter",
+                "Time to answer",
                 "How long the exporter, as a client, waited for a STUN answer and for a TURN relay.",
                 "s",
                 Query('coturn_probe_duration_seconds{instance=~"$node"}', "{{instance}} {{probe}} {{transport}}"),
             ),
+            series(
+                "Refused allocations/s",
+                "401: wrong credentials; 486: total-quota; 508: no relay port. A single 401 is the usual challenge.",
+                "short",
+                Query(rates("coturn_allocate_errors_total", "code"), "{{instance}} {{code}}"),
+            ),
+            states(
+                "Probes",
+                "Whether the exporter, as a client, got its STUN answer or its TURN relay.",
+                'coturn_probe_success{instance=~"$node"}',
+                legend="{{instance}} {{probe}} {{transport}}",
+                good="OK",
+                bad="FAILED",
+            ),
         ),
         row(
-            "How full it is",
+            "STUN against TURN, and how full it is",
             series(
-                "Active allocations",
-                "Open relay allocations. They stay at a level: the quota (see the share), or calls that do not end.",
-                "locale",
-                'coturn_active_allocations{instance=~"$node"}',
-                limits=above("CoturnAllocationsHigh"),
+                "Share that needs a relay",
+                "Allocations made, of allocations and STUN bindings together. 20 to 30 % is usual; a rise: users whose "
+                "network changed, or STUN that fails.",
+                "percentunit",
+                f"{_CREATED} / ({_CREATED} + {_BINDINGS})",
+                empty="no calls",
+            ),
+            series(
+                "STUN and TURN requests/s",
+                "Bindings (a client asks for its own address) and allocations (it needs a relay).",
+                "short",
+                Query(_BINDINGS, "{{instance}} STUN", Look.DASHED),
+                Query(_CREATED, "{{instance}} TURN"),
             ),
             series(
                 "Share of the quota in use",
@@ -90,65 +142,29 @@ dashboard = page(
                 "percentunit",
                 _QUOTA_USED,
                 limits=above("CoturnQuotaNearlyUsed"),
-                most=1,
             ),
             series(
                 "Share of relay ports in use",
                 "Of min-port to max-port. At 100 % calls fail with 508.",
                 "percentunit",
-                'coturn_relay_ports{state="used",instance=~"$node"}'
-                ' / ignoring (state) coturn_relay_ports{state="capacity",instance=~"$node"}',
-                most=1,
-            ),
-        ),
-        row(
-            "STUN against TURN",
-            series(
-                "Share that needs a relay",
-                "Allocations made, of allocations and STUN bindings together. 20 to 30 % is usual; a rise: users whose "
-                "network changed, or STUN that fails.",
-                "percentunit",
-                rates("coturn_allocations_total", where='event="created"')
-                + " / ("
-                + rates("coturn_allocations_total", where='event="created"')
-                + " + "
-                + rates("coturn_stun_bindings_total")
-                + ")",
-                most=1,
-                empty="No calls.",
-            ),
-            series(
-                "STUN and TURN requests",
-                "Bindings (a client asks for its own address) and allocations (it needs a relay).",
-                "suffix:requests/s",
-                Query(rates("coturn_stun_bindings_total"), "{{instance}} STUN"),
-                Query(rates("coturn_allocations_total", where='event="created"'), "{{instance}} TURN"),
-            ),
-            states(
-                "Exporter gets an answer",
-                "Whether the exporter, as a client, got its STUN answer or its TURN relay.",
-                Query('coturn_probe_success{instance=~"$node"}', "{{instance}} {{probe}} {{transport}}"),
-                good="YES",
-                bad="NO",
+                _PORTS_USED,
             ),
         ),
         folded(
             "Which server, and since when",
             states("Server answers", "Whether coturn answers its exporter.", 'coturn_up{instance=~"$node"}'),
             states(
-                "Exporter answers",
-                "Whether Prometheus can scrape the exporter.",
-                'up{job="coturn",instance=~"$node"}',
+                "Exporter answers", "Whether Prometheus can scrape the exporter.", 'up{job="coturn",instance=~"$node"}'
             ),
             series(
-                "Failed probes by reason",
+                "Failed probes/s",
                 "credentials: the shared secret differs; quota, ports: coturn is full; timeout: it hangs.",
-                "suffix:failures/s",
+                "short",
                 Query(
                     'instance_probe_transport_reason:coturn_probe_failures:rate2m{instance=~"$node"}',
                     "{{instance}} {{probe}} {{transport}} {{reason}}",
                 ),
-                empty="No probe has failed.",
+                empty="no probe has failed",
             ),
         ),
         folded(
@@ -161,15 +177,15 @@ dashboard = page(
                 buckets("coturn_allocation_duration_seconds"),
             ),
             series(
-                "Allocations by event",
+                "Allocations/s by event",
                 "Created, refreshed and deleted. More created than deleted: the number of calls grows.",
-                "suffix:/s",
+                "short",
                 Query(rates("coturn_allocations_total", "event"), "{{instance}} {{event}}"),
             ),
             series(
                 "Allocations by source",
                 "As each source of the exporter sees them. A lasting difference: one of them is wrong.",
-                "locale",
+                "short",
                 Query('coturn_active_allocations_source{instance=~"$node"}', "{{instance}} {{source}}"),
             ),
         ),
@@ -187,7 +203,6 @@ dashboard = page(
                 "Of what coturn may open: one for each relay and each TCP client. At 100 % it refuses calls.",
                 "percentunit",
                 'coturn_open_fds{instance=~"$node"} / coturn_max_fds{instance=~"$node"}',
-                most=1,
             ),
         ),
     ],

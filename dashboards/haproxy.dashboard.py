@@ -1,9 +1,28 @@
 """HAProxy: do users reach a Prosody, which of the nodes are in use, and where requests wait or fail."""
 
-from dashboards.limits import below, none_may_be
+from dashboards.limits import below
 from dashboards.page import folded, page, row
-from dashboards.panels import Query, series, stat, states
-from dashboards.promql import rate, rates
+from dashboards.panels import series, states
+from dashboards.pieces import Look, Query
+from dashboards.promql import HAPROXY, rate, rates
+from dashboards.tables import Column, nodes
+from dashboards.tiles import broken, figure, stat
+
+_IN_USE = 'haproxy_backend_up{instance=~"$node"}'
+_USERS = 'proxy!="stats"'  # the statistics page answers Prometheus' own scrapes
+_CONNECTIONS_USED = (
+    'haproxy_process_current_connections{instance=~"$node"} / haproxy_process_max_connections{instance=~"$node"}'
+)
+_REQUESTS = rates("haproxy_frontend_http_requests_total", where=_USERS)
+_REFUSED = rates("haproxy_frontend_http_responses_total", where=f'code="5xx",{_USERS}')
+
+
+def _mean(part: str) -> Query:
+    metric = f"haproxy_backend_{part}_time_average_seconds"
+    return Query(
+        f'max by (instance, proxy) ({metric}{{{_USERS},instance=~"$node"}})', f"{{{{instance}}}} {{{{proxy}}}} {part}"
+    )
+
 
 dashboard = page(
     "haproxy",
@@ -14,84 +33,93 @@ dashboard = page(
         "much), 5xx answers, or requests that wait in a queue. "
         "Many 4xx are strangers and scanners, not our users."
     ),
-    health=[
-        stat(
-            "HAProxys that do not answer",
-            "Of those Prometheus scrapes. With keepalived one of a pair may be gone without users noticing.",
-            "none",
-            'count(up{job="haproxy",instance=~"$node"}) - sum(up{job="haproxy",instance=~"$node"})',
-            none_may_be("TargetDown"),
+    tiles=[
+        broken(
+            "HAProxys down",
+            "Of those Prometheus scrapes. With keepalived users may not notice that one is gone.",
+            HAPROXY,
         ),
         stat(
-            "Prosody nodes in use, fewest",
+            "Prosody nodes in use",
             "Servers of the backend prosody_ws that pass their check, on the HAProxy that sees fewest.",
             "none",
-            'min(haproxy_backend_up{instance=~"$node"})',
+            f"min({_IN_USE})",
             below("HaproxyBackendNodesLow"),
+            of=HAPROXY,
+        ),
+        figure(
+            "Requests/s",
+            "Users' HTTP requests, over the chosen HAProxys, in the last minutes. A WebSocket is one request.",
+            "short",
+            f'sum(rate(haproxy_frontend_http_requests_total{{{_USERS},instance=~"$node"}}[5m]))',
+        ),
+        figure(
+            "5xx answers, 10m",
+            "Answers without a server behind them, over the chosen HAProxys, in the last ten minutes.",
+            "locale",
+            f'sum(increase(haproxy_frontend_http_responses_total{{code="5xx",{_USERS},instance=~"$node"}}[10m]))',
+        ),
+        figure(
+            "Connections used, most",
+            "Share of global maxconn on the HAProxy that uses most of it. At 100 % new users wait.",
+            "percentunit",
+            f"max({_CONNECTIONS_USED})",
         ),
     ],
+    nodes=nodes(
+        "HAProxys",
+        "Each HAProxy now, coloured by the limits of its alerts.",
+        HAPROXY,
+        {
+            "nodes in use": Column(f"max by (instance) ({_IN_USE})", limits=below("HaproxyBackendNodesLow")),
+            "requests/s": Column(_REQUESTS),
+            "5xx/s": Column(_REFUSED),
+            "connections": Column(f"max by (instance) ({_CONNECTIONS_USED})", "percentunit"),
+            "waiting": Column('sum by (instance) (haproxy_backend_current_queue{instance=~"$node"})'),
+            "idle": Column('max by (instance) (haproxy_process_idle_time_percent{instance=~"$node"})', "percent"),
+        },
+    ),
+    graph=series(
+        "Requests/s",
+        "Users' HTTP requests by frontend. A WebSocket is one request, however long it lasts. Prometheus' own scrapes "
+        "are left out.",
+        "short",
+        Query(rates("haproxy_frontend_http_requests_total", "proxy", where=_USERS), "{{instance}} {{proxy}}"),
+    ),
     rows=[
         row(
-            "Requests and errors, and how long they take",
-            series(
-                "Requests a second",
-                "HTTP requests by frontend. A WebSocket is one request, however long it lasts.",
-                "reqps",
-                Query(rates("haproxy_frontend_http_requests_total", "proxy"), "{{instance}} {{proxy}}"),
-            ),
-            series(
-                "Errors a second",
-                "5xx: no server could be used; connection: a Prosody did not accept; response: it broke off.",
-                "suffix:errors/s",
-                Query(rates("haproxy_frontend_http_responses_total", where='code="5xx"'), "{{instance}} 5xx"),
-                Query(rates("haproxy_backend_connection_errors_total"), "{{instance}} connection"),
-                Query(rates("haproxy_backend_response_errors_total"), "{{instance}} response"),
-            ),
-            series(
-                "Mean time to answer, last 1,024 requests",
-                "queue: waiting for a free server; connect: to it; response: until it answers. HAProxy measures means, "
-                "no percentiles: what users feel is on WebSocket Health.",
-                "s",
-                Query(
-                    'max by (instance, proxy) (haproxy_backend_queue_time_average_seconds{instance=~"$node"})',
-                    "{{instance}} {{proxy}} queue",
-                ),
-                Query(
-                    'max by (instance, proxy) (haproxy_backend_connect_time_average_seconds{instance=~"$node"})',
-                    "{{instance}} {{proxy}} connect",
-                ),
-                Query(
-                    'max by (instance, proxy) (haproxy_backend_response_time_average_seconds{instance=~"$node"})',
-                    "{{instance}} {{proxy}} response",
-                ),
-            ),
-        ),
-        row(
-            "The nodes behind it, and how full it is",
+            "The Prosody nodes behind it, errors, and how long an answer takes",
             states(
                 "Servers in use",
                 "Whether a server passes its check. One without a check is always in use.",
-                Query(
-                    'max by (instance, proxy, server) (haproxy_server_status{state="UP",instance=~"$node"})',
-                    "{{proxy}} {{server}} ({{instance}})",
-                ),
+                'haproxy_server_status{state="UP",instance=~"$node"}',
+                legend="{{instance}} {{proxy}} {{server}}",
                 good="IN USE",
                 bad="NOT IN USE",
             ),
             series(
                 "Prosody nodes in use",
                 "Servers of the backend prosody_ws that pass their check. Each HAProxy of a pair judges for itself.",
-                "locale",
-                'haproxy_backend_up{instance=~"$node"}',
+                "short",
+                _IN_USE,
                 limits=below("HaproxyBackendNodesLow"),
             ),
             series(
-                "Share of connections in use",
-                "Of global maxconn. At 100 % new users wait.",
-                "percentunit",
-                'haproxy_process_current_connections{instance=~"$node"}'
-                ' / haproxy_process_max_connections{instance=~"$node"}',
-                most=1,
+                "Errors/s",
+                "5xx: no server could be used; connection: a Prosody did not accept; response: it broke off.",
+                "short",
+                Query(_REFUSED, "{{instance}} 5xx", Look.FAILURE),
+                Query(rates("haproxy_backend_connection_errors_total"), "{{instance}} connection"),
+                Query(rates("haproxy_backend_response_errors_total"), "{{instance}} response", Look.DASHED),
+            ),
+            series(
+                "Mean time to answer, last 1,024 requests",
+                "queue: waiting for a free server; connect: to it; response: until it answers. HAProxy measures means, "
+                "no percentiles: what users feel is on WebSocket Health.",
+                "s",
+                _mean("queue"),
+                _mean("connect"),
+                _mean("response"),
             ),
         ),
         folded(
@@ -99,26 +127,27 @@ dashboard = page(
             series(
                 "Sessions by server",
                 "Open connections to each Prosody. They should be about the same: users are spread by address.",
-                "locale",
+                "short",
                 Query(
                     'sum by (instance, proxy, server) (haproxy_server_current_sessions{instance=~"$node"})',
-                    "{{proxy}} {{server}} ({{instance}})",
+                    "{{instance}} {{proxy}} {{server}}",
                 ),
+                stacked=True,
             ),
             series(
-                "Failed checks",
+                "Failed checks/s",
                 "Checks that failed while the server was in use. Three in a row put it out of use.",
-                "suffix:checks/s",
+                "short",
                 Query(
                     rates("haproxy_server_check_failures_total", "proxy", "server") + " > 0",
-                    "{{proxy}} {{server}} ({{instance}})",
+                    "{{instance}} {{proxy}} {{server}}",
                 ),
-                empty="No check has failed.",
+                empty="no check has failed",
             ),
             series(
-                "Retries and redispatches",
+                "Retries and redispatches/s",
                 "Tries to connect again, and requests that went to another server instead.",
-                "suffix:/s",
+                "short",
                 Query(rates("haproxy_backend_retry_warnings_total", "proxy"), "{{instance}} {{proxy}} retries"),
                 Query(
                     rates("haproxy_backend_redispatch_warnings_total", "proxy"), "{{instance}} {{proxy}} redispatches"
@@ -128,24 +157,25 @@ dashboard = page(
         folded(
             "Which requests",
             series(
-                "Answers by class",
-                "Of the frontends. 1xx is the switch to WebSocket: our users.",
-                "reqps",
-                Query(rates("haproxy_frontend_http_responses_total", "code"), "{{instance}} {{code}}"),
+                "Answers/s by class",
+                "Of the users' frontends. 1xx is the switch to WebSocket: our users.",
+                "short",
+                Query(rates("haproxy_frontend_http_responses_total", "code", where=_USERS), "{{instance}} {{code}}"),
+                stacked=True,
             ),
             series(
-                "Refused and malformed requests",
+                "Refused and malformed requests/s",
                 "Denied by a rule, or not HTTP. Strangers; a flood of them costs connections.",
-                "reqps",
+                "short",
                 Query(rates("haproxy_frontend_requests_denied_total"), "{{instance}} denied"),
-                Query(rates("haproxy_frontend_request_errors_total"), "{{instance}} malformed"),
+                Query(rates("haproxy_frontend_request_errors_total"), "{{instance}} malformed", Look.DASHED),
             ),
             series(
                 "Bandwidth of the frontends",
-                "Between users and HAProxy. A connection's bytes are counted as they flow.",
+                "Between users and HAProxy: in above zero, out below. A connection's bytes are counted as they flow.",
                 "bps",
-                Query("8 * " + rates("haproxy_frontend_bytes_in_total"), "{{instance}} in"),
-                Query("8 * " + rates("haproxy_frontend_bytes_out_total"), "{{instance}} out"),
+                Query("8 * " + rates("haproxy_frontend_bytes_in_total", where=_USERS), "{{instance}} in"),
+                Query("8 * " + rates("haproxy_frontend_bytes_out_total", where=_USERS), "{{instance}} out", Look.BELOW),
             ),
         ),
         folded(
@@ -153,23 +183,28 @@ dashboard = page(
             series(
                 "Waiting requests",
                 "Requests in a backend's queue. Above 0 for more than moments: every server is at its limit.",
-                "locale",
+                "short",
                 Query(
                     'sum by (instance, proxy) (haproxy_backend_current_queue{instance=~"$node"})',
                     "{{instance}} {{proxy}}",
                 ),
             ),
             series(
+                "Share of connections in use",
+                "Of global maxconn. At 100 % new users wait.",
+                "percentunit",
+                _CONNECTIONS_USED,
+            ),
+            series(
                 "Idle time",
                 "Share of time HAProxy has nothing to do. Below 20 % it becomes the bottleneck.",
                 "percent",
                 'haproxy_process_idle_time_percent{instance=~"$node"}',
-                most=100,
             ),
             series(
-                "New TLS connections a second",
+                "New TLS connections/s",
                 "A handshake costs more CPU than anything else HAProxy does. A flood follows a failover.",
-                "suffix:handshakes/s",
+                "short",
                 rate("haproxy_process_ssl_connections_total"),
             ),
         ),

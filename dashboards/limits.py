@@ -10,6 +10,7 @@ from pathlib import Path
 
 from alerts.catalogue import KNOBS
 from alerts.thresholds import load
+from dashboards.pieces import CALM, CRITICAL, WARNING
 from toolkit.documents import ConfigError
 
 # grafanalib's command takes no options of ours, so what `generate-rules --thresholds` is given comes as a variable.
@@ -22,11 +23,11 @@ except ConfigError as error:
 
 
 class State(Enum):
-    """What a value means to the person on call: a word, and a colour that the colour-blind tell from the others."""
+    """What a value means to the person on call: a word, and a fill that the colour-blind tell from the others."""
 
-    OK = ("OK", "blue")
-    WARNING = ("WARNING", "orange")
-    CRITICAL = ("CRITICAL", "dark-red")
+    OK = ("OK", CALM)
+    WARNING = ("WARNING", WARNING)
+    CRITICAL = ("CRITICAL", CRITICAL)
 
     @property
     def word(self) -> str:
@@ -46,11 +47,13 @@ class Limits:
     Args:
         bands: at least two, from the lowest up.
         says: the limits as a sentence for a panel's description.
+        short: the nearest limit in a word or two, to stand beside the number.
         edge_is_bad: whether a value exactly on an edge is in the worse band; an alert with > or < says no.
     """
 
     bands: tuple[tuple[float | None, State], ...]
     says: str
+    short: str
     edge_is_bad: bool = False
 
     @property
@@ -61,38 +64,48 @@ class Limits:
         return [(begins, max(below, above, key=order.index)) for (_, below), (begins, above) in edges if begins]
 
     @property
-    def ranges(self) -> list[tuple[float | None, float | None, State]]:
-        """From, to and state; both ends belong to a range, and the first that fits counts."""
-        ends = [begins for begins, _ in self.bands[1:]]
-        ranges = [(low, high, state) for (low, state), high in zip(self.bands, [*ends, None], strict=True)]
-        return sorted(ranges, key=lambda found: list(State).index(found[2]), reverse=self.edge_is_bad)
+    def tests(self) -> list[tuple[State, str, float]]:
+        """The states that are not OK, the worst first, each with its condition: PromQL's sign and a value."""
+        order = list(State)
+        fine = next(index for index, (_, state) in enumerate(self.bands) if state is State.OK)
+        equal = "=" if self.edge_is_bad else ""
+        above = [(state, f">{equal}", begins) for begins, state in self.bands[fine + 1 :] if begins is not None]
+        edges = zip(self.bands[:fine], self.bands[1:], strict=False)
+        below = [(state, f"<{equal}", ends) for (_, state), (ends, _) in edges if ends is not None]
+        return sorted([*above, *below], key=lambda test: order.index(test[0]), reverse=True)
 
 
 def above(*alerts: str) -> Limits:
     """Return the limits of alerts that fire above their threshold, the mildest first."""
     edges = [(_value(alert), _state(alert)) for alert in alerts]
     says = "; ".join(f"{_state(alert).word.lower()} above {THRESHOLDS[alert].limit}" for alert in alerts)
-    return Limits(((None, State.OK), *edges), _sentence(says))
+    return Limits(((None, State.OK), *edges), _sentence(says), f"limit {THRESHOLDS[alerts[0]].limit}")
 
 
 def below(alert: str) -> Limits:
     """Return the limits of an alert that fires below its threshold."""
     says = f"{_state(alert).word.lower()} below {THRESHOLDS[alert].limit}"
-    return Limits(((None, _state(alert)), (_value(alert), State.OK)), _sentence(says))
+    least = f"at least {THRESHOLDS[alert].limit}"
+    return Limits(((None, _state(alert)), (_value(alert), State.OK)), _sentence(says), least)
 
 
 def rest_of(alert: str) -> Limits:
     """Return the limits of 1 minus what an alert watches: of successes, where it has the share of failures."""
     least = 1 - _value(alert)
     return Limits(
-        ((None, _state(alert)), (least, State.OK)), _sentence(f"{_state(alert).word.lower()} below {least * 100:g} %")
+        ((None, _state(alert)), (least, State.OK)),
+        _sentence(f"{_state(alert).word.lower()} below {least * 100:g} %"),
+        f"at least {least * 100:g} %",
     )
 
 
 def none_may_be(alert: str) -> Limits:
     """Return the limits of a number of things of which one is enough for an alert without a threshold."""
     return Limits(
-        ((None, State.OK), (1, _state(alert))), _sentence(f"{_state(alert).word.lower()} from 1 on"), edge_is_bad=True
+        ((None, State.OK), (1, _state(alert))),
+        _sentence(f"{_state(alert).word.lower()} from 1 on"),
+        "limit 0",
+        edge_is_bad=True,
     )
 
 

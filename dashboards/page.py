@@ -11,7 +11,10 @@ from grafanalib import core
 from grafanalib._gen import DashboardEncoder
 
 from alerts.generate import RUNBOOKS
-from dashboards.panels import SOURCE, Query, alert_counts, table, words
+from dashboards.panels import words
+from dashboards.pieces import CRITICAL, SOURCE, WARNING
+from dashboards.tables import firing
+from dashboards.tiles import alert_counts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,25 +22,32 @@ if TYPE_CHECKING:
     Panel = Any  # a grafanalib panel; the package is untyped
 
 WIDTH = 24  # columns of Grafana's grid
-HEADING, STAT, ALERTS, TALL = 1, 4, 7, 8  # heights in its rows
+HEADING, TILE, ALERTS, TALL = 1, 4, 4, 8  # heights in its rows; tiles, alerts and one line of graphs fill 768 pixels
 
 
 @dataclass(frozen=True)
 class Place:
-    """One dashboard of the seven. Its variable `node` lists the nodes that Prometheus scrapes in this job."""
+    """One dashboard of the seven. Its variable `node` lists the nodes that Prometheus scrapes in this job.
+
+    Args:
+        title: of the dashboard.
+        job: its nodes' job.
+        link: what the other dashboards call it: all links must fit into one line beside the variables.
+    """
 
     title: str
     job: str
+    link: str
 
 
 SEVEN = {
-    "prosody-overview": Place("Prosody Overview", "prosody"),
-    "presence-health": Place("Presence Health", "prosody"),
-    "websocket-health": Place("WebSocket Health", "prosody"),
-    "push-gateway-health": Place("Push Gateway Health", "push-gateway"),
-    "postgresql": Place("PostgreSQL", "postgresql"),
-    "coturn": Place("Coturn", "coturn"),
-    "haproxy": Place("HAProxy", "haproxy"),
+    "prosody-overview": Place("Prosody Overview", "prosody", "Prosody"),
+    "presence-health": Place("Presence Health", "prosody", "Presence"),
+    "websocket-health": Place("WebSocket Health", "prosody", "WebSocket"),
+    "push-gateway-health": Place("Push Gateway Health", "push-gateway", "Push"),
+    "postgresql": Place("PostgreSQL", "postgresql", "PostgreSQL"),
+    "coturn": Place("Coturn", "coturn", "Coturn"),
+    "haproxy": Place("HAProxy", "haproxy", "HAProxy"),
 }
 LANDING = "prosody-overview"  # shows the alerts of every job; the others those of theirs
 _SAME_MACHINES = {"prosody", "push-gateway"}  # Section 3: a push gateway beside each Prosody
@@ -49,16 +59,16 @@ class Row:
 
     title: str
     panels: tuple[Panel, ...]
-    across: int = 3
+    across: int = 2
     folded: bool = False
 
 
-def row(title: str, *panels: Panel, across: int = 3) -> Row:
+def row(title: str, *panels: Panel, across: int = 2) -> Row:
     """Return a row that is open."""
     return Row(title, panels, across)
 
 
-def folded(title: str, *panels: Panel, across: int = 3) -> Row:
+def folded(title: str, *panels: Panel, across: int = 2) -> Row:
     """Return a row whose panels show, and query, only once it is opened."""
     return Row(title, panels, across, folded=True)
 
@@ -78,23 +88,38 @@ class Page:
         return clean
 
 
-def page(uid: str, *, about: str, health: Sequence[Panel], rows: Sequence[Row], exporter: str | None = None) -> Page:
-    """Return one of the seven.
+def page(
+    uid: str,
+    *,
+    about: str,
+    tiles: Sequence[Panel],
+    nodes: Panel,
+    graph: Panel,
+    rows: Sequence[Row],
+    exporter: str | None = None,
+) -> Page:
+    """Return one of the seven: tiles, firing alerts, nodes beside the most telling graph, then rows of detail.
 
     Args:
         uid: a key of `SEVEN`.
         about: what the service does, what bad looks like and what to do, in Markdown.
-        health: stats that answer whether it is healthy now.
+        tiles: what is down, and how far each signal is from its limit; five at most.
+        nodes: the table with a row for each node.
+        graph: the graph that shows best how the service does.
         rows: what answers the next questions, in reading order.
         exporter: a second job whose metrics are shown; its nodes are the variable `exporter`.
     """
     place = SEVEN[uid]
     jobs = {"node": place.job} | ({"exporter": exporter} if exporter else {})
-    firing = _firing(uid, jobs)
-    first = Row("Is it healthy now?", (_alert_counts(uid, jobs), *health), across=1 + len(health))
-    panels = [*_row(first, 0, STAT), *_alerts_and_text(firing, about, HEADING + STAT)]
-    y = HEADING + STAT + ALERTS
-    for each in rows:
+    head = (_alert_counts(uid, jobs), *tiles)
+    panels = [
+        *_line(head, 0, TILE, len(head)),
+        *_line((_firing_alerts(uid, jobs),), TILE, ALERTS, 1),
+        *_line((nodes, graph), TILE + ALERTS, TALL, 2),
+    ]
+    y = TILE + ALERTS + TALL
+    text = words("About", f"{about}\n\n[Runbooks, one for each alert]({RUNBOOKS})")
+    for each in (*rows, folded("About this dashboard", text, across=1)):
         panels += _row(each, y, TALL)
         lines = 0 if each.folded else -(-len(each.panels) // each.across)
         y += HEADING + lines * TALL
@@ -111,7 +136,9 @@ def page(uid: str, *, about: str, health: Sequence[Panel], rows: Sequence[Row], 
             time=core.Time("now-3h", "now"),
             timezone="browser",
             templating=core.Templating([_source(), *(_nodes(name, job) for name, job in jobs.items())]),
-            annotations=core.Annotations([_annotation(firing)]),
+            annotations=core.Annotations(
+                [_annotation(uid, jobs, severity, colour) for severity, colour in _SEVERITIES.items()]
+            ),
             links=[_link(place, other, there) for other, there in SEVEN.items() if other != uid],
             panels=_with_ids(panels),
         )
@@ -120,12 +147,19 @@ def page(uid: str, *, about: str, health: Sequence[Panel], rows: Sequence[Row], 
 
 def _row(each: Row, y: int, height: int) -> list[Panel]:
     """Place a row's heading and panels from line `y` down; a folded row holds its panels."""
-    placed = [
-        _at(panel, _column(number % each.across, each.across), y + HEADING + number // each.across * height, height)
-        for number, panel in enumerate(each.panels)
-    ]
+    placed = _line(each.panels, y + HEADING, height, each.across)
     heading = core.RowPanel(title=each.title, collapsed=each.folded, panels=placed if each.folded else [])
     return [_at(heading, (0, WIDTH), y, HEADING), *([] if each.folded else placed)]
+
+
+def _line(panels: Sequence[Panel], y: int, height: int, across: int) -> list[Panel]:
+    """Place panels of equal width, so many side by side, from line `y` down; the last line is filled."""
+    placed = []
+    for number, panel in enumerate(panels):
+        left = number - number % across
+        beside = min(across, len(panels) - left)
+        placed.append(_at(panel, _column(number - left, beside), y + number // across * height, height))
+    return placed
 
 
 def _column(number: int, across: int) -> tuple[int, int]:
@@ -152,6 +186,9 @@ def _with_ids(panels: Sequence[Panel]) -> list[Panel]:
 # --- Alerts ----------------------------------------------------------------------------------------------------------
 
 
+_SEVERITIES = {"critical": CRITICAL, "warning": WARNING}
+
+
 def _firing(uid: str, jobs: dict[str, str], severity: str = 'severity!="none"') -> str:
     """Return PromQL for the firing alerts this page is about; an alert without node or job concerns them all."""
     return " or ".join(
@@ -166,43 +203,39 @@ def _alert_counts(uid: str, jobs: dict[str, str]) -> Panel:
     # The Watchdog always fires: without it the rules are not evaluated, and "0 alerts" would be a lie.
     alive = 'group(ALERTS{alertname="Watchdog",alertstate="firing",instance=~"$node|"})'
     critical, warning = (
-        f"(count({_firing(uid, jobs, severity)}) or vector(0)) * {alive}"
-        for severity in ('severity="critical"', 'severity="warning"')
+        f"(count({_firing(uid, jobs, _matcher(severity))}) or vector(0)) * {alive}" for severity in _SEVERITIES
     )
     return alert_counts(
-        "Firing alerts",
+        "Alerts",
         "Alerts that fire now for the chosen nodes. NO DATA: Prometheus evaluates no rules, so no alert can fire.",
         critical,
         warning,
     )
 
 
-def _alerts_and_text(firing: str, about: str, y: int) -> list[Panel]:
+def _firing_alerts(uid: str, jobs: dict[str, str]) -> Panel:
+    active = _firing(uid, jobs)
     # The same alerts without their state: the value is when their condition began to hold.
-    since = firing.replace('ALERTS{alertstate="firing",', "ALERTS_FOR_STATE{")
-    alerts = table(
-        "What fires",
-        "Firing alerts, critical ones first, and since when their condition holds. A click on a name: its runbook.",
-        {"since": Query(f"1000 * (({since}) and ignoring (alertstate) ({firing}))", "{{alertname}} {{instance}}")},
-        units={"since": "dateTimeFromNow"},
-        first=("severity", "alertname", "instance", "since"),
-        links={"alertname": f"{RUNBOOKS}/${{__value.raw}}.md"},
-        empty="No alert fires, unless the count above says NO DATA.",
+    since = active.replace('ALERTS{alertstate="firing",', "ALERTS_FOR_STATE{")
+    return firing(
+        "Firing alerts",
+        "The newest on top, and since when the condition holds. A click on a name opens its runbook.",
+        f"1000 * (({since}) and ignoring (alertstate) ({active}))",
+        RUNBOOKS,
     )
-    text = words("About", f"{about}\n\n[Runbooks, one for each alert]({RUNBOOKS})")
-    return [_at(alerts, (0, 15), y, ALERTS), _at(text, (15, WIDTH - 15), y, ALERTS)]
 
 
-def _annotation(firing: str) -> dict[str, Any]:
+def _annotation(uid: str, jobs: dict[str, str], severity: str, colour: str) -> dict[str, Any]:
+    active = _firing(uid, jobs, _matcher(severity))
     return {
-        "name": "Firing alerts",
+        "name": f"{severity.capitalize()} alerts",
         "datasource": SOURCE,
         "enable": True,
-        "hide": False,
-        "iconColor": "red",
+        "hide": True,  # the switch beside the variables, not the marks
+        "iconColor": colour,
         # Newer versions than Grafana 11.6.1 and 12.0.0 read the target, those and older ones the two below.
-        "target": {"refId": "Anno", "expr": firing, "interval": "60s", "range": True, "instant": False},
-        "expr": firing,
+        "target": {"refId": "Anno", "expr": active, "interval": "60s", "range": True, "instant": False},
+        "expr": active,
         "step": "60s",
         "tagKeys": "severity",
         "titleFormat": "{{alertname}}",
@@ -211,11 +244,15 @@ def _annotation(firing: str) -> dict[str, Any]:
     }
 
 
+def _matcher(severity: str) -> str:
+    return f'severity="{severity}"'
+
+
 # --- Variables and links ---------------------------------------------------------------------------------------------
 
 
 def _source() -> Panel:
-    source = core.Template(name="datasource", type="datasource", label="Prometheus", query="prometheus", sort=0)
+    source = core.Template(name="datasource", type="datasource", label="Prometheus", query="prometheus", sort=0, hide=1)
     # The one that is provisioned. Without a value, or where there is none such, Grafana takes the first by name.
     source._current = {"selected": True, "text": "CommEazy Prometheus", "value": "commeazy-prometheus"}  # noqa: SLF001 - it knows no uid
     return source
@@ -244,7 +281,7 @@ def _link(here: Place, uid: str, there: Place) -> Panel:
     shared = here.job == there.job or {here.job, there.job} <= _SAME_MACHINES
     return core.DashboardLink(
         type="link",
-        title=there.title,
+        title=there.link,
         uri=f"/d/{uid}?${{datasource:queryparam}}" + ("&${node:queryparam}" if shared else ""),
         keepTime=True,
         icon="dashboard",

@@ -1,15 +1,26 @@
 """PostgreSQL: can users log in, would a failover lose anything, and are there connections left."""
 
-from dashboards.limits import above, below, none_may_be
+from dashboards.limits import above, below
 from dashboards.page import folded, page, row
-from dashboards.panels import Query, series, stat, states
-from dashboards.promql import rate, rates, unanswered
+from dashboards.panels import series, states
+from dashboards.pieces import CALM, Look, Query
+from dashboards.promql import POSTGRESQL, rate, rates
+from dashboards.tables import Column, nodes
+from dashboards.tiles import broken, figure, stat
 
 # NaN where the one server that is chosen is a replica: it knows nothing of replication, and that is no fault.
 _A_REPLICA = (
     'NaN * (count(up{job="postgresql",instance=~"$node"}) == 1'
     ' and max(pg_settings_in_hot_standby{instance=~"$node"}) == 1)'
 )
+_STREAMING = 'pg_stat_replication_pg_wal_lsn_diff{state="streaming",instance=~"$node"}'
+_LAG = 'pg_replication_lag_bytes{instance=~"$node"}'
+_TRANSACTIONS = f"{rate('pg_stat_database_xact_commit')} + {rate('pg_stat_database_xact_rollback')}"
+_CONNECTIONS_USED = (
+    'sum by (instance) (pg_stat_activity_count{instance=~"$node"})'
+    ' / on (instance) max by (instance) (pg_settings_max_connections{instance=~"$node"})'
+)
+_LONGEST = 'max by (instance) (pg_stat_activity_max_tx_duration{instance=~"$node"})'
 
 dashboard = page(
     "postgresql",
@@ -19,93 +30,99 @@ dashboard = page(
         "failover would lose accounts), or no connections left. "
         "Only the primary measures replication; the replica's lines are empty there."
     ),
-    health=[
+    tiles=[
+        broken("Servers down", "Servers that do not answer their exporter, or whose exporter is gone.", POSTGRESQL),
         stat(
-            "Servers that do not answer",
-            "Of the servers Prometheus scrapes, those that do not answer their exporter, or whose exporter is gone.",
-            "none",
-            unanswered("postgresql", "pg_up"),
-            none_may_be("PostgresDown"),
-        ),
-        stat(
-            "Replicas that stream",
+            "Streaming replicas",
             "Replicas connected to the primary. A replica does not know: choose all nodes.",
             "none",
-            'count(pg_stat_replication_pg_wal_lsn_diff{state="streaming",instance=~"$node"})'
-            f' or {_A_REPLICA} or 0 * count(pg_up{{instance=~"$node"}} == 1)',
+            f'count({_STREAMING}) or {_A_REPLICA} or 0 * count(pg_up{{instance=~"$node"}} == 1)',
             below("PostgresReplicaMissing"),
+            of=POSTGRESQL,
             idle="a replica",
         ),
         stat(
-            "Replication lag, furthest replica",
+            "Replication lag",
             "Bytes of the log that the replica furthest behind has not got. Only the primary measures it.",
             "decbytes",
-            f'max(pg_replication_lag_bytes{{instance=~"$node"}}) or {_A_REPLICA}',
+            f"max({_LAG}) or {_A_REPLICA}",
             above("PostgresReplicationLagHigh"),
+            of=POSTGRESQL,
             idle="a replica",
         ),
+        figure(
+            "Transactions/s",
+            "Committed and rolled back, over the chosen servers, in the last minutes.",
+            "short",
+            'sum(rate(pg_stat_database_xact_commit{instance=~"$node"}[5m]))'
+            ' + sum(rate(pg_stat_database_xact_rollback{instance=~"$node"}[5m]))',
+        ),
+        figure(
+            "Connections used, most",
+            "Share of max_connections on the server that uses most of them. At 100 % nobody can log in.",
+            "percentunit",
+            f"max({_CONNECTIONS_USED})",
+        ),
     ],
+    nodes=nodes(
+        "Servers",
+        "Each server now, coloured by the limits of its alerts. Only the primary knows replicas and lag.",
+        POSTGRESQL,
+        {
+            "role": Column(
+                'max by (instance) (pg_settings_in_hot_standby{instance=~"$node"})',
+                "none",
+                words={"0": ("primary", CALM), "1": ("replica", CALM)},
+            ),
+            "replicas": Column(f"count by (instance) ({_STREAMING})", limits=below("PostgresReplicaMissing")),
+            "lag": Column(f"max by (instance) ({_LAG})", "decbytes", limits=above("PostgresReplicationLagHigh")),
+            "connections": Column(_CONNECTIONS_USED, "percentunit"),
+            "transactions/s": Column(f"sum by (instance) ({_TRANSACTIONS})"),
+            "longest": Column(_LONGEST, "s"),
+        },
+    ),
+    graph=series(
+        "Transactions/s",
+        "Committed and rolled back; each login or contact change is one or a few queries in one transaction. "
+        "PostgreSQL counts single queries only with pg_stat_statements.",
+        "short",
+        f"sum by (instance) ({_TRANSACTIONS})",
+    ),
     rows=[
         row(
-            "Queries and errors, and how long they take",
-            series(
-                "Transactions a second",
-                "Committed and rolled back; each login or contact change is one or a few queries in one transaction. "
-                "PostgreSQL counts single queries only with pg_stat_statements.",
-                "suffix:transactions/s",
-                "sum by (instance) ("
-                + rate("pg_stat_database_xact_commit")
-                + " + "
-                + rate("pg_stat_database_xact_rollback")
-                + ")",
-            ),
-            series(
-                "Rollbacks, deadlocks and conflicts",
-                "Transactions that came to nothing. Rollbacks with every login: a query of Prosody fails.",
-                "suffix:/s",
-                Query(rates("pg_stat_database_xact_rollback"), "{{instance}} rollbacks"),
-                Query(rates("pg_stat_database_deadlocks"), "{{instance}} deadlocks"),
-                Query(rates("pg_stat_database_conflicts"), "{{instance}} conflicts"),
-            ),
-            series(
-                "Longest transaction",
-                "Age of the oldest open transaction. One that stays open holds locks and keeps dead rows.",
-                "s",
-                'max by (instance) (pg_stat_activity_max_tx_duration{instance=~"$node"})',
-            ),
-        ),
-        row(
-            "Replication and connections",
+            "Replication, connections and errors",
             series(
                 "Replication lag",
                 "Bytes that each replica is behind. A straight rise: the replica is gone and its slot keeps the WAL.",
                 "decbytes",
-                Query('pg_replication_lag_bytes{instance=~"$node"}', "{{instance}} {{replica}}"),
+                Query(_LAG, "{{instance}} {{replica}}"),
                 limits=above("PostgresReplicationLagHigh"),
             ),
             series(
                 "Connections",
                 "By what they do now. Prosody keeps a few for each node; idle in transaction: a client that hangs.",
-                "locale",
+                "short",
                 Query('sum by (instance, state) (pg_stat_activity_count{instance=~"$node"})', "{{instance}} {{state}}"),
                 stacked=True,
             ),
             series(
-                "Share of connections in use",
-                "Of max_connections. At 100 % nobody can log in.",
-                "percentunit",
-                'sum by (instance) (pg_stat_activity_count{instance=~"$node"})'
-                ' / on (instance) max by (instance) (pg_settings_max_connections{instance=~"$node"})',
-                most=1,
+                "Rollbacks, deadlocks and conflicts/s",
+                "Transactions that came to nothing. Rollbacks with every login: a query of Prosody fails.",
+                "short",
+                Query(rates("pg_stat_database_xact_rollback"), "{{instance}} rollbacks"),
+                Query(rates("pg_stat_database_deadlocks"), "{{instance}} deadlocks", Look.FAILURE),
+                Query(rates("pg_stat_database_conflicts"), "{{instance}} conflicts", Look.DASHED),
+            ),
+            series(
+                "Longest transaction",
+                "Age of the oldest open transaction. One that stays open holds locks and keeps dead rows.",
+                "s",
+                _LONGEST,
             ),
         ),
         folded(
             "Which server, and since when",
-            states(
-                "Server answers",
-                "Whether PostgreSQL answers its exporter.",
-                'pg_up{instance=~"$node"}',
-            ),
+            states("Server answers", "Whether PostgreSQL answers its exporter.", 'pg_up{instance=~"$node"}'),
             states(
                 "Exporter answers",
                 "Whether Prometheus can scrape the exporter.",
@@ -114,41 +131,47 @@ dashboard = page(
             series(
                 "Streaming replicas of each primary",
                 "Replicas connected to each primary.",
-                "locale",
-                'count by (instance) (pg_stat_replication_pg_wal_lsn_diff{state="streaming",instance=~"$node"})',
+                "short",
+                f"count by (instance) ({_STREAMING})",
                 limits=below("PostgresReplicaMissing"),
+            ),
+            series(
+                "Share of connections in use",
+                "Of max_connections. At 100 % nobody can log in.",
+                "percentunit",
+                _CONNECTIONS_USED,
             ),
         ),
         folded(
             "Which work",
             series(
-                "Rows read and written",
-                "fetched: found by an index; a rise without more users is a scan or a loop.",
-                "suffix:rows/s",
-                Query(rates("pg_stat_database_tup_fetched"), "{{instance}} fetched"),
+                "Rows read/s",
+                "Found by an index; a rise without more users is a scan or a loop.",
+                "short",
+                rates("pg_stat_database_tup_fetched"),
+            ),
+            series(
+                "Rows written/s",
+                "Rows that changed. Accounts and contact lists change seldom.",
+                "short",
                 Query(rates("pg_stat_database_tup_inserted"), "{{instance}} inserted"),
-                Query(rates("pg_stat_database_tup_updated"), "{{instance}} updated"),
+                Query(rates("pg_stat_database_tup_updated"), "{{instance}} updated", Look.DASHED),
                 Query(rates("pg_stat_database_tup_deleted"), "{{instance}} deleted"),
             ),
             series(
                 "Found in memory",
                 "Share of blocks that did not come from disk. Some 250 MB of data fit into memory: expect 99 %.",
                 "percentunit",
-                rates("pg_stat_database_blks_hit")
-                + " / ("
-                + rates("pg_stat_database_blks_hit")
-                + " + "
-                + rates("pg_stat_database_blks_read")
-                + ")",
-                most=1,
-                empty="No blocks were read.",
+                f"{rates('pg_stat_database_blks_hit')}"
+                f" / ({rates('pg_stat_database_blks_hit')} + {rates('pg_stat_database_blks_read')})",
+                empty="no blocks were read",
             ),
             series(
                 "Locks",
                 "Locks held, by mode. Many exclusive ones with a long transaction: somebody waits.",
-                "locale",
+                "short",
                 Query('sum by (instance, mode) (pg_locks_count{instance=~"$node"}) > 0', "{{instance}} {{mode}}"),
-                empty="No locks are held.",
+                empty="no locks are held",
             ),
             series(
                 "Size of the databases",
@@ -167,8 +190,10 @@ dashboard = page(
             series(
                 "Checkpoints an hour",
                 "requested: so much was written that the timer was not waited for; a few an hour is much for us.",
-                "suffix:an hour",
-                Query("3600 * " + rates("pg_stat_bgwriter_checkpoints_req_total"), "{{instance}} requested"),
+                "short",
+                Query(
+                    "3600 * " + rates("pg_stat_bgwriter_checkpoints_req_total"), "{{instance}} requested", Look.DASHED
+                ),
                 Query("3600 * " + rates("pg_stat_bgwriter_checkpoints_timed_total"), "{{instance}} timed"),
             ),
         ),

@@ -1,4 +1,70 @@
-"""The PromQL that panels say again and again, each of it with the node variable and Grafana's rate interval."""
+"""The PromQL that panels share: which nodes answer, rates, buckets; each with the node variable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Service:
+    """The nodes of one job, and how Prometheus knows that a node answers.
+
+    Args:
+        job: of its targets.
+        answers: a metric with one series per node that is 1 while the node answers. `up` if the target is the service
+            itself: then only Prometheus can say that it does not answer.
+        word: the verdict on numbers of the service while one of its nodes does not answer.
+    """
+
+    job: str
+    answers: str
+    word: str = "NODE DOWN"
+
+    @property
+    def scraped(self) -> str:
+        """Whether Prometheus can scrape each node; the one series that is there whatever happens to a node."""
+        return f'up{{job="{self.job}",instance=~"$node"}}'
+
+    @property
+    def state(self) -> str:
+        """1 or 0 for each node that Prometheus scrapes: 0 too if its exporter is gone."""
+        if self.answers == "up":
+            return f"max by (instance) ({self.scraped})"
+        return f'max by (instance) ({self.answers}{{instance=~"$node"}}) or 0 * max by (instance) ({self.scraped})'
+
+    def unanswered(self) -> str:
+        """Return how many nodes do not answer (those whose exporter is gone included)."""
+        answering = self.scraped if self.answers == "up" else f'{self.answers}{{instance=~"$node"}}'
+        return f"count({self.scraped}) - (sum({answering}) or vector(0))"
+
+    def unanswering(self) -> str:
+        """Return a series for each node that does not answer."""
+        return f"({self.state}) == 0"
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """What an exporter probes from outside, and how Prometheus knows that a probe succeeded.
+
+    Args:
+        succeeds: a metric with one series per endpoint that is 1 if its last probe succeeded.
+        word: the verdict on numbers of the endpoints while one of them cannot be probed.
+    """
+
+    succeeds: str
+    word: str = "PROBE FAILED"
+
+    def unanswered(self) -> str:
+        """Return how many endpoints could not be probed."""
+        return f'sum(1 - {self.succeeds}{{instance=~"$exporter"}})'
+
+
+PROSODY = Service("prosody", "prosody_up")
+GATEWAY = Service("push-gateway", "push_gateway_up")
+POSTGRESQL = Service("postgresql", "pg_up")
+COTURN = Service("coturn", "coturn_up")
+HAPROXY = Service("haproxy", "up")
+CERTIFICATES = Endpoints("ssl_certificate_probe_success")
 
 
 def rate(metric: str, *, where: str = "") -> str:
@@ -14,8 +80,3 @@ def rates(counter: str, *labels: str, where: str = "") -> str:
 def buckets(histogram: str, *, where: str = "") -> str:
     """Return what a heatmap takes: the rate of each bucket, over the chosen nodes together."""
     return f"sum by (le) ({rate(f'{histogram}_bucket', where=where)})"
-
-
-def unanswered(job: str, answers: str) -> str:
-    """Return how many of a job's nodes do not answer (one whose exporter is gone included)."""
-    return f'count(up{{job="{job}",instance=~"$node"}}) - (sum({answers}{{instance=~"$node"}}) or vector(0))'

@@ -2,9 +2,17 @@
 
 from dashboards.limits import above, none_may_be
 from dashboards.page import folded, page, row
-from dashboards.panels import Query, heatmap, series, stat, states, table
-from dashboards.promql import buckets, rate, rates
-from dashboards.prosody import nodes_that_do_not_answer, open_file_descriptors, prosody_answers
+from dashboards.panels import heatmap, series, states
+from dashboards.pieces import Look, Query
+from dashboards.promql import PROSODY, buckets, rate, rates
+from dashboards.prosody import event_loop_lag, nodes_down, open_file_descriptors, prosody_answers
+from dashboards.tables import Column, nodes, table
+from dashboards.tiles import stat
+
+_SESSIONS = 'sum by (instance) (prosody_c2s_sessions{instance=~"$node"})'
+_UNSAFE_MODULES = 'prosody_module_loaded{module=~"mam|muc_mam|offline|register_ibr",instance=~"$node"}'
+_UNSAFE_SETTINGS = 'prosody_setting{name=~"allow_registration|push_notification_with_(body|sender)",instance=~"$node"}'
+_SAFE_SETTINGS = 'prosody_setting{name=~"(c2s|s2s)_require_encryption",instance=~"$node"}'
 
 dashboard = page(
     "prosody-overview",
@@ -12,16 +20,17 @@ dashboard = page(
         "Prosody carries every message, presence and call invitation between the apps, and keeps none of them. "
         "Bad is a node that does not answer, or one so full that all its users wait: it runs on one core, and an event "
         "loop that lags delays every message of the node. "
-        "Click a line to see its node alone; the name of a firing alert opens its runbook."
+        "A click on a line or on a node's name shows that node alone; the name of a firing alert opens its runbook."
     ),
-    health=[
-        nodes_that_do_not_answer(),
+    tiles=[
+        nodes_down(),
         stat(
             "Sessions, fullest node",
             "Client sessions with a bound resource on the node that has most of them.",
             "locale",
-            'max(sum by (instance) (prosody_c2s_sessions{instance=~"$node"}))',
+            f"max({_SESSIONS})",
             above("ProsodySessionsHigh", "ProsodySessionsCritical"),
+            of=PROSODY,
         ),
         stat(
             "Stanzas/s, busiest node",
@@ -29,6 +38,7 @@ dashboard = page(
             "locale",
             'max(prosody_stanza_rate{instance=~"$node"})',
             above("ProsodyStanzaRateHigh"),
+            of=PROSODY,
         ),
         stat(
             "Memory, largest node",
@@ -36,35 +46,64 @@ dashboard = page(
             "decbytes",
             'max(prosody_memory_used_bytes{instance=~"$node"})',
             above("ProsodyMemoryHigh"),
+            of=PROSODY,
         ),
         stat(
             "Unsafe settings",
             "Loaded modules that store messages, open registration, pushes that reveal content, encryption not "
             "required.",
             "none",
-            'sum(prosody_module_loaded{module=~"mam|muc_mam|offline|register_ibr",instance=~"$node"})'
-            ' + sum(prosody_setting{name=~"allow_registration|push_notification_with_(body|sender)",instance=~"$node"})'
-            ' + sum(1 - prosody_setting{name=~"(c2s|s2s)_require_encryption",instance=~"$node"})',
+            f"sum({_UNSAFE_MODULES}) + sum({_UNSAFE_SETTINGS}) + sum(1 - {_SAFE_SETTINGS})",
             none_may_be("ProsodyStoresMessages"),
+            of=PROSODY,
         ),
     ],
+    nodes=nodes(
+        "Nodes",
+        "Each node now, coloured by the limits of its alerts.",
+        PROSODY,
+        {
+            "sessions": Column(_SESSIONS, limits=above("ProsodySessionsHigh", "ProsodySessionsCritical")),
+            "stanzas/s": Column(
+                'max by (instance) (prosody_stanza_rate{instance=~"$node"})', limits=above("ProsodyStanzaRateHigh")
+            ),
+            "memory": Column(
+                'max by (instance) (prosody_memory_used_bytes{instance=~"$node"})',
+                "decbytes",
+                limits=above("ProsodyMemoryHigh"),
+            ),
+            "CPU": Column(f"max by (instance) ({rate('prosody_cpu_seconds_total')})", "percentunit"),
+            "lag P99": Column(
+                'max by (instance) (instance:prosody_event_loop_lag_seconds:p99{instance=~"$node"})', "s"
+            ),
+            "bad logins": Column(rates("prosody_authentications_total", where='result="failure"')),
+        },
+    ),
+    graph=series(
+        "Sessions",
+        "Client sessions, hibernated ones included. Nodes should carry about the same: HAProxy spreads users.",
+        "short",
+        _SESSIONS,
+        limits=above("ProsodySessionsHigh", "ProsodySessionsCritical"),
+    ),
     rows=[
         row(
             "Traffic and errors, and how long it takes",
             series(
-                "Stanzas a second",
+                "Stanzas/s",
                 "Messages, presence and queries, received and sent. A jump on one node alone: one client or a loop.",
-                "suffix:stanzas/s",
+                "short",
                 'prosody_stanza_rate{instance=~"$node"}',
                 limits=above("ProsodyStanzaRateHigh"),
             ),
+            event_loop_lag(),
             series(
-                "Errors a second",
+                "Errors/s",
                 "Logins that failed and connections that Prosody ended with an error. Many failed logins on all nodes: "
                 "the database or the token service; on one node: that node.",
-                "suffix:errors/s",
+                "short",
                 Query(rates("prosody_authentications_total", where='result="failure"'), "{{instance}} logins"),
-                Query(rates("prosody_connection_errors_total"), "{{instance}} connections"),
+                Query(rates("prosody_connection_errors_total"), "{{instance}} connections", Look.DASHED),
             ),
             series(
                 "Share of logins that fail",
@@ -72,27 +111,16 @@ dashboard = page(
                 "percentunit",
                 'instance:prosody_logins_failed:ratio{instance=~"$node"}',
                 limits=above("ProsodyLoginsFail"),
-                most=1,
             ),
             series(
-                "Event loop lag",
-                "How late a timer ran inside Prosody: every message waits as long. P99: one look in a hundred was "
-                "worse.",
-                "s",
-                Query('instance:prosody_event_loop_lag_seconds:p99{instance=~"$node"}', "{{instance}} P99"),
-                Query('instance:prosody_event_loop_lag_seconds:p50{instance=~"$node"}', "{{instance}} P50"),
+                "Logins/s",
+                "Logins by result. A wave of successes after a fall in sessions: users come back from a dead node.",
+                "short",
+                Query(rates("prosody_authentications_total", "result"), "{{instance}} {{result}}"),
             ),
-            across=2,
         ),
         row(
             "How full it is",
-            series(
-                "Sessions",
-                "Client sessions, hibernated ones included. Nodes should carry about the same: HAProxy spreads users.",
-                "locale",
-                'sum by (instance) (prosody_c2s_sessions{instance=~"$node"})',
-                limits=above("ProsodySessionsHigh", "ProsodySessionsCritical"),
-            ),
             series(
                 "Memory",
                 "Resident memory of Prosody. Growth while sessions do not grow is a leak: see memory per session "
@@ -103,11 +131,10 @@ dashboard = page(
             ),
             series(
                 "CPU",
-                "Share of the one core that Prosody can use. At 100 % the event loop lags and nothing helps but a "
-                "node.",
+                "Share of the one core that Prosody can use. At 100 % the event loop lags, and only a further "
+                "node helps.",
                 "percentunit",
                 rate("prosody_cpu_seconds_total"),
-                most=1,
             ),
         ),
         folded(
@@ -115,40 +142,43 @@ dashboard = page(
             prosody_answers(),
             states(
                 "What answers on the nodes",
-                "Whether Prometheus can scrape each service. Everything on a node down: the node or its network.",
-                Query('up{instance=~"$node"}', "{{instance}} {{job}}"),
+                "Whether Prometheus can scrape each service. If everything on a node is down: the node or its network.",
+                'up{instance=~"$node"}',
+                legend="{{instance}} {{job}}",
             ),
             table(
                 "Versions and starts",
                 "What runs where, and since when. A recent start explains sessions and counters that fell.",
                 {
-                    "started": Query('1000 * max by (instance) (prosody_start_time_seconds{instance=~"$node"})'),
-                    "build": Query('group by (instance, version) (prosody_build_info{instance=~"$node"})'),
+                    "started": Column(
+                        '1000 * max by (instance) (prosody_start_time_seconds{instance=~"$node"})', "dateTimeFromNow"
+                    ),
+                    "build": Column('group by (instance, version) (prosody_build_info{instance=~"$node"})'),
                 },
-                units={"started": "dateTimeFromNow"},
+                first=("instance",),
                 hidden=("build",),
             ),
         ),
         folded(
             "Which traffic",
             series(
-                "Stanzas by kind",
-                "Presence that grows faster than sessions: clients that reconnect in a loop. Queries: a client's "
-                "retry.",
-                "suffix:stanzas/s",
-                Query(rates("prosody_stanzas_total", "kind", "direction"), "{{instance}} {{kind}} {{direction}}"),
+                "Stanzas/s by kind",
+                "Received above zero, sent below. Presence that grows faster than sessions: clients that reconnect in "
+                "a loop. Queries: a client's retry.",
+                "short",
+                Query(rates("prosody_stanzas_total", "kind", where='direction="in"'), "{{instance}} {{kind}} received"),
+                Query(
+                    rates("prosody_stanzas_total", "kind", where='direction="out"'),
+                    "{{instance}} {{kind}} sent",
+                    Look.BELOW,
+                ),
             ),
             series(
-                "Logins",
-                "Logins by result. A wave of successes after a fall in sessions: users come back from a dead node.",
-                "suffix:logins/s",
-                Query(rates("prosody_authentications_total", "result"), "{{instance}} {{result}}"),
-            ),
-            series(
-                "Pushes handed on",
+                "Pushes handed on/s",
                 "Notifications that mod_cloud_notify gave to the push gateway, one for each registered device.",
-                "suffix:pushes/s",
+                "short",
                 Query(rates("prosody_push_notifications_total", "kind"), "{{instance}} {{kind}}"),
+                stacked=True,
             ),
         ),
         folded(
@@ -160,7 +190,7 @@ dashboard = page(
                 "decbytes",
                 'prosody_memory_used_bytes{instance=~"$node"}'
                 ' / on (instance) (sum by (instance) (prosody_c2s_sessions{instance=~"$node"}) > 0)',
-                empty="No sessions.",
+                empty="no sessions",
             ),
             series(
                 "Lua heap",
@@ -172,7 +202,7 @@ dashboard = page(
             open_file_descriptors(),
         ),
         folded(
-            "Is the watching sound?",
+            "Is the exporter working?",
             heatmap(
                 "Event loop lag, distribution",
                 "How often a timer ran how late, over the chosen nodes.",
@@ -180,20 +210,20 @@ dashboard = page(
                 buckets("prosody_event_loop_lag_seconds"),
             ),
             series(
-                "Time to ask Prosody",
-                "How long the exporter took for its last look. It shares Prosody's one core.",
+                "Time to read Prosody",
+                "How long the exporter took for its last read. It shares Prosody's one core.",
                 "s",
                 'prosody_exporter_scrape_duration_seconds{instance=~"$node"}',
             ),
             series(
-                "Failed looks",
+                "Failed reads/s",
                 "Times the exporter could not read Prosody, by reason.",
-                "suffix:failures/s",
+                "short",
                 Query(
                     'instance_reason:prosody_exporter_scrape_failures:rate2m{instance=~"$node"}',
                     "{{instance}} {{reason}}",
                 ),
-                empty="No look has failed.",
+                empty="no read has failed",
             ),
         ),
     ],

@@ -2,20 +2,15 @@
 
 from typing import Any
 
-from dashboards.limits import none_may_be
-from dashboards.panels import series, stat, states
-from dashboards.promql import unanswered
+from dashboards.panels import series, states
+from dashboards.pieces import Look, Query
+from dashboards.promql import PROSODY
+from dashboards.tiles import broken
 
 
-def nodes_that_do_not_answer() -> Any:  # noqa: ANN401 - grafanalib is untyped
-    """Return the stat that every dashboard about Prosody begins with."""
-    return stat(
-        "Nodes that do not answer",
-        "Of the nodes Prometheus scrapes, those whose Prosody does not answer its exporter, or whose exporter is gone.",
-        "none",
-        unanswered("prosody", "prosody_up"),
-        none_may_be("ProsodyDown"),
-    )
+def nodes_down() -> Any:  # noqa: ANN401 - grafanalib is untyped
+    """Return the tile that every dashboard about Prosody begins with."""
+    return broken("Prosody down", "Nodes whose Prosody or exporter does not answer.", PROSODY)
 
 
 def prosody_answers() -> Any:  # noqa: ANN401 - grafanalib is untyped
@@ -26,10 +21,12 @@ def prosody_answers() -> Any:  # noqa: ANN401 - grafanalib is untyped
 def event_loop_lag() -> Any:  # noqa: ANN401 - grafanalib is untyped
     """Return what every stanza and every ping waits for."""
     return series(
-        "Event loop lag, P99",
-        "What every stanza and every ping waits for inside Prosody. Users are slow and this is not: the network.",
+        "Event loop lag",
+        "How late a timer ran inside Prosody: every stanza and every ping waits as long. P99: one timer in a hundred "
+        "was later. If users are slow and this is not, look at the network.",
         "s",
-        'instance:prosody_event_loop_lag_seconds:p99{instance=~"$node"}',
+        Query('instance:prosody_event_loop_lag_seconds:p99{instance=~"$node"}', "{{instance}} P99"),
+        Query('instance:prosody_event_loop_lag_seconds:p50{instance=~"$node"}', "{{instance}} P50", Look.DASHED),
     )
 
 
@@ -38,6 +35,6 @@ def open_file_descriptors() -> Any:  # noqa: ANN401 - grafanalib is untyped
     return series(
         "Open file descriptors",
         "Each connection takes one. Compare with LimitNOFILE of the service: at the limit nobody can connect.",
-        "locale",
+        "short",
         'prosody_open_fds{instance=~"$node"}',
     )

@@ -1,14 +1,26 @@
 """Push Gateway Health: do calls ring and messages arrive, how fast, and which provider, reason or stage is why."""
 
-from dashboards.limits import THRESHOLDS, above, none_may_be, rest_of
+from dashboards.limits import THRESHOLDS, above, rest_of
 from dashboards.page import folded, page, row
-from dashboards.panels import Query, heatmap, series, stat, states
-from dashboards.promql import buckets, rate, rates, unanswered
+from dashboards.panels import heatmap, series, states
+from dashboards.pieces import CALM, CRITICAL, Look, Query
+from dashboards.promql import GATEWAY, buckets, rate, rates
+from dashboards.tables import Column, nodes
+from dashboards.tiles import broken, stat
 
 _VOIP = THRESHOLDS["PushVoipFailuresHigh"]
 _FCM = THRESHOLDS["PushFcmFailuresHigh"]
 _SLOW = THRESHOLDS["PushLatencyHigh"]
 _CRASHES = THRESHOLDS["PushGatewayCrashLoop"]
+
+# What the last minutes said of a gateway that is down says nothing of it now.
+_ALIVE = 'on (instance) push_gateway_up{instance=~"$node"} == 1'
+_VOIP_FAILED = 'instance:push_voip_failed:ratio{instance=~"$node"}'
+_FCM_FAILED = 'instance:push_fcm_failed:ratio{instance=~"$node"}'
+_P99 = 'instance_handler:push_latency_ms:p99{instance=~"$node"}'
+_MEMORY = 'push_gateway_memory_bytes{instance=~"$node"}'
+_HANDED_ON = rates("prosody_push_notifications_total")
+_RECEIVED = rates("push_requests_total")
 
 dashboard = page(
     "push-gateway-health",
@@ -18,159 +30,199 @@ dashboard = page(
         "Bad is a gateway that is down, or pushes that fail or take longer than 2 s: calls do not ring. "
         "One handler fails and the other does not: that provider or its credentials; both fail: the node's network."
     ),
-    health=[
+    tiles=[
+        broken("Gateways down", "Nodes whose push gateway does not answer: no phone rings there.", GATEWAY),
         stat(
-            "Gateways that do not answer",
-            "Of the gateways Prometheus scrapes, those that do not answer.",
-            "none",
-            unanswered("push-gateway", "push_gateway_up"),
-            none_may_be("PushGatewayDown"),
-        ),
-        stat(
-            "VoIP success, worst node",
-            f"Share of calls that Apple accepted in the last {_VOIP.window}. "
+            "VoIP success, worst",
+            f"Share of calls that Apple accepted in the last {_VOIP.window}, on the worst node. "
             f"The alert waits for {_VOIP.minimum:g} failures.",
             "percentunit",
-            '1 - max(instance:push_voip_failed:ratio{instance=~"$node"})',
+            f"1 - max({_VOIP_FAILED} and {_ALIVE})",
             rest_of("PushVoipFailuresHigh"),
+            of=GATEWAY,
             idle="no pushes",
         ),
         stat(
-            "FCM success, worst node",
-            f"Share of pushes that Google accepted in the last {_FCM.window}. "
+            "FCM success, worst",
+            f"Share of pushes that Google accepted in the last {_FCM.window}, on the worst node. "
             f"The alert waits for {_FCM.minimum:g} failures.",
             "percentunit",
-            '1 - max(instance:push_fcm_failed:ratio{instance=~"$node"})',
+            f"1 - max({_FCM_FAILED} and {_ALIVE})",
             rest_of("PushFcmFailuresHigh"),
+            of=GATEWAY,
             idle="no pushes",
         ),
         stat(
-            "Latency P99, worst handler",
-            "From request to the provider's answer; one push in a hundred took longer. "
+            "Latency P99, worst",
+            "From request to the provider's answer, on the worst node and handler; one push in a hundred took longer. "
             f"The alert waits for {_SLOW.minimum:g} pushes.",
             "ms",
-            'max(instance_handler:push_latency_ms:p99{instance=~"$node"})',
+            f"max({_P99} and {_ALIVE})",
             above("PushLatencyHigh"),
+            of=GATEWAY,
             idle="no pushes",
         ),
         stat(
-            f"Restarts in {_CRASHES.window}, worst node",
-            "How often a gateway started anew. One is a deployment, more are a loop.",
+            f"Restarts in {_CRASHES.window}, worst",
+            "How often a gateway started again. One is a deployment, more are a loop.",
             "none",
             f'max(resets(push_gateway_uptime_seconds{{instance=~"$node"}}[{_CRASHES.window}]))',
             above("PushGatewayCrashLoop"),
+            of=GATEWAY,
         ),
     ],
+    nodes=nodes(
+        "Nodes",
+        "Each gateway now, coloured by its alerts. Handed on: pushes a second from the Prosody beside it; "
+        "received: requests a second at the gateway.",
+        GATEWAY,
+        {
+            "handed on": Column(_HANDED_ON),
+            "received": Column(_RECEIVED),
+            "voip fail": Column(
+                f"max by (instance) ({_VOIP_FAILED} and {_ALIVE})", "percentunit", limits=above("PushVoipFailuresHigh")
+            ),
+            "fcm fail": Column(
+                f"max by (instance) ({_FCM_FAILED} and {_ALIVE})", "percentunit", limits=above("PushFcmFailuresHigh")
+            ),
+            "P99": Column(f"max by (instance) ({_P99} and {_ALIVE})", "ms", limits=above("PushLatencyHigh")),
+            "ready": Column(
+                'min by (instance) (push_provider_state{instance=~"$node"})',
+                "none",
+                words={"0": ("NO", CRITICAL), "1": ("yes", CALM)},
+            ),
+        },
+    ),
+    graph=series(
+        "Handed on and received/s",
+        "Pushes that Prosody handed on, above zero, and requests that the gateway received, below. A lasting "
+        "difference: pushes are lost between the two.",
+        "short",
+        Query(_HANDED_ON, "{{instance}} handed on"),
+        Query(_RECEIVED, "{{instance}} received", Look.BELOW),
+    ),
     rows=[
         row(
             "Pushes and failures, and how long they take",
             series(
-                "Pushes a second",
+                "Pushes/s",
                 "Pushes that the providers accepted, and those that failed for whatever cause.",
-                "suffix:pushes/s",
+                "short",
                 Query(rate("push_voip_sent_total"), "{{instance}} voip"),
-                Query(rate("push_fcm_sent_total"), "{{instance}} fcm"),
-                Query(rate("push_voip_failed_total"), "{{instance}} voip failed"),
-                Query(rate("push_fcm_failed_total"), "{{instance}} fcm failed"),
-            ),
-            series(
-                "VoIP: share that fails",
-                "Failed of all calls, as the alert sees it. Nothing is drawn where nothing was pushed.",
-                "percentunit",
-                'instance:push_voip_failed:ratio{instance=~"$node"}',
-                limits=above("PushVoipFailuresHigh"),
-                empty="No pushes.",
-            ),
-            series(
-                "FCM: share that fails",
-                "Failed of all pushes, as the alert sees it. Nothing is drawn where nothing was pushed.",
-                "percentunit",
-                'instance:push_fcm_failed:ratio{instance=~"$node"}',
-                limits=above("PushFcmFailuresHigh"),
-                empty="No pushes.",
+                Query(rate("push_fcm_sent_total"), "{{instance}} fcm", Look.DASHED),
+                Query(rate("push_voip_failed_total"), "{{instance}} voip failed", Look.FAILURE),
+                Query(rate("push_fcm_failed_total"), "{{instance}} fcm failed", Look.FAILURE),
             ),
             series(
                 "Latency",
                 "From request to the provider's answer, retries included. P99: one push in a hundred took longer.",
                 "ms",
-                Query('instance_handler:push_latency_ms:p99{instance=~"$node"}', "{{instance}} {{handler}} P99"),
-                Query('instance_handler:push_latency_ms:p50{instance=~"$node"}', "{{instance}} {{handler}} P50"),
+                Query(_P99, "{{instance}} {{handler}} P99"),
+                Query(
+                    'instance_handler:push_latency_ms:p50{instance=~"$node"}',
+                    "{{instance}} {{handler}} P50",
+                    Look.DASHED,
+                ),
                 limits=above("PushLatencyHigh"),
-                empty="No pushes.",
+                empty="no pushes",
             ),
-            across=4,
+            series(
+                "VoIP: share that fails",
+                "Failed of all calls, as the alert sees it. Nothing is drawn where nothing was pushed.",
+                "percentunit",
+                _VOIP_FAILED,
+                limits=above("PushVoipFailuresHigh"),
+                empty="no pushes",
+            ),
+            series(
+                "FCM: share that fails",
+                "Failed of all pushes, as the alert sees it. Nothing is drawn where nothing was pushed.",
+                "percentunit",
+                _FCM_FAILED,
+                limits=above("PushFcmFailuresHigh"),
+                empty="no pushes",
+            ),
         ),
         row(
-            "How full it is, and whether it is ready",
+            "Is it ready, and how full is it",
+            states(
+                "Ready to send",
+                "Whether a push that arrives now can be sent at once.",
+                'push_provider_state{instance=~"$node"}',
+                legend="{{instance}} {{handler}}",
+                good="READY",
+                bad="NOT READY",
+            ),
+            states(
+                "Credentials valid",
+                "Whether the key file is in order and the access token valid.",
+                'push_credentials_valid{instance=~"$node"}',
+                legend="{{instance}} {{handler}}",
+                good="VALID",
+                bad="NOT VALID",
+            ),
             series(
                 "Pushes in flight",
                 "Pushes that wait for their turn or for a provider's answer. A rising line: a provider that is slow.",
-                "locale",
+                "short",
                 Query('push_inflight{instance=~"$node"}', "{{instance}} {{handler}}"),
             ),
             series(
                 "Memory",
                 "Resident memory of the gateway. The service manager ends it at 200 MB.",
                 "decbytes",
-                'push_gateway_memory_bytes{instance=~"$node"}',
+                _MEMORY,
                 limits=above("PushGatewayMemoryHigh"),
-            ),
-            states(
-                "Ready to send",
-                "Whether a push that arrives now can be sent at once.",
-                Query('push_provider_state{instance=~"$node"}', "{{instance}} {{handler}}"),
-                good="READY",
-                bad="NOT READY",
             ),
         ),
         folded(
             "Why they fail",
             series(
-                "Failures by reason",
+                "Failures/s by reason",
                 "The provider's own words first, then the gateway's. BadDeviceToken: sandbox and production are mixed "
                 "up.",
-                "suffix:failures/s",
+                "short",
                 Query(
                     'instance_handler_reason:push_failures:rate2m{instance=~"$node"}',
                     "{{instance}} {{handler}} {{reason}}",
                 ),
-                empty="No push has failed.",
+                empty="no push has failed",
             ),
             series(
-                "Retries by reason",
+                "Retries/s by reason",
                 "Further tries, by why the one before failed. Many retries without failures: still only slow.",
-                "suffix:retries/s",
+                "short",
                 Query(
                     'instance_handler_reason:push_retries:rate2m{instance=~"$node"}',
                     "{{instance}} {{handler}} {{reason}}",
                 ),
-                empty="No push was tried twice.",
+                empty="no push was tried twice",
             ),
             series(
-                "Answers to Prosody",
+                "Answers to Prosody/s",
                 "Requests on /push by status. 403: the shared secret differs; 429: too many; 400: a wrong module.",
-                "suffix:requests/s",
+                "short",
                 Query('instance_code:push_requests:rate2m{instance=~"$node"}', "{{instance}} {{code}}"),
-                empty="No requests.",
+                empty="no requests",
             ),
             series(
-                "Dropped for being late",
+                "Expired before delivery/s",
                 "Pushes that came to be too old to send: a call that has ended must not ring.",
-                "suffix:pushes/s",
+                "short",
                 Query(rates("push_expired_total", "handler"), "{{instance}} {{handler}}"),
             ),
             series(
-                "Tokens given up by the provider",
-                "Phones that were reset or lost the app. Not failures; a wave follows an app release.",
-                "suffix:pushes/s",
+                "Unregistered tokens/s",
+                "Phones that were reset or lost the app, as the provider says. Not failures; a wave follows an app "
+                "release.",
+                "short",
                 Query(rates("push_unregistered_total", "handler"), "{{instance}} {{handler}}"),
             ),
-            states(
-                "Credentials valid",
-                "Whether the key file is in order and the access token valid.",
-                Query('push_credentials_valid{instance=~"$node"}', "{{instance}} {{handler}}"),
-                good="VALID",
-                bad="NOT VALID",
+            series(
+                "Connections to the providers/s",
+                "One long connection each is normal. Many: a provider or a firewall that closes them.",
+                "short",
+                Query(rates("push_connections_total", "handler"), "{{instance}} {{handler}}"),
             ),
         ),
         folded(
@@ -183,7 +235,7 @@ dashboard = page(
                     'instance_handler_stage:push_stage_seconds:p99{instance=~"$node"}',
                     "{{instance}} {{handler}} {{stage}}",
                 ),
-                empty="No pushes.",
+                empty="no pushes",
             ),
             heatmap(
                 "Latency of calls, distribution",
@@ -201,21 +253,13 @@ dashboard = page(
         folded(
             "Which node, and since when",
             states(
-                "Gateway answers",
-                "Whether Prometheus can scrape the gateway.",
-                'push_gateway_up{instance=~"$node"}',
+                "Gateway answers", "Whether Prometheus can scrape the gateway.", 'push_gateway_up{instance=~"$node"}'
             ),
             series(
                 "Time since the last start",
-                "Saws down at each restart. Restarts every few seconds hide between two scrapes: see the stat above.",
+                "Falls to 0 at each restart. Restarts every few seconds hide between two scrapes: see the tile above.",
                 "s",
                 'push_gateway_uptime_seconds{instance=~"$node"}',
-            ),
-            series(
-                "Connections made to the providers",
-                "One long connection each is normal. Many: a provider or a firewall that closes them.",
-                "suffix:connections/s",
-                Query(rates("push_connections_total", "handler"), "{{instance}} {{handler}}"),
             ),
         ),
     ],

@@ -2,9 +2,18 @@
 
 from dashboards.limits import below, none_may_be
 from dashboards.page import folded, page, row
-from dashboards.panels import Query, heatmap, series, stat, table
-from dashboards.promql import buckets, rates
-from dashboards.prosody import event_loop_lag, nodes_that_do_not_answer, open_file_descriptors, prosody_answers
+from dashboards.panels import heatmap, series
+from dashboards.pieces import CALM, CRITICAL, Look, Query
+from dashboards.promql import CERTIFICATES, PROSODY, buckets, rates
+from dashboards.prosody import event_loop_lag, nodes_down, open_file_descriptors, prosody_answers
+from dashboards.tables import Column, nodes, table
+from dashboards.tiles import figure, stat
+
+_SESSIONS = 'sum by (instance) (prosody_c2s_sessions{transport="websocket",instance=~"$node"})'
+_CONNECTIONS = 'sum by (instance) (prosody_mod_c2s__connections{type="c2s",instance=~"$node"})'
+_ERRORS = 'instance_transport_reason:prosody_connection_errors:rate2m{transport="websocket",instance=~"$node"}'
+_PING = 'instance:prosody_websocket_ping_seconds:{}{{instance=~"$node"}}'
+_YES_OR_NO = {"0": ("NO", CRITICAL), "1": ("yes", CALM)}
 
 dashboard = page(
     "websocket-health",
@@ -16,102 +25,104 @@ dashboard = page(
         "a certificate that clients will refuse. "
         "Slow on one node: see its event loop; slow on all: HAProxy or the network."
     ),
-    health=[
-        nodes_that_do_not_answer(),
+    tiles=[
+        nodes_down(),
+        figure(
+            "Slowest ping, P99",
+            "Round trip of a ping on the exporter's own connection, on the slowest node.",
+            "s",
+            f"max({_PING.format('p99')})",
+        ),
         stat(
-            "First certificate to expire",
+            "First expiry",
             "Days left of the certificate that expires first, of all endpoints and files that are watched.",
             "suffix:days",
             'min(ssl_certificate_expiry_days{instance=~"$exporter"})',
             below("CertificateExpiringSoon"),
+            of=CERTIFICATES,
         ),
         stat(
-            "Certificates not trusted",
-            "Endpoints that clients refuse: expired, unknown issuer, wrong name or too weak.",
+            "Not trusted",
+            "Endpoints whose certificate clients refuse: expired, unknown issuer, wrong name or too weak.",
             "none",
             'sum(1 - ssl_certificate_trusted{instance=~"$exporter"})',
             none_may_be("CertificateNotTrusted"),
+            of=CERTIFICATES,
         ),
         stat(
-            "Renewed but not served",
-            "Servers that serve another certificate than lies in their file: they want a reload.",
+            "Renewed, not served",
+            "Servers that serve another certificate than the one in their file: reload them.",
             "none",
             'sum(1 - ssl_certificate_served_matches_file{instance=~"$exporter"})'
             ' or 0 * count(ssl_certificate_probe_success{instance=~"$exporter"})',
             none_may_be("CertificateNotReloaded"),
+            of=CERTIFICATES,
         ),
     ],
+    nodes=nodes(
+        "Nodes",
+        "Each node now.",
+        PROSODY,
+        {
+            "sessions": Column(_SESSIONS),
+            "connections": Column(_CONNECTIONS),
+            "errors/s": Column(rates("prosody_connection_errors_total", where='transport="websocket"')),
+            "ping P99": Column(f"max by (instance) ({_PING.format('p99')})", "s"),
+            "open files": Column('max by (instance) (prosody_open_fds{instance=~"$node"})'),
+        },
+    ),
+    graph=series(
+        "Active connections",
+        "Connections open now, as Prosody counts them every 30 s, and the sessions that came over WebSocket, "
+        "those that wait without a connection included. All nodes fall together: HAProxy or DNS.",
+        "short",
+        Query(_CONNECTIONS, "{{instance}} connections"),
+        Query(_SESSIONS, "{{instance}} WebSocket sessions", Look.DASHED),
+    ),
     rows=[
         row(
-            "Connections and errors, and how long a ping takes",
+            "Errors, and how long a ping takes",
             series(
-                "Active connections",
-                "Connections open now, as Prosody counts them every 30 s, and the sessions that came over WebSocket, "
-                "those that wait without a connection included. All nodes fall together: HAProxy or DNS.",
-                "locale",
-                Query(
-                    'sum by (instance) (prosody_mod_c2s__connections{type="c2s",instance=~"$node"})',
-                    "{{instance}} connections",
-                ),
-                Query(
-                    'sum by (instance) (prosody_c2s_sessions{transport="websocket",instance=~"$node"})',
-                    "{{instance}} WebSocket sessions",
-                ),
-            ),
-            series(
-                "Connection errors a second",
-                "probe_*: the exporter's own connection failed, so everybody's does. policy-violation and the like: "
-                "Prosody closed a client's stream with this error.",
-                "suffix:errors/s",
-                Query(
-                    "instance_transport_reason:prosody_connection_errors:rate2m"
-                    '{transport="websocket",instance=~"$node"}',
-                    "{{instance}} {{reason}}",
-                ),
-                empty="No connection has failed.",
-            ),
-            series(
-                "Ping and pong",
+                "Ping round trip",
                 "Round trip of a ping on the exporter's connection. P99: one ping in a hundred took longer. It waits "
                 "in the same event loop as every message.",
                 "s",
-                Query('instance:prosody_websocket_ping_seconds:p99{instance=~"$node"}', "{{instance}} P99"),
-                Query('instance:prosody_websocket_ping_seconds:p50{instance=~"$node"}', "{{instance}} P50"),
+                Query(_PING.format("p99"), "{{instance}} P99"),
+                Query(_PING.format("p50"), "{{instance}} P50", Look.DASHED),
             ),
-        ),
-        row(
-            "How full it is",
             series(
-                "Sessions by transport",
-                "The apps use WebSocket. Others are bots, tests or strangers.",
-                "locale",
-                Query(
-                    'sum by (instance, transport) (prosody_c2s_sessions{instance=~"$node"})',
-                    "{{instance}} {{transport}}",
-                ),
+                "Connection errors/s",
+                "probe_*: the exporter's own connection failed, so everybody's does. policy-violation and the like: "
+                "Prosody closed a client's stream with this error.",
+                "short",
+                Query(_ERRORS, "{{instance}} {{reason}}"),
+                empty="no connection has failed",
             ),
-            open_file_descriptors(),
-            event_loop_lag(),
         ),
         row(
             "Certificates",
             table(
                 "Certificates now",
-                "Days left, and 1 or 0 for: trusted by clients, the last look succeeded. Certificates are seen as "
+                "Days left, whether clients trust it, and whether the last probe succeeded. Certificates are seen as "
                 "clients see them.",
                 {
-                    "days left": Query(
-                        'max by (instance, target) (ssl_certificate_expiry_days{instance=~"$exporter"})', "{{target}}"
+                    "days left": Column(
+                        'max by (instance, target) (ssl_certificate_expiry_days{instance=~"$exporter"})',
+                        "suffix:days",
+                        limits=below("CertificateExpiringSoon"),
                     ),
-                    "trusted": Query(
-                        'max by (instance, target) (ssl_certificate_trusted{instance=~"$exporter"})', "{{target}}"
+                    "trusted": Column(
+                        'max by (instance, target) (ssl_certificate_trusted{instance=~"$exporter"})',
+                        "none",
+                        words=_YES_OR_NO,
                     ),
-                    "looked": Query(
-                        'max by (instance, target) (ssl_certificate_probe_success{instance=~"$exporter"})', "{{target}}"
+                    "probed": Column(
+                        'max by (instance, target) (ssl_certificate_probe_success{instance=~"$exporter"})',
+                        "none",
+                        words=_YES_OR_NO,
                     ),
                 },
-                units={"days left": "suffix:days", "trusted": "bool_yes_no", "looked": "bool_yes_no"},
-                first=("days left", "target", "trusted", "looked"),
+                first=("days left", "target", "trusted", "probed"),
             ),
             series(
                 "Days left",
@@ -120,7 +131,20 @@ dashboard = page(
                 Query('ssl_certificate_expiry_days{instance=~"$exporter"}', "{{target}} ({{instance}})"),
                 limits=below("CertificateExpiringSoon"),
             ),
-            across=2,
+        ),
+        folded(
+            "Which resource",
+            series(
+                "Sessions by transport",
+                "The apps use WebSocket. Others are bots, tests or strangers.",
+                "short",
+                Query(
+                    'sum by (instance, transport) (prosody_c2s_sessions{instance=~"$node"})',
+                    "{{instance}} {{transport}}",
+                ),
+            ),
+            open_file_descriptors(),
+            event_loop_lag(),
         ),
         folded(
             "Which node, and since when",
@@ -131,9 +155,9 @@ dashboard = page(
                 buckets("prosody_websocket_ping_seconds"),
             ),
             series(
-                "Answered pings a second",
-                "The exporter pings at every scrape. A node at 0 answers none.",
-                "suffix:pings/s",
+                "Answered pings/s",
+                "The exporter pings every few seconds on a connection of its own. A node at 0 answers none.",
+                "short",
                 rates("prosody_websocket_ping_seconds_count"),
             ),
             prosody_answers(),
@@ -143,16 +167,17 @@ dashboard = page(
             table(
                 "Verdicts",
                 "What a client finds wrong with a certificate, or ok.",
-                {"verdict": Query('ssl_certificate_verification_info{instance=~"$exporter"}', "{{target}} {{reason}}")},
+                {"verdict": Column('ssl_certificate_verification_info{instance=~"$exporter"}')},
+                first=("target",),
                 hidden=("__name__", "job", "verdict"),
             ),
             table(
-                "Last looks",
-                "Why the last look at an endpoint failed, or ok.",
-                {"result": Query('ssl_certificate_probe_info{instance=~"$exporter"}', "{{target}} {{reason}}")},
+                "Last probes",
+                "Why the last probe of an endpoint failed, or ok.",
+                {"result": Column('ssl_certificate_probe_info{instance=~"$exporter"}')},
+                first=("target",),
                 hidden=("__name__", "job", "result"),
             ),
-            across=2,
         ),
     ],
 )

@@ -37,7 +37,7 @@ def result_labels(expr: str, labels: Mapping[str, frozenset[str]]) -> frozenset[
     return _labels(promql.parse(expr), labels)
 
 
-def _labels(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:  # noqa: ANN401, C901, PLR0911 - one line per kind
+def _labels(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:  # noqa: ANN401 - the parser's nodes have no common type
     match node:
         case promql.VectorSelector():
             return labels[str(node.name)]
@@ -48,19 +48,24 @@ def _labels(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]: 
             return inner & frozenset(node.modifier.labels) if node.modifier else frozenset()
         case promql.BinaryExpr():
             return _of_both(node, labels)
-        case promql.Call() if node.func.name == "absent":
-            return frozenset(m.name for m in node.args[0].matchers.matchers if m.op == promql.MatchOp.Equal)
-        case promql.Call() if node.func.name == "histogram_quantile":
-            return _labels(node.args[1], labels) - {"le"}
-        case promql.Call() if node.func.name in ("label_replace", "label_join"):
-            return _labels(node.args[0], labels) | {str(node.args[1].val)}
-        case promql.Call() if node.func.name == "vector":
-            return frozenset()
         case promql.Call():
-            return _labels(node.args[0], labels)
+            return _of_call(node, labels)
         case promql.ParenExpr() | promql.UnaryExpr():
             return _labels(node.expr, labels)
     raise NotImplementedError(type(node).__name__)
+
+
+def _of_call(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:  # noqa: ANN401
+    match node.func.name:
+        case "absent":
+            return frozenset(m.name for m in node.args[0].matchers.matchers if m.op == promql.MatchOp.Equal)
+        case "histogram_quantile":
+            return _labels(node.args[1], labels) - {"le"}
+        case "vector":
+            return frozenset()
+        case "label_replace" | "label_join":
+            return _labels(node.args[0], labels) | {str(node.args[1].val)}
+    return _labels(node.args[0], labels)
 
 
 def _of_both(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:  # noqa: ANN401

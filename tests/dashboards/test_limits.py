@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from datetime import timedelta
 
@@ -17,54 +16,61 @@ from tests.dashboards.model import DATA_PANELS, Panel, plain, selectors, walk
 from tests.dashboards.samples import LABELS
 
 RED, ORANGE = "dark-red", "orange"
-# Which alerts' thresholds each panel draws, written by hand: uid, panel, [(alert, colour)].
-LIMITS: dict[tuple[str, str], list[tuple[str, str]]] = {
-    ("prosody-overview", "Sessions"): [("ProsodySessionsHigh", ORANGE), ("ProsodySessionsCritical", RED)],
-    ("prosody-overview", "Sessions, fullest node"): [("ProsodySessionsHigh", ORANGE), ("ProsodySessionsCritical", RED)],
-    ("prosody-overview", "Stanzas a second"): [("ProsodyStanzaRateHigh", ORANGE)],
-    ("prosody-overview", "Stanzas/s, busiest node"): [("ProsodyStanzaRateHigh", ORANGE)],
-    ("prosody-overview", "Share of logins that fail"): [("ProsodyLoginsFail", RED)],
-    ("prosody-overview", "Memory"): [("ProsodyMemoryHigh", ORANGE)],
-    ("prosody-overview", "Memory, largest node"): [("ProsodyMemoryHigh", ORANGE)],
-    ("presence-health", "read_timeout, longest"): [("ProsodyReadTimeoutHigh", ORANGE)],
-    ("presence-health", "smacks_hibernation_time, longest"): [("ProsodyHibernationTimeHigh", ORANGE)],
-    ("websocket-health", "First certificate to expire"): [("CertificateExpiringSoon", ORANGE)],
-    ("websocket-health", "Days left"): [("CertificateExpiringSoon", ORANGE)],
-    ("push-gateway-health", "VoIP success, worst node"): [("PushVoipFailuresHigh", ORANGE)],
-    ("push-gateway-health", "FCM success, worst node"): [("PushFcmFailuresHigh", ORANGE)],
-    ("push-gateway-health", "Latency P99, worst handler"): [("PushLatencyHigh", ORANGE)],
-    ("push-gateway-health", "Restarts in 10m, worst node"): [("PushGatewayCrashLoop", RED)],
-    ("presence-health", "smacks_max_ack_delay, longest"): [("ProsodyAckDelayHigh", ORANGE)],
-    ("push-gateway-health", "VoIP: share that fails"): [("PushVoipFailuresHigh", ORANGE)],
-    ("push-gateway-health", "FCM: share that fails"): [("PushFcmFailuresHigh", ORANGE)],
-    ("push-gateway-health", "Latency"): [("PushLatencyHigh", ORANGE)],
-    ("push-gateway-health", "Memory"): [("PushGatewayMemoryHigh", ORANGE)],
-    ("postgresql", "Replicas that stream"): [("PostgresReplicaMissing", ORANGE)],
-    ("postgresql", "Streaming replicas of each primary"): [("PostgresReplicaMissing", ORANGE)],
-    ("postgresql", "Replication lag"): [("PostgresReplicationLagHigh", ORANGE)],
-    ("postgresql", "Replication lag, furthest replica"): [("PostgresReplicationLagHigh", ORANGE)],
-    ("coturn", "Active allocations"): [("CoturnAllocationsHigh", ORANGE)],
-    ("coturn", "Allocations, fullest node"): [("CoturnAllocationsHigh", ORANGE)],
-    ("coturn", "Quota used, worst node"): [("CoturnQuotaNearlyUsed", ORANGE)],
-    ("coturn", "Share of the quota in use"): [("CoturnQuotaNearlyUsed", ORANGE)],
-    ("haproxy", "Prosody nodes in use"): [("HaproxyBackendNodesLow", RED)],
-    ("haproxy", "Prosody nodes in use, fewest"): [("HaproxyBackendNodesLow", RED)],
+# Which alerts' thresholds each tile and each graph shows, written by hand: uid, panel, alerts from the mildest on.
+LIMITS: dict[tuple[str, str], list[str]] = {
+    ("prosody-overview", "Sessions"): ["ProsodySessionsHigh", "ProsodySessionsCritical"],
+    ("prosody-overview", "Sessions, fullest node"): ["ProsodySessionsHigh", "ProsodySessionsCritical"],
+    ("prosody-overview", "Stanzas/s"): ["ProsodyStanzaRateHigh"],
+    ("prosody-overview", "Stanzas/s, busiest node"): ["ProsodyStanzaRateHigh"],
+    ("prosody-overview", "Share of logins that fail"): ["ProsodyLoginsFail"],
+    ("prosody-overview", "Memory"): ["ProsodyMemoryHigh"],
+    ("prosody-overview", "Memory, largest node"): ["ProsodyMemoryHigh"],
+    ("presence-health", "Longest read_timeout"): ["ProsodyReadTimeoutHigh"],
+    ("websocket-health", "First expiry"): ["CertificateExpiringSoon"],
+    ("websocket-health", "Days left"): ["CertificateExpiringSoon"],
+    ("push-gateway-health", "VoIP success, worst"): ["PushVoipFailuresHigh"],
+    ("push-gateway-health", "FCM success, worst"): ["PushFcmFailuresHigh"],
+    ("push-gateway-health", "Latency P99, worst"): ["PushLatencyHigh"],
+    ("push-gateway-health", "Restarts in 10m, worst"): ["PushGatewayCrashLoop"],
+    ("push-gateway-health", "VoIP: share that fails"): ["PushVoipFailuresHigh"],
+    ("push-gateway-health", "FCM: share that fails"): ["PushFcmFailuresHigh"],
+    ("push-gateway-health", "Latency"): ["PushLatencyHigh"],
+    ("push-gateway-health", "Memory"): ["PushGatewayMemoryHigh"],
+    ("postgresql", "Streaming replicas"): ["PostgresReplicaMissing"],
+    ("postgresql", "Streaming replicas of each primary"): ["PostgresReplicaMissing"],
+    ("postgresql", "Replication lag"): ["PostgresReplicationLagHigh"],
+    ("coturn", "Active allocations"): ["CoturnAllocationsHigh"],
+    ("coturn", "Most allocations"): ["CoturnAllocationsHigh"],
+    ("coturn", "Quota used, worst node"): ["CoturnQuotaNearlyUsed"],
+    ("coturn", "Share of the quota in use"): ["CoturnQuotaNearlyUsed"],
+    ("haproxy", "Prosody nodes in use"): ["HaproxyBackendNodesLow"],
 }
-# Stats of things of which one is enough, by the alert that says how bad it is: no threshold, an edge at 1.
+# Tiles of things of which one is enough, by the alert that says how bad it is: no threshold, bad from 1 on.
 COUNTED = {
-    ("prosody-overview", "Nodes that do not answer"): "ProsodyDown",
-    ("presence-health", "Nodes that do not answer"): "ProsodyDown",
-    ("websocket-health", "Nodes that do not answer"): "ProsodyDown",
     ("prosody-overview", "Unsafe settings"): "ProsodyStoresMessages",
-    ("websocket-health", "Certificates not trusted"): "CertificateNotTrusted",
-    ("websocket-health", "Renewed but not served"): "CertificateNotReloaded",
-    ("push-gateway-health", "Gateways that do not answer"): "PushGatewayDown",
-    ("postgresql", "Servers that do not answer"): "PostgresDown",
-    ("coturn", "Servers that do not answer"): "CoturnDown",
-    ("coturn", "Calls without a relay port"): "CoturnPortsExhausted",
-    ("haproxy", "HAProxys that do not answer"): "TargetDown",
+    ("websocket-health", "Not trusted"): "CertificateNotTrusted",
+    ("websocket-health", "Renewed, not served"): "CertificateNotReloaded",
+    ("coturn", "Calls without a port"): "CoturnPortsExhausted",
 }
-SUCCESSES = {"VoIP success, worst node", "FCM success, worst node"}  # 1 minus what the alert watches
+# The columns of tables whose cells have the colour that the alert would give them.
+COLUMNS: dict[tuple[str, str], list[str]] = {
+    ("prosody-overview", "sessions"): ["ProsodySessionsHigh", "ProsodySessionsCritical"],
+    ("prosody-overview", "stanzas/s"): ["ProsodyStanzaRateHigh"],
+    ("prosody-overview", "memory"): ["ProsodyMemoryHigh"],
+    ("presence-health", "read_timeout"): ["ProsodyReadTimeoutHigh"],
+    ("presence-health", "ack delay"): ["ProsodyAckDelayHigh"],
+    ("presence-health", "hibernation"): ["ProsodyHibernationTimeHigh"],
+    ("websocket-health", "days left"): ["CertificateExpiringSoon"],
+    ("push-gateway-health", "voip fail"): ["PushVoipFailuresHigh"],
+    ("push-gateway-health", "fcm fail"): ["PushFcmFailuresHigh"],
+    ("push-gateway-health", "P99"): ["PushLatencyHigh"],
+    ("postgresql", "replicas"): ["PostgresReplicaMissing"],
+    ("postgresql", "lag"): ["PostgresReplicationLagHigh"],
+    ("coturn", "allocations"): ["CoturnAllocationsHigh"],
+    ("coturn", "quota"): ["CoturnQuotaNearlyUsed"],
+    ("haproxy", "nodes in use"): ["HaproxyBackendNodesLow"],
+}
+SUCCESSES = {"VoIP success, worst", "FCM success, worst"}  # 1 minus what the alert watches
 FILE = yaml.safe_load(DEFAULTS.read_text(encoding="utf-8"))
 THRESHOLDS = load(KNOBS)
 EXPR = {alert.name: alert.expr.replace("<window>", "5m") for alerts in GROUPS.values() for alert in alerts}
@@ -76,72 +82,103 @@ def _place(panel: Panel) -> tuple[str, str]:
 
 
 STATS = [panel for panel in DATA_PANELS if panel.json["type"] == "stat"]
-VERDICTS = [panel for panel in STATS if panel.json["title"] != "Firing alerts"]
-COUNTS = [panel for panel in STATS if panel not in VERDICTS]
+VERDICTS = [panel for panel in STATS if _place(panel) in {*LIMITS, *COUNTED}]
 SERIES = [panel for panel in DATA_PANELS if panel.json["type"] == "timeseries"]
+TABLES = [panel for panel in DATA_PANELS if panel.json["type"] == "table"]
 
 
-def _edges(panel: Panel) -> list[tuple[float, str]]:
-    steps = panel.json["fieldConfig"]["defaults"]["thresholds"]["steps"]
-    worse = [(step["value"], step["color"]) for step in steps]
-    # On a stat the colour below an edge may be the bad one.
-    pairs = itertools.pairwise(worse)
-    return [(value, below if colour == "blue" else colour) for (_, below), (value, colour) in pairs]
+def _limit(alert: str, place: tuple[str, str]) -> float:
+    value: float = FILE[alert]["value"]
+    return 1 - value if place[1] in SUCCESSES else value
 
 
-def _fires_below(alert: str) -> bool:
-    return "< <value>" in EXPR[alert]
+def _fires_below(alert: str, place: tuple[str, str] = ("", "")) -> bool:
+    return place[1] in SUCCESSES or "< <value>" in EXPR[alert]
+
+
+def _choices(panel: Panel) -> list[tuple[str, str]]:
+    """Return the verdicts of a tile in the order in which they are tried, each with its query."""
+    tried = panel.json["targets"][0]["expr"].split(" or on () ")
+    return [(word, expr) for expr, word in (re.fullmatch(_NAMED, each, re.DOTALL).groups() for each in tried)]  # type: ignore[union-attr]
+
+
+_NAMED = r'label_replace\((.*), "verdict", "([^"]+)", "", ""\)'
+
+
+def _number(panel: Panel) -> str:
+    """Return the query whose number a tile judges: the one of its trend."""
+    return plain(panel.json["targets"][1]["expr"])
 
 
 # --- Where the limits are --------------------------------------------------------------------------------------------
 
 
-def test_every_threshold_line_is_the_alerts() -> None:
-    expected = {
-        where: [
-            (1 - FILE[alert]["value"] if where[1] in SUCCESSES else FILE[alert]["value"], colour)
-            for alert, colour in alerts
+@pytest.mark.parametrize("panel", STATS, ids=lambda panel: panel.name)
+def test_a_tile_with_a_verdict_has_the_limits_of_its_alerts_the_worst_first(panel: Panel) -> None:
+    if panel.json["targets"][0]["legendFormat"] != "{{verdict}}":
+        return
+    place, expr = _place(panel), panel.json["targets"][1]["expr"]
+    told = [(word, test) for word, test in _choices(panel) if word in ("CRITICAL", "WARNING")]
+    if place in COUNTED:
+        expected = [(FILE[COUNTED[place]]["severity"].upper(), f"({expr}) >= 1")]
+    else:
+        expected = [
+            (
+                FILE[alert]["severity"].upper(),
+                f"({expr}) {'<' if _fires_below(alert, place) else '>'} {_limit(alert, place):g}",
+            )
+            for alert in reversed(LIMITS.get(place, []))
         ]
-        for where, alerts in LIMITS.items()
-    }
-    drawn = {_place(panel): _edges(panel) for panel in (*VERDICTS, *SERIES) if _place(panel) not in COUNTED}
-    assert {where: edges for where, edges in drawn.items() if edges} == expected
+    assert told == expected
 
 
-def test_what_is_counted_is_bad_from_one_on() -> None:
-    counted = {_place(panel): _edges(panel) for panel in VERDICTS if _place(panel) not in LIMITS}
-    assert counted == {where: [(1, COLOURS[FILE[alert]["severity"]])] for where, alert in COUNTED.items()}
+@pytest.mark.parametrize("panel", SERIES, ids=lambda panel: panel.name)
+def test_a_line_is_drawn_at_every_limit_of_a_graph(panel: Panel) -> None:
+    defaults = panel.json["fieldConfig"]["defaults"]
+    expected = [_limit(alert, _place(panel)) for alert in LIMITS.get(_place(panel), [])]
+    assert [step["value"] for step in defaults["thresholds"]["steps"][1:]] == expected
+    assert defaults["custom"]["thresholdsStyle"]["mode"] == ("dashed" if expected else "off")
+    assert defaults["thresholds"]["mode"] == "absolute"
+
+
+@pytest.mark.parametrize("panel", TABLES, ids=lambda panel: panel.name)
+def test_a_cell_has_the_colour_that_its_alerts_would_give_it(panel: Panel) -> None:
+    for override in panel.json["fieldConfig"]["overrides"]:
+        properties = {each["id"]: each["value"] for each in override["properties"]}
+        alerts = COLUMNS.get((panel.uid, override["matcher"]["options"]), [])
+        steps = [(step["value"], step["color"]) for step in properties.get("thresholds", {}).get("steps", [])]
+        if alerts and _fires_below(alerts[0]):
+            expected = [(None, COLOURS[FILE[alerts[0]]["severity"]]), (FILE[alerts[0]]["value"], "transparent")]
+        elif alerts:
+            fine: list[tuple[float | None, str]] = [(None, "transparent")]
+            expected = [*fine, *((FILE[alert]["value"], COLOURS[FILE[alert]["severity"]]) for alert in alerts)]
+        else:
+            expected = []
+        assert steps == expected, override["matcher"]["options"]
+
+
+def test_every_limit_in_the_tables_above_is_of_a_panel_that_there_is() -> None:
+    assert {*LIMITS, *COUNTED} <= {_place(panel) for panel in (*STATS, *SERIES)}
+    headings = {(p.uid, o["matcher"]["options"]) for p in TABLES for o in p.json["fieldConfig"]["overrides"]}
+    assert set(COLUMNS) <= headings
 
 
 def test_every_alert_with_a_threshold_is_drawn_somewhere() -> None:
-    drawn = {alert for alerts in LIMITS.values() for alert, _ in alerts}
+    drawn = {alert for alerts in (*LIMITS.values(), *COLUMNS.values()) for alert in alerts}
     # About Prometheus and Alertmanager, which no dashboard of the service shows.
     drawn |= {"AlertmanagerNotificationsFailing", "TargetFlapping"}
     assert drawn == {alert for alert, knobs in KNOBS.items() if "value" in knobs}
 
 
-@pytest.mark.parametrize("panel", SERIES, ids=lambda panel: panel.name)
-def test_a_line_is_drawn_where_there_is_a_limit_and_is_in_sight_while_all_is_well(panel: Panel) -> None:
-    defaults = panel.json["fieldConfig"]["defaults"]
-    edges = [value for value, _ in _edges(panel)]
-    assert defaults["custom"]["thresholdsStyle"]["mode"] == ("dashed" if edges else "off")
-    assert defaults["thresholds"]["mode"] == "absolute"
-    if edges:
-        # Grafana's axis ends where the data do: without a least end the line shows only once it is crossed. At the
-        # bottom of an axis many times as long nobody sees on which side of it a value is.
-        end = defaults.get("max", defaults["custom"].get("axisSoftMax", 0))
-        assert max(edges) < end < 1.5 * max(edges)
-
-
 @pytest.mark.parametrize("panel", [*VERDICTS, *SERIES], ids=lambda panel: panel.name)
 def test_a_description_says_the_limit(panel: Panel) -> None:
     said = panel.json["description"].lower()
-    for alert, _ in LIMITS.get(_place(panel), ()):
-        turned = panel.json["title"] in SUCCESSES
-        limit = "95 %" if turned else THRESHOLDS[alert].limit.lower()
-        assert f"{FILE[alert]['severity']} {'below' if turned or _fires_below(alert) else 'above'} {limit}" in said
+    for alert in LIMITS.get(_place(panel), ()):
+        limit = "95 %" if panel.json["title"] in SUCCESSES else THRESHOLDS[alert].limit.lower()
+        below = _fires_below(alert, _place(panel))
+        assert f"{FILE[alert]['severity']} {'below' if below else 'above'} {limit}" in said
     if _place(panel) in COUNTED:
-        assert said.endswith(f"{FILE[COUNTED[_place(panel)]]['severity']} from 1 on.")
+        assert f"{FILE[COUNTED[_place(panel)]]['severity']} from 1 on." in said
 
 
 # --- What a verdict is about -----------------------------------------------------------------------------------------
@@ -156,16 +193,10 @@ def _asked(expr: str) -> list[tuple[str, frozenset[tuple[str, str]]]]:
     ]
 
 
-def _query(panel: Panel) -> str:
-    """Return the one query of which a stat shows the number and the verdict."""
-    (expr,) = {plain(target["expr"]) for target in panel.json["targets"]}
-    return expr
-
-
 @pytest.mark.parametrize("panel", VERDICTS, ids=lambda panel: panel.name)
 def test_a_verdict_is_about_the_series_of_its_alert(panel: Panel) -> None:
-    asked = _asked(_query(panel))
-    for alert, _ in LIMITS.get(_place(panel), ()):
+    asked = _asked(_number(panel))
+    for alert in LIMITS.get(_place(panel), ()):
         assert _asked(EXPR[alert])[0] in asked
     if _place(panel) in COUNTED:
         assert _asked(EXPR[COUNTED[_place(panel)]])[0][0] in {name for name, _ in asked}
@@ -173,18 +204,18 @@ def test_a_verdict_is_about_the_series_of_its_alert(panel: Panel) -> None:
 
 @pytest.mark.parametrize("panel", VERDICTS, ids=lambda panel: panel.name)
 def test_a_verdict_looks_back_as_far_as_its_alert_on_every_screen_and_time_range(panel: Panel) -> None:
-    for node, _ in walk(promql.parse(_query(panel))):
+    for node, _ in walk(promql.parse(_number(panel))):
         if isinstance(node, promql.MatrixSelector):
-            (alert,) = {name for name, _ in LIMITS.get(_place(panel), ())} or {COUNTED[_place(panel)]}
+            (alert,) = LIMITS.get(_place(panel)) or [COUNTED[_place(panel)]]
             assert node.range == timedelta(minutes=int(FILE[alert]["window"].removesuffix("m")))
 
 
 @pytest.mark.parametrize("panel", VERDICTS, ids=lambda panel: panel.name)
 def test_a_verdict_is_one_number_and_that_of_the_worst_node(panel: Panel) -> None:
-    expr = _query(panel)
+    expr = _number(panel)
     assert result_labels(expr, LABELS) == frozenset()
     outermost = next(str(node.op) for node, _ in walk(promql.parse(expr)) if isinstance(node, promql.AggregateExpr))
-    for alert, _ in LIMITS.get(_place(panel), ()):
+    for alert in LIMITS.get(_place(panel), ()):
         counts = EXPR[alert].lstrip("(\n ").startswith("count")
         assert outermost == ("count" if counts else "min" if _fires_below(alert) else "max")
     assert _place(panel) not in COUNTED or outermost in ("count", "sum")
@@ -194,51 +225,35 @@ def test_a_verdict_is_one_number_and_that_of_the_worst_node(panel: Panel) -> Non
 
 
 @pytest.mark.parametrize("panel", VERDICTS, ids=lambda panel: panel.name)
-def test_a_verdict_in_words_changes_where_its_colour_does(panel: Panel) -> None:
-    edges = {value for value, _ in _edges(panel)}
-    (override,) = panel.json["fieldConfig"]["overrides"]
-    assert override["matcher"] == {"id": "byFrameRefID", "options": "B"}
-    ranges = [m["options"] for m in override["properties"][0]["value"] if m["type"] == "range"]
-    ends = {end for one in ranges for end in (one["from"], one["to"]) if abs(end) < 1e15}
-    assert ends == edges
-    assert all(any(one["from"] <= value <= one["to"] for one in ranges) for value in (-1.0, 0.0, *edges, 1e12))
-    words = {"OK": "blue", "WARNING": ORANGE, "CRITICAL": RED}
-    assert all(words[one["result"]["text"]] == one["result"]["color"] for one in ranges)
-    # The number takes its colour from the same ranges: a threshold's step would call the edge itself bad.
-    number = [m["options"] for m in panel.json["fieldConfig"]["defaults"]["mappings"] if m["type"] == "range"]
-    assert [(one["from"], one["to"], one["result"]["color"]) for one in number] == [
-        (one["from"], one["to"], one["result"]["color"]) for one in ranges
-    ]
-    assert not any("text" in one["result"] for one in number), "the number would be lost"
-
-
-@pytest.mark.parametrize("panel", VERDICTS, ids=lambda panel: panel.name)
-def test_no_data_is_a_fault_and_nothing_to_judge_is_none(panel: Panel) -> None:
-    (override,) = panel.json["fieldConfig"]["overrides"]
-    for mappings in (panel.json["fieldConfig"]["defaults"]["mappings"], override["properties"][0]["value"]):
-        special = {m["options"]["match"]: m["options"]["result"] for m in mappings if m["type"] == "special"}
-        assert (special["null"]["text"], special["null"]["color"]) == ("NO DATA", RED)
-        nothing = special["nan"]
-        assert nothing["color"] == (RED if nothing["text"] == "NO DATA" else "blue")
-
-
-@pytest.mark.parametrize("panel", COUNTS, ids=lambda panel: panel.name)
-def test_one_alert_has_the_colour_of_its_severity_and_no_data_that_of_a_fault(panel: Panel) -> None:
-    config = panel.json["fieldConfig"]
-    (nothing,) = config["defaults"]["mappings"]
-    assert nothing["options"]["match"] == "null+nan"
-    assert (nothing["options"]["result"]["text"], nothing["options"]["result"]["color"]) == ("NO DATA", RED)
-    assert [target["legendFormat"] for target in panel.json["targets"]] == list(COLOURS)
-    for (severity, colour), override in zip(COLOURS.items(), config["overrides"], strict=True):
-        (asked,) = (target for target in panel.json["targets"] if target["refId"] == override["matcher"]["options"])
-        assert f'severity="{severity}"' in asked["expr"]
-        steps = override["properties"][0]["value"]["steps"]
-        assert [(step["value"], step["color"]) for step in steps] == [(None, "blue"), (1, colour)]
+def test_what_does_not_answer_comes_before_every_verdict_and_no_data_is_one(panel: Panel) -> None:
+    words = [word for word, _ in _choices(panel)]
+    assert words[0] in ("NODE DOWN", "PROBE FAILED")
+    assert words[-1] == "NO DATA"
+    assert words.index("OK") > max(words.index(word) for word in words if word in ("CRITICAL", "WARNING"))
+    assert dict(_choices(panel))["OK"] == f"({panel.json['targets'][1]['expr']}) > -Inf", "NaN is not OK"
+    overrides = {
+        o["matcher"]["options"]: o["properties"][0]["value"]["fixedColor"]
+        for o in panel.json["fieldConfig"]["overrides"]
+        if o["matcher"]["id"] == "byName"
+    }
+    idle = [word for word in words[:-1] if word not in (words[0], "CRITICAL", "WARNING", "OK")]
+    quiet = dict.fromkeys(["OK", *idle], "transparent")
+    loud = {words[0]: RED, "CRITICAL": RED, "WARNING": ORANGE, "NO DATA": RED}
+    assert overrides == quiet | loud
+    assert panel.json["fieldConfig"]["defaults"]["noValue"] == "NO DATA", "what is shown when the query fails"
 
 
 @pytest.mark.parametrize("panel", STATS, ids=lambda panel: panel.name)
-def test_a_stat_shows_what_is_now_and_fills_its_panel_with_the_colour(panel: Panel) -> None:
-    assert all(target["instant"] for target in panel.json["targets"]), "an old value would outlive its node"
+def test_a_tile_shows_what_is_now_and_fills_its_panel_with_the_colour(panel: Panel) -> None:
+    now, *others = panel.json["targets"]
+    assert now["instant"], "an old value would outlive its node"
+    trends = [other for other in others if not other["instant"]]
+    hidden = [
+        o["matcher"]["options"]
+        for o in panel.json["fieldConfig"]["overrides"]
+        if any(p["id"] == "mappings" and p["value"][0]["options"]["result"].get("text") == " " for p in o["properties"])
+    ]
+    assert [trend["refId"] for trend in trends] == hidden, "the number of a trend may be as old as one step"
     # From Grafana 10 on lastNotNull takes NaN for null: a gateway without work would show NO DATA.
     assert panel.json["options"]["reduceOptions"] == {"calcs": ["last"], "fields": "", "values": False}
     assert panel.json["options"]["colorMode"] == "background"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import promql_parser as promql
 import pytest
 
+from dashboards.pieces import FAILURE, NODES, TREND
 from tests.alerts.promql import result_labels
 from tests.dashboards.model import (
     DASHBOARDS,
@@ -43,8 +44,49 @@ def test_every_panel_and_row_has_a_title_and_every_panel_a_description(panel: Pa
 def test_every_panel_asks_for_something_from_zero_up(panel: Panel) -> None:
     defaults = panel.json["fieldConfig"]["defaults"]
     assert panel.json["targets"]
-    assert panel.json["type"] in ("stat", "heatmap") or defaults["min"] == 0
-    assert defaults.get("max") in (None, {"percentunit": 1, "percent": 100}.get(defaults["unit"], 1))
+    below = "negative-Y" in str(panel.json["fieldConfig"].get("overrides"))  # what is sent, under what is received
+    least = {"stat": None, "heatmap": None, "state-timeline": -1}.get(panel.json["type"], None if below else 0)
+    assert defaults.get("min") == least
+    assert "max" not in defaults or panel.json["type"] == "state-timeline", "an axis fits its data"
+
+
+GRAPH_PANELS = [panel for panel in DATA_PANELS if panel.json["type"] == "timeseries"]
+
+
+@pytest.mark.parametrize("panel", GRAPH_PANELS, ids=names(GRAPH_PANELS))
+def test_a_graph_keeps_two_to_a_line_its_legend_on_the_right_and_values_that_are_true_of_the_dead(panel: Panel) -> None:
+    assert panel.json["gridPos"]["w"] >= 12
+    legend = panel.json["options"]["legend"]
+    assert legend["placement"] == "right"
+    assert legend["calcs"] == ["mean", "max"]
+
+
+@pytest.mark.parametrize("panel", GRAPH_PANELS, ids=names(GRAPH_PANELS))
+def test_a_limit_is_a_grey_line_and_does_not_stretch_the_axis(panel: Panel) -> None:
+    defaults = panel.json["fieldConfig"]["defaults"]
+    steps = defaults["thresholds"]["steps"]
+    assert {step["color"] for step in steps[1:]} <= {"#808080"}
+    # A graph of zeros alone would end at 100; a limit is far above that.
+    limits = [step["value"] for step in steps[1:]]
+    assert all(defaults["custom"]["axisSoftMax"] <= limit for limit in limits)
+
+
+@pytest.mark.parametrize("panel", GRAPH_PANELS, ids=names(GRAPH_PANELS))
+def test_a_colour_has_one_meaning_and_a_node_has_one_colour(panel: Panel) -> None:
+    overrides = panel.json["fieldConfig"]["overrides"]
+    red = [
+        o["matcher"]["options"]
+        for o in overrides
+        for p in o["properties"]
+        if p["value"] == {"mode": "fixed", "fixedColor": "red"}
+    ]
+    assert all(re.search("fail|5xx|deadlock|silent", pattern) for pattern in red), "red is for failures"
+    if {label for target in panel.json["targets"] for label in _named(target["legendFormat"])} == {"instance"}:
+        nodes = [o for o in overrides if o["matcher"]["options"].startswith(r"/^\D*")]
+        colours = {o["matcher"]["options"]: o["properties"][0]["value"]["fixedColor"] for o in nodes}
+        for name, colour in {"prosody1": "blue", "postgres2": "green", "turn1.example.org:9872": "blue"}.items():
+            (found,) = (c for pattern, c in colours.items() if re.search(pattern.strip("/"), name))
+            assert found == colour
 
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
@@ -56,7 +98,17 @@ def test_every_data_source_is_the_variable(uid: str) -> None:
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
 def test_every_colour_is_one_that_all_can_tell_apart(uid: str) -> None:
-    assert set(_all("color", DASHBOARDS[uid], str)) <= {"blue", "orange", "dark-red", "text", "transparent"}
+    judging = {"blue", "orange", "dark-red", "purple", "#808080", "text", "transparent"}
+    assert set(_all("color", DASHBOARDS[uid], str)) <= judging
+    named = {found["fixedColor"] for found in _all("color", DASHBOARDS[uid]) if "fixedColor" in found}
+    named |= {p["value"]["fixedColor"] for p in _all_properties(DASHBOARDS[uid]) if p["id"] == "color"}
+    assert named <= judging | set(NODES) | {FAILURE, TREND}
+
+
+def _all_properties(node: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - JSON
+    for panel in (p.json for p in all_panels(node["uid"])):
+        for override in panel.get("fieldConfig", {}).get("overrides", ()):
+            yield from override["properties"]
 
 
 def _all(key: str, node: Any, kind: type = dict) -> Iterator[Any]:  # noqa: ANN401 - JSON
@@ -76,6 +128,13 @@ def test_missing_data_is_a_fault_unless_nothing_is_what_the_query_gives_when_all
     said = panel.json["fieldConfig"]["defaults"]["noValue"]
     if said == "NO DATA":
         return
+    if panel.json["type"] == "table" and panel.json["targets"][0]["legendFormat"] == "state":
+        return  # a table of nodes: a dash in the cell of a node that does not answer
+    true_of_both = (
+        "Nothing to show: ",  # and the reason, or that the query failed
+        "No firing alerts found",
+    )
+    assert said.startswith(true_of_both), "Grafana shows this text when the query fails, too"
     assert said.endswith(".")
     assert any(_may_be_empty(plain(target["expr"])) for target in panel.json["targets"])
 
@@ -108,8 +167,9 @@ def test_no_data_is_said_of_panels_and_values_and_not_of_axes_and_labels() -> No
 @pytest.mark.parametrize("panel", LINES, ids=names(LINES))
 def test_every_line_has_a_name_of_its_own_in_a_legend_that_is_shown(panel: Panel) -> None:
     legend = panel.json["options"]["legend"]
-    assert legend["showLegend"]
-    assert legend["displayMode"] == ("table" if panel.json["type"] == "timeseries" else "list")
+    assert legend["showLegend"] == (panel.json["type"] == "timeseries"), (
+        "a timeline's bars have their names beside them"
+    )
     shown = [target["legendFormat"] for target in panel.json["targets"]]
     assert len(set(shown)) == len(shown)
     for target in panel.json["targets"]:
@@ -145,12 +205,16 @@ def test_every_legend_names_labels_that_the_result_has_and_every_line_its_node(a
 
 
 @pytest.mark.parametrize("panel", [p for p in DATA_PANELS if p.json["type"] == "state-timeline"], ids=lambda p: p.name)
-def test_a_timeline_says_in_words_and_colours_that_0_is_bad_and_1_is_good(panel: Panel) -> None:
+def test_a_timeline_says_in_words_and_colours_what_is_good_bad_and_unknown(panel: Panel) -> None:
+    # With the colour mode "thresholds" Grafana merges values that are equal and loses the words.
+    assert panel.json["fieldConfig"]["defaults"]["color"]["mode"] == "fixed"
+    assert len(panel.json["fieldConfig"]["defaults"]["thresholds"]["steps"]) == 1
     (mapping,) = panel.json["fieldConfig"]["defaults"]["mappings"]
     said = {value: (result["text"], result["color"]) for value, result in mapping["options"].items()}
-    assert {value: colour for value, (_, colour) in said.items()} == {"0": "dark-red", "1": "blue"}
+    assert {value: colour for value, (_, colour) in said.items()} == {"-1": "purple", "0": "dark-red", "1": "blue"}
     bad, good = said["0"][0], said["1"][0]
-    assert bad in {f"NOT {good}", {"UP": "DOWN", "YES": "NO"}.get(good)}
+    assert bad in {f"NOT {good}", {"UP": "DOWN", "OK": "FAILED"}.get(good)}
+    assert said["-1"][0] == "NO DATA"
 
 
 @pytest.mark.parametrize("asked", QUERIES, ids=names(QUERIES))
@@ -176,7 +240,8 @@ def test_rates_are_of_counters_and_no_counter_is_shown_raw(asked: Asked) -> None
             assert any(isinstance(outer, promql.Call) and outer.func.name in RATES for outer in above), node.name
 
 
-GRAPHS = [asked for asked in QUERIES if asked.panel.json["type"] != "stat"]  # test_limits.py knows how far stats look
+# test_limits.py knows how far stats look; a timeline looks back for what is missing now.
+GRAPHS = [asked for asked in QUERIES if asked.panel.json["type"] not in ("stat", "state-timeline")]
 
 
 @pytest.mark.parametrize("asked", GRAPHS, ids=names(GRAPHS))

@@ -66,8 +66,8 @@ def test_the_alerts_of_the_service_and_the_chosen_nodes_are_counted_and_listed_w
     uid: str, nodes: str, tmp_path: Path
 ) -> None:
     shown = SHOWN[uid, nodes]
-    critical, warning = _asked(uid, "Firing alerts", nodes)
-    (listed,) = _asked(uid, "What fires", nodes)
+    critical, warning = _asked(uid, "Alerts", nodes)
+    (listed,) = _asked(uid, "Firing alerts", nodes)
     expected = [(critical, {"{}": len(shown)}), (warning, {"{}": 0}), (listed, {key: FIRING[key] for key in shown})]
     _promtool(tmp_path, [str(path) for path in sorted(RULES.glob("*.yaml"))], expected)
 

@@ -45,13 +45,14 @@ class Walk:
         url: str = self.alert["annotations"]["dashboard_url"]
         return urllib.parse.urlparse(url)
 
-    def see(self, title: str, ref: str = "A", node: str | None = None) -> dict[str, float]:
-        """Return what a query of a panel gives now, by the words of its legend."""
+    def see(self, title: str, ref: str = "A", by: str | None = None) -> dict[str, float]:
+        """Return what a query of a panel gives now, by the words of its legend, or by a label that a table shows."""
         model = json.loads((FOLDER / f"{self.uid}.json").read_text(encoding="utf-8"))
         (panel,) = (one for one in _flat(model["panels"]) if one["title"] == title)
         (target,) = (one for one in panel["targets"] if one["refId"] == ref)
-        expr = filled_in(target["expr"], {"node": node or as_regex(self.node)}, "20s")
-        return {_line(target["legendFormat"], sample.labels): sample.value for sample in self.prometheus.query(expr)}
+        expr = filled_in(target["expr"], {"node": as_regex(self.node)}, "20s")
+        legend = f"{{{{{by}}}}}" if by else target["legendFormat"]
+        return {_line(legend, sample.labels): sample.value for sample in self.prometheus.query(expr)}
 
 
 def _line(legend: str, labels: dict[str, str]) -> str:
@@ -88,8 +89,9 @@ def test_a_dead_prosody() -> None:
         lab.prosody.kill()
         walk = begin(lab.prometheus, "ProsodyDown")
         assert (walk.uid, walk.node) == ("prosody-overview", "prosody1")
-        assert walk.see("Nodes that do not answer") == {"now": 1}
-        assert walk.see("Sessions, fullest node") == {}, "NO DATA"
+        assert walk.see("Prosody down") == {"prosody1": 0}
+        assert walk.see("Sessions, fullest node") == {"NODE DOWN": 1}
+        assert walk.see("Nodes") == {"state": 0}
         assert walk.see("What answers on the nodes") == {"prosody1 prosody": 1}
         assert walk.see("Prosody answers") == {"prosody1": 0}
 
@@ -100,9 +102,9 @@ def test_a_read_timeout_left_at_its_default() -> None:
         walk = begin(lab.prometheus, "ProsodyReadTimeoutHigh")
         assert (walk.uid, walk.node) == ("presence-health", "prosody1")
         assert "14m 0s (limit 120 seconds)" in walk.alert["annotations"]["summary"]
-        assert walk.see("read_timeout, longest") == {"now": 840}
-        assert walk.see("Time until the dead look offline")["prosody1"] > 840
-        assert walk.see("Settings in force")["prosody1 read_timeout"] == 840
+        assert walk.see("Longest read_timeout") == {"WARNING": 840}
+        assert walk.see("Time until vanished users look offline")["prosody1"] > 840
+        assert walk.see("Settings in force", by="name")["read_timeout"] == 840
 
 
 def test_calls_that_apple_refuses() -> None:
@@ -120,11 +122,11 @@ def test_calls_that_apple_refuses() -> None:
         walk = begin(prometheus, "PushVoipFailuresHigh")
         assert (walk.uid, walk.node) == ("push-gateway-health", "prosody1")
         assert walk.alert["annotations"]["summary"].startswith("prosody1: 50% of VoIP pushes fail")
-        assert walk.see("VoIP success, worst node") == {"now": 0.5}
-        assert walk.see("FCM success, worst node") == {"now": 1}
+        assert walk.see("VoIP success, worst") == {"WARNING": 0.5}
+        assert walk.see("FCM success, worst") == {"OK": 1}
         assert walk.see("VoIP: share that fails") == {"prosody1": 0.5}
-        assert walk.see("Pushes a second", "C")["prosody1 voip failed"] > 0
-        assert list(walk.see("Failures by reason")) == ["prosody1 voip BadDeviceToken"]
+        assert walk.see("Pushes/s", "C")["prosody1 voip failed"] > 0
+        assert list(walk.see("Failures/s by reason")) == ["prosody1 voip BadDeviceToken"]
         assert walk.see("Credentials valid")["prosody1 voip"] == 1
 
 

@@ -1,0 +1,172 @@
+"""The small parts that panels are made of: queries, colours, mappings, overrides. Builds no panel, knows no metric."""
+
+from __future__ import annotations
+
+import re
+import string
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from grafanalib import core
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+NO_DATA = "NO DATA"
+FAR = 1e15  # stands for "no end" in a range of values, which Grafana's versions write in different ways
+
+# --- Colours: each has one meaning on every dashboard ----------------------------------------------------------------
+
+CALM = "transparent"  # the fill of a tile or a cell that is fine: colour is for what is not
+GOOD = "blue"
+WARNING = "orange"
+CRITICAL = "dark-red"
+UNKNOWN = "purple"
+FAILURE = "red"  # a line that counts failures
+TREND = "rgba(87, 148, 242, 0.2)"  # the line in a tile; so thin that Grafana writes on it as on the background
+LIMIT = "#808080"  # the dashed line of an alert's limit
+# A node has the same colour in every panel: that of the first number in its name (prosody1, postgres2, ...).
+NODES = ("blue", "green", "yellow", "super-light-blue", "dark-green", "super-light-yellow")
+# What a value of a label looks like, in every panel whose lines differ in this label.
+VALUES: dict[str, dict[str, str]] = {
+    "handler": {"voip": "green", "fcm": "blue"},
+    "kind": {"message": "blue", "presence": "green", "iq": "yellow", "call": "super-light-blue"},
+    "result": {"success": "blue", "failure": FAILURE, "ok": "blue", "woke": "blue", "silent": FAILURE},
+    "transport": {
+        "websocket": "blue",
+        "tcp": "green",
+        "bosh": "yellow",
+        "udp": "super-light-blue",
+        "tls": "dark-green",
+    },
+    "type": {"available": "blue", "unavailable": "yellow"},
+    "cause": {"read_timeout": "blue", "hibernation_expired": "yellow"},
+    "show": {
+        "online": "blue",
+        "away": "yellow",
+        "unavailable": "super-light-blue",
+        "chat": "green",
+        "dnd": "dark-green",
+    },
+    "event": {"created": "blue", "refreshed": "green", "deleted": "yellow"},
+    "side": {"client": "blue", "peer": "green"},
+    "state": {"active": "blue", "idle": "green", "idle in transaction": WARNING},
+    "stage": {"queue": "yellow", "connect": "green", "provider": "blue"},
+}
+
+
+class Look(Enum):
+    """How a line differs from the plain one."""
+
+    PLAIN = "solid, above zero"
+    FAILURE = "red: it counts failures"
+    DASHED = "dashed: the lesser of two of a kind, such as P50 beside P99"
+    BELOW = "drawn below zero, such as what is sent under what is received"
+
+
+class Query(NamedTuple):
+    """One query of a panel: PromQL, the name of a line (or of a value) it gives, and what the line looks like."""
+
+    expr: str
+    legend: str = "{{instance}}"
+    look: Look = Look.PLAIN
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels in its legend."""
+        return re.findall(r"{{\s*(\w+)\s*}}", self.legend)
+
+
+def as_queries(queries: Sequence[Query | str]) -> list[Query]:
+    """Return queries; PromQL alone gives lines named after the node."""
+    return [Query(query) if isinstance(query, str) else query for query in queries]
+
+
+def targets(queries: Sequence[Query], *, form: str = "time_series", instant: bool = False) -> list[Any]:
+    """Return grafanalib's targets for queries, with the names A, B, ... in their order."""
+    return [
+        target(query.expr, query.legend, ref, form=form, instant=instant)
+        for ref, query in zip(string.ascii_uppercase, queries, strict=False)
+    ]
+
+
+def target(expr: str, legend: str, ref: str, *, form: str = "time_series", instant: bool = False) -> Any:  # noqa: ANN401 - grafanalib is untyped
+    """Return grafanalib's target for one query."""
+    return core.Target(datasource=SOURCE, expr=expr, legendFormat=legend, refId=ref, format=form, instant=instant)
+
+
+# --- Values that are words -------------------------------------------------------------------------------------------
+
+
+def step(value: float | None, colour: str) -> dict[str, Any]:
+    """Return where a colour begins; None: from the lowest value on."""
+    return {"color": colour, "value": value}
+
+
+def between(low: float, high: float, colour: str, text: str | None = None) -> dict[str, Any]:
+    """Return the mapping of a range, both ends included; without text the number stays."""
+    result = {"color": colour, "index": 0} | ({} if text is None else {"text": text})
+    return {"type": "range", "options": {"from": low, "to": high, "result": result}}
+
+
+def special(match: str, text: str, colour: str) -> dict[str, Any]:
+    """Return the mapping of "null", "nan" or "null+nan"."""
+    return {"type": "special", "options": {"match": match, "result": {"text": text, "color": colour, "index": 0}}}
+
+
+def exactly(values: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    """Return the mapping of single values, each to a text and a colour."""
+    options = {
+        value: {"text": text, "color": colour, "index": index}
+        for index, (value, (text, colour)) in enumerate(values.items())
+    }
+    return {"type": "value", "options": options}
+
+
+# --- Overrides -------------------------------------------------------------------------------------------------------
+
+
+def override(matcher: str, subject: str, **properties: Any) -> dict[str, Any]:  # noqa: ANN401 - Grafana's values are of any kind
+    """Return an override; a double underscore in a property's name stands for a dot."""
+    return {
+        "matcher": {"id": matcher, "options": subject},
+        "properties": [{"id": name.replace("__", "."), "value": value} for name, value in properties.items()],
+    }
+
+
+def fixed(colour: str) -> dict[str, str]:
+    """Return the colour mode of lines that have one colour whatever their value."""
+    return {"mode": "fixed", "fixedColor": colour}
+
+
+def line_overrides(queries: Sequence[Query]) -> list[dict[str, Any]]:
+    """Return the colours and looks of a graph's lines: by node, by a label's value, and by what the line counts."""
+    told_by = {label for query in queries for label in query.labels} - {"instance"}
+    by_value = [
+        override("byRegexp", f"/(^| ){re.escape(value)}( |$)/", color=fixed(colour))
+        for label in VALUES
+        if label in told_by
+        for value, colour in VALUES[label].items()
+    ]
+    by_node = [
+        override("byRegexp", rf"/^\D*{number}(?!\d)/", color=fixed(colour))
+        for number, colour in enumerate(NODES, start=1)
+    ]
+    looks = [
+        override("byRegexp", f"/^{_as_regex(query.legend)}$/", **_LOOKS[query.look])
+        for query in queries
+        if query.look is not Look.PLAIN
+    ]
+    return [*(by_node if not told_by else by_value), *looks]
+
+
+_LOOKS: dict[Look, dict[str, Any]] = {
+    Look.FAILURE: {"color": fixed(FAILURE)},
+    Look.DASHED: {"custom__lineStyle": {"fill": "dash", "dash": [6, 6]}, "custom__fillOpacity": 0},
+    Look.BELOW: {"custom__transform": "negative-Y"},
+}
+
+
+def _as_regex(legend: str) -> str:
+    return "".join(".+" if part.startswith("{{") else re.escape(part) for part in re.split(r"({{[^}]*}})", legend))

@@ -1,0 +1,168 @@
+"""The kinds of table there are: a row for each set of labels, one for each node, one for each firing alert."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from grafanalib import core
+
+from dashboards.pieces import CALM, CRITICAL, NO_DATA, WARNING, Query, exactly, override, step, targets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dashboards.limits import Limits
+    from dashboards.promql import Service
+
+    Panel = Any  # a grafanalib panel; the package is untyped
+
+_FILLED: dict[str, Any] = {
+    "custom__displayMode": "color-background-solid",  # up to Grafana 9.4
+    "custom__cellOptions": {"type": "color-background", "mode": "basic"},  # from 9.5 on
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of values.
+
+    Args:
+        expr: PromQL; in a table of nodes it gives one sample for each node, with the label instance alone.
+        unit: Grafana's name of the unit.
+        limits: colour the cell as its alert would judge it.
+        words: what values are shown as: word and colour.
+    """
+
+    expr: str
+    unit: str = "short"
+    limits: Limits | None = None
+    words: Mapping[str, tuple[str, str]] | None = None
+
+
+def table(
+    title: str,
+    description: str,
+    columns: Mapping[str, Column],
+    *,
+    first: Sequence[str] = (),
+    hidden: Sequence[str] = (),
+    overrides: Sequence[dict[str, Any]] = (),
+    falling: bool = False,
+    empty: str = NO_DATA,
+) -> Panel:
+    """Return what is now, a row for each set of labels.
+
+    Args:
+        title: what a row is.
+        description: what it means.
+        columns: by heading; rows meet where all their labels are the same.
+        first: headings of the columns on the left; rows are sorted by the first of them.
+        hidden: labels, and columns, that are not shown.
+        overrides: Grafana's, for further columns.
+        falling: sort by the last of `first`, the greatest value on top.
+        empty: why there may be no rows when all is well; shown in place of them.
+    """
+    # Grafana's name of each column of values, by heading
+    fields = {heading: f"Value #{ref}" for heading, ref in zip(columns, string.ascii_uppercase, strict=False)}
+    if len(columns) == 1:
+        fields = dict.fromkeys(columns, "Value")
+    excluded = ["Time", *(fields.get(name, name) for name in hidden)]
+    # Labels: one that a row does not have would be shown as the panel's `noValue`.
+    shown = [override("byType", "string", unit="string", noValue="-")]
+    shown += [_column(heading, column) for heading, column in columns.items() if heading not in hidden]
+    return core.Table(
+        title=title,
+        description=description,
+        targets=targets(
+            [Query(column.expr, heading) for heading, column in columns.items()], form="table", instant=True
+        ),
+        thresholds=[step(None, "text")],
+        overrides=[*shown, *overrides],
+        transformations=[
+            {"id": "merge", "options": {}},
+            {
+                "id": "organize",
+                "options": {
+                    "excludeByName": dict.fromkeys(excluded, True),
+                    "indexByName": {fields.get(name, name): index for index, name in enumerate(first)},
+                    "renameByName": {field: heading for heading, field in fields.items()},
+                },
+            },
+        ],
+        extraJson={
+            "fieldConfig": {
+                "defaults": {
+                    "min": 0,
+                    "noValue": empty,
+                    "unit": "none",
+                    "custom": {
+                        "cellOptions": {"type": "auto"},
+                        "displayMode": None,
+                        "filterable": False,
+                        "minWidth": 60,
+                    },
+                },
+            },
+            "options": {
+                "cellHeight": "sm",
+                "sortBy": [{"displayName": name, "desc": falling} for name in (first[-1:] if falling else first[:1])],
+            },
+        },
+    )
+
+
+def nodes(title: str, description: str, service: Service, columns: Mapping[str, Column]) -> Panel:
+    """Return a row for each node of a service, also for one that does not answer; its name keeps this node alone."""
+    node = "${__value.raw}"
+    link = {
+        "title": f"Only {node}",
+        "url": f"/d/${{__dashboard.uid}}?var-node={node}&${{datasource:queryparam}}&${{__url_time_range}}",
+    }
+    answers = Column(service.state, "none", words={"0": ("DOWN", CRITICAL), "1": ("UP", CALM)})
+    return table(
+        title,
+        f"{description} A dash: not known. A click on a name keeps this node alone.",
+        {"state": answers, **columns},
+        first=("instance", "state", *columns),
+        overrides=[override("byName", "instance", displayName="node", links=[link], custom__minWidth=110)],
+        empty="-",
+    )
+
+
+def firing(title: str, description: str, since: str, runbooks: str) -> Panel:
+    """Return the firing alerts, the newest on top, each with a link to its runbook.
+
+    Args:
+        title: of the panel.
+        description: what it means.
+        since: PromQL for the milliseconds since 1970 at which each alert's condition began to hold.
+        runbooks: the URL of the folder with a page for each alert.
+    """
+    severities = exactly({"critical": ("critical", CRITICAL), "warning": ("warning", WARNING)})
+    runbook = {"title": "Open the runbook", "url": f"{runbooks}/${{__value.raw}}.md", "targetBlank": True}
+    return table(
+        title,
+        description,
+        {"since": Column(since, "dateTimeFromNow")},
+        first=("severity", "alertname", "instance", "since"),
+        falling=True,
+        overrides=[
+            override("byName", "severity", mappings=[severities], custom__width=100, **_FILLED),
+            override("byName", "alertname", displayName="alert", links=[runbook], custom__width=330),
+            override("byName", "instance", displayName="node", custom__width=220),
+            override("byName", "since", custom__width=180),
+        ],
+        empty="No firing alerts found.",
+    )
+
+
+def _column(heading: str, column: Column) -> dict[str, Any]:
+    properties: dict[str, Any] = {"unit": column.unit}
+    if column.limits:
+        steps = [step(begins, state.colour) for begins, state in column.limits.bands]
+        properties |= {"thresholds": {"mode": "absolute", "steps": steps}, **_FILLED}
+    if column.words:
+        properties |= {"mappings": [exactly(dict(column.words))], **_FILLED}
+    return override("byName", heading, **properties)

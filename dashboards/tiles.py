@@ -1,0 +1,186 @@
+"""The tiles at the head of a dashboard: one number each, its verdict in words, and its trend. They know no metric."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grafanalib import core
+
+from dashboards.limits import Limits, State
+from dashboards.pieces import (
+    CALM,
+    CRITICAL,
+    FAR,
+    NO_DATA,
+    TREND,
+    Query,
+    between,
+    fixed,
+    override,
+    special,
+    step,
+    target,
+    targets,
+)
+
+if TYPE_CHECKING:
+    from dashboards.promql import Endpoints, Service
+
+    Panel = Any  # a grafanalib panel; the package is untyped
+
+_NONE = "none"
+_LETTERS = {"options": {"text": {"titleSize": 16, "valueSize": 32}}}
+_NOW = "last"  # not lastNotNull, for which NaN (nothing happened) is null (no data) from Grafana 10 on
+_REST = "${datasource:queryparam}&${__url_time_range}"
+
+
+def stat(
+    title: str, description: str, unit: str, expr: str, limits: Limits, *, of: Service | Endpoints, idle: str = NO_DATA
+) -> Panel:
+    """Return a number with its verdict in a word and in colour, as of now; below it the limit and the trend.
+
+    A verdict is never OK while something that it is about does not answer: what is not known may be bad.
+
+    Args:
+        title: what is counted.
+        description: what it means; the limits are added to it.
+        unit: Grafana's name of the unit.
+        expr: PromQL for exactly one sample without labels. No sample is a fault, and is shown as one.
+        limits: what is good and what is bad.
+        of: the service, or the endpoints, that must all answer for the verdict to hold.
+        idle: the verdict on NaN, where nothing happened that could be judged.
+    """
+    colours = {
+        **{state.word: state.colour for state in State},
+        of.word: CRITICAL,
+        NO_DATA: CRITICAL,
+    }
+    return _tile(
+        title,
+        f"{description} {limits.says} {of.word}: the number says nothing of what does not answer.",
+        unit,
+        [target(_verdict(expr, limits, of, idle), "{{verdict}}", "A", instant=True), target(expr, "trend", "B")],
+        overrides=[
+            *(override("byName", word, color=fixed(colour)) for word, colour in ({idle: CALM} | colours).items()),
+            _trend("B", limits.short),
+        ],
+    )
+
+
+def figure(title: str, description: str, unit: str, expr: str) -> Panel:
+    """Return a number that has no limit, and its trend. PromQL gives exactly one sample; no sample is a fault."""
+    return _tile(
+        title,
+        description,
+        unit,
+        [
+            target(_or(_named("now", expr), _named(NO_DATA, "vector(NaN)")), "{{verdict}}", "A", instant=True),
+            target(expr, "trend", "B"),
+        ],
+        overrides=[override("byName", NO_DATA, color=fixed(CRITICAL)), _trend("B", " ")],
+    )
+
+
+def _verdict(expr: str, limits: Limits, of: Service | Endpoints, idle: str) -> str:
+    """Return PromQL for one sample: the number, and in the label `verdict` what it means."""
+    return _or(
+        _named(of.word, f"({of.unanswered()}) > 0"),
+        *(_named(state.word, f"({expr}) {sign} {edge:g}") for state, sign, edge in limits.tests),
+        _named(State.OK.word, f"({expr}) > -Inf"),  # neither NaN nor absent
+        *([] if idle == NO_DATA else [_named(idle, expr)]),
+        _named(NO_DATA, "vector(NaN)"),
+    )
+
+
+def _called(expr: str) -> str:
+    return f'label_replace({expr}, "instance", "{_NONE}", "", "")'
+
+
+def _named(word: str, expr: str) -> str:
+    return f'label_replace({expr}, "verdict", "{word}", "", "")'
+
+
+def _or(*choices: str) -> str:
+    """Return PromQL for the first of these that gives a sample."""
+    return " or on () ".join(choices)
+
+
+def broken(title: str, description: str, of: Service) -> Panel:
+    """Return the names of the nodes that do not answer, each with a link to itself; "none" if all do."""
+    node = "${__field.labels.instance}"
+    link = {"title": f"Only {node}", "url": f"/d/${{__dashboard.uid}}?var-node={node}&{_REST}"}
+    return core.Stat(
+        title=title,
+        description=f"{description} Critical from 1 on.",
+        targets=[
+            target(_or(of.unanswering(), _called(f"({of.unanswered()}) == 0")), "{{instance}}", "A", instant=True)
+        ],
+        format="none",
+        color=fixed(CRITICAL),
+        colorMode="background",
+        graphMode="none",
+        orientation="horizontal",
+        reduceCalc=_NOW,
+        textMode="name",
+        noValue=NO_DATA,
+        mappings=[special("null+nan", NO_DATA, CRITICAL)],
+        thresholds=[step(None, CRITICAL)],
+        extraJson=_LETTERS,
+        overrides=[
+            override("byRegexp", f"/^(?!{_NONE}$)/", links=[link]),
+            override("byName", _NONE, color=fixed(CALM)),
+        ],
+    )
+
+
+def alert_counts(title: str, description: str, critical: str, warning: str) -> Panel:
+    """Return how many alerts fire; each expression gives 0 when all is quiet, nothing when no rules are evaluated."""
+    named = {"A": State.CRITICAL, "B": State.WARNING}
+    return core.Stat(
+        title=title,
+        description=description,
+        targets=targets([Query(critical, "critical"), Query(warning, "warning")], instant=True),
+        format="none",
+        color={"mode": "thresholds"},
+        colorMode="background",
+        graphMode="none",
+        orientation="vertical",
+        reduceCalc=_NOW,
+        textMode="value_and_name",
+        noValue=NO_DATA,
+        mappings=[special("null+nan", NO_DATA, CRITICAL)],
+        thresholds=[step(None, CALM)],
+        overrides=[
+            override(
+                "byFrameRefID", ref, thresholds={"mode": "absolute", "steps": [step(None, CALM), step(1, state.colour)]}
+            )
+            for ref, state in named.items()
+        ],
+    )
+
+
+def _tile(title: str, description: str, unit: str, asked: list[Any], *, overrides: list[dict[str, Any]]) -> Panel:
+    return core.Stat(
+        title=title,
+        description=description,
+        targets=asked,
+        format=unit,
+        decimals=0 if unit == "locale" else None,
+        color=fixed(CALM),
+        colorMode="background",
+        graphMode="area",
+        orientation="horizontal",
+        reduceCalc=_NOW,
+        textMode="value_and_name",
+        noValue=NO_DATA,
+        mappings=[special("null+nan", "-", CALM)],
+        thresholds=[step(None, CALM)],
+        extraJson={"options": {"text": {"titleSize": 14, "valueSize": 22}}},
+        overrides=overrides,
+    )
+
+
+def _trend(ref: str, name: str) -> dict[str, Any]:
+    """Show a range query as a line without a number: its last point may be as old as one step of the shown time."""
+    nothing = [between(-FAR, FAR, CALM, " "), special("null+nan", " ", CALM)]
+    return override("byFrameRefID", ref, mappings=nothing, color=fixed(TREND), displayName=name, noValue=" ")

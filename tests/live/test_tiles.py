@@ -1,0 +1,104 @@
+"""What a tile says while a node does not answer, or while nothing is known at all: its own query, by promtool."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from check.panels import ALL, filled_in
+from tests.dashboards.model import DATA_PANELS, Panel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# For each kind of verdict, what there is when one of two does not answer. Numbers of the one that answers may be good.
+PARTLY_DOWN: dict[str, dict[str, str]] = {
+    "prosody_up": {
+        'up{job="prosody",instance="prosody1"}': "1x8",
+        'up{job="prosody",instance="prosody2"}': "1x8",
+        'prosody_up{job="prosody",instance="prosody1"}': "1x8",
+        'prosody_up{job="prosody",instance="prosody2"}': "0x8",
+    },
+    "push_gateway_up": {
+        'up{job="push-gateway",instance="prosody1"}': "1x8",
+        'up{job="push-gateway",instance="prosody2"}': "0x8",
+        'push_gateway_up{job="push-gateway",instance="prosody1"}': "1x8",
+        'push_gateway_up{job="push-gateway",instance="prosody2"}': "0x8",
+        'instance:push_voip_failed:ratio{job="push-gateway",instance="prosody1"}': "0x8",
+        'instance:push_voip_failed:ratio{job="push-gateway",instance="prosody2"}': "0x8",
+        'instance:push_fcm_failed:ratio{job="push-gateway",instance="prosody1"}': "0x8",
+        'push_gateway_uptime_seconds{job="push-gateway",instance="prosody1"}': "100+15x8",
+    },
+    "pg_up": {
+        'up{job="postgresql",instance="postgres1"}': "1x8",
+        'up{job="postgresql",instance="postgres2"}': "0x8",  # its exporter is gone: there is no pg_up of it
+        'pg_up{job="postgresql",instance="postgres1"}': "1x8",
+        'pg_replication_lag_bytes{job="postgresql",instance="postgres1"}': "0x8",
+    },
+    "coturn_up": {
+        'up{job="coturn",instance="coturn1"}': "1x8",
+        'up{job="coturn",instance="coturn2"}': "1x8",
+        'coturn_up{job="coturn",instance="coturn1"}': "1x8",
+        'coturn_up{job="coturn",instance="coturn2"}': "0x8",
+        'coturn_active_allocations{job="coturn",instance="coturn1"}': "3x8",
+    },
+    'up{job="haproxy"': {
+        'up{job="haproxy",instance="haproxy1"}': "1x8",
+        'up{job="haproxy",instance="haproxy2"}': "0x8",
+        'haproxy_backend_up{job="haproxy",instance="haproxy1"}': "3x8",
+    },
+    "ssl_certificate_probe_success": {
+        'ssl_certificate_probe_success{job="certificates",instance="m",target="wss"}': "1x8",
+        'ssl_certificate_probe_success{job="certificates",instance="m",target="turn"}': "0x8",
+        'ssl_certificate_trusted{job="certificates",instance="m",target="wss"}': "1x8",
+        'ssl_certificate_expiry_days{job="certificates",instance="m",target="wss"}': "80x8",
+    },
+}
+VERDICTS = [
+    panel
+    for panel in DATA_PANELS
+    if panel.json["type"] == "stat" and panel.json["targets"][0]["legendFormat"] == "{{verdict}}"
+]
+JUDGING = [panel for panel in VERDICTS if '"OK"' in panel.json["targets"][0]["expr"]]
+
+
+def _verdicts(panel: Panel, series: dict[str, str], folder: Path, expected: str) -> None:
+    expr = filled_in(panel.json["targets"][0]["expr"], {"node": ALL, "exporter": ALL}, "1m")
+    check = {
+        "expr": f"count by (verdict) ({expr})",
+        "eval_time": "2m",
+        "exp_samples": [{"labels": f'{{verdict="{expected}"}}', "value": 1}],
+    }
+    case: dict[str, Any] = {
+        "interval": "15s",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [check],
+    }
+    file = folder / "test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [], "evaluation_interval": "15s", "tests": [case]}))
+    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("panel", JUDGING, ids=lambda panel: panel.name)
+def test_no_tile_says_ok_while_something_that_it_is_about_does_not_answer(panel: Panel, tmp_path: Path) -> None:
+    expr = panel.json["targets"][0]["expr"]
+    down = expr[: expr.index('"verdict"')]
+    (series,) = (series for word, series in PARTLY_DOWN.items() if word in down)
+    _verdicts(panel, series, tmp_path, "PROBE FAILED" if "PROBE FAILED" in expr else "NODE DOWN")
+
+
+@pytest.mark.parametrize("panel", VERDICTS, ids=lambda panel: panel.name)
+def test_every_tile_says_no_data_while_prometheus_has_none(panel: Panel, tmp_path: Path) -> None:
+    _verdicts(panel, {"another_metric": "1x8"}, tmp_path, "NO DATA")
+
+
+def test_a_tile_is_ok_when_all_is_well_so_that_the_tests_above_can_fail(tmp_path: Path) -> None:
+    (panel,) = (panel for panel in JUDGING if panel.json["title"] == "VoIP success, worst")
+    well = {
+        name: "1x8" if name.startswith(("up", "push_gateway_up")) else "0x8" for name in PARTLY_DOWN["push_gateway_up"]
+    }
+    _verdicts(panel, well, tmp_path, "OK")
