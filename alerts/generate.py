@@ -3,11 +3,12 @@
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
 from alerts.catalogue import KNOBS
+from alerts.jobs import JOBS
 from alerts.render import Links, alerting_rules, panel_rules, recording_rules
 from alerts.thresholds import load
 from toolkit.documents import ConfigError
@@ -21,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, 1 when --check finds old files, 2 for a file that cannot be used."""
     options = _parser().parse_args(arguments)
     try:
-        files = render(options.thresholds, Links(options.runbook_url, options.dashboard_url))
+        links = Links(options.runbook_url, options.dashboard_url)
+        files = render(options.thresholds, links, options.without)
         return _check(options.output, files) if options.check else _write(options.output, files)
     except ConfigError as error:
         print(f"generate-rules: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
@@ -31,8 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2
 
 
-def render(overrides: Path | None, links: Links) -> dict[str, str]:
-    """Give the text of each rule file by its name.
+def render(overrides: Path | None, links: Links, without: Collection[str] = ()) -> dict[str, str]:
+    """Return the text of each rule file by its name.
+
+    Args:
+        overrides: thresholds that differ from the defaults; None for the defaults.
+        links: where runbooks and dashboards are found.
+        without: jobs that have no targets here.
 
     Raises:
         ConfigError: for thresholds that cannot be used.
@@ -43,7 +50,7 @@ def render(overrides: Path | None, links: Links) -> dict[str, str]:
     return {
         "recording.yaml": recording_rules(thresholds, sources),
         "panels.yaml": panel_rules(sources),
-        "alerts.yaml": alerting_rules(thresholds, links, sources),
+        "alerts.yaml": alerting_rules(thresholds, links, sources, without),
     }
 
 
@@ -54,6 +61,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, metavar="DIR", default=RULES, help="where the files go (%(default)s)")
     add("--runbook-url", metavar="URL", default=RUNBOOKS, help="base of the runbooks (%(default)s)")
     add("--dashboard-url", metavar="URL", default=DASHBOARDS, help="base of the dashboards (%(default)s)")
+    add(
+        "--without",
+        action="append",
+        choices=sorted(JOBS),
+        default=[],
+        metavar="JOB",
+        help="a job that has no targets here, such as coturn; may be repeated",
+    )
     add("--check", action="store_true", help="write nothing; exit 1 if a file is not up to date")
     return parser
 

@@ -1,6 +1,6 @@
 """Turns catalogue and thresholds into the text of Prometheus' rule files; reads and writes no file."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from alerts.thresholds import Threshold
 
 # Of every group, because a `for` of 30s relies on it: Prometheus' default is its own, and vmalert's a minute.
 INTERVAL: Final = "15s"
+WATCHDOG: Final = "Watchdog"
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,47 @@ def panel_rules(sources: str) -> str:
     return _document({"panels": [{"record": each.record, "expr": each.expr} for each in PANELS]}, sources)
 
 
-def alerting_rules(thresholds: Mapping[str, Threshold], links: Links, sources: str) -> str:
-    """Render `alerts.yaml`."""
+def alerting_rules(
+    thresholds: Mapping[str, Threshold], links: Links, sources: str, without: Collection[str] = ()
+) -> str:
+    """Render `alerts.yaml`.
+
+    Args:
+        thresholds: of every alert.
+        links: where runbooks and dashboards are found.
+        sources: what the header names.
+        without: jobs that have no targets here; nobody misses them.
+    """
     groups = {
-        group: [_rule(alert, thresholds[alert.name], links) for alert in alerts] for group, alerts in GROUPS.items()
+        group: [
+            _rule(alert, thresholds[alert.name], links) for alert in alerts if is_wanted(alert, thresholds, without)
+        ]
+        for group, alerts in GROUPS.items()
     }
-    return _document(groups, sources)
+    return _document({group: rules for group, rules in groups.items() if rules}, sources)
+
+
+def is_wanted(alert: Alert, thresholds: Mapping[str, Threshold], without: Collection[str] = ()) -> bool:
+    """Tell whether an alert has a rule.
+
+    An alert of severity `none` is switched off, the Watchdog excepted, which is nobody's page. A metric is not missed
+    when every alert on it is switched off.
+
+    Args:
+        alert: of the catalogue.
+        thresholds: of every alert.
+        without: jobs that have no targets here.
+    """
+    if alert.name == WATCHDOG:
+        return True
+    if thresholds[alert.name].severity == "none" or (alert.name == "JobMissing" and alert.labels["job"] in without):
+        return False
+    if "metric" not in alert.labels:
+        return True
+    metric = alert.labels["metric"].partition("{")[0]
+    standing = [other for alerts in GROUPS.values() for other in alerts if metric in other.expr and other != alert]
+    standing = [other for other in standing if "metric" not in other.labels]
+    return not standing or any(is_wanted(other, thresholds, without) for other in standing)
 
 
 def _rule(alert: Alert, threshold: Threshold, links: Links) -> dict[str, Any]:

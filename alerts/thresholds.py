@@ -161,7 +161,9 @@ def _number_problem(value: object) -> str | None:
         return "must be a number in decimal digits (YAML reads 010 as 8 and 1:30 as 90)"
     if not isinstance(value, int | float):
         return "must be a number (YAML reads 6e9 as text: write 6_000_000_000)"
-    return None if math.isfinite(value) and value > 0 else "must be a finite number above 0"
+    return (
+        None if math.isfinite(value) and value > 0 else "must be a finite number above 0 (severity: none switches off)"
+    )
 
 
 def _duration_problem(key: str, value: object) -> str | None:

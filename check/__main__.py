@@ -7,11 +7,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alerts.catalogue import KNOBS
+from alerts.jobs import JOBS
+from alerts.thresholds import load
 from check.client import CannotAskError, Client, CredentialsError, authorization
 from check.examination import examine
 from check.grafana import Grafana
 from check.prometheus import Prometheus
 from toolkit import __version__, cli, values
+from toolkit.documents import ConfigError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -28,8 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         prometheus = Prometheus(_client(options, "prometheus"))
         grafana = Grafana(_client(options, "grafana")) if options.grafana else None
-        found = examine(prometheus, grafana)
-    except (CannotAskError, CredentialsError) as error:
+        thresholds = load(KNOBS, options.thresholds) if options.thresholds else None
+        found = examine(prometheus, grafana, thresholds, options.without)
+    except (CannotAskError, CredentialsError, ConfigError) as error:
         print(f"commeazy-check: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
         return 2
     for verdict in found:
@@ -44,6 +49,10 @@ def _parser() -> ArgumentParser:
     add("--prometheus-auth", type=Path, metavar="FILE", help="credentials for Prometheus, where it wants some")
     add("--grafana", type=_url, metavar="URL", help="ask for the dashboards, too")
     add("--grafana-auth", type=Path, metavar="FILE", help="credentials for Grafana; a service account's token will do")
+    add("--thresholds", type=Path, metavar="FILE", help="the thresholds that generate-rules was given")
+    add(
+        "--without", action="append", choices=sorted(JOBS), default=[], metavar="JOB", help="as generate-rules was told"
+    )
     add("--timeout", type=values.seconds, default=10.0, metavar="SECONDS", help="for one answer (default %(default)g)")
     add("--version", action="version", version=f"commeazy-check, version {__version__}")
     return parser

@@ -9,8 +9,10 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from threading import Thread
 from typing import Any, Protocol
 
 _MOST_BYTES = 64 * 2**20  # of an answer; a thousand targets are one or two megabytes
@@ -84,13 +86,13 @@ class Client:
         url = f"{self.url.rstrip('/')}/{path}" + (f"?{urllib.parse.urlencode(parameters)}" if parameters else "")
         headers = {"Accept": "application/json"} | ({"Authorization": self.authorization} if self.authorization else {})
         shown = f"{self.url.rstrip('/')}/{path}"  # a query may be long
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http or https: the command line's check
+        answered: Future[bytes] = Future()
+        # In a thread that is left behind: a socket's timeout begins again with every byte of a header, and there is
+        # none for the lookup of a name.
+        Thread(target=self._fetch, args=(request, shown, answered), daemon=True).start()
         try:
-            request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http or https: the command line's check
-            with _OPENER.open(request, timeout=self.timeout) as answer:
-                text = self._read(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise _refused(shown, error) from None
+            text = answered.result(self.timeout)
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             words = str(reason) or type(reason).__name__
@@ -98,6 +100,17 @@ class Client:
                 words = f"timed out after {self.timeout:g} s"
             raise CannotAskError(f"{shown}: {one_line(words)}") from None
         return _json(shown, text)
+
+    def _fetch(self, request: urllib.request.Request, shown: str, answered: Future[bytes]) -> None:
+        """Put the answer into `answered`, or why there is none."""
+        try:
+            with _OPENER.open(request, timeout=self.timeout) as answer:
+                answered.set_result(self._read(answer))
+        except urllib.error.HTTPError as error:
+            with error:
+                answered.set_exception(_refused(shown, error))
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that asks
+            answered.set_exception(error)
 
     def _read(self, answer: _Readable) -> bytes:
         """Read all of it; the socket's timeout alone would let a server that drips hold us for ever."""

@@ -12,16 +12,26 @@ from check.client import CannotAskError
 from check.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from alerts.thresholds import Threshold
     from check.grafana import Grafana
     from check.prometheus import Prometheus
 
 
-def examine(prometheus: Prometheus, grafana: Grafana | None = None) -> list[Verdict]:
+def examine(
+    prometheus: Prometheus,
+    grafana: Grafana | None = None,
+    thresholds: Mapping[str, Threshold] | None = None,
+    without: Collection[str] = (),
+) -> list[Verdict]:
     """Return one verdict for each thing that is asked.
 
     Args:
         prometheus: that watches the service.
         grafana: that shows its dashboards; None for "not asked".
+        thresholds: the operator's; None for the defaults.
+        without: jobs that have no targets here.
 
     Raises:
         CannotAskError: Prometheus gives no answer that can be used. A Grafana that gives none is a verdict.
@@ -29,11 +39,12 @@ def examine(prometheus: Prometheus, grafana: Grafana | None = None) -> list[Verd
     targets, rules = prometheus.targets(), prometheus.rules()
     present, silent = prometheus.query(verdicts.presence()), prometheus.query(verdicts.silence())
     return [
-        *verdicts.targets(targets),
+        *verdicts.targets(targets, without),
         *_dashboards(grafana),
-        *verdicts.rules(rules),
+        *verdicts.rules(rules, thresholds, without),
         verdicts.watchdog(rules),
         *verdicts.alertmanagers(prometheus.alertmanagers(), prometheus.query(verdicts.refusals())),
+        *verdicts.own_failures(prometheus.query(verdicts.failures())),
         *verdicts.metrics(targets, present, silent),
         *verdicts.call_settings(prometheus.query(verdicts.ack_delay())),
     ]

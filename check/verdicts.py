@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from alerts.catalogue import GROUPS, KNOBS
 from alerts.jobs import JOBS
 from alerts.recording import PANELS, RECORDINGS
+from alerts.render import is_wanted
 from alerts.thresholds import load
 from check.client import one_line
 from check.contract import ANSWERS, PROMISED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from alerts.thresholds import Threshold
     from check.contract import Promise
     from check.prometheus import Rule, Sample, Target
 
@@ -50,11 +52,26 @@ def fail(text: str) -> Verdict:
     return Verdict("FAIL", text)
 
 
-def targets(found: Sequence[Target]) -> Iterator[Verdict]:
-    """Judge whether every job of prometheus.yml has targets, and all of them are up."""
+def targets(found: Sequence[Target], without: Collection[str] = ()) -> Iterator[Verdict]:
+    """Judge whether every job of prometheus.yml has targets of different names, and all of them are up.
+
+    Args:
+        found: all targets.
+        without: jobs that have none here.
+    """
     for job in JOBS:
         of_job = [target for target in found if target.job == job]
         wrong = [target for target in of_job if target.health != "up"]
+        if job in without:
+            word = fail(f"targets of {job}: there are {len(of_job)}, in spite of --without {job}") if of_job else None
+            yield word or Verdict("-", f"targets of {job}: none, as --without says")
+            continue
+        for instance, number in sorted(Counter(target.instance for target in of_job).items()):
+            if number > 1:
+                yield fail(
+                    f"targets of {job}: {number} have the instance {instance} and overwrite each other's series; "
+                    f"give each an instance of its own in targets/{job}.yml"
+                )
         if not of_job:
             yield fail(f"targets of {job}: there are none; name its nodes in targets/{job}.yml")
         elif not wrong:
@@ -150,10 +167,24 @@ def call_settings(found: Iterable[Sample]) -> Iterator[Verdict]:
         yield ok(f"settings: smacks_max_ack_delay is {limit:g} s or less on {_counted(len(nodes), 'node')}")
 
 
-def rules(found: Sequence[Rule]) -> Iterator[Verdict]:
-    """Judge whether every rule of the catalogue is loaded, and healthy."""
-    severities = {name: threshold.severity for name, threshold in load(KNOBS).items()}
-    wanted = {(alert.name, tuple(sorted(alert.labels.items()))) for group in GROUPS.values() for alert in group}
+def rules(
+    found: Sequence[Rule], thresholds: Mapping[str, Threshold] | None = None, without: Collection[str] = ()
+) -> Iterator[Verdict]:
+    """Judge whether every rule of the catalogue is loaded, and healthy.
+
+    Args:
+        found: the loaded rules.
+        thresholds: the operator's; None for the defaults.
+        without: jobs that have no targets here.
+    """
+    used = load(KNOBS) if thresholds is None else thresholds
+    severities = {name: threshold.severity for name, threshold in used.items()}
+    wanted = {
+        (alert.name, tuple(sorted(alert.labels.items())))
+        for group in GROUPS.values()
+        for alert in group
+        if is_wanted(alert, used, without)
+    }
     loaded = {_key(rule): dict(rule.labels).get("severity", "") for rule in found if rule.alerting}
     severity = {key: loaded.get(key, severities[key[0]]) for key in wanted}
     for word, chosen in (
@@ -226,6 +257,50 @@ def alertmanagers(connected: Sequence[str], refused: Iterable[Sample]) -> Iterat
         yield fail("Alertmanager: Prometheus has none to send alerts to; name it in targets/alertmanager.yml")
     elif not wrong:
         yield ok(f"Alertmanager: {', '.join(map(one_line, connected))}")
+
+
+def failures() -> str:
+    """Return the PromQL expression for what the monitoring itself fails at, by where and what."""
+    return " or ".join(
+        f'label_replace({expression} > 0, "failure", "{name}", "", "")' for name, (expression, _) in _FAILURES.items()
+    )
+
+
+# What the monitoring itself can fail at while all its targets are up: PromQL, and what to do.
+_FAILURES: Final = {
+    "notifications that a receiver refused in the last 15 minutes": (
+        "sum by (instance, integration) (increase(alertmanager_notifications_failed_total[15m]))",
+        "docs/runbooks/AlertmanagerNotificationsFailing.md",
+    ),
+    "configuration that could not be reloaded": (
+        'sum by (job, instance) ({__name__=~".+_config_last_reload_successful"} == bool 0)',
+        "docs/runbooks/ConfigurationNotReloaded.md",
+    ),
+    "target files that could not be read in the last 15 minutes": (
+        "sum by (instance) (increase(prometheus_sd_file_read_errors_total[15m]))",
+        "docs/runbooks/TargetFileUnreadable.md",
+    ),
+    "rules that failed in the last 5 minutes": (
+        "sum by (instance, rule_group) (increase(prometheus_rule_evaluation_failures_total[5m]))",
+        "docs/runbooks/RuleEvaluationFailing.md",
+    ),
+}
+
+
+def own_failures(found: Iterable[Sample]) -> Iterator[Verdict]:
+    """Judge whether the monitoring itself fails at something that no target shows.
+
+    Args:
+        found: the answer to `failures`.
+    """
+    wrong = False
+    for sample in found:
+        wrong = True
+        name = sample.labels["failure"]
+        where = ", ".join(one_line(v) for k, v in sorted(sample.labels.items()) if k != "failure")
+        yield fail(f"{name}: {sample.value:.0f} ({where}); {_FAILURES[name][1]}")
+    if not wrong:
+        yield ok("notifications, configurations, target files and rules: none failed lately")
 
 
 def dashboards(found: Mapping[str, bool | None]) -> Iterator[Verdict]:

@@ -118,6 +118,7 @@ DRILLS = (
         "the exporter's WebSocket connection leads to a closed port",
         lambda lab: faults.deaf(lab.nodes[0]),
         _ON_1,
+        beside={"TargetDown": "the exporter is restarted with the other address, and again"},
     ),
     Drill("ProsodyStoresMessages", "mod_mam loaded", lambda lab: faults.loaded(lab.prosody, "mam"), _ON_1),
     *(_reloaded(alert, line) for alert, line in _SETTINGS.items()),

@@ -143,6 +143,32 @@ def test_the_links_start_where_the_options_say(tmp_path: Path) -> None:
     assert urlsplit(RUNBOOKS).netloc not in text
 
 
+def _named(text: str) -> set[str]:
+    return {rule["alert"] for group in yaml.safe_load(text)["groups"] for rule in group["rules"]}
+
+
+def test_severity_none_switches_an_alert_off_and_what_only_it_stands_on_is_not_missed(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "PostgresReplicaMissing: {reason: One server., severity: none}\n"
+        "PostgresReplicationLagHigh: {reason: One server., severity: none}\n"
+    )
+    text = render(mine, Links(RUNBOOKS, DASHBOARDS))["alerts.yaml"]
+    off = {"PostgresReplicaMissing", "PostgresReplicationLagHigh"}
+    assert _named(text) == NAMES - off
+    missed = {rule["labels"].get("metric") for g in yaml.safe_load(text)["groups"] for rule in g["rules"]}
+    assert "pg_replication_lag_bytes" not in missed
+    assert "pg_up" in missed
+    assert "Watchdog" in _named(text), "it has severity none and always fires"
+
+
+def test_a_job_without_targets_is_not_missed(tmp_path: Path) -> None:
+    assert main(["--output", str(tmp_path), "--without", "coturn", "--without", "certificates"]) == 0
+    groups = yaml.safe_load((tmp_path / "alerts.yaml").read_text())["groups"]
+    missing = {rule["labels"]["job"] for g in groups for rule in g["rules"] if rule["alert"] == "JobMissing"}
+    assert missing == set(JOBS) - {"coturn", "certificates"}
+
+
 def test_no_double_slash_and_no_placeholder_is_left() -> None:
     for text in render(None, Links(RUNBOOKS + "/", DASHBOARDS + "/")).values():
         assert "//ProsodyDown" not in text

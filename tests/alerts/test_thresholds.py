@@ -68,11 +68,11 @@ BAD = {
     ),
     "a negative number": (
         "ProsodyMemoryHigh:\n  reason: x\n  value: -1\n",
-        "my.yaml:3: ProsodyMemoryHigh: value must be a finite number above 0",
+        "my.yaml:3: ProsodyMemoryHigh: value must be a finite number above 0 (severity: none switches off)",
     ),
     "no number at all": (
         "ProsodyMemoryHigh:\n  reason: x\n  value: .nan\n",
-        "my.yaml:3: ProsodyMemoryHigh: value must be a finite number above 0",
+        "my.yaml:3: ProsodyMemoryHigh: value must be a finite number above 0 (severity: none switches off)",
     ),
     "a number to another base": (
         "ProsodyMemoryHigh:\n  reason: x\n  value: 010\n",
@@ -92,7 +92,7 @@ BAD = {
     ),
     "more digits than a number holds": (
         f"ProsodyMemoryHigh:\n  reason: x\n  value: 1{'0' * 5000}\n",
-        "my.yaml:3: ProsodyMemoryHigh: value must be a finite number above 0",
+        "my.yaml:3: ProsodyMemoryHigh: value must be a finite number above 0 (severity: none switches off)",
     ),
     "a list for a name": (
         "[ProsodyMemoryHigh, ProsodyDown]:\n  reason: x\n",

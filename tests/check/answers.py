@@ -61,6 +61,7 @@ def prometheus() -> dict[str, Any]:
         f"/api/v1/query {verdicts.presence()}": found(SERIES),
         f"/api/v1/query {verdicts.silence()}": found([]),
         f"/api/v1/query {verdicts.refusals()}": found([]),
+        f"/api/v1/query {verdicts.failures()}": found([]),
         f"/api/v1/query {verdicts.ack_delay()}": found(
             [{"metric": {"job": "prosody", "instance": "prosody1"}, "value": [1700000000.5, "5"]}]
         ),

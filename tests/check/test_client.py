@@ -39,6 +39,13 @@ def _drip(handler: BaseHTTPRequestHandler) -> None:
         time.sleep(0.05)
 
 
+def _drip_headers(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    for _ in range(40):
+        handler.wfile.write(b"X-More: a\r\n")
+        time.sleep(0.05)
+
+
 def _garbage(handler: BaseHTTPRequestHandler) -> None:
     handler.wfile.write(b"\x15\x03\x01\x00\x02\x02\x46 not HTTP at all \x1b[31m\r\n\r\n")
 
@@ -72,7 +79,7 @@ def test_what_cannot_be_used_is_one_line(respond: Respond, line: str) -> None:
     assert _ask(respond).startswith(line)
 
 
-@pytest.mark.parametrize("respond", [_hang, _drip])
+@pytest.mark.parametrize("respond", [_hang, _drip, _drip_headers])
 def test_who_takes_too_long_is_left(respond: Respond) -> None:
     began = time.monotonic()
     assert _ask(respond, timeout=0.3) == "timed out after 0.3 s"

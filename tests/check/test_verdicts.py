@@ -6,7 +6,9 @@ import dataclasses
 
 import pytest
 
+from alerts.catalogue import KNOBS
 from alerts.jobs import JOBS
+from alerts.thresholds import load
 from check import verdicts
 from check.contract import ANSWERS, PROMISED
 from check.prometheus import Rule, Sample, Target, _rules, _samples, _targets
@@ -60,6 +62,26 @@ def test_a_target_that_nobody_has_scraped_yet_is_not_taken_for_up() -> None:
     new = Target("coturn", "coturn1", "unknown", "", "http://coturn1:9872/metrics", 0)
     assert _failures(list(verdicts.targets(_targets_but(coturn=new)))) == [
         "target coturn coturn1 has not been scraped yet (http://coturn1:9872/metrics); ask again in a minute"
+    ]
+
+
+def test_two_targets_with_one_instance_are_named() -> None:
+    twin = dataclasses.replace(FOUND[0], url="http://other:1/metrics")
+    failures = _failures(list(verdicts.targets([*FOUND, twin])))
+    assert failures == [
+        (
+            f"targets of {twin.job}: 2 have the instance {twin.instance} and overwrite each other's series; "
+            f"give each an instance of its own in targets/{twin.job}.yml"
+        )
+    ]
+
+
+def test_a_job_that_is_left_out_needs_no_targets_and_must_have_none() -> None:
+    lines = list(verdicts.targets(_targets_but(coturn=None), ["coturn"]))
+    assert "-     targets of coturn: none, as --without says" in [str(line) for line in lines]
+    assert not _failures(lines)
+    assert _failures(list(verdicts.targets(FOUND, ["coturn"]))) == [
+        "targets of coturn: there are 1, in spite of --without coturn"
     ]
 
 
@@ -190,6 +212,33 @@ def test_an_operators_own_severity_counts() -> None:
         dataclasses.replace(r, labels=(("severity", "critical"),)) if r.name == "PushLatencyHigh" else r for r in LOADED
     ]
     assert "PushLatencyHigh" in str(next(iter(verdicts.rules(mine))))
+
+
+def test_rules_that_an_operator_switched_off_or_left_out_are_not_missed() -> None:
+    thresholds = load(KNOBS)
+    thresholds["PostgresReplicaMissing"] = dataclasses.replace(thresholds["PostgresReplicaMissing"], severity="none")
+    gone = {("JobMissing", ("job", "coturn"))}
+    mine = [
+        rule
+        for rule in LOADED
+        if rule.name != "PostgresReplicaMissing" and not any((rule.name, pair) in gone for pair in rule.labels)
+    ]
+    assert not _failures(list(verdicts.rules(mine, thresholds, ["coturn"])))
+    assert len(_failures(list(verdicts.rules(mine)))) == 2
+
+
+# --- The monitoring's own failures ---
+
+
+def test_what_the_monitoring_fails_at_is_named_with_its_runbook() -> None:
+    assert [str(line) for line in verdicts.own_failures([])] == [
+        "ok    notifications, configurations, target files and rules: none failed lately"
+    ]
+    name = "notifications that a receiver refused in the last 15 minutes"
+    refused = Sample({"failure": name, "instance": "monitoring", "integration": "pagerduty"}, 3.2)
+    assert _failures(list(verdicts.own_failures([refused]))) == [
+        f"{name}: 3 (monitoring, pagerduty); docs/runbooks/AlertmanagerNotificationsFailing.md"
+    ]
 
 
 def test_rules_that_are_not_ours_are_not_judged() -> None:
