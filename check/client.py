@@ -83,10 +83,32 @@ class Client:
         Raises:
             CannotAskError: there is none: no connection, no answer in time, another status than 200, no JSON.
         """
-        url = f"{self.url.rstrip('/')}/{path}" + (f"?{urllib.parse.urlencode(parameters)}" if parameters else "")
+        query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
+        return _json(self._shown(path), self._exchange("GET", path, query=query))
+
+    def send(self, method: str, path: str, body: object = None) -> None:
+        """Send JSON to this path, or nothing but the method.
+
+        Args:
+            method: of HTTP, such as POST or DELETE.
+            path: below the URL.
+            body: what is sent as JSON; None for nothing.
+
+        Raises:
+            CannotAskError: it was not taken: no connection, no answer in time, another status than 200.
+        """
+        self._exchange(method, path, None if body is None else json.dumps(body).encode())
+
+    def _shown(self, path: str) -> str:
+        return f"{self.url.rstrip('/')}/{path}"  # without the query, which may be long
+
+    def _exchange(self, method: str, path: str, body: bytes | None = None, query: str = "") -> bytes:
         headers = {"Accept": "application/json"} | ({"Authorization": self.authorization} if self.authorization else {})
-        shown = f"{self.url.rstrip('/')}/{path}"  # a query may be long
-        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http or https: the command line's check
+        shown = self._shown(path)
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        # http or https: the command line has checked it
+        request = urllib.request.Request(shown + query, body, headers, method=method)  # noqa: S310 - as said
         answered: Future[bytes] = Future()
         # In a thread that is left behind: a socket's timeout begins again with every byte of a header, and there is
         # none for the lookup of a name.
@@ -99,7 +121,7 @@ class Client:
             if isinstance(reason, TimeoutError):
                 words = f"timed out after {self.timeout:g} s"
             raise CannotAskError(f"{shown}: {one_line(words)}") from None
-        return _json(shown, text)
+        return text
 
     def _fetch(self, request: urllib.request.Request, shown: str, answered: Future[bytes]) -> None:
         """Put the answer into `answered`, or why there is none."""
