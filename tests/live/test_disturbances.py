@@ -136,13 +136,12 @@ def test_a_step_of_a_clock_makes_nothing_look_broken_and_no_number_absurd(stage:
     until = time.monotonic() + 8  # several probes of each kind
     while time.monotonic() < until:
         seen = stage.scrapes()
-        # A token is as old as the clock says: the gateway may need a new one, and gets it.
+        # Google refuses a token request from a wrong clock, so the gateway is right to report that.
         assert not [line for line in stage.unhealthy() if not line.startswith("push_provider_state")]
         for name, scrape in seen.items():
             assert _absurd(scrape) == []
             assert _fallen(before[name], scrape) == []
         before = seen
-    assert within(40, lambda: not stage.unhealthy()), stage.unhealthy()
     for server in (*stage.ours, stage.lab.prosody, stage.lab.coturn):
         stage.clock.set(server, 0)
     assert within(40, lambda: not stage.unhealthy()), stage.unhealthy()
