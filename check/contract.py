@@ -59,6 +59,8 @@ NEEDS: Final = {
     "prosody_authentications_total": _HOST,
     "prosody_push_notifications_total": _HOST,
     "prosody_push_registrations": _HOST,
+    "prosody_push_wakeups_total": _HOST,
+    "prosody_push_wakeup_seconds": _HOST,
     "coturn_probe_duration_seconds": "a probe that was answered",
     "coturn_build_info": "a coturn that tells its version (no no-software-attribute)",
     "coturn_allocations_total": _LOG,

@@ -58,6 +58,25 @@ local USERS_REMEMBERED = 10000; -- by each limit; the one that was quiet for lon
 local MOST_UNDER_WAY, MOST_HELD = 200, 10000; -- pushes of one lane: asked of the gateway, and in all
 local LONGEST_TOKEN, LONGEST_CALL_ID = 4096, 128; -- bytes; the gateway refuses a longer token
 
+local REPEATED = { [0] = "unreachable"; [429] = "busy"; [503] = "restarting" }; -- status -> why the push is repeated
+
+---------- What it counts, in Prosody's own registry ----------
+
+local SECONDS = { 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60 };
+local handover = module:metric("histogram", "handover", "seconds",
+	"From mod_cloud_notify's push to the request that the gateway took", { "kind" }, { buckets = SECONDS });
+local retries = module:metric("counter", "retries", "",
+	"Requests that the gateway could not take and that are repeated", { "kind"; "reason" });
+local refused = module:metric("counter", "refused", "",
+	"Requests that the gateway refused for good; 403: the shared secret differs", { "status" });
+local dropped = module:metric("counter", "dropped", "", "Pushes that were never taken by the gateway", { "kind"; "reason" });
+for _, kind in ipairs { "call", "message" } do
+	handover:with_labels(kind);
+	for _, reason in pairs(REPEATED) do retries:with_labels(kind, reason):add(0); end
+	for _, reason in ipairs { "late", "full", "limit" } do dropped:with_labels(kind, reason):add(0); end
+end
+for _, status in ipairs { "403", "other" } do refused:with_labels(status):add(0); end
+
 ---------- State: what a reload passes on ----------
 
 -- A push under way and each waiting timer call the functions in `state`, so that those of the newest instance go on with it.
@@ -157,11 +176,15 @@ local function same_device(one, other)
 	return one.resource ~= nil and one.resource == other.resource;
 end
 
+-- A registration as it is now: its app may have renewed it from another session.
+local function current(username, info) return registrations_of(username)[identifier_of(info)] or info; end
+
 -- The other registrations of a device: an iPhone has one for calls and one for messages.
 local function siblings_of(username, info)
-	local siblings = {};
+	local siblings, renewed = {}, current(username, info);
 	for identifier, other in pairs(registrations_of(username)) do
-		if identifier ~= identifier_of(info) and same_device(other, info) and #siblings < max_devices then
+		local is_sibling = same_device(other, info) or same_device(other, renewed);
+		if identifier ~= identifier_of(info) and is_sibling and #siblings < max_devices then
 			siblings[#siblings + 1] = other;
 		end
 	end
@@ -318,14 +341,20 @@ end
 
 local client = http.new({ suppress_errors = true });
 
-local function done(push)
+-- Tells prosody-exporter's counting script, which watches whether the phone comes.
+local function tell(what, push, outcome)
+	module:fire_event("push_http/" .. what, { push = push; outcome = outcome });
+end
+
+local function done(push, outcome)
+	tell("answered", push, outcome);
 	state.lanes[push.lane].held = state.lanes[push.lane].held - 1;
 	if push.kind == "message" then state.busy[push.key] = nil; end
 end
 
-local function give_up(push, why)
-	done(push);
-	warn(("A push (%s) was given up: %s"):format(push.kind, why));
+local function drop(kind, reason, why) -- naming nobody
+	dropped:with_labels(kind, reason):add(1);
+	warn(("A push (%s) was dropped: %s"):format(kind, why));
 end
 
 local function enqueue(push)
@@ -338,23 +367,31 @@ local function answered(push, code, response)
 	local lane = state.lanes[push.lane];
 	lane.under_way = lane.under_way - 1;
 	if code == 200 then
-		done(push);
-		if response.headers["push-outcome"] == "unregistered" then
+		local outcome = response.headers["push-outcome"] or "sent"; -- the specification's own gateway has no such header
+		handover:with_labels(push.kind):sample(push.tried_at - push.asked_at);
+		done(push, outcome);
+		if outcome == "unregistered" then
 			forget(push.username, push.info, tonumber(response.headers["push-unregistered-since"]));
 		end
-	elseif code == 0 or code == 429 or code == 503 then -- not running, too busy, or restarting
+	elseif REPEATED[code] then
+		retries:with_labels(push.kind, REPEATED[code]):add(1);
 		local wait = (RETRY_AFTER[push.tries] or RETRY_AFTER[#RETRY_AFTER]) * (0.5 + math.random());
 		timer.add_task(wait, function () state.enqueue(push); end);
 	else
-		done(push);
+		done(push, "refused");
+		refused:with_labels(code == 403 and "403" or "other"):add(1);
 		module:log("error", "The push gateway refused a push (%s) with status %d", push.kind, code);
 	end
 	state.pump(lane);
 end
 
 local function post(lane, push)
-	local left = push.deadline - time.monotonic();
-	if left < 1 then return give_up(push, "the gateway did not take it in time"); end
+	push.tried_at = time.monotonic();
+	local left = push.deadline - push.tried_at;
+	if left < 1 then
+		done(push, "expired");
+		return drop(push.kind, "late", "the gateway did not take it in time");
+	end
 	push.tries = push.tries + 1;
 	lane.under_way = lane.under_way + 1;
 	local request, overdue;
@@ -401,8 +438,7 @@ local function registrations_rung(username, message)
 	local calls = state.calls[username] or {};
 	if calls[key] then return calls[key]; end
 	if not (turn("pair", caller .. "<" .. username, 0) and turn("caller", caller, 0) and turn("callee", username, 0)) then
-		warn("A call was not pushed: one user calls, or is called, too often");
-		return nil;
+		return drop("call", "limit", "one user calls, or is called, too often");
 	end
 	calls[key], state.calls[username] = {}, calls;
 	timer.add_task(WORTH.call, function ()
@@ -419,7 +455,7 @@ local function push_to(username, info, kind, message, age)
 	local left = WORTH[kind] - (kind == "call" and age or 0);
 	if left < 1 or message and is_awake(username, info, message, kind) then return; end
 	local lane = kind == "message" and kind or is_apns_token(node) and "apns" or "fcm";
-	if state.lanes[lane].held >= MOST_HELD then return warn("A push was not taken: too many wait for the gateway"); end
+	if state.lanes[lane].held >= MOST_HELD then return drop(kind, "full", "too many wait for the gateway"); end
 	local key, wait = username .. "<" .. identifier_of(info), 0;
 	if kind == "call" then
 		local rung = registrations_rung(username, message);
@@ -429,7 +465,7 @@ local function push_to(username, info, kind, message, age)
 		if state.busy[key] then return; end
 		wait = turn("sender", caller_of(message), left - 1);
 		local own = wait and turn("recipient", username, left - 1);
-		if not own then return warn("A message was not pushed: one user sends, or is sent, too many"); end
+		if not own then return drop(kind, "limit", "one user sends, or is sent, too many"); end
 		wait = math.max(wait, own);
 		state.busy[key] = true;
 	end
@@ -438,8 +474,9 @@ local function push_to(username, info, kind, message, age)
 		lane = lane;
 		key = key;
 		username = username;
-		info = info;
+		info = current(username, info);
 		tries = 0;
+		asked_at = time.monotonic();
 		deadline = time.monotonic() + left; -- by the wall clock, one that is set would lose the call or let it ring hours late
 		body = json.encode {
 			node = node;
@@ -449,6 +486,7 @@ local function push_to(username, info, kind, message, age)
 		};
 	};
 	state.lanes[lane].held = state.lanes[lane].held + 1;
+	tell("asked", push);
 	if wait > 0 then
 		timer.add_task(wait, function () state.enqueue(push); end);
 	else

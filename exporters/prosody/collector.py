@@ -72,8 +72,11 @@ def collect(
 
 
 def _histogram(name: str, histogram: Histogram) -> Metric:
-    beyond = histogram.total - sum(histogram.counts)
-    return FAMILIES.fill_histogram(name, histogram.edges, [*histogram.counts, beyond], histogram.sum_seconds)
+    return FAMILIES.fill_histogram(name, histogram.edges, _all_counts(histogram), histogram.sum_seconds)
+
+
+def _all_counts(histogram: Histogram) -> list[float]:
+    return [*histogram.counts, histogram.total - sum(histogram.counts)]  # the last for what is beyond every edge
 
 
 def _server(snapshot: Snapshot) -> Iterator[Metric]:
@@ -140,6 +143,11 @@ def _events(counts: Counts) -> Iterator[Metric]:
     yield FAMILIES.fill(
         "prosody_push_registrations", *(((host,), n) for host, n in sorted(counts.registrations.items()))
     )
+    yield FAMILIES.fill("prosody_push_wakeups_total", *sorted(counts.wakeups.items()))
+    histograms = sorted(counts.wakeup_seconds.items())
+    edges = histograms[0][1].edges if histograms else ()
+    rows = ((labels, _all_counts(histogram), histogram.sum_seconds) for labels, histogram in histograms)
+    yield FAMILIES.fill_histograms("prosody_push_wakeup_seconds", edges, *rows)
     yield _histogram("prosody_event_loop_lag_seconds", counts.lag)
 
 

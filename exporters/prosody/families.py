@@ -91,6 +91,21 @@ FAMILIES = Families(
         needs="instrument",
     ),
     Family(
+        "counter",
+        "prosody_push_wakeups_total",
+        ("host", "kind", "result"),
+        "Pushes that a provider took, by what followed. woke: the phone came back within 30 s of a call, 60 s of a "
+        "message. silent: it did not. superseded: another push to the same token came first.",
+        needs="instrument",
+    ),
+    Family(
+        "histogram",
+        "prosody_push_wakeup_seconds",
+        ("host", "kind"),
+        "From Prosody's push to the phone's login or resumption, of the phones that came back.",
+        needs="instrument",
+    ),
+    Family(
         "histogram",
         "prosody_event_loop_lag_seconds",
         (),

@@ -14,6 +14,10 @@ local LAG_EVERY = 0.1; -- seconds between two looks at the clock
 local LAG_BUCKETS = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10 };
 local FIRST, LAST = 1000, -2000; -- before every handler of Prosody's own; after mod_websocket's filter (-1000)
 local FILTERED = -999; -- after every module that may stop a push, before the bridge, which ends the event (-1000)
+-- A push is silent if its phone has not come within what it is worth: a call half a minute, a message a minute.
+local WAKE_WITHIN, MOST_PUSHES = { call = 30, message = 60 }, 20000; -- seconds; pushes that are watched at a time
+local UNANSWERED = 150; -- seconds until a push that got no answer is no longer watched
+local WAKEUP_BUCKETS = { 0.5, 1, 2, 5, 10, 20, 30, 60 };
 local READ_AGAIN, RECHECK_EVERY = 5, 0.2; -- seconds after a failed read of the storage; between two users' registrations
 
 local previous = package.loaded[NAME];
@@ -26,6 +30,7 @@ end
 
 local filters = require "prosody.util.filters";
 local monotonic = require "prosody.util.time".monotonic;
+local sha1 = require "prosody.util.hashes".sha1;
 local storagemanager = require "prosody.core.storagemanager";
 local timer = require "prosody.util.timer";
 
@@ -54,11 +59,15 @@ local counters = previous and previous.counters or {
 	stanzas = { ["in"] = { message = 0, presence = 0, iq = 0 }, out = { message = 0, presence = 0, iq = 0 } };
 	registrations = {}; -- host -> push registrations of the users in `registered`
 	lag = { count = 0, sum = 0, buckets = {} };
+	wakeups = {}; -- host -> "call woke" -> count
+	wakeup_seconds = {}; -- host -> kind -> histogram
 	without_smacks = {}; -- host -> sessions without stream management (XEP-0198), as the last reconciliation found them
 	adopted = 0; drift = 0; sweeps = 0; errors = 0;
 	settled = false; -- true once every session that was there before us is counted
 };
-counters.without_smacks = counters.without_smacks or {}; -- version 1 had none
+for _, new in ipairs { "without_smacks", "wakeups", "wakeup_seconds" } do
+	counters[new] = counters[new] or {}; -- version 1 had none
+end
 local tracked = previous and previous.tracked or {}; -- session -> its key in counters.sessions
 local registered = previous and previous.registered or {}; -- host -> user -> push registrations
 
@@ -271,6 +280,133 @@ local function recheck_one_user()
 	return RECHECK_EVERY;
 end
 
+---------- Did the phone come? Each push is watched until its phone is back, or until it is too late for it ----------
+
+-- A digest of user and registration names a push, so no token is kept. Nothing of this outlives Prosody or an upgrade.
+local watched, ends, pushes_watched = {}, {}, 0; -- host -> user -> digest -> push; second -> pushes; how many
+local unheard, judging = {}, false; -- pushes whose phones did not come here, to be judged one by one
+
+local function digest_of(user, identifier) return sha1(user .. "<" .. identifier); end
+
+local function identifier_of(info) return info.jid .. "<" .. (info.node or ""); end -- as mod_cloud_notify composes it
+
+local function conclude(push, result, seconds)
+	count("wakeups", push.host, push.kind .. " " .. result);
+	if not seconds then return; end
+	local histogram = counters.wakeup_seconds[push.host][push.kind];
+	histogram.count, histogram.sum = histogram.count + 1, histogram.sum + seconds;
+	for i = 1, #WAKEUP_BUCKETS do
+		if seconds <= WAKEUP_BUCKETS[i] then
+			histogram.buckets[i] = histogram.buckets[i] + 1;
+			break;
+		end
+	end
+end
+
+local function unwatch(push) -- false if it was not watched any more
+	local users = watched[push.host];
+	local pushes = users and users[push.user];
+	if not pushes or pushes[push.digest] ~= push then return false; end
+	pushes[push.digest], push.ends = nil, nil;
+	pushes_watched = pushes_watched - 1;
+	if not next(pushes) then users[push.user] = nil; end
+	return true;
+end
+
+local function end_after(push, seconds)
+	local second = math.floor(monotonic() + seconds) + 1;
+	push.ends, ends[second] = second, ends[second] or {};
+	table.insert(ends[second], push);
+end
+
+local function watch(host, user, info, kind)
+	if not (watched[host] and WAKE_WITHIN[kind]) then return; end
+	local digest = digest_of(user, identifier_of(info));
+	local before = watched[host][user] and watched[host][user][digest];
+	if before and unwatch(before) and before.sent then conclude(before, "superseded"); end
+	if pushes_watched >= MOST_PUSHES then return; end
+	local push = {
+		host = host; user = user; kind = kind; digest = digest;
+		client_id = info.client_id; resource = info.resource; registered = info.timestamp;
+		at = monotonic(); clock = os.time();
+	};
+	watched[host][user] = watched[host][user] or {};
+	watched[host][user][digest] = push;
+	pushes_watched = pushes_watched + 1;
+	end_after(push, UNANSWERED);
+	return push;
+end
+
+-- The provider has the push, or never gets it; then it wakes nobody, and the gateway counts why.
+local function answered(push, outcome)
+	if not push.ends then return; end -- its phone is back, or another push has taken its place
+	if outcome ~= "sent" then return unwatch(push); end
+	push.sent = true;
+	end_after(push, WAKE_WITHIN[push.kind]);
+end
+
+local function is_of(push, session)
+	if push.client_id or session.client_id then return push.client_id == session.client_id; end
+	return push.resource ~= nil and push.resource == session.resource;
+end
+
+-- A phone is back when it resumes its session, logs in as the same device, or registers the same token.
+local function came_back(host, session, info)
+	local pushes = watched[host] and watched[host][session.username];
+	if not pushes then return; end
+	local digest = info and digest_of(session.username, identifier_of(info));
+	for _, push in pairs(pushes) do
+		if (push.digest == digest or is_of(push, session)) and unwatch(push) then
+			conclude(push, "woke", monotonic() - push.at);
+		end
+	end
+end
+
+-- The phone may have come to another node that shares the database, or its connection may have come to life again.
+local function judge(push)
+	local user = hosts[push.host] and hosts[push.host].sessions[push.user];
+	for _, session in pairs(user and user.sessions or {}) do
+		if is_of(push, session) and not session.hibernating and not session.awaiting_ack then return "woke"; end
+	end
+	stores[push.host] = stores[push.host] or storagemanager.open(push.host, "cloud_notify", "keyval");
+	local stored, failure = stores[push.host]:get(push.user);
+	if failure then error(failure); end -- not known, so counted as nothing
+	for identifier, info in pairs(stored or {}) do
+		if digest_of(push.user, identifier) == push.digest and info.timestamp ~= push.registered then
+			return "woke", math.max(0, (info.timestamp or push.clock) - push.clock);
+		end
+	end
+	return "silent";
+end
+
+local function judge_next()
+	local push = table.remove(unheard);
+	judging = push ~= nil;
+	if not push then return nil; end
+	local ok, result, seconds = pcall(judge, push);
+	if ok then
+		conclude(push, result, seconds);
+	else
+		counters.errors = counters.errors + 1;
+	end
+	return TICK;
+end
+
+local ended_until = math.floor(monotonic());
+local function end_watches()
+	for second = ended_until + 1, math.floor(monotonic()) do
+		for _, push in ipairs(ends[second] or {}) do
+			if push.ends == second and unwatch(push) and push.sent then unheard[#unheard + 1] = push; end
+		end
+		ends[second], ended_until = nil, second;
+	end
+	if #unheard > 0 and not judging then
+		judging = true;
+		every(TICK, judge_next);
+	end
+	return 1;
+end
+
 ---------- Events ----------
 
 local function hook(host, name, handler, priority) -- host nil: the server's own events
@@ -330,13 +466,27 @@ local function watch_host(host)
 	counters.without_smacks[host] = counters.without_smacks[host] or 0;
 	counters.registrations[host] = counters.registrations[host] or 0;
 	registered[host] = registered[host] or {};
+	watched[host] = watched[host] or {};
+	counters.wakeups[host] = counters.wakeups[host] or {};
+	counters.wakeup_seconds[host] = counters.wakeup_seconds[host] or {};
+	for kind in pairs(WAKE_WITHIN) do
+		for result in pairs(set "woke silent superseded") do
+			local label = kind .. " " .. result;
+			counters.wakeups[host][label] = counters.wakeups[host][label] or 0;
+		end
+		local histogram = counters.wakeup_seconds[host][kind] or { count = 0; sum = 0; buckets = {} };
+		for i = 1, #WAKEUP_BUCKETS do histogram.buckets[i] = histogram.buckets[i] or 0; end
+		counters.wakeup_seconds[host][kind] = histogram;
+	end
 
 	hook(host, "resource-bind", function (event)
 		check(event.session);
+		came_back(host, event.session);
 		if not logged_in[event.session] then count("authentications", host, "success"); end -- XEP-0078 tells of no login
 		registrations_changed(host, event.session.username);
 	end);
 	hook(host, "smacks-hibernation-start", function (event) check(event.origin); end);
+	hook(host, "smacks-hibernation-end", function (event) came_back(host, event.resumed or event.origin); end);
 	hook(host, "pre-resource-unbind", function (event)
 		if is_synthetic(event.session) then return; end
 		if event.error == "read timeout" or tostring(event.error):find("^BOSH client silent") then
@@ -368,16 +518,34 @@ local function watch_host(host)
 	hook(host, "stanza/iq/jabber:iq:auth:query", function (event) legacy_login(host, event.origin, event.stanza); end);
 	hook(host, "pre-session-close", stream_closing);
 	hook(host, "cloud_notify/push", function (event)
-		count("pushes", host, push_kind(event, host));
+		local kind = push_kind(event, host);
+		count("pushes", host, kind);
 		registrations_changed(host, event.username); -- too many errors may have removed one
+		-- The bridge knows which of these it sends, and what became of them. Without it each is taken for sent.
+		local push = not hosts[host].modules.push_http and event.push_info and watch(host, event.username, event.push_info, kind);
+		if push then answered(push, "sent"); end
 	end, FILTERED);
+	local of_bridge = setmetatable({}, { __mode = "k" }); -- the bridge's push -> ours
+	hook(host, "push_http/asked", function (event)
+		local push = event.push;
+		of_bridge[push] = watch(host, push.username, push.info, push.kind);
+	end);
+	hook(host, "push_http/answered", function (event)
+		local push = of_bridge[event.push];
+		if push then answered(push, event.outcome); end
+	end);
 	local function changed(event) registrations_changed(host, event.origin.username); end
-	hook(host, "cloud_notify/registration", changed);
+	hook(host, "cloud_notify/registration", function (event)
+		changed(event);
+		came_back(host, event.origin, event.push_info);
+	end);
 	hook(host, "iq-set/self/urn:xmpp:push:0:disable", changed);
 end
 
 local function forget_host(host)
-	stores[host], registered[host], counters.registrations[host], counters.without_smacks[host] = nil, nil, nil, nil;
+	for _, of_host in ipairs { stores, registered, watched, counters.registrations, counters.without_smacks } do
+		of_host[host] = nil;
+	end
 	for i = #hooks, 1, -1 do
 		if hooks[i].host == host then table.remove(hooks, i); end
 	end
@@ -405,7 +573,7 @@ end
 ---------- Install, read, remove ----------
 
 function self.snapshot()
-	return { version = VERSION, counters = counters, lag_buckets = LAG_BUCKETS };
+	return { version = VERSION, counters = counters, lag_buckets = LAG_BUCKETS, wakeup_buckets = WAKEUP_BUCKETS };
 end
 
 function self.lateness() return math.max(late, monotonic() - due); end -- how slow the event loop is now, in seconds
@@ -451,6 +619,7 @@ hook(nil, "host-deactivated", forget_host);
 for host in pairs(hosts) do watch_host(host); end
 every(LAG_EVERY, look_at_the_clock);
 every(RECHECK_EVERY, recheck_one_user);
+every(1, end_watches);
 reconcile();
 package.loaded[NAME] = self;
 return "installed version " .. VERSION;

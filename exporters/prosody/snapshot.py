@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -74,6 +74,8 @@ class Counts:
     stream_errors: Rows
     pushes: Rows
     registrations: Mapping[str, float]
+    wakeups: Mapping[tuple[str, str, str], float]  # by host, kind and result
+    wakeup_seconds: Mapping[tuple[str, str], Histogram]  # by host and kind
     without_smacks: Mapping[str, float]
     lag: Histogram
     adopted: float
@@ -169,7 +171,6 @@ def parse_snapshot(text: str, registry: Registry | None = None) -> Snapshot:
 
 def _parse_counts(instrument: Mapping[str, Any]) -> Counts:
     counters = instrument["counters"]
-    lag, edges = counters["lag"], instrument["lag_buckets"]
     return Counts(
         version=int(instrument["version"]),
         sessions=tuple(_parse_sessions(key, count) for key, count in _row(counters["sessions"]).items()),
@@ -181,18 +182,37 @@ def _parse_counts(instrument: Mapping[str, Any]) -> Counts:
         pushes=_rows(counters["pushes"]),
         registrations=_row(counters["registrations"]),
         without_smacks=_row(counters["without_smacks"]),
-        lag=Histogram(
-            tuple(float(edge) for edge in edges),
-            [float(count) for _, count in zip(edges, lag["buckets"], strict=True)],
-            float(lag["count"]),
-            float(lag["sum"]),
-        ),
+        wakeups={
+            (host, *_two(label)): count
+            for host, row in _rows(counters["wakeups"]).items()
+            for label, count in row.items()
+        },
+        wakeup_seconds={
+            (host, kind): _histogram(instrument["wakeup_buckets"], histogram)
+            for host, row in counters["wakeup_seconds"].items()
+            for kind, histogram in row.items()
+        },
+        lag=_histogram(instrument["lag_buckets"], counters["lag"]),
         adopted=float(counters["adopted"]),
         drift=float(counters["drift"]),
         sweeps=float(counters["sweeps"]),
         errors=float(counters["errors"]),
         settled=bool(counters["settled"]),
     )
+
+
+def _histogram(edges: Sequence[float], histogram: Mapping[str, Any]) -> Histogram:
+    return Histogram(
+        tuple(float(edge) for edge in edges),
+        [float(count) for _, count in zip(edges, histogram["buckets"], strict=True)],
+        float(histogram["count"]),
+        float(histogram["sum"]),
+    )
+
+
+def _two(words: str) -> tuple[str, str]:
+    first, second = words.split()
+    return first, second
 
 
 def _rows(rows: Mapping[str, Any]) -> Rows:

@@ -51,6 +51,8 @@ CONTRACT = {
     "prosody_open_fds": set(),
     "prosody_push_notifications_total": {"host", "kind"},
     "prosody_push_registrations": {"host"},
+    "prosody_push_wakeups_total": {"host", "kind", "result"},
+    "prosody_push_wakeup_seconds": {"host", "kind"},
     "prosody_module_loaded": {"host", "module"},
     "prosody_setting": {"name", "host"},
     "prosody_authentication_info": {"host", "provider"},
@@ -192,7 +194,12 @@ async def test_promtool_finds_nothing_in_our_own_families(snapshot: Snapshot) ->
         for family in ours
         for sample in family.samples
         if not re.search("_(bucket|count|sum)$", sample.name)
-    } | {"prosody_event_loop_lag_seconds", "prosody_websocket_ping_seconds", "prosody_connection_errors_total"}
+    } | {
+        "prosody_push_wakeup_seconds",
+        "prosody_event_loop_lag_seconds",
+        "prosody_websocket_ping_seconds",
+        "prosody_connection_errors_total",
+    }
     found = [line for line in complaints(ours) if line.split(" ")[0] not in FIXED_BY_THE_SPECIFICATION]
     assert found == []
 
@@ -235,6 +242,25 @@ def test_the_recorded_lag_is_a_cumulative_histogram(snapshot: Snapshot) -> None:
     assert buckets["0.001",] == snapshot.counts.lag.counts[0]
     assert buckets["0.0025",] == sum(snapshot.counts.lag.counts[:2])
     assert buckets["+Inf",] == snapshot.counts.lag.total
+
+
+def test_what_followed_a_push_is_counted_by_kind_and_result_with_the_time_of_those_that_woke(
+    snapshot: Snapshot,
+) -> None:
+    found = series(collect(snapshot, None))
+    assert of(found, "prosody_push_wakeups_total") == {
+        (HOST, "call", "woke"): 3,
+        (HOST, "call", "silent"): 1,
+        (HOST, "call", "superseded"): 0,
+        (HOST, "message", "woke"): 5,
+        (HOST, "message", "silent"): 0,
+        (HOST, "message", "superseded"): 2,
+    }
+    buckets = of(found, "prosody_push_wakeup_seconds_bucket")
+    assert [buckets[HOST, "call", edge] for edge in ("2.0", "5.0", "10.0", "30.0", "+Inf")] == [2, 3, 3, 3, 3]
+    assert buckets[HOST, "message", "60.0"] == 3
+    assert of(found, "prosody_push_wakeup_seconds_count")[HOST, "message"] == 4
+    assert of(found, "prosody_push_wakeup_seconds_sum")[HOST, "message"] == 90.25
 
 
 def test_what_is_longer_than_the_last_bucket_is_in_the_total_only() -> None:

@@ -1,0 +1,221 @@
+"""Which of a user's tokens a push goes to: after a late load, a reload, a withdrawal, and while an app is awake."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from lab.fakes.providers import UNREGISTERED
+from lab.servers.gateway import SECRET
+from lab.servers.prosody import DOMAIN
+from lab.stack import Lab
+from lab.users.accounts import PASSWORD, create_accounts, username
+from tests.live.push import ANDROID, IPHONE, SERVICE, Stack, asleep, fall_asleep
+from xmpp.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with Lab() as lab:
+        yield Stack(lab, "smacks_max_ack_delay = 1\nsmacks_hibernation_time = 300\n")
+
+
+@pytest.fixture
+async def device(stack: Stack) -> AsyncIterator[Callable[[int, str], Client]]:
+    await create_accounts(stack.lab.prosody.admin_socket, DOMAIN, 30)
+    stack.begin()
+    async with aiohttp.ClientSession() as http:
+        yield lambda number, name: Client(
+            stack.lab.prosody.endpoints(), username(number), PASSWORD, http=http, resource=name
+        )
+
+
+@pytest.fixture
+async def caller(device: Callable[[int, str], Client], request: pytest.FixtureRequest) -> AsyncIterator[Client]:
+    client = device(
+        30, f"for-{abs(hash(request.node.name))}"
+    )  # a full address and an id name a call, and ids begin again
+    await client.login()
+    yield client
+    await client.disconnect()
+
+
+def address(number: int) -> str:
+    return f"{username(number)}@{DOMAIN}"
+
+
+async def module(stack: Stack, what: str, name: str) -> None:
+    code = f"return require 'prosody.core.modulemanager'.{what}('{DOMAIN}', '{name}') and true"
+    assert "true" in await stack.lua(code)
+
+
+@pytest.mark.parametrize(("number", "reloaded"), [(1, "push_http"), (2, "cloud_notify")])
+async def test_a_call_that_waits_for_the_gateway_survives_a_reload(
+    stack: Stack, device: Callable[[int, str], Client], caller: Client, number: int, reloaded: str
+) -> None:
+    await asleep(device(number, "phone"))
+    stack.gateway.kill()
+    await caller.propose_call(address(number))
+    await asyncio.sleep(1.5)  # mod_cloud_notify gathers for a second
+    await module(stack, "reload", reloaded)
+    stack.gateway.start()
+    await stack.received("apns", 1)
+    await stack.received("fcm", 1)
+    await asyncio.sleep(1)
+    assert stack.so_far() == {"apns": ["call"], "fcm": ["call"]}
+
+
+async def test_a_call_that_mod_cloud_notify_has_yet_to_ask_for_survives_its_reload(
+    stack: Stack, device: Callable[[int, str], Client], caller: Client
+) -> None:
+    await asleep(device(3, "phone"))
+    await caller.propose_call(address(3))
+    await caller.ping()
+    await module(stack, "reload", "cloud_notify")
+    await stack.received("apns", 1)
+    await asyncio.sleep(1.5)
+    assert stack.so_far() == {"apns": ["call"], "fcm": ["call"]}
+
+
+async def test_an_iphone_that_registered_before_the_bridge_was_loaded_rings(
+    stack: Stack, device: Callable[[int, str], Client], caller: Client
+) -> None:
+    await module(stack, "unload", "push_http")
+    await asleep(device(4, "phone"))
+    await module(stack, "load", "push_http")
+    await caller.propose_call(address(4))
+    await stack.received("apns", 1)
+
+
+@pytest.mark.parametrize("by", ["presence", "carbons"])
+async def test_a_token_of_an_app_that_is_awake_is_not_pushed_to_until_that_app_falls_silent(
+    stack: Stack, device: Callable[[int, str], Client], caller: Client, by: str
+) -> None:
+    """The app came back as a new session; the old one sleeps on, with the same tokens."""
+    number = {"presence": 5, "carbons": 6}[by]
+    await asleep(device(number, "old"))
+    app = device(number, "new")
+    await app.login(show="available" if by == "presence" else "unavailable")
+    if by == "carbons":
+        await app.enable_carbons()
+    for token, kind in ((IPHONE, "voip"), (ANDROID, "")):
+        await app.enable_push(SERVICE, token, secret=SECRET, push_type=kind)
+    before = app.received["message"]
+    await caller.propose_call(address(number))
+    await app.wait_until(lambda: app.received["message"] > before, "the call")
+    await asyncio.sleep(2.5)
+    assert stack.so_far() == {"apns": [], "fcm": []}
+    app.vanish()
+    await caller.propose_call(address(number))
+    await stack.received("apns", 1)
+    await asyncio.sleep(2.5)
+    assert stack.so_far() == {"apns": ["call"], "fcm": ["call"]}
+    app.abort()
+
+
+async def test_an_app_that_is_awake_and_is_no_addressee_is_pushed_to(
+    stack: Stack, device: Callable[[int, str], Client], caller: Client
+) -> None:
+    """It has announced no presence and wants no carbons, so the call goes to the sleeping session alone."""
+    await asleep(device(7, "old"))
+    app = device(7, "new")
+    await app.login(show="unavailable")
+    for token, kind in ((IPHONE, "voip"), (ANDROID, "")):
+        await app.enable_push(SERVICE, token, secret=SECRET, push_type=kind)
+    await caller.propose_call(address(7))
+    await stack.received("apns", 1)
+    await app.disconnect()
+
+
+async def test_an_app_that_starts_just_after_the_call_is_pushed_to(
+    stack: Stack, device: Callable[[int, str], Client], caller: Client
+) -> None:
+    await asleep(device(8, "old"))
+    await caller.propose_call(address(8))
+    await caller.ping()
+    app = device(8, "new")
+    await app.login()
+    for token, kind in ((IPHONE, "voip"), (ANDROID, "")):
+        await app.enable_push(SERVICE, token, secret=SECRET, push_type=kind)
+    await stack.received("apns", 1)
+    await app.disconnect()
+
+
+async def test_when_the_token_registered_last_is_withdrawn_the_other_one_rings(
+    stack: Stack, device: Callable[[int, str], Client], caller: Client
+) -> None:
+    phone = device(9, "phone")
+    await phone.login()
+    for token, kind in ((IPHONE, "voip"), (ANDROID, "")):
+        await phone.enable_push(SERVICE, token, secret=SECRET, push_type=kind)
+    await phone.disable_push(SERVICE, ANDROID)
+    phone.abort()
+    await caller.propose_call(address(9))
+    await stack.received("apns", 1)
+    await asyncio.sleep(1)
+    assert stack.so_far() == {"apns": ["call"], "fcm": []}
+
+
+async def test_when_the_provider_gives_up_the_token_registered_last_the_other_one_rings(
+    stack: Stack, device: Callable[[int, str], Client], caller: Client
+) -> None:
+    await asleep(device(10, "phone"), IPHONE, UNREGISTERED)
+    await caller.message(address(10))
+    async with asyncio.timeout(15):
+        while UNREGISTERED in await stack.registrations(10):  # noqa: ASYNC110 - another process announces nothing
+            await asyncio.sleep(0.05)
+    await caller.propose_call(address(10))
+    await stack.received("apns", 1)
+
+
+async def test_a_token_that_the_user_withdraws_from_another_session_does_not_ring(
+    stack: Stack, device: Callable[[int, str], Client], caller: Client
+) -> None:
+    await asleep(device(11, "old"))
+    other = device(11, "new")
+    await other.login(show="unavailable")
+    for token in (IPHONE, ANDROID):
+        await other.disable_push(SERVICE, token)
+    await caller.propose_call(address(11))
+    await asyncio.sleep(3)
+    assert stack.so_far() == {"apns": [], "fcm": []}
+    await other.disconnect()
+
+
+async def test_no_more_tokens_of_a_phone_are_pushed_to_than_prosody_allows(
+    stack: Stack, device: Callable[[int, str], Client], caller: Client
+) -> None:
+    phone = device(12, "phone")
+    await phone.login()
+    await fall_asleep(phone, *(f"{ANDROID}{number}" for number in range(8)))
+    await caller.propose_call(address(12))
+    await stack.received("fcm", 5)
+    await asyncio.sleep(1.5)
+    assert stack.so_far() == {"apns": [], "fcm": ["call"] * 5}
+
+
+async def test_one_user_who_calls_and_writes_without_end_does_not_silence_others(
+    stack: Stack, device: Callable[[int, str], Client], caller: Client
+) -> None:
+    flood = device(29, "flood")
+    await flood.login()
+    for number in (13, 14):
+        await asleep(device(number, "phone"))
+    for _ in range(40):
+        await flood.propose_call(address(13))
+    await flood.settle()
+    await stack.received("apns", 5)
+    await caller.propose_call(address(13))  # from somebody else
+    await caller.propose_call(address(14))  # to somebody else
+    await stack.received("apns", 7)
+    await asyncio.sleep(1)
+    assert len(stack.so_far()["apns"]) == 7
+    log = stack.lab.prosody.log.read_text()
+    assert log.count("one user calls, or is called, too often") == 1
+    await flood.disconnect()

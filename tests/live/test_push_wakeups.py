@@ -1,0 +1,191 @@
+"""What follows a push: `prosody_push_wakeups_total` against phones whose ways back are known."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from exporters.prosody.reader import SCRIPTS
+from lab.fakes.providers import Mood
+from lab.scraping import Scrape, scrape
+from lab.servers.gateway import SECRET
+from lab.servers.prosody import DOMAIN
+from lab.stack import Lab
+from lab.users.accounts import PASSWORD, create_accounts, username
+from tests.live.prosody import lua
+from tests.live.push import ANDROID, SERVICE, Stack, asleep
+from xmpp.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+WITHIN = 4  # seconds that a push is watched in this test, in place of the 30 and 60 in force
+PHONES = 20
+_QUICK = SCRIPTS["instrument"].replace("local VERSION = ", "local VERSION = 1000 + ", 1)
+_QUICK, _CHANGED = re.subn(r"\{ call = 30, message = 60 \}", f"{{ call = {WITHIN}, message = {WITHIN} }}", _QUICK)
+assert _CHANGED == 1
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with Lab() as lab:
+        yield Stack(lab, "smacks_max_ack_delay = 1\nsmacks_hibernation_time = 300\n")
+
+
+class Watched:
+    """The phones, and what is counted of them."""
+
+    def __init__(self, stack: Stack, http: aiohttp.ClientSession) -> None:
+        self.stack = stack
+        self._http = http
+        self._before: dict[tuple[str, str], float] = {}
+
+    def phone(self, number: int, name: str = "phone") -> Client:
+        """The phone of a user."""
+        endpoints = self.stack.lab.prosody.endpoints()
+        return Client(endpoints, username(number), PASSWORD, http=self._http, resource=name)
+
+    async def page(self) -> Scrape:
+        """What the exporter says."""
+        return await scrape(self.stack.lab.prosody_exporter.url)
+
+    async def begin(self) -> None:
+        """Forget what was counted before."""
+        self._before = await self._total()
+
+    async def results(self) -> dict[tuple[str, str], float]:
+        """What was counted in this test: kind and result."""
+        total = await self._total()
+        return {key: n for key, value in total.items() if (n := value - self._before.get(key, 0))}
+
+    async def _total(self) -> dict[tuple[str, str], float]:
+        page = await self.page()
+        return {
+            (s.labels["kind"], s.labels["result"]): s.value
+            for s in page.samples
+            if s.name == "prosody_push_wakeups_total"
+        }
+
+    async def until(self, count: float) -> dict[tuple[str, str], float]:
+        """What was counted, once it is so much."""
+        async with asyncio.timeout(20):
+            while sum((results := await self.results()).values()) < count:  # noqa: ASYNC110 - a page announces nothing
+                await asyncio.sleep(0.2)
+        return results
+
+
+@pytest.fixture
+async def watched(stack: Stack) -> AsyncIterator[Watched]:
+    await create_accounts(stack.lab.prosody.admin_socket, DOMAIN, 50)
+    stack.begin()
+    async with aiohttp.ClientSession() as http:
+        watched = Watched(stack, http)
+        await watched.page()
+        assert "version" in await lua(stack.lab, _QUICK)
+        await watched.begin()
+        yield watched
+
+
+async def test_when_half_of_the_pushes_are_delivered_half_are_silent_exactly(watched: Watched) -> None:
+    phones = [watched.phone(number) for number in range(1, PHONES + 1)]
+    for phone in phones:
+        await asleep(phone, f"{ANDROID}-{phone.username}")
+    caller = watched.phone(50, "half")
+    await caller.login()
+    for phone in phones:
+        await caller.message(f"{phone.username}@{DOMAIN}")
+    pushed = await watched.stack.received("fcm", PHONES)
+    delivered = {push["node"] for push in pushed[::2]}  # the provider loses every other one
+    for phone in phones:
+        if f"{ANDROID}-{phone.username}" in delivered:
+            await phone.resume()
+    assert await watched.until(PHONES) == {("message", "woke"): PHONES / 2, ("message", "silent"): PHONES / 2}
+    page = await watched.page()
+    assert page("prosody_push_wakeup_seconds_count", kind="message") == PHONES / 2
+    await caller.disconnect()
+
+
+async def test_each_way_back_is_seen_once(watched: Watched) -> None:
+    ways = {number: f"{ANDROID}-{username(number)}" for number in range(21, 27)}
+    phones = {number: watched.phone(number) for number in ways}
+    for number, phone in phones.items():
+        await asleep(phone, ways[number])
+    caller = watched.phone(50, "ways")
+    await caller.login()
+    for number in ways:
+        if number != 26:  # 26 gets no push, and comes by itself
+            await caller.propose_call(f"{username(number)}@{DOMAIN}")
+    await watched.stack.received("fcm", 5)
+    await phones[21].resume()
+    again = watched.phone(22)  # logs in anew as the same device
+    await again.login()
+    moved = watched.phone(23, "another-name")  # logs in as another device, with the same token
+    await moved.login()
+    await moved.enable_push(SERVICE, ways[23], secret=SECRET)
+    for _ in range(2):  # comes twice
+        await phones[24].resume()
+        phones[24].abort()
+    await phones[26].resume()
+    assert await watched.until(5) == {("call", "woke"): 4, ("call", "silent"): 1}
+    for client in (again, moved, phones[21], phones[26], caller):
+        await client.disconnect()
+
+
+async def test_a_second_push_before_the_phone_is_back_supersedes_the_first(watched: Watched) -> None:
+    phone, caller = watched.phone(27), watched.phone(50, "twice")
+    await asleep(phone, ANDROID)
+    await caller.login()
+    for count in (1, 2):
+        await caller.propose_call(f"{username(27)}@{DOMAIN}")
+        await watched.stack.received("fcm", count)
+    await phone.resume()
+    assert await watched.until(2) == {("call", "superseded"): 1, ("call", "woke"): 1}
+    for client in (phone, caller):
+        await client.disconnect()
+
+
+async def test_a_phone_that_registers_on_another_node_is_not_silent(watched: Watched) -> None:
+    """The other node is seen only in the database that both share."""
+    phone, caller = watched.phone(28), watched.phone(50, "elsewhere")
+    await asleep(phone, ANDROID)
+    await caller.login()
+    await asyncio.sleep(1.1)  # registrations are dated in whole seconds
+    await caller.propose_call(f"{username(28)}@{DOMAIN}")
+    await watched.stack.received("fcm", 1)
+    await watched.stack.lua(
+        f"local s = require 'prosody.core.storagemanager'.open('{DOMAIN}', 'cloud_notify'); "
+        f"local r = s:get('{username(28)}'); for _, i in pairs(r) do i.timestamp = os.time() end; "
+        f"return s:set('{username(28)}', r)"
+    )
+    assert await watched.until(1) == {("call", "woke"): 1}
+    await caller.disconnect()
+
+
+async def test_a_push_that_no_provider_took_is_no_silent_one(watched: Watched) -> None:
+    phone, caller = watched.phone(29), watched.phone(50, "refused")
+    await asleep(phone, ANDROID)
+    await caller.login()
+    watched.stack.providers.behave(Mood(refusing=("fcm",)))
+    await caller.message(f"{username(29)}@{DOMAIN}")
+    await watched.stack.received("fcm", 1)
+    watched.stack.providers.behave(Mood())
+    await asyncio.sleep(WITHIN + 2)
+    assert await watched.results() == {}
+    await caller.disconnect()
+
+
+async def test_a_restart_of_prosody_makes_no_phone_silent(watched: Watched) -> None:
+    phone, caller = watched.phone(30), watched.phone(50, "restart")
+    await asleep(phone, ANDROID)
+    await caller.login()
+    await caller.propose_call(f"{username(30)}@{DOMAIN}")
+    await watched.stack.received("fcm", 1)
+    watched.stack.lab.prosody.restart()
+    await asyncio.sleep(WITHIN + 2)
+    page = await watched.page()
+    assert page("prosody_push_wakeups_total") == 0
+    assert page("prosody_exporter_instrument_errors_total") == 0
