@@ -33,7 +33,9 @@ def parse(text: str) -> list[Metric]:
     """Read an answer; a family of which every series is personal is left out. Raises EndpointError."""
     try:
         families = [family for family in text_string_to_metric_families(text) if family.name.startswith(_OURS)]
-    except ValueError as error:
+        for family in families:  # a whole number of hundreds of digits is no float
+            family.samples = [sample._replace(value=float(sample.value)) for sample in family.samples]
+    except (ValueError, OverflowError) as error:
         raise EndpointError("coturn's built-in endpoint does not speak the Prometheus text format") from error
     names = set(_NAME.findall(text))
     kept = []

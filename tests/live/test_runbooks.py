@@ -103,6 +103,7 @@ PRINTS: Final = {
     r"turnutils_stunclient": r"reflexive addr: 127\.0\.0\.1",
     r'grep -c "error (486|508)"': r"^[1-9]",
     r"grep .*-port": r"^\d+:max-port=65535$",
+    r"grep -nE .*turnserver\.conf|grep -nE '\^\[\^#\]": r"^\d+:\S+=\S+\s+#",
     r"grep -n total-quota": r"^\d+:total-quota=100$",
     r"/sys/class/net": r"^\d+\n\d+$",
     r"ip_local_port_range": r"^\d+\t\d+$",
