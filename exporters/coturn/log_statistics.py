@@ -67,6 +67,7 @@ class Run:
         probe_bindings: Binding requests that a probe made and that are in neither of these two.
         live: open allocations, with the time they began where the log has it.
         probes: open allocations of other probes: of a second exporter, or of the one before this.
+        own: open allocations of this exporter's probe.
     """
 
     complete: bool = False
@@ -80,6 +81,7 @@ class Run:
     durations: Durations = field(default_factory=Durations)
     live: dict[bytes, float | None] = field(default_factory=dict)
     probes: dict[bytes, None] = field(default_factory=dict)
+    own: dict[bytes, None] = field(default_factory=dict)
 
 
 class LogStatistics:
@@ -140,12 +142,13 @@ class LogStatistics:
     def _of_a_probe(self, session: bytes, event: re.Match[bytes], line: bytes) -> None:
         is_new = event["state"] == b"new" or session in self._undecided
         self._undecided.pop(session, None)
-        if is_new and self._name not in line:
-            _remember(self.run.probes, session, None, _MOST_OTHERS)
+        if is_new:
+            _remember(self.run.own if self._name in line else self.run.probes, session, None, _MOST_OTHERS)
         if event["method"] == b"BINDING":
             self.run.probe_bindings += 1
         if event["delete"]:
             self.run.probes.pop(session, None)
+            self.run.own.pop(session, None)
         has_allocation = is_new or self._of_probes.get(session, False)
         if event["delete"] or (event["closed"] and not has_allocation):
             self._of_probes.pop(session, None)

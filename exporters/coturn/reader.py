@@ -155,6 +155,8 @@ class Reader:
     async def _snapshot(self, process: ProcessState | None) -> Snapshot:
         relays, own, status, families = await self._count()
         await self._catch_up()
+        if self._config.shares_relay_sockets and self._follower and self._follower.reads:
+            own = len(self._statistics.run.own)  # no socket of the probe's own tells
         own += self._of_other_probes
         seen = self._seen(relays, own)
         sources, active = dict(seen.sources), dict(seen.active)

@@ -114,6 +114,7 @@ def test_the_allocations_of_other_probes_are_told_from_the_clients_and_our_own()
     for name, theirs in ((NAME, set()), (f"{TAG}-00000000", {b"000000000000000003"})):
         run = run_of(began.replace("amy", name))
         assert set(run.probes) == theirs
+        assert set(run.own) == {b"000000000000000003"} - theirs
         assert not run.live
         assert not run.events
         assert run_of(ended.replace("amy", name)) == Run()
