@@ -28,6 +28,7 @@ TITLES: Final = {
     "push-gateway": "the push gateway",
     "servers": "HAProxy, PostgreSQL, coturn",
     "certificates": "certificates",
+    "synthetic": "what users get",
     "monitoring": "the monitoring itself",
 }
 _FACTS: Final = re.compile(r"\A(?P<title># (?P<alert>\w+)\n\n)(?:\*\*\w+\*\* · .*\n\n?)?")

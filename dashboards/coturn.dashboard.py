@@ -5,6 +5,7 @@ from dashboards.page import folded, page, row
 from dashboards.panels import heatmap, series, states
 from dashboards.pieces import Look, Query
 from dashboards.promql import COTURN, buckets, rate, rates
+from dashboards.synthetic import media
 from dashboards.tables import Column, nodes
 from dashboards.tiles import broken, figure, stat
 
@@ -80,7 +81,9 @@ dashboard = page(
         _ACTIVE,
         limits=above("CoturnAllocationsHigh"),
     ),
+    exporter="synthetic",
     rows=[
+        media(),
         row(
             "Traffic and errors, and how long an answer takes",
             series(

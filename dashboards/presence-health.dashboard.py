@@ -6,6 +6,7 @@ from dashboards.panels import heatmap, series
 from dashboards.pieces import Query
 from dashboards.promql import PROSODY, buckets, rates
 from dashboards.prosody import event_loop_lag, nodes_down
+from dashboards.synthetic import gone_in_time
 from dashboards.tables import Column, nodes, table
 from dashboards.tiles import figure, stat
 
@@ -75,7 +76,9 @@ dashboard = page(
         "short",
         Query(rates("prosody_presence_updates_total", "type"), "{{instance}} {{type}}"),
     ),
+    exporter="synthetic",
     rows=[
+        gone_in_time(),
         row(
             "Dead connections, and how long they look alive",
             series(

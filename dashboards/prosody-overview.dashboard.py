@@ -6,6 +6,7 @@ from dashboards.panels import heatmap, series, states
 from dashboards.pieces import Look, Query
 from dashboards.promql import PROSODY, buckets, rate, rates
 from dashboards.prosody import event_loop_lag, nodes_down, open_file_descriptors, prosody_answers
+from dashboards.synthetic import messages_and_logins
 from dashboards.tables import Column, nodes, table
 from dashboards.tiles import stat
 
@@ -86,7 +87,9 @@ dashboard = page(
         _SESSIONS,
         limits=above("ProsodySessionsHigh", "ProsodySessionsCritical"),
     ),
+    exporter="synthetic",
     rows=[
+        *messages_and_logins(),
         row(
             "Traffic and errors, and how long it takes",
             series(

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from alerts.catalogue import certificates, monitoring, prosody, push_gateway, servers
+from alerts.catalogue import certificates, monitoring, prosody, push_gateway, servers, synthetic
 from alerts.catalogue.alert import Alert, fill
 
 GROUPS: Final[dict[str, tuple[Alert, ...]]] = {
@@ -10,6 +10,7 @@ GROUPS: Final[dict[str, tuple[Alert, ...]]] = {
     "push-gateway": push_gateway.ALERTS,
     "servers": servers.ALERTS,
     "certificates": certificates.ALERTS,
+    "synthetic": synthetic.ALERTS,
     "monitoring": monitoring.ALERTS,
 }
 KNOBS: Final = {alert.name: alert.knobs for alerts in GROUPS.values() for alert in alerts}

@@ -124,6 +124,7 @@ WATCHED: Final = (
         "alertmanager_notifications_failed_total",
         variable=None,
     ),
+    *_of('up{job="synthetic"} == 1', _OVERVIEW, "synthetic_journeys_total", variable="exporter"),
 )
 
 ALERTS: Final = (

@@ -39,7 +39,7 @@ def main() -> int:
     if unknown := set(only) - {drill.alert for drill in DRILLS}:
         parser.error(f"there is no alert named {', '.join(sorted(unknown))}; the names are those of docs/runbooks/")
     try:
-        with Lab() as lab:
+        with Lab(quiet=True) as lab:
             return _run(lab, [drill for drill in DRILLS if not only or drill.alert in only], complete=not only)
     except KeyboardInterrupt:
         print("\nStopped; nothing is left behind.")

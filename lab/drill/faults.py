@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -22,9 +23,13 @@ from lab.servers.postgresql import SLOT
 from lab.servers.prosody import DATABASE, DOMAIN
 from lab.users.accounts import ask
 from lab.users.turn import Allocations
+from xmpp.client import Client
+from xmpp.websocket import http_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from aiohttp import ClientSession
 
     from lab.running.server import Server
     from lab.servers.prosody import Prosody
@@ -87,6 +92,14 @@ def loaded(prosody: Prosody, module: str) -> Iterator[None]:
     _shell(prosody, f"module:load('{module}', '{DOMAIN}')")
     yield
     _shell(prosody, f"module:unload('{module}', '{DOMAIN}')")
+
+
+@contextmanager
+def unloaded(prosody: Prosody, module: str) -> Iterator[None]:
+    """Somebody unloaded a module, or never loaded it."""
+    _shell(prosody, f"module:unload('{module}', '{DOMAIN}')")
+    yield
+    _shell(prosody, f"module:load('{module}', '{DOMAIN}')")
 
 
 @contextmanager
@@ -380,3 +393,41 @@ def refused_tickets(lab: Lab) -> Iterator[None]:
     with unused_slot(lab):
         yield
         lab.receivers.refuse()
+
+
+# Test users ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def starved(server: Server) -> Iterator[None]:
+    """It gets a fifth of the time it needs."""
+    over = threading.Event()
+
+    def stop_and_go() -> None:
+        while not over.wait(0.6):
+            server.freeze()
+            over.wait(2.4)
+            server.thaw()
+
+    thread = threading.Thread(target=stop_and_go)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+@contextmanager
+def thief(lab: Lab) -> Iterator[None]:
+    """Somebody has the password of a test user, and uses it."""
+    account = "synthetic-sender"
+    with asyncio.Runner() as loop:
+        http = loop.run(_session())
+        client = Client(lab.prosody.endpoints(), account, lab.synthetic.passwords[account], http=http, resource="thief")
+        loop.run(client.login())
+        yield
+        loop.run(client.disconnect())
+        loop.run(http.close())
+
+
+async def _session() -> ClientSession:
+    return http_session()

@@ -263,6 +263,57 @@ DRILLS = (
         _WSS,
     ),
     Drill("CertificateNotReloaded", "certificate renewed, HAProxy not reloaded", faults.not_reloaded, _WSS),
+    # What users get
+    Drill(
+        "SyntheticMessagesFailing",
+        "Prosody frozen on prosody2",
+        lambda lab: faults.frozen(lab.nodes[1].prosody),
+        {"from": "prosody2", "to": "prosody2"},
+        beside={
+            "ProsodyDown": "it hangs",
+            "ProsodyEventLoopLagHigh": "it stood still",
+            "HaproxyBackendNodesLow": _ONE_NODE_LEFT,
+            "CertificateProbeFailed": _NO_DOOR,
+        },
+    ),
+    Drill(
+        "SyntheticLoginsFailing",
+        "prosody2 put into maintenance in HAProxy",
+        lambda lab: faults.drained(lab, "prosody2"),
+        {"to": "prosody2"},
+        beside={"HaproxyBackendNodesLow": _ONE_NODE_LEFT},
+    ),
+    Drill(
+        "SyntheticPresenceLate",
+        "smacks_hibernation_time = 600, reloaded",
+        lambda lab: faults.configured(lab.nodes[0], "smacks_hibernation_time = 600\n"),
+        {"journey": "presence_force_quit", "from": "prosody1"},
+        beside={
+            "ProsodyHibernationTimeHigh": "the setting is too long",
+            "PresenceBoundHigh": "the setting is too long",
+        },
+    ),
+    _reloaded("PresenceBoundHigh", "network_settings = { read_timeout = 60 }"),
+    Drill(
+        "SyntheticTurnCredentialsFailing",
+        "mod_turn_external unloaded on prosody1",
+        lambda lab: faults.unloaded(lab.prosody, "turn_external"),
+        {"journey": "turn_credentials", "from": "prosody1"},
+    ),
+    Drill(
+        "SyntheticRelayLosesMedia",
+        "coturn frozen",
+        lambda lab: faults.frozen(lab.coturn),
+        {"of": "tries", "to": "coturn1"},
+        beside={"CoturnDown": "it hangs", "CertificateProbeFailed": "its TLS port is gone with it"},
+    ),
+    Drill(
+        "SyntheticJourneysMissing",
+        "the exporter gets a fifth of the time it needs",
+        lambda lab: faults.starved(lab.synthetic),
+        beside={"MonitoringTargetDown": "it does not answer while it stands still"},
+    ),
+    Drill("SyntheticForeignSession", "somebody logs in as a test user", faults.thief),
     # The monitoring itself
     Drill(
         "NodeDown",

@@ -19,6 +19,7 @@ SOURCES: Final = {
     "certificates": ("certificate-exporter",),
     "prometheus": ("prometheus-2.42",),
     "alertmanager": ("alertmanager-0.25",),
+    "synthetic": ("synthetic-exporter",),
 }
 _SAMPLE: Final = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})? [^ ]+")
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
