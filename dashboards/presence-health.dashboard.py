@@ -91,9 +91,10 @@ dashboard = page(
             series(
                 "Time until vanished users look offline",
                 "The longest a user who is gone looks online: one read_timeout until Prosody asks for a sign of life, "
-                "one more until it gives up, then the hibernation. Promised: 90 s.",
+                "one more until it gives up, then the hibernation.",
                 "s",
                 f"2 * sum by (instance) ({_READ_TIMEOUT}) + sum by (instance) ({_HIBERNATION})",
+                limits=above("PresenceBoundHigh"),
             ),
             series(
                 "Hibernated sessions",

@@ -26,7 +26,7 @@ def _failing(title: str, about: str, journey: str, by: str, limits: Limits | Non
     bad = _rate(_TRIES, f'{journey},result!~"ok|suspended|no_credentials"', by)
     tried = _rate(_TRIES, f'{journey},result!="suspended"', by)
     legend = " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
-    return series(title, about, "percentunit", Query(f"{bad} / {tried}", legend), limits=limits, most=1, empty=_NONE)
+    return series(title, about, "percentunit", Query(f"{bad} / {tried}", legend), limits=limits, empty=_NONE)
 
 
 def _p99(title: str, about: str, histogram: str, where: str, by: str) -> Panel:
@@ -106,7 +106,6 @@ def gone_in_time() -> Row:
             "percentunit",
             Query(f"{seen} / {tried}", "{{from}} {{to}}"),
             limits=below("SyntheticPresenceLate"),
-            most=1,
             empty=_NONE,
         )
 
@@ -147,7 +146,6 @@ def media() -> Row:
             "percentunit",
             Query(f"{lost} / {sent}", "{{to}} {{transport}}"),
             limits=above("SyntheticRelayLosesMedia"),
-            most=1,
             empty=_NONE,
         ),
         _failing(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lab.drill.table import Drill
 
 PATIENCE = 90.0  # seconds for an alert to fire, once its cause is there
-TEST_USERS = ("Synthetic", "PresenceBoundHigh")  # alerts that fire beside any real fault: users notice it, too
+TEST_USERS = ("Synthetic", "PresenceBoundHigh")  # alerts that may fire beside any real fault: users notice it, too
 NOTICE = 45.0  # seconds for Alertmanager to notify, two of its shortened group intervals
 
 
@@ -58,8 +58,7 @@ def _see_what_else_fired(watch: Watch, result: Result) -> None:
         f'group by (alertname) (last_over_time(ALERTS{{alertstate="firing"}}[{since}s]))'
     )
     names = {sample.labels["alertname"] for sample in fired} - {result.drill.alert, "Watchdog"}
-    if not result.drill.alert.startswith(TEST_USERS):
-        names = {name for name in names if not name.startswith(TEST_USERS)}
+    names = {name for name in names if not name.startswith(TEST_USERS)}
     result.beside = {name: name in watch.silenced for name in sorted(names)}
     result.revived = watch.revived
     result.wrong += [f"{name} fired too, unexplained" for name in result.beside if name not in result.drill.beside]
