@@ -96,7 +96,6 @@ def test_catalogue_thresholds_tests_and_runbooks_have_the_same_alerts() -> None:
 def test_every_series_that_an_alert_stands_on_is_watched_for_absence() -> None:
     watched = {watched.series for watched in WATCHED}
     # JobMissing watches `up`, and the walsender's series being gone is what PostgresReplicaMissing is about.
-<<<<<<< HEAD
     exempt = {
         "up",
         "pg_stat_replication_pg_wal_lsn_diff",
@@ -109,11 +108,8 @@ def test_every_series_that_an_alert_stands_on_is_watched_for_absence() -> None:
         "haproxy_server_status",
         *NAN_WHEN_IDLE,
     }
-=======
-    exempt = {"up", "pg_stat_replication_pg_wal_lsn_diff"}
     # The page of the synthetic-user exporter has all of its families or none, and the journeys are watched.
     exempt |= set(SYNTHETIC) | {"synthetic_journey_seconds_bucket"}
->>>>>>> b3b674c (Alert on what test users get, with tests, runbooks and panels)
     for alerts in GROUPS.values():
         for alert in alerts:
             for selector in selectors(re.sub(r"<(value|minimum)>", "1", alert.expr).replace("<window>", "5m")):
