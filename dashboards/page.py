@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Panel = Any  # a grafanalib panel; the package is untyped
 
 WIDTH = 24  # columns of Grafana's grid
+NODES = 14  # of them for the table of nodes; the graph beside it has the rest
 HEADING, TILE, ALERTS, TALL = 1, 4, 4, 8  # heights in its rows; tiles, alerts and one line of graphs fill 768 pixels
 
 
@@ -115,7 +116,8 @@ def page(
     panels = [
         *_line(head, 0, TILE, len(head)),
         *_line((_firing_alerts(uid, jobs),), TILE, ALERTS, 1),
-        *_line((nodes, graph), TILE + ALERTS, TALL, 2),
+        _at(nodes, (0, NODES), TILE + ALERTS, TALL),
+        _at(graph, (NODES, WIDTH - NODES), TILE + ALERTS, TALL),
     ]
     y = TILE + ALERTS + TALL
     text = words("About", f"{about}\n\n[Runbooks, one for each alert]({RUNBOOKS})")

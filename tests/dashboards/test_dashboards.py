@@ -135,7 +135,7 @@ def test_panels_fill_the_width_and_are_large_enough_for_what_they_show(uid: str)
         assert len({panel["gridPos"]["h"] for panel in panels}) == 1
         for panel in panels:
             width, height = panel["gridPos"]["w"], panel["gridPos"]["h"]
-            least = {"row": (WIDTH, 1), "stat": (4, 4)}.get(panel["type"], (WIDTH // 2, 8))
+            least = {"row": (WIDTH, 1), "stat": (4, 4)}.get(panel["type"], (10, 8))
             if panel["title"] == "Firing alerts":
                 least = (WIDTH, 4)
             assert width >= least[0]

@@ -55,7 +55,7 @@ GRAPH_PANELS = [panel for panel in DATA_PANELS if panel.json["type"] == "timeser
 
 @pytest.mark.parametrize("panel", GRAPH_PANELS, ids=names(GRAPH_PANELS))
 def test_a_graph_keeps_two_to_a_line_its_legend_on_the_right_and_values_that_are_true_of_the_dead(panel: Panel) -> None:
-    assert panel.json["gridPos"]["w"] >= 12
+    assert panel.json["gridPos"]["w"] >= 10
     legend = panel.json["options"]["legend"]
     assert legend["placement"] == "right"
     assert legend["calcs"] == ["mean", "max"]
