@@ -14,18 +14,18 @@ sources := $(wildcard alerts bench check dashboards exporters gateway lab tests 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-demo: ## The whole stack on this machine with traffic on it, until Ctrl-C; ONCE=1 ends after the summary; CLUSTER=active-passive
+demo: ## The whole stack on this machine with traffic on it, until Ctrl-C; ONCE=1 ends after the summary; CLUSTER=active-passive; FAULT=gateway
 	@lab/install.sh demo
 	@PROSODY=$$(lab/prosody.sh) && export PROSODY && \
-	    exec $(python) -m lab.demo $(if $(ONCE),--once) $(if $(CLUSTER),--$(CLUSTER))
+	    exec $(python) -m lab.demo $(if $(ONCE),--once) $(if $(CLUSTER),--$(CLUSTER)) $(if $(FAULT),--fault $(FAULT))
 
 check: ## Is an installed monitoring whole? Asks PROMETHEUS (http://localhost:9090) and, if given, GRAFANA
 	@lab/install.sh lint
 	@exec $(python) -m check $(if $(PROMETHEUS),--prometheus $(PROMETHEUS)) $(if $(GRAFANA),--grafana $(GRAFANA))
 
-screenshots: ## A picture of each dashboard in screenshots/, drawn by Grafana from the demo's data (GRAFANA_HOME)
+screenshots: ## Pictures of each dashboard in screenshots/, drawn by Grafana from the demo's data (GRAFANA_HOME, MINUTES, FAULT)
 	@lab/install.sh demo
-	@exec $(python) -m lab.demo --once --pictures screenshots
+	@exec $(python) -m lab.demo --once --pictures screenshots $(if $(MINUTES),--minutes $(MINUTES)) $(if $(FAULT),--fault $(FAULT))
 
 dist: ## One archive for the hosts: the wheel, its locked dependencies, and what is copied (docs/install.md)
 	@lab/install.sh lint

@@ -32,7 +32,7 @@ MAY_USE: Final = {
     "lab.servers": ("lab.running", "lab.fakes", *_PRODUCT),
     "lab.users": ("lab.running", "lab.fakes", "lab.servers", *_PRODUCT),
     "lab.stack": ("lab.running", "lab.fakes", "lab.servers", "lab.users", *_PRODUCT),
-    "lab.demo": (*_LAB, *_PRODUCT),
+    "lab.demo": (*_LAB, "lab.drill", *_PRODUCT),  # it shows the drill's faults
     "lab.drill": (*_LAB, *_PRODUCT),
     "bench": (*_LAB, *_PRODUCT),
     "tests": (*_LAB, "lab.demo", "lab.drill", "bench", *_PRODUCT),

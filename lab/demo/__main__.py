@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,17 +18,21 @@ from check.examination import examine
 from check.panels import Report, check, read_dashboards
 from check.verdicts import selector
 from lab.demo import journeys
+from lab.demo.breakdowns import BREAKDOWNS
 from lab.demo.summary import Finding, finding_lines, findings, prosody_line, target_lines
 from lab.running.workspace import LabError
 from lab.servers.grafana import HOW_TO_GET, Grafana, home
 from lab.stack import Lab
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from check.prometheus import Sample
     from lab.running.server import Server
 
 SCRAPES = 6  # of every target before the summary: the first shows that it answers, the others what traffic does to it
 DEADLINE = 60.0  # seconds until then
+_BROKEN_SHARE = 1 / 3  # of --minutes, for which --fault lasts before the pictures
 REFRESH = 2.0  # seconds between two looks at Prometheus
 _NAMES = [promise.name for promises in PROMISED.values() for promise in promises]
 
@@ -36,7 +41,11 @@ def main() -> int:
     """Run the demo; return 0 if all is well, 1 if not, 130 if --once was interrupted."""
     parser = argparse.ArgumentParser(prog="demo", description="The monitoring stack on loopback, with traffic on it.")
     parser.add_argument("--once", action="store_true", help="end after the summary; fail if anything is missing")
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="take a picture of each dashboard, by Grafana")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="take pictures of each dashboard, by Grafana")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, metavar="N", help="how long traffic runs before the pictures (default 0)"
+    )
+    parser.add_argument("--fault", choices=BREAKDOWNS, help="break something after the summary, for the dashboards")
     parser.add_argument(
         "--active-passive", action="store_true", help="all users on one Prosody, the other waits: docs/architectures.md"
     )
@@ -50,10 +59,14 @@ def main() -> int:
             wrong += _print_journeys(lab)
             wrong += _wait_for_panels(lab).wrong
             _print_verdict(wrong)
-            if arguments.pictures:
-                _take_pictures(grafana, arguments.pictures)
-            if not once:
-                _watch(lab)
+            _wait(lab, arguments.minutes * (1 - _BROKEN_SHARE if arguments.fault else 1))
+            with _broken(lab, arguments.fault):
+                if arguments.fault:
+                    _wait(lab, arguments.minutes * _BROKEN_SHARE)
+                if arguments.pictures:
+                    _take_pictures(grafana, arguments.pictures)
+                if not once:
+                    _watch(lab)
             return 1 if wrong else 0
     except KeyboardInterrupt:
         print("\nStopped; nothing is left behind.")
@@ -117,6 +130,27 @@ def _wait_for_panels(lab: Lab) -> Report:
         print(f"  left out, because their services are not in this lab: {', '.join(left_out)}")
     sys.stdout.flush()
     return report
+
+
+def _wait(lab: Lab, minutes: float) -> None:
+    if minutes:
+        print(f"Traffic runs for {minutes:g} minutes ...", flush=True)
+    deadline = time.monotonic() + 60 * minutes
+    while time.monotonic() < deadline:
+        _fail_on_a_crash(lab)
+        time.sleep(REFRESH)
+
+
+@contextmanager
+def _broken(lab: Lab, fault: str | None) -> Iterator[None]:
+    """Break what `--fault` names for as long as the context lasts."""
+    if fault is None:
+        yield
+        return
+    breakdown = BREAKDOWNS[fault]
+    with breakdown.begin(lab):
+        print(f"\nBroken now: {breakdown.says} The alert {breakdown.alert} follows.", flush=True)
+        yield
 
 
 def _take_pictures(grafana: Grafana | None, folder: Path) -> None:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lab.running.server import WebServer, http_answers
 from lab.running.workspace import ROOT, LabError
@@ -25,7 +25,8 @@ HOW_TO_GET = (
     "or install the package `grafana` that Grafana's makers offer."
 )
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_WIDTH, _CELL = 1600, 38  # pixels: of a picture, and of one row of Grafana's grid with its gap
+LAPTOP = (1366, 768)  # pixels of a small screen
+_WIDTH, _CELL = 1920, 38  # pixels: of a large screen, and of one row of Grafana's grid with its gap
 _LOADING = 30_000  # milliseconds of the page's own time until the picture is taken
 
 
@@ -63,6 +64,9 @@ class Grafana(WebServer):
             "/var/lib/grafana/dashboards": str(self.directory / "dashboards"),
         }
         shutil.copytree(ROOT / "dashboards", self.directory / "dashboards", dirs_exist_ok=True)
+        for path in (ROOT / "dashboards").glob("*.json"):
+            model = opened(json.loads(path.read_text(encoding="utf-8")))
+            (self.directory / "dashboards" / f"{model['uid']}.json").write_text(json.dumps(model), encoding="utf-8")
         provisioning = self.directory / "provisioning"
         shutil.copytree(ROOT / "prometheus/grafana/provisioning", provisioning, dirs_exist_ok=True)
         for file in provisioning.rglob("*.yaml"):
@@ -97,7 +101,7 @@ class Grafana(WebServer):
         return http_answers(f"{self.url}/api/dashboards/uid/{last}", HTTPStatus.OK)
 
     def take_pictures(self, folder: Path) -> list[Path]:
-        """Save a picture of each dashboard as a PNG file; return the files.
+        """Save PNG files of each dashboard, dark and light: a laptop's first screen, and the whole with all rows open.
 
         Raises:
             LabError: there is no browser, or it took no picture.
@@ -106,20 +110,38 @@ class Grafana(WebServer):
         if browser is None:
             raise LabError(f"no browser takes the pictures: install one of {', '.join(BROWSERS)}")
         folder.mkdir(parents=True, exist_ok=True)
-        return [self._take(browser, path, folder) for path in sorted((ROOT / "dashboards").glob("*.json"))]
+        taken = []
+        for path in sorted((ROOT / "dashboards").glob("*.json")):
+            model = opened(json.loads(path.read_text(encoding="utf-8")))
+            whole = _CELL * max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in model["panels"]) + 150
+            for theme in ("dark", "light"):
+                taken.append(self._take(browser, path.stem, LAPTOP, theme, folder / f"{path.stem}-{theme}.png"))
+                name = f"{path.stem}-all-rows-{theme}.png"
+                taken.append(self._take(browser, model["uid"], (_WIDTH, whole), theme, folder / name))
+        return taken
 
-    def _take(self, browser: str, dashboard: Path, folder: Path) -> Path:
-        panels = json.loads(dashboard.read_text(encoding="utf-8"))["panels"]
-        # Grafana draws what is in the window, so the window is as high as the dashboard.
-        height = _CELL * max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels) + 150
-        picture = folder / f"{dashboard.stem}.png"
+    def _take(self, browser: str, uid: str, size: tuple[int, int], theme: str, picture: Path) -> Path:
+        # Grafana draws what is in the window, so the window is as high as what is to be seen.
         command = [
             *(browser, "--headless", "--disable-gpu", "--hide-scrollbars"),
             *(["--no-sandbox"] if os.geteuid() == 0 else []),  # Chromium refuses root its sandbox
-            *(f"--window-size={_WIDTH},{height}", f"--virtual-time-budget={_LOADING}", f"--screenshot={picture}"),
-            f"{self.url}/d/{dashboard.stem}?kiosk&from=now-5m&to=now",
+            *(f"--window-size={size[0]},{size[1]}", f"--virtual-time-budget={_LOADING}", f"--screenshot={picture}"),
+            f"{self.url}/d/{uid}?from=now-15m&to=now&theme={theme}",
         ]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
         if done.returncode or not picture.exists():
-            raise LabError(f"{browser} took no picture of {dashboard.stem}: {done.stderr.strip().splitlines()[-1:]}")
+            raise LabError(f"{browser} took no picture of {uid}: {done.stderr.strip().splitlines()[-1:]}")
         return picture
+
+
+def opened(model: dict[str, Any]) -> dict[str, Any]:
+    """Return a dashboard with every row open, under a uid of its own."""
+    panels: list[dict[str, Any]] = []
+    shift = 0
+    for panel in model["panels"]:
+        inner = panel.get("panels", [])
+        at = panel["gridPos"]
+        panels.append(panel | {"collapsed": False, "panels": [], "gridPos": at | {"y": at["y"] + shift}})
+        panels += [each | {"gridPos": each["gridPos"] | {"y": each["gridPos"]["y"] + shift}} for each in inner]
+        shift += max((each["gridPos"]["y"] + each["gridPos"]["h"] - at["y"] - at["h"] for each in inner), default=0)
+    return model | {"uid": f"{model['uid']}-all-rows", "title": f"{model['title']}, all rows", "panels": panels}

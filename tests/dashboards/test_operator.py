@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pytest
 import yaml
 
 from lab.running.server import Workspace
 from lab.running.workspace import ROOT
-from lab.servers.grafana import HOW_TO_GET, Grafana, home
+from lab.servers.grafana import HOW_TO_GET, Grafana, home, opened
 from lab.servers.prometheus import Prometheus
-from tests.dashboards.model import FOLDER
-
-if TYPE_CHECKING:
-    import pytest
+from tests.dashboards.model import DASHBOARDS, FOLDER, all_panels
 
 PROVISIONING = ROOT / "prometheus/grafana/provisioning"
 
@@ -45,9 +42,8 @@ def test_grafana_in_the_lab_gets_our_directories_fitted_to_it(tmp_path: Path) ->
         provisioned = {key: value for each in written for key, value in each.items()}
         assert provisioned["datasources"][0]["url"] == prometheus.url
         folder = Path(provisioned["providers"][0]["options"]["path"])
-        assert sorted(path.name for path in folder.glob("*.json")) == sorted(
-            path.name for path in FOLDER.glob("*.json")
-        )
+        shipped = {path.stem for path in FOLDER.glob("*.json")}
+        assert {path.stem for path in folder.glob("*.json")} == shipped | {f"{uid}-all-rows" for uid in shipped}
         variables = grafana.environment()
         assert variables["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
         assert Path(variables["GF_PATHS_PROVISIONING"]).is_dir()
@@ -62,3 +58,16 @@ def test_grafana_is_found_where_the_variable_says_or_not_at_all(
     assert "GRAFANA_HOME" in HOW_TO_GET
     monkeypatch.setenv("GRAFANA_HOME", str(tmp_path))
     assert home() == tmp_path
+
+
+@pytest.mark.parametrize("uid", DASHBOARDS)
+def test_a_dashboard_with_all_rows_open_has_every_panel_and_none_on_another(uid: str) -> None:
+    model = opened(DASHBOARDS[uid])
+    shown = [panel for panel in model["panels"] if not panel.get("panels")]
+    assert sorted(panel["id"] for panel in shown) == sorted(panel.json["id"] for panel in all_panels(uid))
+    taken: set[tuple[int, int]] = set()
+    for panel in shown:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not taken & cells, panel["title"]
+        taken |= cells
