@@ -100,6 +100,7 @@ def _rule(alert: Alert, threshold: Threshold, links: Links) -> dict[str, Any]:
     numbers = {
         "value": number(threshold.value) if threshold.value is not None else "",
         "minimum": number(threshold.minimum) if threshold.minimum is not None else "",
+        "share": number(threshold.share) if threshold.share is not None else "",
         "window": threshold.window or "",
         "limit": threshold.limit,
     }

@@ -15,9 +15,9 @@ from toolkit.values import duration
 
 DEFAULTS: Final = Path(__file__).with_name("thresholds.yaml")
 SEVERITIES: Final = ("critical", "warning", "none")
-KNOBS: Final = ("value", "window", "minimum")
+KNOBS: Final = ("value", "window", "minimum", "share")
 REQUIRED: Final = ("for", "severity", "section", "reason")
-OPTIONAL: Final = ("value", "unit", "window", "minimum", "sizing")
+OPTIONAL: Final = ("value", "unit", "window", "minimum", "share", "sizing")
 # The first is soft: it must be passed before the second, or the warning comes after the page.
 STEPS: Final = (("ProsodySessionsHigh", "ProsodySessionsCritical"),)
 _DECIMAL: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?P<fraction>(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?)")
@@ -39,6 +39,7 @@ class Threshold:
     unit: str | None = None
     window: str | None = None
     minimum: float | None = None
+    share: float | None = None
     sizing: str | None = None
 
     @property
@@ -144,6 +145,10 @@ def _check(alert: str, key: str, field: _Field, knobs: frozenset[str]) -> None:
     match key:
         case "value" | "minimum":
             problem = _number_problem(field.value)
+        case "share":
+            problem = _number_problem(field.value)
+            if problem is None and isinstance(field.value, int | float) and field.value > 1:
+                problem = "must be a share of 1, such as 0.333"
         case "for" | "window":
             problem = _duration_problem(key, field.value)
         case "severity" if field.value not in SEVERITIES:
@@ -228,5 +233,6 @@ def _threshold(alert: str, fields: Mapping[str, _Field]) -> Threshold:
         unit=text("unit"),
         window=text("window"),
         minimum=number("minimum"),
+        share=number("share"),
         sizing=text("sizing"),
     )

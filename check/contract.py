@@ -72,6 +72,7 @@ NEEDS: Final = {
     "ssl_certificate_expiry_days": _SHOWN,
     "ssl_certificate_not_after_timestamp_seconds": _SHOWN,
     "ssl_certificate_not_before_timestamp_seconds": _SHOWN,
+    "ssl_certificate_lifetime_days": _SHOWN,
     "ssl_certificate_unreadable_certificates": _SHOWN,
     "ssl_certificate_trusted": _AUTHORITY,
     "ssl_certificate_verification_info": _AUTHORITY,

@@ -1,6 +1,6 @@
 """WebSocket Health: can the apps connect, how quick is the way to Prosody, and will the certificates last."""
 
-from dashboards.limits import below, none_may_be
+from dashboards.limits import THRESHOLDS, below, none_may_be
 from dashboards.page import folded, page, row
 from dashboards.panels import heatmap, series
 from dashboards.pieces import CALM, CRITICAL, Look, Query
@@ -14,6 +14,8 @@ _CONNECTIONS = 'sum by (instance) (prosody_mod_c2s__connections{type="c2s",insta
 _ERRORS = 'instance_transport_reason:prosody_connection_errors:rate2m{transport="websocket",instance=~"$node"}'
 _PING = 'instance:prosody_websocket_ping_seconds:{}{{instance=~"$node"}}'
 _YES_OR_NO = {"0": ("NO", CRITICAL), "1": ("yes", CALM)}
+
+_EXPIRING = THRESHOLDS["CertificateExpiringSoon"]
 
 dashboard = page(
     "websocket-health",
@@ -126,9 +128,14 @@ dashboard = page(
             ),
             series(
                 "Days left",
-                "A line that falls below 30 days was not renewed by certbot; a jump up is a renewal.",
+                "A line that falls below 30 days was not renewed by certbot; a jump up is a renewal. A certificate "
+                "that is valid for less than 42 days has a limit of its own: a third of its lifetime.",
                 "suffix:days",
                 Query('ssl_certificate_expiry_days{instance=~"$exporter"}', "{{target}} ({{instance}})"),
+                Query(
+                    f'{_EXPIRING.share} * ssl_certificate_lifetime_days{{instance=~"$exporter"}} < {_EXPIRING.value}',
+                    "limit of {{target}} ({{instance}})",
+                ),
                 limits=below("CertificateExpiringSoon"),
             ),
         ),

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-_PLACEHOLDER: Final = re.compile(r"<(value|window|minimum|limit)>")
+_PLACEHOLDER: Final = re.compile(r"<(value|window|minimum|share|limit)>")
 _KNOB_OF: Final = {"limit": "value"}
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One alerting rule, with `<value>`, `<window>`, `<minimum>` and `<limit>` where its threshold goes.
+    """One alerting rule, with `<value>`, `<window>`, `<minimum>`, `<share>` and `<limit>` where its threshold goes.
 
     `<limit>` is the value as a person reads it. `dashboard` is a uid, `variable` the one of its variables that lists
     the alert's node, None if none does. `labels` are added to the rule's severity. Alerts that share a name (one for

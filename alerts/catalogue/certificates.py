@@ -9,7 +9,10 @@ _DASHBOARD: Final = "websocket-health"
 ALERTS: Final = (
     Alert(
         name="CertificateExpiringSoon",
-        expr="ssl_certificate_expiry_days < <value>",
+        expr=(
+            "ssl_certificate_expiry_days < <value>\n"
+            "unless ssl_certificate_expiry_days >= <share> * ssl_certificate_lifetime_days"
+        ),
         summary='{{ $labels.target }}: the certificate ends in {{ $value | printf "%.1f" }} days (limit <limit>)',
         description="Users notice nothing until that day; then nobody can connect. Renew it: see why certbot did not.",
         dashboard=_DASHBOARD,
@@ -29,15 +32,18 @@ ALERTS: Final = (
         expr="ssl_certificate_served_matches_file == 0",
         summary="{{ $labels.target }}: the server does not serve the certificate that lies in its file",
         description=(
-            "Users notice nothing until the old one ends. Reload the server (coturn: SIGUSR2); mend certbot's hook."
+            "Users notice nothing until the old one ends. Reload the server (coturn: SIGUSR2); fix certbot's hook."
         ),
         dashboard=_DASHBOARD,
     ),
     Alert(
         name="CertificateProbeFailed",
         expr="ssl_certificate_probe_success == 0",
-        summary="{{ $labels.target }}: no certificate could be read",
-        description="The endpoint is down or speaks something else, and its expiry is not watched. Try it by hand.",
+        summary="{{ $labels.target }}: the certificates could not be read",
+        description=(
+            "An endpoint is down or speaks something else, or a file cannot be read. Its expiry is not watched. The "
+            "reason is in ssl_certificate_probe_info."
+        ),
         dashboard=_DASHBOARD,
     ),
 )

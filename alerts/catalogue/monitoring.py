@@ -104,6 +104,7 @@ WATCHED: Final = (
         "ssl_certificate_probe_success == 1",
         JOBS["certificates"].dashboard,
         "ssl_certificate_expiry_days",
+        "ssl_certificate_lifetime_days",
         by="instance, target",
         variable="exporter",
     ),

@@ -18,7 +18,7 @@ from exporters.certificates.verdict import WEAK_PROTOCOL, Authorities, is_for_ho
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from OpenSSL import SSL, crypto
 
@@ -187,12 +187,10 @@ class Client:
         try:
             verdict = self._judged(target, place, certificates)
         except TargetError as error:
-            first_expiry = min(certificate.not_after for certificate in certificates)
-            return Chain(certificates, None, first_expiry, contents.unreadable), (error.reason, str(error))
+            return Chain(certificates, None, _first(certificates), contents.unreadable), (error.reason, str(error))
         # A file may hold certificates that belong to no common path, as a bundle of CAs does; each counts.
         relevant = certificates if target.kind == FILE else verdict.path
-        first_expiry = min(certificate.not_after for certificate in relevant)
-        return Chain(certificates, verdict.reasons, first_expiry, contents.unreadable), None
+        return Chain(certificates, verdict.reasons, _first(relevant), contents.unreadable), None
 
     def _judged(self, target: Target, place: str, certificates: tuple[Certificate, ...]) -> Verdict:
         """Judge a chain, or remember the verdict on the same one: OpenSSL's checks cost more than the handshake."""
@@ -219,6 +217,10 @@ class _Judged:
     verdict: Verdict
     made: float
     until: float
+
+
+def _first(certificates: Sequence[Certificate]) -> Certificate:
+    return min(certificates, key=lambda one: one.not_after)
 
 
 def _with_reason(chain: Chain, reason: str) -> Chain:

@@ -39,18 +39,21 @@ def label(text: str) -> str:
 
 def _dates(snapshot: Snapshot) -> Iterator[Metric]:
     expiry: list[tuple[tuple[str, ...], float]] = []
+    lifetime: list[tuple[tuple[str, ...], float]] = []
     unreadable: list[tuple[tuple[str, ...], float]] = []
     # By label values: two paths to one certificate are one series.
     series: dict[tuple[str, ...], Certificate] = {}
     for target, observation in _observations(snapshot):
-        first = min(chain.first_expiry for chain in observation.chains.values())
-        expiry.append(((target,), (first - snapshot.now.timestamp()) / _DAY))
+        first = min((chain.first for chain in observation.chains.values()), key=lambda one: one.not_after)
+        expiry.append(((target,), (first.not_after - snapshot.now.timestamp()) / _DAY))
+        lifetime.append(((target,), (first.not_after - first.not_before) / _DAY))
         unreadable.append(((target,), sum(chain.unreadable for chain in observation.chains.values())))
         for chain in observation.chains.values():
             for position, one in enumerate(chain.certificates):
                 names = (label(one.subject_cn), label(one.issuer_cn), label(one.serial))
                 series.setdefault((target, str(position), *names), one)
     yield FAMILIES.fill("ssl_certificate_expiry_days", *expiry)
+    yield FAMILIES.fill("ssl_certificate_lifetime_days", *lifetime)
     yield FAMILIES.fill(
         "ssl_certificate_not_after_timestamp_seconds",
         *((labels, one.not_after) for labels, one in series.items()),

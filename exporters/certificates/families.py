@@ -14,6 +14,12 @@ FAMILIES = Families(
     ),
     Family(
         "gauge",
+        "ssl_certificate_lifetime_days",
+        ("target",),
+        "Days from beginning to end of the certificate that expires first, the one of ssl_certificate_expiry_days.",
+    ),
+    Family(
+        "gauge",
         "ssl_certificate_not_after_timestamp_seconds",
         _CERTIFICATE,
         "When this certificate expires, in seconds since 1970. Position 0 is the server's own, or a file's first; "

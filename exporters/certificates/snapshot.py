@@ -19,13 +19,13 @@ class Chain:
     Args:
         certificates: in that order, the leaf first.
         reasons: what is wrong with them, of `verdict.REASONS`; empty if nothing is, None if it could not be judged.
-        first_expiry: when the first of those that matter expires, in seconds since 1970.
+        first: the first of those that matter to expire.
         unreadable: how many others there are that cannot be read.
     """
 
     certificates: tuple[Certificate, ...]
     reasons: tuple[str, ...] | None
-    first_expiry: float
+    first: Certificate
     unreadable: int = 0
 
 

@@ -43,7 +43,7 @@ BAD = {
         "ProsodyMemoryHigh:\n  reason: x\n  treshold: 1\n",
         (
             "my.yaml:3: ProsodyMemoryHigh has an unknown key treshold; known are "
-            "for, severity, section, reason, value, unit, window, minimum, sizing"
+            "for, severity, section, reason, value, unit, window, minimum, share, sizing"
         ),
     ),
     "a key twice": (

@@ -39,7 +39,7 @@ LEAF = Certificate(
 ISSUER = replace(
     LEAF, subject_cn="R3", issuer_cn="Root", serial="0B", not_after=(NOW + timedelta(days=10.5)).timestamp()
 )
-CHAIN = Chain((LEAF, ISSUER), (), ISSUER.not_after)
+CHAIN = Chain((LEAF, ISSUER), (), ISSUER)
 
 
 def samples(*standings: Standing) -> dict[tuple[str, ...], float]:
@@ -71,8 +71,13 @@ def test_the_first_certificate_to_expire_counts() -> None:
     assert samples(standing(CHAIN))["ssl_certificate_expiry_days", "wss"] == 10.5
 
 
+def test_the_lifetime_is_that_of_the_certificate_that_expires_first() -> None:
+    found = samples(standing(replace(CHAIN, first=replace(ISSUER, not_before=ISSUER.not_after - 6 * 86400))))
+    assert found["ssl_certificate_lifetime_days", "wss"] == 6
+
+
 def test_days_are_negative_once_expired() -> None:
-    gone = replace(CHAIN, first_expiry=(NOW - timedelta(hours=6)).timestamp())
+    gone = replace(CHAIN, first=replace(LEAF, not_after=(NOW - timedelta(hours=6)).timestamp()))
     assert samples(standing(gone))["ssl_certificate_expiry_days", "wss"] == -0.25
 
 
@@ -89,7 +94,7 @@ def test_two_files_with_one_certificate_make_one_series() -> None:
 
 
 def test_names_that_only_differ_in_what_a_label_cannot_hold_make_one_series() -> None:
-    evil = [Chain((replace(LEAF, subject_cn=cn, der=cn.encode()),), (), LEAF.not_after) for cn in ('a"', "a\n", "a\\")]
+    evil = [Chain((replace(LEAF, subject_cn=cn, der=cn.encode()),), (), LEAF) for cn in ('a"', "a\n", "a\\")]
     found = samples(standing(*evil))
     assert ("ssl_certificate_not_after_timestamp_seconds", "wss", "0", "a?", "R3", "0A") in found
 

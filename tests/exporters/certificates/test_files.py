@@ -209,4 +209,4 @@ async def test_every_certificate_of_a_ca_bundle_counts(tmp_path: Path) -> None:
     seen = await Client().observe(Target("ca", FILE, paths=(path,), ca=tmp_path / "ca.pem"), None)
 
     assert seen.chains[path].reasons == ()
-    assert seen.chains[path].first_expiry == short.certificate.not_valid_after_utc.timestamp()
+    assert seen.chains[path].first.not_after == short.certificate.not_valid_after_utc.timestamp()

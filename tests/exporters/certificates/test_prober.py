@@ -16,6 +16,7 @@ from exporters.certificates.prober import Prober
 from exporters.certificates.snapshot import Chain, Observation
 from lab.servers.pki import Authority
 from tests.exporters.certificates.fakes import HOST, server, silence, tls
+from tests.exporters.certificates.test_collector import LEAF
 from toolkit import web
 from toolkit.documents import ConfigError
 from toolkit.scrape import TargetError
@@ -61,7 +62,7 @@ class Scripted(Client):
             self.under_way -= 1
         if self.error:
             raise self.error
-        return Observation({"": Chain((), (), 1.9e9)})
+        return Observation({"": Chain((LEAF,), (), LEAF)})
 
 
 def write(tmp_path: Path, **targets: str) -> Path:
