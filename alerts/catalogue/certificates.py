@@ -41,8 +41,8 @@ ALERTS: Final = (
         expr="ssl_certificate_probe_success == 0",
         summary="{{ $labels.target }}: the certificates could not be read",
         description=(
-            "An endpoint is down or speaks something else, or a file cannot be read. Its expiry is not watched. The "
-            "reason is in ssl_certificate_probe_info."
+            "An endpoint is down or speaks something else, or a file cannot be read. Its expiry is not watched. See "
+            "ssl_certificate_probe_info."
         ),
         dashboard=_DASHBOARD,
     ),
