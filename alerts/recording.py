@@ -60,6 +60,11 @@ RECORDINGS: Final = (
         "The scraped listener is the process that serves /push; providers have push_provider_state.",
     ),
     Recording(
+        "instance:prosody_event_loop_lag_seconds:mean",
+        "rate(prosody_event_loop_lag_seconds_sum[5m])\n/ rate(prosody_event_loop_lag_seconds_count[5m])",
+        "The average of all looks; a few long pauses hardly raise it. NaN when there was no look.",
+    ),
+    Recording(
         "instance:push_voip_failed:ratio",
         "increase(push_voip_failed_total[<window>])\n/\n"
         "(increase(push_voip_sent_total[<window>]) + increase(push_voip_failed_total[<window>]))",

@@ -90,8 +90,9 @@ dashboard = page(
             ),
             series(
                 "Time until vanished users look offline",
-                "The longest a user who is gone looks online: one read_timeout until Prosody asks for a sign of life, "
-                "one more until it gives up, then the hibernation.",
+                "How long a user who vanished looks online: one read_timeout until Prosody asks for a sign of life, "
+                "one more until it gives up, then the hibernation. A session with a push registration stays online "
+                "longer: until a push has woken the phone.",
                 "s",
                 f"2 * sum by (instance) ({_READ_TIMEOUT}) + sum by (instance) ({_HIBERNATION})",
                 limits=above("PresenceBoundHigh"),

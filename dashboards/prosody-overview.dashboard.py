@@ -11,8 +11,13 @@ from dashboards.tables import Column, nodes, table
 from dashboards.tiles import stat
 
 _SESSIONS = 'sum by (instance) (prosody_c2s_sessions{instance=~"$node"})'
-_UNSAFE_MODULES = 'prosody_module_loaded{module=~"mam|muc_mam|offline|register_ibr",instance=~"$node"}'
-_UNSAFE_SETTINGS = 'prosody_setting{name=~"allow_registration|push_notification_with_(body|sender)",instance=~"$node"}'
+_UNSAFE_MODULES = 'prosody_module_loaded{module=~"mam|muc_mam|offline",instance=~"$node"}'
+_UNSAFE_SETTINGS = 'prosody_setting{name=~"push_notification_with_(body|sender)",instance=~"$node"}'
+_OPEN_REGISTRATION = (
+    'max by (instance) (prosody_setting{name="allow_registration",instance=~"$node"}'
+    ' or prosody_module_loaded{module="register_ibr",instance=~"$node"}) * on (instance)'
+    ' (1 - max by (instance) (prosody_setting{name="registration_invite_only",instance=~"$node"}))'
+)
 _SAFE_SETTINGS = 'prosody_setting{name=~"(c2s|s2s)_require_encryption",instance=~"$node"}'
 
 dashboard = page(
@@ -54,7 +59,7 @@ dashboard = page(
             "Loaded modules that store messages, open registration, pushes that reveal content, encryption not "
             "required.",
             "none",
-            f"sum({_UNSAFE_MODULES}) + sum({_UNSAFE_SETTINGS}) + sum(1 - {_SAFE_SETTINGS})",
+            f"sum({_UNSAFE_MODULES}) + sum({_UNSAFE_SETTINGS}) + sum({_OPEN_REGISTRATION}) + sum(1 - {_SAFE_SETTINGS})",
             none_may_be("ProsodyStoresMessages"),
             of=PROSODY,
         ),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from dashboards.limits import above
 from dashboards.panels import series, states
 from dashboards.pieces import Look, Query
 from dashboards.promql import PROSODY
@@ -27,6 +28,8 @@ def event_loop_lag() -> Any:  # noqa: ANN401 - grafanalib is untyped
         "s",
         Query('instance:prosody_event_loop_lag_seconds:p99{instance=~"$node"}', "{{instance}} P99"),
         Query('instance:prosody_event_loop_lag_seconds:p50{instance=~"$node"}', "{{instance}} P50", Look.DASHED),
+        Query('instance:prosody_event_loop_lag_seconds:mean{instance=~"$node"}', "{{instance}} average"),
+        limits=above("ProsodyEventLoopSlow"),
     )
 
 

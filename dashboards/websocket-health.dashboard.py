@@ -70,6 +70,7 @@ dashboard = page(
             "connections": Column(_CONNECTIONS),
             "errors/s": Column(rates("prosody_connection_errors_total", where='transport="websocket"')),
             "ping P99": Column(f"max by (instance) ({_PING.format('p99')})", "s"),
+            "login ways": Column('min by (instance) (prosody_websocket_login_mechanisms{instance=~"$node"})'),
             "open files": Column('max by (instance) (prosody_open_fds{instance=~"$node"})'),
         },
     ),

@@ -6,6 +6,7 @@ from alerts.catalogue.alert import Alert
 
 _OVERVIEW: Final = "prosody-overview"
 _PRESENCE: Final = "presence-health"
+_WEBSOCKET: Final = "websocket-health"
 
 ALERTS: Final = (
     Alert(
@@ -65,13 +66,32 @@ ALERTS: Final = (
         dashboard=_OVERVIEW,
     ),
     Alert(
+        name="ProsodyEventLoopSlow",
+        expr="instance:prosody_event_loop_lag_seconds:mean > <value>",
+        summary=(
+            "{{ $labels.instance }}: Prosody's event loop is {{ $value | humanizeDuration }} late on average "
+            "(limit <limit>)"
+        ),
+        description=(
+            "Messages, calls and logins of this node wait for it. Find what blocks it: CPU, a module or the database."
+        ),
+        dashboard=_OVERVIEW,
+    ),
+    Alert(
         name="ProsodyProbeFails",
         expr="increase(prosody_websocket_ping_seconds_count[<window>]) == 0 and on (job, instance) prosody_up == 1",
         summary="{{ $labels.instance }}: Prosody runs, but no WebSocket connection to it works",
         description=(
             "Users of this node cannot connect and move to the other nodes. Check mod_websocket, port 5280 and the log."
         ),
-        dashboard="websocket-health",
+        dashboard=_WEBSOCKET,
+    ),
+    Alert(
+        name="ProsodyWebSocketLoginsImpossible",
+        expr="prosody_websocket_login_mechanisms == 0",
+        summary="{{ $labels.instance }}: nobody can log in to {{ $labels.host }} over WebSocket",
+        description="Apps connect and get no way to log in. Set consider_websocket_secure = true, and restart Prosody.",
+        dashboard=_WEBSOCKET,
     ),
     Alert(
         name="ProsodyStoresMessages",
@@ -86,13 +106,15 @@ ALERTS: Final = (
         dashboard=_OVERVIEW,
     ),
     Alert(
-        # The module goes on registering when the setting is off again; the setting loads it at the next start.
+        # The module goes on registering when the setting is off again; the setting loads it at the next start. With
+        # registration_invite_only nobody can make one without an invitation.
         name="ProsodyRegistrationOpen",
         expr=(
             "max by (job, instance) (\n"
             '  prosody_setting{name="allow_registration"}\n'
             '  or prosody_module_loaded{module="register_ibr"}\n'
-            ") > 0"
+            ") > 0\n"
+            'unless on (job, instance) prosody_setting{name="registration_invite_only"} == 1'
         ),
         summary="{{ $labels.instance }}: anyone can register an account",
         description=(

@@ -66,10 +66,10 @@ end
 
 local function encryption_default() return api:get_option_boolean("require_encryption", true); end
 
--- Only where accounts can be made over XMPP: 1 if each needs an invitation, as mod_invites_register demands unless told otherwise.
+-- 1 if no account can be made over XMPP without an invitation, which mod_invites_register demands unless told otherwise.
 local function registration_invite_only()
 	local loaded = prosody.hosts[api.host].modules;
-	if not (loaded.register_ibr or api:get_option_boolean "allow_registration") then return nil; end
+	if not (loaded.register_ibr or api:get_option_boolean "allow_registration") then return 1; end
 	return loaded.invites_register and api:get_option_boolean("registration_invite_only", true) and 1 or 0;
 end
 

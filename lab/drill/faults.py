@@ -94,6 +94,33 @@ def loaded(prosody: Prosody, module: str) -> Iterator[None]:
     _shell(prosody, f"module:unload('{module}', '{DOMAIN}')")
 
 
+_BLOCKED = "a drill blocks the event loop"
+
+
+@contextmanager
+def blocked(prosody: Prosody, seconds: float) -> Iterator[None]:
+    """A module of Prosody works for so long in every turn of the event loop."""
+    _shell(
+        prosody,
+        "> local timer, now = require 'prosody.util.timer', require 'prosody.util.time'.monotonic "
+        f"local block = {{}} package.loaded['{_BLOCKED}'] = block "
+        "timer.add_task(0, function () if block.over then return nil end "
+        f"local free = now() + {seconds} while now() < free do end return 0 end) return true, 'blocked'",
+    )
+    yield
+    _shell(prosody, f"> package.loaded['{_BLOCKED}'].over = true return true, 'free'")
+
+
+@contextmanager
+def restarted_with(node: Node, lines: str) -> Iterator[None]:
+    """Somebody changed Prosody's configuration and restarted it."""
+    node.configure(lines)
+    node.prosody.restart()
+    yield
+    node.configure("")
+    node.prosody.restart()
+
+
 @contextmanager
 def unloaded(prosody: Prosody, module: str) -> Iterator[None]:
     """Somebody unloaded a module, or never loaded it."""

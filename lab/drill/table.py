@@ -120,6 +120,18 @@ DRILLS = (
         _ON_1,
         beside={"TargetDown": "the exporter is restarted with the other address, and again"},
     ),
+    Drill(
+        "ProsodyEventLoopSlow",
+        "half a second of work in every turn of Prosody's event loop",
+        lambda lab: faults.blocked(lab.prosody, 0.5),
+        _ON_1,
+    ),
+    Drill(
+        "ProsodyWebSocketLoginsImpossible",
+        "consider_websocket_secure = false, restarted",
+        lambda lab: faults.restarted_with(lab.nodes[0], "consider_websocket_secure = false\n"),
+        _ON_1,
+    ),
     Drill("ProsodyStoresMessages", "mod_mam loaded", lambda lab: faults.loaded(lab.prosody, "mam"), _ON_1),
     *(_reloaded(alert, line) for alert, line in _SETTINGS.items()),
     # Push gateway

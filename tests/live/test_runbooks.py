@@ -40,6 +40,7 @@ PRINTS: Final = {
     r"module list .* register": r"^ +register_ibr$",
     r"module list": r"^ +websocket$",
     r"config get .* network_settings": r"read_timeout = 6;",
+    r"config get .* consider_websocket_secure": r"^OK: true$",
     r"config get .* smacks_hibernation_time": r"^OK: 6$",
     r"config get .* smacks_max_ack_delay": r"^OK: 5$",
     r"config get .* (allow_registration|c2s_require_encryption)": r"^OK: true$",
