@@ -8,7 +8,7 @@ if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else 
 archive = commeazy-monitoring-$(shell sed -n 's/^__version__ = "\(.*\)".*/\1/p' toolkit/__init__.py)
 sources := $(wildcard alerts bench check dashboards exporters gateway lab tests toolkit xmpp)
 
-.PHONY: help demo drill check screenshots dist test versions try-install mutants generate lint bench soak lock clean
+.PHONY: help demo drill check screenshots dist test versions try-install incidents mutants generate lint bench soak lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -48,6 +48,10 @@ try-install: ## Run the commands of docs/install.md in throw-away roots and netw
 	@which debootstrap ip curl systemd-analyze >/dev/null || \
 	    { echo "==> Installing Debian's debootstrap, iproute2, curl" && apt-get install -y -qq debootstrap iproute2 curl >/dev/null; }
 	@exec unshare --mount --pid --fork --kill-child --mount-proc $(python) -m tests.install
+
+incidents: ## One outage is one incident, through restarts, at the shipped intervals; takes an hour at most
+	@lab/install.sh test
+	@HASTE=1 exec $(python) -m pytest -q tests/live/test_incidents.py
 
 mutants: ## Break every rule in every small way; its promtool tests must notice; takes minutes
 	@lab/install.sh test

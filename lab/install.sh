@@ -37,6 +37,7 @@ top         procps
 cc          gcc libc6-dev
 nft         nftables
 iptables    iptables
+logrotate   logrotate
 "
 venv=.venv
 

@@ -219,11 +219,12 @@ DRILLS = (
         {"job": "postgresql"},
         beside={
             "PostgresDown": "it is the primary that is down",
-            "PostgresReplicaMissing": "a primary that is gone streams to nobody",
+            "PostgresReplicaMissing": "a primary that is gone streams to nobody, nor at once when it is back",
             "MetricAbsent": "only the primary measures the lag; it may outlast the page by a scrape, and be sent then",
             "ProsodyLoginsFail": "Prosody asks the primary",
+            "ProsodyDown": "a Prosody whose PostgreSQL dies may crash with it: docs/prosody.md",
         },
-        silenced=("PostgresDown", "PostgresReplicaMissing", "MetricAbsent"),
+        silenced=("PostgresDown",),
     ),
     Drill(
         "PostgresSplitBrain",

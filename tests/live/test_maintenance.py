@@ -108,7 +108,7 @@ def _places(lab: Lab) -> list[str]:
     [
         (["start", "prosody9"], 1, "has no server prosody9; it has prosody1, prosody2"),
         (["start", "prosody1", "--haproxy", "/nowhere.sock"], 2, "/nowhere.sock: "),
-        (["status", "--alertmanager", "http://127.0.0.1:1"], 2, "http://127.0.0.1:1/api/v2/silences: "),
+        (["end", "prosody1", "--alertmanager", "http://127.0.0.1:1"], 2, "http://127.0.0.1:1/api/v2/silences: "),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
