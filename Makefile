@@ -49,7 +49,7 @@ try-install: ## Run the commands of docs/install.md in throw-away roots and netw
 	    { echo "==> Installing Debian's debootstrap, iproute2, curl" && apt-get install -y -qq debootstrap iproute2 curl >/dev/null; }
 	@exec unshare --mount --pid --fork --kill-child --mount-proc $(python) -m tests.install
 
-incidents: ## One outage is one incident, through restarts, at the shipped intervals; takes an hour at most
+incidents: ## One outage is one incident, through restarts, at the shipped intervals; takes half an hour
 	@lab/install.sh test
 	@HASTE=1 exec $(python) -m pytest -q tests/live/test_incidents.py
 

@@ -1,7 +1,8 @@
 """At the pager one outage is one incident, and restarts of Prometheus and Alertmanager announce nothing untrue.
 
 A real Prometheus and a real Alertmanager with the shipped rules, routes and flags; the targets are pages that the test
-switches off. Times are HASTE times shorter than shipped; `make incidents` runs it at the shipped ones.
+switches off. Times are HASTE times shorter than shipped; `make incidents` runs it at the shipped ones, and restarts
+Prometheus too.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ def _until(what: str, holds: Callable[[], object]) -> None:
 @pytest.mark.timeout(int(8 * PATIENCE))
 def test_one_outage_is_one_incident_and_a_restart_announces_nothing_untrue(tmp_path: Path) -> None:
     world = World()
-    wait = 180 / HASTE  # seconds after which whatever was to be sent has been: `for`, group wait and a margin
+    wait = max(120 / HASTE, 15)  # seconds after which whatever was to be sent has been: `for`, group wait, a margin
     with served(world) as (port, events), Workspace() as lab:
         receivers = Receivers(lab)
         receivers.port = port
@@ -198,9 +199,10 @@ def test_one_outage_is_one_incident_and_a_restart_announces_nothing_untrue(tmp_p
         nodes = sorted(text.split(":")[0] for text in incidents().values())
         assert nodes == ["coturn1", "coturn2", "haproxy1", "prosody1", "prosody3"], incidents()
 
-        # Restarts: no incident ends, and none is new.
+        # Restarts: no incident ends, and none is new. A Prometheus takes as long to start as it does: in haste it would
+        # be away for minutes.
         fired = prometheus.firing()
-        for server in (prometheus, alertmanager, prometheus):
+        for server in (prometheus, alertmanager) if HASTE == 1 else (alertmanager,):
             server.stop()
             time.sleep(30 / HASTE)
             server.start()
