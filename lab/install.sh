@@ -38,6 +38,7 @@ cc          gcc libc6-dev
 nft         nftables
 iptables    iptables
 logrotate   logrotate
+vmalert     victoria-metrics
 "
 venv=.venv
 

@@ -1,0 +1,134 @@
+"""VictoriaMetrics and vmalert take the shipped rules, and find an idle push gateway whole."""
+
+from __future__ import annotations
+
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from alerts.generate import RULES
+from alerts.render import INTERVAL
+from check.client import CannotAskError, Client
+from lab.fakes.recordings import FOLDER
+from lab.running.server import WebServer, Workspace, http_answers, tcp_accepts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class VictoriaMetrics(WebServer):
+    """A VictoriaMetrics that scrapes a file of targets every second."""
+
+    def __init__(self, lab: Workspace, scrape: Path) -> None:
+        super().__init__(lab, "victoriametrics")
+        self._scrape = scrape
+
+    def command(self) -> list[str]:
+        """Keep its data in the lab's directory."""
+        return [
+            "victoria-metrics",
+            f"-storageDataPath={self.directory / 'data'}",
+            f"-httpListenAddr=127.0.0.1:{self.port}",
+            f"-promscrape.config={self._scrape}",
+            "-search.latencyOffset=0s",
+        ]
+
+    def is_ready(self) -> bool:
+        """Use its own page."""
+        return http_answers(f"{self.url}/health")
+
+
+class Vmalert(WebServer):
+    """A vmalert on these rules, which writes what it records back."""
+
+    def __init__(self, database: VictoriaMetrics, rules: Path) -> None:
+        super().__init__(database.lab, "vmalert")
+        self._database, self._rules = database, rules
+
+    def command(self) -> list[str]:
+        """Send alerts nowhere: nobody listens there."""
+        return [
+            "vmalert",
+            f"-rule={self._rules}/*.yaml",
+            f"-datasource.url={self._database.url}",
+            f"-remoteWrite.url={self._database.url}",
+            f"-remoteRead.url={self._database.url}",
+            "-notifier.url=http://127.0.0.1:9",
+            f"-httpListenAddr=127.0.0.1:{self.port}",
+        ]
+
+    def is_ready(self) -> bool:
+        """It listens."""
+        return tcp_accepts(self.port)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return the groups of rules as it has them."""
+        api = Client(self.url)
+        try:
+            found: list[dict[str, Any]] = api.ask("api/v1/rules")["data"]["groups"]
+        except CannotAskError:
+            found = api.ask("api/v1/groups")["data"]["groups"]  # before 1.80
+        return found
+
+
+def _page() -> str:
+    """Return what an idle gateway answers: the recorded page with every counter and bucket at 0."""
+    text = (FOLDER / "push-gateway.prom").read_text(encoding="utf-8")
+    return "".join(
+        line + "\n" if line.startswith("#") or "push_gateway_" in line else line.rpartition(" ")[0] + " 0\n"
+        for line in text.splitlines()
+    )
+
+
+def test_an_idle_gateway_misses_no_metric_and_every_group_has_its_interval(tmp_path: Path) -> None:
+    page = _page().encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    for file in RULES.glob("*.yaml"):
+        text = file.read_text(encoding="utf-8")
+        groups = yaml.safe_load(text)["groups"]
+        assert {group["interval"] for group in groups} == {INTERVAL}
+        (tmp_path / file.name).write_text(text.replace(f"interval: {INTERVAL}\n", "interval: 1s\n"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as gateway, Workspace() as lab:
+        Thread(target=gateway.serve_forever, daemon=True).start()
+        target = {"targets": [f"127.0.0.1:{gateway.server_port}"], "labels": {"instance": "prosody1"}}
+        scrape = lab.directory / "scrape.yml"
+        job = {"job_name": "push-gateway", "static_configs": [target]}
+        scrape.write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}))
+        database = VictoriaMetrics(lab, scrape)
+        database.start()
+        vmalert = Vmalert(database, tmp_path)
+        vmalert.start()
+        api = Client(database.url)
+
+        def series(expression: str) -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = api.ask("api/v1/query", query=expression)["data"]["result"]
+            return found
+
+        deadline = time.monotonic() + 60
+        while not (series("push_gateway_up") and series('ALERTS{alertname="Watchdog"}')):
+            assert time.monotonic() < deadline, "what is recorded comes back"
+            time.sleep(0.2)
+
+        def missed() -> list[str]:
+            found = [alert["labels"] for alert in Client(vmalert.url).ask("api/v1/alerts")["data"]["alerts"]]
+            return [labels["metric"] for labels in found if labels.get("job") == "push-gateway" and "metric" in labels]
+
+        time.sleep(3)  # some evaluations more
+        while missed():  # before the first evaluation nothing is recorded
+            assert time.monotonic() < deadline, missed()
+            time.sleep(0.5)
+        wrong = [r.get("lastError") or r.get("last_error") for g in vmalert.groups() for r in g.get("rules", [])]
+        gateway.shutdown()
+    assert not [error for error in wrong if error and "127.0.0.1:9" not in error]
