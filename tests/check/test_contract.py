@@ -22,7 +22,7 @@ RECORDED = {recording.record for recording in RECORDINGS}
 
 @pytest.mark.parametrize("job", ["haproxy", "postgresql", "push-gateway"])
 def test_every_promised_metric_is_in_every_recorded_answer_or_is_recorded_by_a_rule(job: str) -> None:
-    """For exporters with a table of families that is asked of the running ones: tests/live/test_check.py."""
+    """For programs with a table of families; tests/live/test_check.py compares the table with the running ones."""
     for source, series in answers(job).items():
         said = {name.removesuffix("_count") for name in series}
         assert NAMES[job] - said - RECORDED == set(), source

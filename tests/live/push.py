@@ -77,7 +77,7 @@ class Stack:
         return received
 
     def so_far(self) -> dict[str, list[str]]:
-        """What each provider was told in this test: "call" or "message"."""
+        """What each provider received in this test: "call" or "message"."""
         words = {"incoming-call": "call", "new-message": "message"}
         told = {name: self.providers.received(name)[self._before[name] :] for name in self._before}
         return {

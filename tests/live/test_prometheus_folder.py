@@ -140,7 +140,7 @@ def test_every_alert_of_the_catalogue_has_a_route_of_its_severity() -> None:
     for alert, severity in sorted(seen):
         command = ("amtool", "config", "routes", "test", f"--config.file={ALERTMANAGER}")
         done = _run(*command, f"alertname={alert}", f"severity={severity}")
-        # Which receiver fails, this one cannot know: both are told.
+        # Alertmanager cannot know which receiver fails: it notifies both.
         both = {"AlertmanagerNotificationsFailing": "ticket,page"}
         assert done.stdout.strip() == both.get(alert, receivers[severity]), alert
 

@@ -1,4 +1,4 @@
-"""Who waits for whom while passwords are checked."""
+"""Which requests wait while passwords are checked."""
 
 from __future__ import annotations
 

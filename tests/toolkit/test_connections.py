@@ -46,7 +46,7 @@ async def opened(url: str, text: bytes = b"") -> tuple[asyncio.StreamReader, asy
 
 
 async def ended(reader: asyncio.StreamReader) -> bytes:
-    """Give what came before the server closed the connection; a test that waits in vain runs into its own limit."""
+    """Give what came before the server closed the connection; a test that waits too long runs into its own limit."""
     try:
         return await reader.read()
     except ConnectionResetError:
