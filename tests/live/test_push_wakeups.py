@@ -121,7 +121,7 @@ async def test_each_way_back_is_seen_once(watched: Watched) -> None:
             await caller.propose_call(f"{username(number)}@{DOMAIN}")
     await watched.stack.received("fcm", 5)
     await phones[21].resume()
-    again = watched.phone(22)  # logs in anew as the same device
+    again = watched.phone(22)  # logs in again as the same device
     await again.login()
     moved = watched.phone(23, "another-name")  # logs in as another device, with the same token
     await moved.login()
