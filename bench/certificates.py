@@ -1,11 +1,14 @@
-"""What the certificate exporter costs with 10 and with 1,000 targets, and how that grows. It asserts nothing.
+"""What the certificate exporter costs with 10 and with 1,000 targets, how that grows, and against blackbox_exporter.
 
-One HAProxy serves a certificate of its own for every name, by SNI.
+One HAProxy serves a certificate of its own for every name, by SNI. It asserts nothing.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
+import socket
+import subprocess
 import time
 import urllib.request
 from dataclasses import dataclass
@@ -13,12 +16,19 @@ from dataclasses import dataclass
 import psutil
 
 from lab.running.server import Workspace
+from lab.running.workspace import LabError
 from lab.servers.certified import Haproxy
 from lab.servers.exporters import Exporter
 from lab.servers.pki import Authority
 
 _COUNTS = (10, 1000)
 _INTERVAL = 20  # seconds; the default is 60
+_FEW, _ROUND, _SECONDS = 10, 0.2, 20.0  # targets, seconds between two probes of one, and of the comparison
+_MODULE = """  t{0}:
+    prober: tcp
+    timeout: 5s
+    tcp: {{tls: true, tls_config: {{ca_file: {1}, server_name: t{0}.example}}}}
+"""
 _LAST_PROBE = re.compile(r"^ssl_certificate_last_probe_timestamp_seconds\{.*\} (\S+)$", re.MULTILINE)
 
 
@@ -95,6 +105,74 @@ def _cpu(process: psutil.Process) -> float:
     return times.user + times.system
 
 
+def against_blackbox() -> tuple[float, float, int]:
+    """Let both look at ten unchanged chains for a while; return CPU seconds of one probe of each, and our memory.
+
+    Ours probes by itself and is scraped once a round; theirs probes when it is scraped, once for each target.
+    """
+    program = shutil.which("prometheus-blackbox-exporter")
+    if program is None:
+        raise LabError("blackbox_exporter is not here: install Debian's prometheus-blackbox-exporter")
+    with Workspace() as lab:
+        root = Authority("Root")
+        (lab.directory / "root.pem").write_bytes(root.pem)
+        server = ManyNames(lab, root, _FEW)
+        server.start()
+        config = lab.directory / "certificates.yml"
+        line = "  - {{name: t{0}, kind: tls, address: '127.0.0.1:{1}', server_name: t{0}.example, ca: root.pem}}\n"
+        config.write_text("targets:\n" + "".join(line.format(number, server.tls_port) for number in range(_FEW)))
+        flags = [f"--config.file={config}", f"--probe.interval={_ROUND * 1000:.0f}ms"]
+        exporter = Exporter(lab, "certificates", "node1", lambda: flags)
+        exporter.start()
+        ours = _ours(exporter)
+        memory = psutil.Process(exporter.pid).memory_info().rss
+        exporter.stop()
+        modules = "".join(_MODULE.format(number, lab.directory / "root.pem") for number in range(_FEW))
+        (lab.directory / "blackbox.yml").write_text(f"modules:\n{modules}")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        command = [program, f"--config.file={lab.directory}/blackbox.yml", f"--web.listen-address=127.0.0.1:{port}"]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:  # noqa: S603 - from PATH, with our files
+            try:
+                return ours, _theirs(psutil.Process(process.pid), port, server.tls_port), memory
+            finally:
+                process.kill()
+
+
+def _ours(exporter: Exporter) -> float:
+    process = psutil.Process(exporter.pid)
+    time.sleep(5)  # the first round, and the hourly look for old TLS
+    before, rounds = _cpu(process), 0
+    began = time.monotonic()
+    while time.monotonic() - began < _SECONDS:
+        _page(exporter)
+        rounds += 1
+        time.sleep(max(0.0, began + rounds * _ROUND - time.monotonic()))
+    return (_cpu(process) - before) / (_SECONDS / _ROUND * _FEW)
+
+
+def _theirs(process: psutil.Process, port: int, tls_port: int) -> float:
+    probes = int(_SECONDS / _ROUND) * _FEW
+
+    def probe(number: int) -> str:
+        url = f"http://127.0.0.1:{port}/probe?module=t{number % _FEW}&target=127.0.0.1:{tls_port}"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            text: str = answer.read().decode()
+        assert "probe_success 1" in text, text
+        return text
+
+    for attempt in range(100):
+        try:
+            probe(attempt)
+            break
+        except OSError:
+            time.sleep(0.1)
+    before = _cpu(process)
+    for number in range(probes):
+        probe(number)
+    return (_cpu(process) - before) / probes
+
+
 def main() -> None:
     """Print the table."""
     print(f"Certificate exporter, --probe.interval={_INTERVAL}s, TLS on one HAProxy, a certificate per target")
@@ -111,6 +189,15 @@ def main() -> None:
     print(
         f"One target more costs {(many.interval - few.interval) / more * 1e3:.2f} ms of CPU per interval"
         f" and {(many.memory - few.memory) / more / 1e3:.1f} kB of memory."
+    )
+    try:
+        ours, theirs, memory = against_blackbox()
+    except LabError as error:
+        print(error)
+        return
+    print(
+        f"A probe of a chain that has not changed: {ours * 1e3:.2f} ms of CPU, blackbox_exporter {theirs * 1e3:.2f} ms,"
+        f" ratio {ours / theirs:.2f}; memory with {_FEW} targets {memory / 1e6:.0f} MB."
     )
 
 

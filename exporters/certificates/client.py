@@ -16,6 +16,7 @@ from exporters.certificates.snapshot import Chain, Observation
 from exporters.certificates.starttls import begin
 from exporters.certificates.verdict import WEAK_PROTOCOL, Authorities, is_for_host, is_for_libpq, judge
 from toolkit.scrape import TargetError
+from toolkit.values import is_ip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -149,7 +150,9 @@ class Client:
         assert target.address is not None
         host, port = target.address
         try:
-            reader, writer = await asyncio.open_connection(host, port, limit=16 * 1024, happy_eyeballs_delay=0.25)
+            # A race between addresses costs more than a connection, and an address has none.
+            delay = None if is_ip(host) else 0.25
+            reader, writer = await asyncio.open_connection(host, port, limit=16 * 1024, happy_eyeballs_delay=delay)
         except OSError as error:
             raise _not_connected(error, f"{host}:{port}") from None
         try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from OpenSSL import SSL, crypto
 
 from exporters.certificates.certificate import Certificate
-from exporters.certificates.openssl import ask_for_key
+from exporters.certificates.openssl import ask_for_key, prefer_quick_groups
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ async def handshake(
     certificates, unreadable = _chain(connection, known)
     with suppress(SSL.Error):
         connection.shutdown()
-        _send(connection, writer)
+    _send(connection, writer)
     return Handshake(certificates, unreadable, connection.get_protocol_version() < SSL.TLS1_2_VERSION, failure)
 
 
@@ -105,6 +105,7 @@ def context(*, below_1_2: bool = False, key: str | None = None) -> SSL.Context:
     made.set_min_proto_version(SSL.TLS1_VERSION)
     if below_1_2:
         made.set_max_proto_version(SSL.TLS1_1_VERSION)
+    prefer_quick_groups(made)
     if key:
         ask_for_key(made, key)
     return made
@@ -134,8 +135,7 @@ async def _converse(connection: SSL.Connection, reader: asyncio.StreamReader, wr
             _send(connection, writer)  # the alert, so that the server's log has a reason, too
             raise _failed(error, beginning) from None
         else:
-            _send(connection, writer)
-            return
+            return  # the last message goes with the goodbye
         _send(connection, writer)
         data = await reader.read(_CHUNK)
         if not data:

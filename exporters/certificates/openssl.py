@@ -1,6 +1,6 @@
-"""Two things that OpenSSL can do and pyOpenSSL does not offer: to verify for a purpose, and to ask for a kind of key.
+"""What OpenSSL can do and pyOpenSSL does not offer: verify for a purpose, choose kinds of keys and key exchanges.
 
-Both go through the library's own bindings, which may change with it: its version is pinned, and tests hold both.
+All of it goes through the library's own bindings, which may change with it: its version is pinned, and tests hold it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ def verify_for_servers(store: crypto.X509Store, *, wanted: bool) -> None:
     """
     purpose = _lib.X509_PURPOSE_SSL_SERVER if wanted else _lib.X509_PURPOSE_ANY
     _lib.X509_STORE_set_purpose(store._store, purpose)  # noqa: SLF001 - as above
+
+
+def prefer_quick_groups(context: SSL.Context) -> None:
+    """Make a context offer a key exchange that costs little first: what follows it is nobody's secret."""
+    _lib.SSL_CTX_set1_curves_list(context._context, b"X25519:P-256:P-384:P-521:X448:?X25519MLKEM768")  # noqa: SLF001 - as above
 
 
 def ask_for_key(context: SSL.Context, key: str) -> None:

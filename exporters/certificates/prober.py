@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from exporters.certificates.config import Target
 
 _log = logging.getLogger(__name__)
+_LEAST_PAUSE = 1.0  # seconds between two probes of a target, however often /probe is asked for
 _JITTER = 0.1  # of the interval, to either side
 
 
@@ -40,6 +42,8 @@ class Prober:
         self._config_file = config_file
         self._client = client
         self._interval = interval
+        self._pause = min(_LEAST_PAUSE, interval)
+        self._ended: dict[str, float] = {}  # when the last probe of a target did, monotonic
         self._places = asyncio.Semaphore(concurrency)
         self._targets: dict[str, Target] = {target.name: target for target in load(config_file)}
         self._standings: dict[str, Standing] = {}
@@ -79,6 +83,7 @@ class Prober:
         for name, old in self._targets.items():
             if targets.get(name) != old:
                 self._standings.pop(name, None)
+                self._ended.pop(name, None)
                 for tasks in (self._schedules, self._flights):
                     if task := tasks.pop(name, None):
                         task.cancel()
@@ -115,6 +120,8 @@ class Prober:
         return flight
 
     async def _probe(self, target: Target) -> None:
+        # /probe may be asked for without a pause, and each answer costs the server a handshake.
+        await asyncio.sleep(self._ended.get(target.name, -math.inf) + self._pause - time.monotonic())
         async with self._places:
             began = time.monotonic()
             last = self._standings.get(target.name)
@@ -128,6 +135,7 @@ class Prober:
             except Exception:  # noqa: BLE001 - one target's bug must not end its schedule
                 failure = ("internal", "a bug in probing; please report it")
                 _log.exception("probe failed", extra={"target": target.name})
+            self._ended[target.name] = time.monotonic()
             self._report(target, failure, last)
             self._standings[target.name] = Standing(
                 target.name,

@@ -22,10 +22,7 @@ _STARTTLS = b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 _FROM = "certificate-exporter.invalid"
 # Text and not an XML parser: RFC 6120 11.1 forbids comments and DTDs, 4.8.5 fixes the prefix `stream`, and a parser
 # would be one more thing for a hostile server to play with.
-_FEATURES = re.compile(rb"<stream:features\b[^>]*?(?:/>|>(.*?)</stream:features\s*>)", re.DOTALL)
-_PROCEED = re.compile(rb"<proceed\b[^>]*?(?:/>|>\s*</proceed\s*>)")
-_FAILURE = re.compile(rb"<failure\b[^>]*>")
-_STREAM_ERROR = re.compile(rb"<stream:error\b[^>]*>.*?</stream:error\s*>", re.DOTALL)
+_AFTER_NAME = tuple(bytes([byte]) for byte in b" \t\r\n/>")
 _CONDITION = re.compile(rb"<([a-z-]{1,40})\s")
 _CONDITIONS = frozenset({  # RFC 6120 4.9.3
     "bad-format", "bad-namespace-prefix", "conflict", "connection-timeout", "host-gone", "host-unknown",
@@ -72,6 +69,9 @@ async def _answer(reader: asyncio.StreamReader, understand: Callable[[bytes], bo
         if not data:
             raise TargetError("closed", "the server closed the connection before TLS")
         received += data
+        # Nothing is complete before a tag ends: a server that sends byte by byte costs no look at all for each.
+        if b">" not in data and received.lstrip().startswith(b"<"):
+            continue
         answer = understand(received)
         if answer is not None:
             return answer
@@ -85,27 +85,53 @@ def offers_starttls(received: bytes) -> bool | None:
         TargetError: "stream_error", or "protocol" for what is not XMPP.
     """
     _look_for_error(received)
-    if features := _FEATURES.search(received):
-        return b"urn:ietf:params:xml:ns:xmpp-tls" in (features[1] or b"")
-    return None
+    features = _element(received, b"stream:features")
+    return None if features is None else b"urn:ietf:params:xml:ns:xmpp-tls" in features
 
 
 def may_proceed(received: bytes) -> bool | None:
     """Tell whether the server wants TLS now, None while it has not answered; raises as `offers_starttls`."""
     _look_for_error(received)
-    if _PROCEED.search(received):
+    if _element(received, b"proceed") is not None:
         return True
-    return False if _FAILURE.search(received) else None
+    return False if _start(received, b"failure") else None
 
 
 def _look_for_error(received: bytes) -> None:
-    if error := _STREAM_ERROR.search(received):
-        said = next((name for name in _CONDITION.findall(error[0]) if name.decode() in _CONDITIONS), b"no known reason")
+    error = _element(received, b"stream:error")
+    if error is not None:
+        said = next((name for name in _CONDITION.findall(error) if name.decode() in _CONDITIONS), b"no known reason")
         raise TargetError(
             "stream_error", f"the server ended the XMPP stream: {said.decode()}; is server_name a domain it serves?"
         )
     if not received.lstrip().startswith(b"<"):
         raise TargetError("protocol", "the answer is not XMPP; is this the right port?")
+
+
+def _element(received: bytes, name: bytes) -> bytes | None:
+    """Give the content of the first element of this name, None while it is not complete.
+
+    Each byte is looked at a bounded number of times: with one expression for the whole element, a server that sent many
+    beginnings and no end kept the program busy.
+    """
+    tag = _start(received, name)
+    if tag is None:
+        return None
+    begin, end = tag
+    if received[begin:end].endswith(b"/>"):
+        return b""
+    close = received.find(b"</" + name, end)
+    return received[end:close] if close >= 0 and received.find(b">", close) >= 0 else None
+
+
+def _start(received: bytes, name: bytes) -> tuple[int, int] | None:
+    """Give where the first start tag of this name begins and ends."""
+    at = -1
+    while (at := received.find(b"<" + name, at + 1)) >= 0:
+        if received[at + 1 + len(name) :][:1] in _AFTER_NAME:
+            end = received.find(b">", at)
+            return (at, end + 1) if end >= 0 else None
+    return None
 
 
 async def _postgresql(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

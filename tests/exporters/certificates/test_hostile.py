@@ -14,11 +14,14 @@ import pytest
 
 from exporters.certificates.client import REASONS, Client
 from exporters.certificates.collector import label
+from exporters.certificates.starttls import may_proceed, offers_starttls
 from lab.servers.pki import Authority, Issued
 from tests.exporters.certificates.fakes import HOST, server, silence, target, tls
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.exporters.certificates.fakes import Handler
 
 MEGABYTE = 1 << 20
@@ -241,3 +244,15 @@ async def test_a_server_that_hangs_when_asked_for_old_tls_still_shows_its_dates(
     assert len(seen.chains[""].certificates) == 1
     assert seen.old_tls is None
     assert seen.failure is None
+
+
+@pytest.mark.parametrize("understand", [offers_starttls, may_proceed])
+@pytest.mark.parametrize(
+    "part",
+    [b"<stream:features ", b"<stream:features>", b"<stream:error>", b"<proceed ", b"<proceed>", b"<failure ", b"<"],
+)
+def test_a_hostile_answer_to_starttls_costs_no_more_than_its_length(
+    understand: Callable[[bytes], bool | None], part: bytes
+) -> None:
+    """A mebibyte takes milliseconds; when the cost grew with the square of the length, it took longer than a test may."""
+    understand((part * (1 << 20))[: 1 << 20])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from aiohttp import ClientSession
 
 from exporters.certificates.__main__ import _exporter, _parser, main
 from exporters.certificates.client import Client
-from exporters.certificates.prober import Prober
+from exporters.certificates.prober import _LEAST_PAUSE, Prober
 from exporters.certificates.snapshot import Chain, Observation
 from lab.servers.pki import Authority
 from tests.exporters.certificates.fakes import HOST, server, silence, tls
@@ -219,3 +220,13 @@ def test_a_wrong_configuration_or_command_line_ends_with_2(tmp_path: Path, capsy
             main([wrong])
         assert ended.value.code == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+async def test_a_target_is_probed_once_a_second_however_often_it_is_asked_for(tmp_path: Path) -> None:
+    client = Scripted()
+    probing = prober(tmp_path, client, a="a:1")
+    began = time.monotonic()
+    for _ in range(3):
+        await probing.probe("a", 60)
+    assert len(client.calls) == 3
+    assert time.monotonic() - began >= 2 * _LEAST_PAUSE
