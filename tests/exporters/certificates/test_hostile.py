@@ -254,5 +254,5 @@ async def test_a_server_that_hangs_when_asked_for_old_tls_still_shows_its_dates(
 def test_a_hostile_answer_to_starttls_costs_no_more_than_its_length(
     understand: Callable[[bytes], bool | None], part: bytes
 ) -> None:
-    """A mebibyte takes milliseconds; when the cost grew with the square of the length, it took longer than a test may."""
+    """A mebibyte takes milliseconds; with a cost that grows with the square of the length a test runs out of time."""
     understand((part * (1 << 20))[: 1 << 20])
