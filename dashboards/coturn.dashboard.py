@@ -83,7 +83,6 @@ dashboard = page(
     ),
     exporter="synthetic",
     rows=[
-        media(),
         row(
             "Traffic and errors, and how long an answer takes",
             series(
@@ -153,6 +152,7 @@ dashboard = page(
                 _PORTS_USED,
             ),
         ),
+        media(),
         folded(
             "Which server, and since when",
             states("Server answers", "Whether coturn answers its exporter.", 'coturn_up{instance=~"$node"}'),

@@ -78,7 +78,6 @@ dashboard = page(
     ),
     exporter="synthetic",
     rows=[
-        gone_in_time(),
         row(
             "Dead connections, and how long they look alive",
             series(
@@ -113,6 +112,7 @@ dashboard = page(
                 ),
             ),
         ),
+        gone_in_time(),
         folded(
             "Do they come back?",
             series(

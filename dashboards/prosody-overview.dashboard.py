@@ -20,6 +20,7 @@ _OPEN_REGISTRATION = (
 )
 _SAFE_SETTINGS = 'prosody_setting{name=~"(c2s|s2s)_require_encryption",instance=~"$node"}'
 
+users_get, test_users = messages_and_logins()
 dashboard = page(
     "prosody-overview",
     about=(
@@ -94,7 +95,6 @@ dashboard = page(
     ),
     exporter="synthetic",
     rows=[
-        *messages_and_logins(),
         row(
             "Traffic and errors, and how long it takes",
             series(
@@ -145,6 +145,7 @@ dashboard = page(
                 rate("prosody_cpu_seconds_total"),
             ),
         ),
+        users_get,
         folded(
             "Which node, and since when",
             prosody_answers(),
@@ -234,5 +235,6 @@ dashboard = page(
                 empty="no read has failed",
             ),
         ),
+        test_users,
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dashboards.limits import Limits, above, below, none_may_be
+from dashboards.limits import Limits, above, below
 from dashboards.page import Row, folded, row
 from dashboards.panels import series
 from dashboards.pieces import Query
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from dashboards.panels import Panel
 
 _TRIES = "synthetic_journeys_total"
+_BAD = 'result!~"ok|suspended|no_credentials"'
+_REFUSED = 'result="auth"'
+_SEEN = 'result!="suspended"'
 _NONE = "No test users, or none has tried yet."
 
 
@@ -21,22 +24,25 @@ def _rate(metric: str, where: str, by: str) -> str:
     return f"sum by (instance, {by}) (rate({metric}{{{matchers}}}[$__rate_interval]))"
 
 
-def _failing(title: str, about: str, journey: str, by: str, limits: Limits | None = None) -> Panel:
+def _share(journey: str, by: str, bad: str) -> str:
     """Return the share of tries that ended badly; what the exporter itself missed does not count."""
-    bad = _rate(_TRIES, f'{journey},result!~"ok|suspended|no_credentials"', by)
-    tried = _rate(_TRIES, f'{journey},result!="suspended"', by)
-    legend = " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
-    return series(title, about, "percentunit", Query(f"{bad} / {tried}", legend), limits=limits, empty=_NONE)
+    return f"{_rate(_TRIES, f'{journey},{bad}', by)} / {_rate(_TRIES, f'{journey},{_SEEN}', by)}"
+
+
+def _failing(title: str, about: str, journey: str, by: str, limits: Limits) -> Panel:
+    legend = " ".join(f"{{{{{label}}}}}" for label in ("instance", *by.split(", ")))
+    return series(title, about, "percentunit", Query(_share(journey, by, _BAD), legend), limits=limits, empty=_NONE)
 
 
 def _p99(title: str, about: str, histogram: str, where: str, by: str) -> Panel:
-    legend = " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
+    legend = " ".join(f"{{{{{label}}}}}" for label in ("instance", *by.split(", ")))
     expr = f"histogram_quantile(0.99, {_rate(histogram + '_bucket', where, by + ', le')})"
-    return series(title, about, "s", Query(expr, legend), empty=_NONE)
+    return series(title, about, "s", Query(expr, legend))
 
 
 def messages_and_logins() -> tuple[Row, Row]:
     """Return what users of the nodes get from each other, and at the door."""
+    tried = _rate(_TRIES, 'result!="suspended"', "journey, from, to")
     return row(
         "What users get, by test users",
         _failing(
@@ -72,24 +78,20 @@ def messages_and_logins() -> tuple[Row, Row]:
         ),
         series(
             "Tries made, of those configured",
-            "Each journey between the same places. Below: failures may go unseen.",
+            "The pair of places with the fewest, for each journey. Below the limit failures may go unseen.",
             "percentunit",
             Query(
-                _rate(_TRIES, 'result!="suspended"', "journey, from, to")
-                + " * on (instance, journey) group_left () max by (instance, journey) "
-                '(synthetic_journey_interval_seconds{instance=~"$exporter"})',
-                "{{journey}} {{from}} {{to}}",
+                f"min by (instance, journey) ({tried}) * on (instance, journey) "
+                'max by (instance, journey) (synthetic_journey_interval_seconds{instance=~"$exporter"})',
+                "{{instance}} {{journey}}",
             ),
             limits=below("SyntheticJourneysMissing"),
-            empty=_NONE,
         ),
         series(
             "Sessions of others",
             "Sessions of the test accounts that no synthetic-user exporter opened: somebody has a password.",
-            "none",
-            'synthetic_foreign_sessions{instance=~"$exporter"}',
-            limits=none_may_be("SyntheticForeignSession"),
-            empty=_NONE,
+            "locale",
+            'sum by (instance) (synthetic_foreign_sessions{instance=~"$exporter"})',
         ),
     )
 
@@ -104,7 +106,7 @@ def gone_in_time() -> Row:
             title,
             about,
             "percentunit",
-            Query(f"{seen} / {tried}", "{{from}} {{to}}"),
+            Query(f"{seen} / {tried}", "{{instance}} {{from}} {{to}}"),
             limits=below("SyntheticPresenceLate"),
             empty=_NONE,
         )
@@ -144,7 +146,7 @@ def media() -> Row:
             "Packets lost",
             "Of 50 a second for two seconds, from one relay on the server to another and back.",
             "percentunit",
-            Query(f"{lost} / {sent}", "{{to}} {{transport}}"),
+            Query(f"{lost} / {sent}", "{{instance}} {{to}} {{transport}}"),
             limits=above("SyntheticRelayLosesMedia"),
             empty=_NONE,
         ),
@@ -155,11 +157,15 @@ def media() -> Row:
             "journey, to",
             above("SyntheticRelayLosesMedia"),
         ),
-        _failing(
+        series(
             "Credentials missing or refused",
-            "turn_credentials: Prosody gives none. turn_allocate: coturn refuses what that Prosody gives.",
-            'journey=~"turn_credentials|turn_allocate"',
-            "journey, from, to",
-            above("SyntheticTurnCredentialsFailing"),
+            "Missing: Prosody gives none. Refused: coturn does not take those that this Prosody gives.",
+            "percentunit",
+            Query(_share('journey="turn_credentials"', "from", _BAD), "{{instance}} {{from}} missing"),
+            Query(
+                _share('journey="turn_allocate"', "from, to", 'result="auth"'), "{{instance}} {{from}} {{to}} refused"
+            ),
+            limits=above("SyntheticTurnCredentialsFailing"),
+            empty=_NONE,
         ),
     )

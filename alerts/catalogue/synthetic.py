@@ -162,14 +162,13 @@ ALERTS: Final = (
     Alert(
         name="SyntheticJourneysMissing",
         expr=(
-            f"sum by ({_SOURCE}, journey, from, to) "
-            '(rate(synthetic_journeys_total{result!="suspended"}[<window>]))\n'
-            f"* on ({_SOURCE}, journey) group_left () synthetic_journey_interval_seconds < <value>\n"
+            f"min by ({_SOURCE}, journey) (\n  sum by ({_SOURCE}, journey, from, to) "
+            '(rate(synthetic_journeys_total{result!="suspended"}[<window>]))\n)\n'
+            f"* on ({_SOURCE}, journey) synthetic_journey_interval_seconds < <value>\n"
             'and on (job, instance) up{job="synthetic"} offset <window> == 1'
         ),
         summary=(
-            "{{ $labels.journey }} from {{ $labels.from }} to {{ $labels.to }}: {{ $value | humanizePercentage }} of "
-            "the tries were made (needs <limit>)"
+            "{{ $labels.journey }}: only {{ $value | humanizePercentage }} of the tries were made (needs <limit>)"
         ),
         description=(
             "Failures may go unseen. Look at the exporter's CPU, its log and synthetic_exporter_stalls_total."

@@ -284,7 +284,6 @@ DRILLS = (
         {"from": "prosody2", "to": "prosody2"},
         beside={
             "ProsodyDown": "it hangs",
-            "ProsodyEventLoopLagHigh": "it stood still",
             "HaproxyBackendNodesLow": _ONE_NODE_LEFT,
             "CertificateProbeFailed": _NO_DOOR,
         },

@@ -24,12 +24,12 @@ SCREEN = 17  # of Grafana's rows fit below the variables on a screen 768 high
 
 # Whose nodes each dashboard's variables list.
 JOBS = {
-    "prosody-overview": {"node": "prosody"},
-    "presence-health": {"node": "prosody"},
+    "prosody-overview": {"node": "prosody", "exporter": "synthetic"},
+    "presence-health": {"node": "prosody", "exporter": "synthetic"},
     "websocket-health": {"node": "prosody", "exporter": "certificates"},
     "push-gateway-health": {"node": "push-gateway"},
     "postgresql": {"node": "postgresql"},
-    "coturn": {"node": "coturn"},
+    "coturn": {"node": "coturn", "exporter": "synthetic"},
     "haproxy": {"node": "haproxy"},
 }
 

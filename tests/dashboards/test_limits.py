@@ -18,6 +18,15 @@ from tests.dashboards.samples import LABELS
 RED, ORANGE = "dark-red", "orange"
 # Which alerts' thresholds each tile and each graph shows, written by hand: uid, panel, alerts from the mildest on.
 LIMITS: dict[tuple[str, str], list[str]] = {
+    ("prosody-overview", "Messages that do not arrive"): ["SyntheticMessagesFailing"],
+    ("prosody-overview", "Logins that fail"): ["SyntheticLoginsFailing"],
+    ("prosody-overview", "Tries made, of those configured"): ["SyntheticJourneysMissing"],
+    ("presence-health", "Broken connections seen within 90 s"): ["SyntheticPresenceLate"],
+    ("presence-health", "Silent phones seen within 150 s"): ["SyntheticPresenceLate"],
+    ("presence-health", "Time until vanished users look offline"): ["PresenceBoundHigh"],
+    ("coturn", "Packets lost"): ["SyntheticRelayLosesMedia"],
+    ("coturn", "Tries to relay that fail"): ["SyntheticRelayLosesMedia"],
+    ("coturn", "Credentials missing or refused"): ["SyntheticTurnCredentialsFailing"],
     ("prosody-overview", "Sessions"): ["ProsodySessionsHigh", "ProsodySessionsCritical"],
     ("prosody-overview", "Sessions, fullest node"): ["ProsodySessionsHigh", "ProsodySessionsCritical"],
     ("prosody-overview", "Stanzas/s"): ["ProsodyStanzaRateHigh"],

@@ -60,6 +60,8 @@ def measured_in(node: Any) -> str:  # noqa: ANN401, PLR0911 - the parser has no 
             return ""
         case promql.Call() if node.func.name == "rate":
             return "/s" if _is_bucket(node) else f"{measured_in(node.args[0])}/s"
+        case promql.Call() if node.func.name == "histogram_quantile":
+            return next(measured_in(one) for one, _ in walk(node) if isinstance(one, promql.VectorSelector))
         case promql.Call():
             return measured_in(node.args[-1])
         case promql.AggregateExpr():
@@ -83,6 +85,8 @@ def _of_both(node: Any) -> str:  # noqa: ANN401
     if isinstance(right, promql.NumberLiteral) or str(node.op) not in ("/", "*", "+", "-", "or"):
         return measured_in(left)
     given, by = measured_in(left), measured_in(right)
+    if str(node.op) == "*" and {given, by} == {"/s", "s"}:
+        return "share"
     if str(node.op) == "/":
         return "share" if given == by else given
     assert by in (given, ANY), f"{node.prettify()} mixes {given} and {by}"
