@@ -40,7 +40,9 @@ def facts(threshold: Threshold) -> str:
     words += [f"limit {threshold.limit}"] if threshold.limit else []
     words += ["at once" if threshold.hold == "0s" else f"for {threshold.hold}"]
     words += [f"window {threshold.window}"] if threshold.window else []
-    return " · ".join([*words, f"specification, Section {threshold.section}"])
+    anchor = threshold.section.lower().replace(" ", "-")
+    source = f"[specification, Section {threshold.section}](../specification.md#section-{anchor})"
+    return " · ".join([*words, source])
 
 
 def runbook(text: str, thresholds: dict[str, Threshold]) -> str:

@@ -37,3 +37,14 @@ def test_each_description_says_whether_the_specification_is_met() -> None:
     for part in re.split(r"^#{2,3} ", text.partition("## Contradictions")[0], flags=re.MULTILINE)[1:]:
         name = part.partition("\n")[0]
         assert "**Met" in part or name == "Section 20", name
+
+
+def test_every_link_to_the_page_leads_to_one_of_its_headings() -> None:
+    anchors = {heading.lower().replace(" ", "-") for heading in HEADINGS}
+    links = [
+        (name, anchor)
+        for name in every_text()
+        for anchor in re.findall(r"\(\S*specification\.md#([\w-]+)\)", (ROOT / name).read_text(encoding="utf-8"))
+    ]
+    assert links
+    assert not [link for link in links if link[1] not in anchors]

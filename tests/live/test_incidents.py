@@ -144,7 +144,7 @@ class Watching(Prometheus):
         return [*rest, *(f"{name}={max(1, int(seconds))}s" for name, seconds in shorter)]
 
     def firing(self) -> set[tuple[str, str]]:
-        """Return (alert, instance) of what fires."""
+        """Return (alert, instance) of every firing alert."""
         found = [alert["labels"] for alert in self.alerts() if alert["state"] == "firing"]
         return {(labels["alertname"], labels.get("instance", "")) for labels in found}
 
