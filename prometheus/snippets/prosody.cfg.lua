@@ -4,6 +4,8 @@
 modules_enabled = {
     -- ... those of Appendix A ...
     "admin_shell"; -- loads admin_socket
+    -- Appendix A sets turn_external_* and never loads what reads them: without it no phone gets TURN credentials.
+    "turn_external";
 }
 
 -- Without this Prosody's own registry is empty.
