@@ -26,7 +26,14 @@ from tests.install.services import NAMES
 if TYPE_CHECKING:
     from tests.install.roots import Root
 
-UNITS = ("prosody-exporter", "push-gateway", "coturn-exporter", "certificate-exporter", "commeazy-firewall")
+UNITS = (
+    "prosody-exporter",
+    "push-gateway",
+    "coturn-exporter",
+    "certificate-exporter",
+    "synthetic-exporter",
+    "commeazy-firewall",
+)
 METRICS = {9871: "prosody1", 9872: "coturn1", 9874: "prosody1", 8404: "haproxy1", 9187: "postgres-exporter"}
 _COTURN_PASSWORD = "password-of-the-trial"
 PATIENCE = 240.0  # seconds until commeazy-check must be content: some scrapes and evaluations at their real intervals
@@ -104,7 +111,14 @@ class Operator:
         config = self.node.path / "etc/haproxy/haproxy.cfg"
         text = config.read_text().replace("option httpchk GET /health", "option httpchk GET /xmpp-websocket")
         served = "    http-request use-service prometheus-exporter if { path /metrics }\n"
-        config.write_text(text.replace("    stats enable\n", f"{served}    stats enable\n"))
+        text = text.replace("    stats enable\n", f"{served}    stats enable\n")
+        chosen = (
+            f"    acl synthetic src {MONITORING_ADDRESS}\n"
+            "    use-server prosody1 if { req.hdr(X-Probe-Node) prosody1 } synthetic\n"
+            "    http-response set-header X-Served-By %s if synthetic\n"
+        )
+        check = "    http-check expect status 200\n"
+        config.write_text(text.replace(check, check + chosen))
 
     def edit_certificates(self) -> None:
         """Keep the endpoints that there are, with the authority that signed them, and bring what certbot wrote."""
@@ -119,6 +133,18 @@ class Operator:
         for name in NAMES:
             chain = (self.node.path / f"etc/letsencrypt/live/{name}/fullchain.pem").read_bytes()
             (self.monitoring.path / f"etc/commeazy/certificates/{name}.pem").write_bytes(chain)
+
+    def edit_test_users(self) -> None:
+        """Bring the passwords, and name the node and the coturn that there are."""
+        made = self.node.path / "root/synthetic-passwords"
+        passwords = self.monitoring.path / "etc/commeazy/synthetic-passwords"
+        passwords.write_text(made.read_text())
+        passwords.chmod(0o600)
+        made.unlink()
+        file = self.monitoring.path / "etc/commeazy/synthetic.yml"
+        settings = yaml.safe_load(file.read_text()) | {"nodes": ["prosody1"], "ca": "/etc/commeazy/ca.pem"}
+        settings["coturn"] = [{"name": "coturn1", "host": "coturn1", "server_name": "turn.commeazy.com"}]
+        file.write_text(yaml.safe_dump(settings))
 
     def edit_targets(self) -> None:
         """Keep the first node of each kind, and write the receivers' secrets."""
