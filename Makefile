@@ -8,7 +8,7 @@ if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else 
 archive = commeazy-monitoring-$(shell sed -n 's/^__version__ = "\(.*\)".*/\1/p' toolkit/__init__.py)
 sources := $(wildcard alerts bench check dashboards exporters gateway lab tests toolkit xmpp)
 
-.PHONY: help demo drill check screenshots dist test versions try-install incidents mutants generate lint bench soak lock clean
+.PHONY: help fuzz audit demo drill check screenshots dist test versions try-install incidents mutants generate lint bench soak lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -32,8 +32,17 @@ dist: ## One archive for the hosts: the wheel, its locked dependencies, and what
 	@rm -rf dist && mkdir -p dist/$(archive)/dashboards
 	@$(python) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist/$(archive)/wheels .
 	@$(python) -m pip download --quiet --only-binary :all: --require-hashes --dest dist/$(archive)/wheels -r deploy/requirements.lock
+	@$(python) -m lab.release sbom dist/$(archive)/wheels
 	@cp -rL deploy docs prometheus dist/$(archive) && cp dashboards/*.json dist/$(archive)/dashboards
 	@tar -C dist --owner=0 --group=0 -czf dist/$(archive).tar.gz $(archive) && rm -r dist/$(archive) && ls dist/$(archive).tar.gz
+
+fuzz: ## Made-up input for every parser that reads what a stranger writes: FUZZ inputs each (20000); make test runs 300
+	@lab/install.sh test
+	@FUZZ=$(or $(FUZZ),20000) exec $(python) -m pytest --timeout 1800 --durations 0 tests/fuzz
+
+audit: ## Known advisories on what is pinned, from a file: ADVISORIES=all.zip (OSV's archive for PyPI); fetches nothing
+	@lab/install.sh lint
+	@exec $(python) -m lab.release audit $(ADVISORIES)
 
 test: ## Every test; says what it leaves out if servers are missing
 	@lab/install.sh test

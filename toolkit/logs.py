@@ -55,6 +55,7 @@ def setup(level: str, style: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(FORMATS[style]())
     logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)  # else Python writes them beside the log, in two lines of its own
 
 
 def _quoted(value: object) -> str:
