@@ -16,7 +16,7 @@ _TRIES = "synthetic_journeys_total"
 _BAD = 'result!~"ok|suspended|no_credentials"'
 _REFUSED = 'result="auth"'
 _SEEN = 'result!="suspended"'
-_NONE = "No test users, or none has tried yet."
+_NONE = "there are no test users, or none has tried yet"
 
 
 def _rate(metric: str, where: str, by: str) -> str:

@@ -62,6 +62,7 @@ def stat(
         [target(_verdict(expr, limits, of, idle), "{{verdict}}", "A", instant=True), target(expr, "trend", "B")],
         overrides=[
             *(override("byName", word, color=fixed(colour)) for word, colour in ({idle: CALM} | colours).items()),
+            override("byName", of.word, unit="none"),  # it says how many do not answer
             _trend("B", limits.short),
         ],
     )

@@ -246,7 +246,7 @@ def test_what_does_not_answer_comes_before_every_verdict_and_no_data_is_one(pane
     overrides = {
         o["matcher"]["options"]: o["properties"][0]["value"]["fixedColor"]
         for o in panel.json["fieldConfig"]["overrides"]
-        if o["matcher"]["id"] == "byName"
+        if o["matcher"]["id"] == "byName" and o["properties"][0]["id"] == "color"
     }
     idle = [word for word in words[:-1] if word not in (words[0], "CRITICAL", "WARNING", "OK")]
     quiet = dict.fromkeys(["OK", *idle], "transparent")
