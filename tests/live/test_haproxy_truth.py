@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def checked() -> Iterator[Prosody]:
+def checked(name: str) -> Iterator[Prosody]:
     """Serve what HAProxy's health check asks for, in place of a Prosody."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -33,7 +33,7 @@ def checked() -> Iterator[Prosody]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield cast("Any", SimpleNamespace(name="prosody", http_port=server.server_port))
+        yield cast("Any", SimpleNamespace(name=name, http_port=server.server_port))
         server.shutdown()
 
 
@@ -49,7 +49,7 @@ def test_a_server_with_weight_0_is_up_and_takes_nothing_and_without_any_other_th
     up = 'haproxy_server_status{proxy="prosody_ws",server="prosody1",state="UP"}'
     down = 'haproxy_backend_status{proxy="prosody_ws",state="DOWN"}'
     weight = 'haproxy_server_weight{proxy="prosody_ws",server="prosody1"}'
-    with checked() as one, checked() as two, Workspace() as lab:
+    with checked("prosody1") as one, checked("prosody2") as two, Workspace() as lab:
         haproxy = Haproxy(lab, [one, two])
         haproxy.start()
         assert (_said(haproxy, up), _said(haproxy, weight), _said(haproxy, down)) == (1, 100, 0)
