@@ -19,8 +19,8 @@ class Fault(Enum):
 
     NONE = auto()  # the push was accepted
     TOKEN = auto()  # the device's token is dead: it is unregistered
-    # The token does not fit this app, project or environment. If the provider has accepted another token since the
-    # settings were read, this one is dead: it is unregistered. Else the settings may be wrong: the push is rejected.
+    # The token does not fit this app, project or environment. If the provider has just accepted another token, this one
+    # is dead: it is unregistered. Else the settings may be wrong: the push is rejected. See `handler`.
     TOKEN_OR_SETTINGS = auto()
     PUSH = auto()  # this request will never be accepted: it is rejected
     SETTINGS = auto()  # key, account or app identifier are wrong, and a person must act: the push is rejected

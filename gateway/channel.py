@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RECONNECT_FIRST = 0.1  # seconds; doubled after every failure, up to the next
 RECONNECT_MOST = 2.0
 CALM = 5.0  # seconds before connecting again to a peer that asked for calm (RFC 9113, 7: ENHANCE_YOUR_CALM)
-LIVED = 10.0  # a connection that held this long resets the pauses
+LIVED = 10.0  # seconds; a connection that held this long is followed by the next one at once
 PATIENCE_LEAST = 2.0  # seconds without an answer that every connection is allowed
 CONNECTIONS = 4  # at most this many at a time: the current one and those that finish or are in doubt
 _DOUBT = ("no_answer", "no_room")
@@ -101,7 +101,8 @@ class Channel:
                     end = await connection.leaving
                     self._log_end(end)
                     lived = loop.time() - connection.opened
-                    pause = RECONNECT_FIRST if lived >= LIVED else pause
+                    if lived >= LIVED or connection.answered_at > connection.opened:
+                        pause = RECONNECT_FIRST  # it was of use
                     if end.code == "ENHANCE_YOUR_CALM":
                         pause = max(pause, CALM)
                     elif end.reason in _DOUBT or (lived >= LIVED and end.code in ("", "NO_ERROR")):

@@ -26,6 +26,9 @@ QUEUE = 1000  # pushes of one handler at a time, waiting ones included; each hol
 QUEUE_MESSAGES = 800  # of which messages: the rest is kept for calls
 BACKOFF_FIRST = 0.2  # seconds; doubled with every try
 BACKOFF_MOST = {Kind.CALL: 2.0, Kind.MESSAGE: 5.0}
+# Tokens in a row that may be called dead while settings could be wrong, too. Were it more, a mistake at Apple, Google
+# or in the settings could remove the registrations of everybody.
+DOUBTS = 2
 FAULTS = 5  # answers in a row that blame the provider: it is failing
 FAULTS_AGE = 30.0  # seconds after the last of them: nobody knows any more
 
@@ -61,7 +64,9 @@ class Handler:
         self._provider = provider
         self._faults = 0  # in a row
         self._last_fault = 0.0
-        self._proven = False  # the provider has accepted a token since the settings were read
+        # Doubtful answers since the provider last accepted a token; as many as make the settings suspect at first, and
+        # after the settings were read again.
+        self._doubts = DOUBTS
 
     @property
     def ready(self) -> bool:
@@ -86,7 +91,7 @@ class Handler:
 
     def reload(self) -> None:
         """Read the key file again."""
-        self._proven = False
+        self._doubts = DOUBTS
         self.token.reload()
 
     async def push(self, push: Push) -> Result:
@@ -169,14 +174,15 @@ class Handler:
     def _outcome(self, fault: Fault) -> Outcome:
         """Return what an answer that is final makes of a push."""
         if fault in (Fault.NONE, Fault.TOKEN):
-            self._proven = True
+            self._doubts = 0
         match fault:
             case Fault.NONE:
                 return Outcome.SENT
             case Fault.TOKEN:
                 return Outcome.UNREGISTERED
-            case Fault.TOKEN_OR_SETTINGS if self._proven:
-                return Outcome.UNREGISTERED
+            case Fault.TOKEN_OR_SETTINGS:
+                self._doubts += 1
+                return Outcome.UNREGISTERED if self._doubts <= DOUBTS else Outcome.REJECTED
         return Outcome.REJECTED
 
     def _blame(self, *, faulty: bool) -> None:

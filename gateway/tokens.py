@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LOOK = 20.0  # seconds between looks at the clock, which may be set
 RETRY = 30.0  # seconds between attempts, while there is no new token
 RETRY_WITHOUT = 2.0  # the same while there is none at all and the endpoint was unreachable
-MINT_TIMEOUT = 15.0  # seconds for one attempt
+MINT_TIMEOUT = 30.0  # seconds for one attempt; on a host without a free core its libraries alone take ten
 
 _log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ async def mint(arguments: Sequence[str]) -> Attempt:
         async with asyncio.timeout(MINT_TIMEOUT):
             out, err = await process.communicate()
     except TimeoutError:
-        return None, False, "the token endpoint of the service account does not answer"
+        return None, False, f"{command[2]} {arguments[0]} gave no token within {MINT_TIMEOUT:g} s"
     finally:
         if process.returncode is None:
             process.kill()

@@ -143,7 +143,7 @@ DRILLS = (
     ),
     Drill(
         "PushFcmFailuresHigh",
-        "FCM refuses every push (403 SENDER_ID_MISMATCH)",
+        "FCM refuses every push (403 PERMISSION_DENIED)",
         lambda lab: faults.providers(lab, Mood(refusing=("fcm",))),
     ),
     Drill(
@@ -165,6 +165,7 @@ DRILLS = (
         lambda lab: faults.half_requests(lab.push_gateway, lab.push_gateway.port, 2000),
         _ON_1,
         value=65e6,
+        beside={"PushGatewayDown": "it is down in between"},
     ),
     # HAProxy, PostgreSQL, coturn
     Drill(

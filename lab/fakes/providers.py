@@ -151,7 +151,7 @@ def _answer(provider: str, node: str, mood: Mood) -> tuple[int, str]:
     if node == UNREGISTERED:
         return 404, "UNREGISTERED"
     if provider in mood.refusing:
-        return {"apns": (400, "TopicDisallowed"), "fcm": (403, "SENDER_ID_MISMATCH")}[provider]
+        return {"apns": (400, "TopicDisallowed"), "fcm": (403, "PERMISSION_DENIED")}[provider]
     return 200, ""
 
 

@@ -1,0 +1,326 @@
+"""What becomes of pushes while a provider misbehaves: lost, late, sent twice. One command, some three minutes.
+
+`python -m bench.push_loss` runs the gateway of this tree and writes docs/push-loss-report.md, beside the figures of the
+gateway before (bench/push_loss_before.json). `python -m bench.push_loss --tree DIRECTORY --save FILE` measures the
+gateway of another tree: the figures before were made with a checkout of 5e3087d.
+
+The truth is what the providers accepted, by token. Random answers are seeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import ssl
+import statistics
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from gateway import credentials
+from lab.fakes import apns, fcm
+from lab.fakes.http2 import MAX_CONCURRENT_STREAMS
+from lab.running.server import Workspace, ending_with_us
+from lab.servers.gateway import SECRET, PushGateway
+
+if TYPE_CHECKING:
+    from lab.fakes.http2 import Request
+
+BEFORE = Path(__file__).with_name("push_loss_before.json")
+REPORT = Path(__file__).parent.parent / "docs/push-loss-report.md"
+SHARES = (5, 25, 50, 75, 95)  # percent of the answers that are 503
+RATES = {1: 10, 10: 50, 100: 200}  # pushes a second: pushes
+# The gateway with tokens made here: making them costs each start seconds of CPU, and nothing here is about that.
+PROGRAM = """
+import json, os, sys
+from gateway import tokens
+made = json.loads(os.environ["TOKENS"])
+async def mint(arguments):
+    return tokens.Minted(**made[arguments[0]]), False, ""
+tokens.mint = mint
+from gateway.__main__ import main
+sys.exit(main())
+"""
+KINDS = {"calls to iPhones": "voip", "calls to Android": "fcm", "messages": "fcm"}
+FAULTS = {
+    "deaf": "the connection answers PINGs, but no request",
+    "roomless": "the connection allows no stream any more",
+    "dying": "every connection is cut after half a second, with what is under way",
+}
+
+
+HEAD = ["pushes", "a second", "bad answers"] + [
+    f"{figure}{when}" for figure in ("lost", "twice", "P50 ms", "slowest ms", "requests") for when in (", before", "")
+]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One line of the tables.
+
+    Args:
+        fault: "503", or one of FAULTS.
+        share: percent of the answers that are 503.
+        rate: pushes a second.
+        kind: one of KINDS.
+        pushes: how many were asked for.
+        lost: that no provider accepted.
+        doubled: that a provider accepted twice.
+        p50: milliseconds from asking to acceptance, of those accepted; and so on.
+        slowest: the same.
+        requests: that reached the provider.
+        untrue: pushes with an outcome that is not what the provider says.
+    """
+
+    fault: str
+    share: int
+    rate: int
+    kind: str
+    pushes: int
+    lost: int
+    doubled: int
+    p50: float
+    slowest: float
+    requests: int
+    untrue: int
+
+
+class Peers:
+    """APNs and FCM in this process, on ports of their own, with one fault."""
+
+    def __init__(self, lab: Workspace, name: str, fault: str, share: int) -> None:
+        chain, key = lab.certificate("localhost")
+
+        def context(protocol: str) -> ssl.SSLContext:
+            made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            made.load_cert_chain(chain, key)
+            made.set_alpn_protocols([protocol])
+            return made
+
+        directory = lab.directory / name
+        directory.mkdir()
+        self.key_path, self.account_path = directory / "AuthKey.p8", directory / "account.json"
+        self.key_path.write_text(apns.make_key())
+        self.key_path.chmod(0o600)
+        self.apns = apns.FakeApns(context("h2"), self.key_path.read_text())
+        self.fcm = fcm.FakeFcm(context("h2"))
+        self.accepted: dict[str, list[float]] = {}
+        self.requests: Counter[str] = Counter()
+        self._fault, self._share = fault, share
+        self._chance = random.Random(f"{fault} {share}")  # noqa: S311 - chance, not a secret
+        self._began = False
+        self.apns.answer = lambda request: self._answer(
+            request, request.headers[":path"].removeprefix("/3/device/"), apns.accept, "ServiceUnavailable"
+        )
+        self.fcm.answer = lambda request: self._answer(
+            request, json.loads(request.body)["message"]["token"], fcm.accept, "UNAVAILABLE"
+        )
+
+    async def start(self) -> None:
+        """Listen."""
+        await self.apns.start()
+        await self.fcm.start()
+        self.apns_port, self.fcm_port = self.apns.port, self.fcm.port
+
+    async def stop(self) -> None:
+        """End."""
+        await self.apns.stop()
+        await self.fcm.stop()
+
+    async def begin(self) -> None:
+        """Misbehave from now on."""
+        self._began = True
+        self._first = {*self.apns.live, *self.fcm.live}
+        if self._fault == "roomless":
+            for connection in self._first:
+                connection.set(MAX_CONCURRENT_STREAMS, 0)
+        while self._fault == "dying":
+            await asyncio.sleep(0.5)
+            for connection in self.apns.live + self.fcm.live:
+                connection.kill()
+
+    def _answer(self, request: Request, node: str, accept: object, word: str) -> None:
+        assert callable(accept)
+        self.requests[node] += 1
+        if self._began and self._fault == "deaf" and request.connection in self._first:
+            return
+        if self._began and self._chance.random() * 100 < self._share:
+            (apns if word == "ServiceUnavailable" else fcm).refuse(request, 503, word)
+            return
+        self.accepted.setdefault(node, []).append(time.monotonic())
+        if self._fault == "dying":  # some are under way when the connection is cut
+            asyncio.get_running_loop().call_later(self._chance.random() * 0.1, accept, request)
+        else:
+            accept(request)
+
+
+async def run(lab: Workspace, tree: str, fault: str, share: int, rate: int) -> list[Figures]:
+    """Measure one gateway with one fault at one rate, all kinds of pushes at once."""
+    name = f"{fault}-{share}-{rate}"
+    peers = Peers(lab, f"peers-{name}", fault, share)
+    await peers.start()
+    gateway = PushGateway(lab, peers, name, {"RATE_LIMIT": "0", "LOG_LEVEL": "error"})  # type: ignore[arg-type]  # it has what is used
+    now = int(time.time())
+    fcm_token = {"token": "ya29.x", "issued": now, "expires": now + 3600, "key": "1", "project": fcm.PROJECT}
+    made = {"apns": credentials.apns(str(peers.key_path), apns.KEY_ID, apns.TEAM_ID), "fcm": fcm_token}
+    environment = {**os.environ, **gateway.environment(), "TOKENS": json.dumps(made)}
+    command = (*ending_with_us(), sys.executable, "-c", PROGRAM)
+    process = await asyncio.create_subprocess_exec(*command, cwd=tree, env=environment)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        while not await _ready(session, gateway):
+            await asyncio.sleep(0.1)
+        fault_of_peers = asyncio.create_task(peers.begin())
+        await asyncio.sleep(0.2)
+        found = await asyncio.gather(
+            *(_push(session, gateway, peers, kind, rate, Figures(fault, share, rate, kind, *[0] * 7)) for kind in KINDS)
+        )
+        fault_of_peers.cancel()
+    process.kill()
+    await process.wait()
+    await peers.stop()
+    return list(found)
+
+
+async def _ready(session: aiohttp.ClientSession, gateway: PushGateway) -> bool:
+    """Whether both handlers can send."""
+    try:
+        async with session.get(f"{gateway.url}/health") as answer:
+            return "unavailable" not in (await answer.json()).values()
+    except aiohttp.ClientConnectionError:
+        return False
+
+
+async def _push(  # noqa: PLR0913, PLR0917 - what a push is made of
+    session: aiohttp.ClientSession, gateway: PushGateway, peers: Peers, kind: str, rate: int, empty: Figures
+) -> Figures:
+    count = RATES[rate]
+    digits = 64 if KINDS[kind] == "voip" else 30
+    nodes = [f"{number:0{digits}x}" for number in range(count)]
+    if KINDS[kind] == "fcm":
+        nodes = [f"{kind[:5]}:{node}" for node in nodes]
+    asked: dict[str, float] = {}
+    outcomes: dict[str, str | None] = {}
+
+    async def one(number: int, node: str) -> None:
+        await asyncio.sleep(number / rate)
+        asked[node] = time.monotonic()
+        body = {"node": node, "secret": SECRET, "type": "message" if kind == "messages" else "call", "jid": "x@y"}
+        async with session.post(f"{gateway.url}/push", json=body) as answer:
+            outcomes[node] = answer.headers.get("Push-Outcome")
+
+    await asyncio.gather(*(one(number, node) for number, node in enumerate(nodes)))
+    delays = [1000 * (peers.accepted[node][0] - asked[node]) for node in nodes if node in peers.accepted]
+    return Figures(
+        **{
+            **asdict(empty),
+            "pushes": count,
+            "lost": count - len(delays),
+            "doubled": sum(len(peers.accepted.get(node, ())) > 1 for node in nodes),
+            "p50": round(statistics.median(delays), 1) if delays else 0.0,
+            "slowest": round(max(delays), 1) if delays else 0.0,
+            "requests": sum(peers.requests[node] for node in nodes),
+            # A push that was accepted may have another outcome only if nobody could know: "failed".
+            "untrue": sum(
+                (outcomes[node] == "sent") != (node in peers.accepted) and outcomes[node] != "failed" for node in nodes
+            ),
+        }
+    )
+
+
+async def measure(tree: str) -> list[Figures]:
+    """Run everything, several gateways at a time."""
+    with Workspace() as lab:
+        jobs = [("503", share, rate) for rate in (100, 1) for share in reversed(SHARES)]
+        jobs += [(fault, 0, 10) for fault in FAULTS]
+        results = await asyncio.gather(*(run(lab, tree, *job) for job in jobs))
+    order = ["503", *FAULTS]
+    found = [line for lines in results for line in lines]
+    kinds = list(KINDS)
+    return sorted(found, key=lambda line: (order.index(line.fault), line.rate, kinds.index(line.kind), line.share))
+
+
+def report(before: list[Figures], after: list[Figures]) -> str:
+    """Return the page."""
+    lines = [
+        "# Pushes while a provider misbehaves",
+        "",
+        "Written by `make loss`. The figures before are those of the gateway of 1.0.0 (5e3087d), measured by",
+        "`python -m bench.push_loss --tree CHECKOUT --save bench/push_loss_before.json`. Both ran on a machine with",
+        "other work: losses and doubles count, delays are not exact.",
+        "",
+        "Lost: no provider accepted it while it was worth something (30 s for a call, 60 s for a message). Twice:",
+        "accepted twice. Delays: from asking the gateway to the provider's acceptance, of what was not lost. Requests:",
+        "sent to the provider for each push.",
+        "",
+        "## Some answers are 503, the others are good",
+        *_table(before, after, lambda line: line.fault == "503"),
+    ]
+    for fault, meaning in FAULTS.items():
+        chosen = _table(before, after, lambda line, fault=fault: line.fault == fault)
+        lines += ["", f"## {fault.capitalize()}: {meaning}", *chosen]
+    untrue = sum(line.untrue for line in after)
+    total = sum(line.pushes for line in after)
+    lost = sum(line.lost for line in after), sum(line.lost for line in before)
+    lines += [
+        "",
+        f"In all, of {total} pushes {lost[0]} were lost, before {lost[1]}. `Push-Outcome` was not true for {untrue},",
+        f"before for {sum(line.untrue for line in before)}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _table(before: list[Figures], after: list[Figures], wanted: object) -> list[str]:
+    assert callable(wanted)
+    old = {(line.fault, line.share, line.rate, line.kind): line for line in before}
+    head = [
+        "",
+        f"| {' | '.join(HEAD)} |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for line in filter(wanted, after):
+        was = old.get((line.fault, line.share, line.rate, line.kind))
+        pairs = [
+            (
+                f"{one.lost} of {one.pushes}",
+                one.doubled,
+                f"{one.p50:.0f}",
+                f"{one.slowest:.0f}",
+                f"{one.requests / one.pushes:.1f}",
+            )
+            if one
+            else ("-",) * 5
+            for one in (was, line)
+        ]
+        cells = [str(cell) for pair in zip(*pairs, strict=True) for cell in pair]
+        share = f"{line.share} %" if line.fault == "503" else ""
+        head.append(f"| {line.kind} | {line.rate} | {share} | {' | '.join(cells)} |")
+    return head
+
+
+def main() -> int:
+    """Measure, and write the report or the figures."""
+    parser = argparse.ArgumentParser(prog="bench.push_loss")
+    parser.add_argument("--tree", default=str(Path(__file__).parent.parent), help="whose gateway to run")
+    parser.add_argument("--save", type=Path, help="write the figures to this file instead of the report")
+    args = parser.parse_args()
+    found = asyncio.run(measure(str(Path(args.tree).resolve())))
+    if args.save:
+        args.save.write_text(json.dumps([asdict(line) for line in found], indent=0) + "\n")
+    else:
+        before = [Figures(**line) for line in json.loads(BEFORE.read_text())]
+        REPORT.write_text(report(before, found))
+        print(f"written: {REPORT}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
