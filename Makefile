@@ -8,7 +8,11 @@ if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else 
 archive = commeazy-monitoring-$(shell sed -n 's/^__version__ = "\(.*\)".*/\1/p' toolkit/__init__.py)
 sources := $(wildcard alerts bench check dashboards exporters gateway lab tests toolkit xmpp)
 
+<<<<<<< HEAD
 .PHONY: help fuzz audit demo drill check screenshots dist test versions try-install incidents mutants generate lint bench soak lock clean
+=======
+.PHONY: help demo drill check screenshots dist test versions try-install mutants generate lint bench soak loss lock clean
+>>>>>>> 0e52c44 (Rewrite the page on the push gateway and its runbooks; add make loss)
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -105,6 +109,10 @@ soak: ## Ten minutes of churn, then 200,000 pushes and ten quiet minutes
 	@lab/install.sh demo
 	@$(python) -m bench.soak
 	@exec $(python) -m bench.push_gateway soak
+
+loss: ## What becomes of pushes while a provider misbehaves: writes docs/push-loss-report.md; takes some minutes
+	@lab/install.sh test
+	@exec $(python) -m bench.push_loss
 
 lock: ## Pin the newest versions of all dependencies in requirements.lock, and the hosts' in deploy/ (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }

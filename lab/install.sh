@@ -24,7 +24,7 @@ setpriv     util-linux
 systemd-analyze systemd
 lua-dbi-postgresql lua-dbi-postgresql
 "
-# What the runbooks' commands use beside them, a compiler for a clock that can be set, and two firewalls; the demo needs
+# What the runbooks' commands use, a compiler for a clock that can be set, two firewalls, and HTTP/2 that is not ours; the demo needs
 # none of them.
 tools="
 curl        curl
@@ -39,6 +39,10 @@ nft         nftables
 iptables    iptables
 logrotate   logrotate
 vmalert     victoria-metrics
+nginx       nginx-light
+nghttpd     nghttp2-server
+nghttpx     nghttp2-proxy
+node        nodejs
 "
 venv=.venv
 

@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
 from lab.running.workspace import ROOT
 from tests.gateway.conftest import ANDROID, Pki, Start
@@ -154,17 +155,17 @@ class Http1Fcm:
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[int]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        async with server:
-            yield server.sockets[0].getsockname()[1]
+        app = web.Application()
+        app.router.add_post("/{path:.*}", self._send)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1]
+        await runner.cleanup()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
-                (size,) = [int(line.split(b":")[1]) for line in head if line.startswith(b"content-length:")]
-                self.tokens.append(json.loads(await reader.readexactly(size))["message"]["token"])
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+    async def _send(self, request: web.Request) -> web.Response:
+        self.tokens.append((await request.json())["message"]["token"])
+        return web.json_response({})
 
 
 @pytest.mark.parametrize("front", ["nginx", "haproxy", "nghttpx"])
