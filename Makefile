@@ -8,11 +8,7 @@ if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else 
 archive = commeazy-monitoring-$(shell sed -n 's/^__version__ = "\(.*\)".*/\1/p' toolkit/__init__.py)
 sources := $(wildcard alerts bench check dashboards exporters gateway lab tests toolkit xmpp)
 
-<<<<<<< HEAD
-.PHONY: help fuzz audit demo drill check screenshots dist test versions try-install incidents mutants generate lint bench soak lock clean
-=======
-.PHONY: help demo drill check screenshots dist test versions try-install mutants generate lint bench soak loss lock clean
->>>>>>> 0e52c44 (Rewrite the page on the push gateway and its runbooks; add make loss)
+.PHONY: help fuzz audit demo drill check screenshots dist test versions try-install incidents mutants generate lint bench soak loss lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
