@@ -197,10 +197,12 @@ def _binary(data: bytes) -> list[_Block]:
         return []
     if found := encoding.of_pkcs7(data):
         return [(crypto.FILETYPE_ASN1, one) for one in found]
+    if found := _in_a_row(data):
+        return found
     try:
         bundle = pkcs12.load_pkcs12(data, None)
     except ValueError:
-        return _in_a_row(data)
+        return []
     entries = (bundle.cert, *bundle.additional_certs)
     return [(crypto.FILETYPE_ASN1, one.certificate.public_bytes(Encoding.DER)) for one in entries if one is not None]
 
@@ -210,7 +212,8 @@ def _in_a_row(data: bytes) -> list[_Block]:
     while data.startswith(b"\x30"):
         try:
             one = encoding.element(data).whole
-            next(encoding.element(one).children())
+            if next(encoding.element(one).children()).tag != encoding.SEQUENCE:
+                break  # a certificate begins with one, PKCS#12 with a number
         except (ValueError, StopIteration):
             break
         found.append((crypto.FILETYPE_ASN1, one))

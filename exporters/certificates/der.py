@@ -27,7 +27,8 @@ _WEAK_SIGNATURES = frozenset(map(bytes.fromhex, (
 _PSS = bytes.fromhex("2a864886f70d01010a")  # its digest is SHA-1 unless a parameter says otherwise (RFC 4055 3.1)
 _RSA_KEYS = frozenset({bytes.fromhex("2a864886f70d010101"), _PSS})
 _EC_KEY = bytes.fromhex("2a8648ce3d0201")
-_INTEGER, _BIT_STRING, _OID, _SEQUENCE, _SET = 0x02, 0x03, 0x06, 0x30, 0x31
+SEQUENCE = 0x30
+_BIT_STRING, _OID = 0x03, 0x06
 _OCTETS, _GENERALIZED_TIME = 0x04, 0x18
 # X.680's string types; T.61 is read as Latin-1, as OpenSSL does.
 _TEXT = {0x0C: "utf-8", 0x13: "latin-1", 0x14: "latin-1", 0x16: "latin-1", 0x1A: "latin-1", 0x12: "latin-1"}
