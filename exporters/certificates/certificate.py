@@ -197,8 +197,8 @@ def _binary(data: bytes) -> list[_Block]:
         return []
     if found := encoding.of_pkcs7(data):
         return [(crypto.FILETYPE_ASN1, one) for one in found]
-    if found := _in_a_row(data):
-        return found
+    if in_a_row := _in_a_row(data):
+        return in_a_row
     try:
         bundle = pkcs12.load_pkcs12(data, None)
     except ValueError:
