@@ -93,6 +93,7 @@ bench: ## What scrapes, probes, pushes, rules and panels cost, in ratios; takes 
 	@$(python) -m bench.prosody
 	@$(python) -m bench.certificates
 	@$(python) -m bench.coturn
+	@$(python) -m bench.synthetic
 	@$(python) -m bench.push_gateway
 	@$(python) -m bench.rules
 	@$(python) -m bench.panels
