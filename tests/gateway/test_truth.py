@@ -38,7 +38,7 @@ class Chaos:
     chance: random.Random
     accepted: Counter[str] = field(default_factory=Counter)
     unsure: set[str] = field(default_factory=set)  # accepted, but the gateway could not learn it
-    recent: deque[tuple[float, ServerConnection, str]] = field(default_factory=lambda: deque(maxlen=2000))
+    recent: deque[tuple[ServerConnection, str]] = field(default_factory=lambda: deque(maxlen=2 * CALLERS))
 
     def answer(self, request: Request, token: str, fate: str) -> None:  # noqa: C901 - a list of what may happen
         if fate == DEAD:
@@ -49,11 +49,10 @@ class Chaos:
             return
         draw = self.chance.random()
         if draw < 0.80:
-            self.accepted[token] += 1
+            self._accepted(request, token)
             self.accept(request)
-            self.recent.append((asyncio.get_running_loop().time(), request.connection, token))
         elif draw < 0.86:
-            self.accepted[token] += 1
+            self._accepted(request, token)
             asyncio.get_running_loop().call_later(self.chance.random() * 0.3, self._late, request, token)
         elif draw < 0.91:
             self.refuse(request, 503, "ServiceUnavailable" if self.refuse is apns.refuse else "UNAVAILABLE")
@@ -64,20 +63,23 @@ class Chaos:
         elif draw < 0.97:
             request.respond(502, b"<html>")
         elif draw < 0.98:  # accepted, and the rest of the answer is lost
-            self.accepted[token] += 1
+            self._accepted(request, token)
             request.connection.send(frames.HEADERS, frames.END_HEADERS, request.stream_id, b"\x88")
             request.reset()
         elif draw < 0.995:
             self.refuse(request, 500, "InternalServerError" if self.refuse is apns.refuse else "INTERNAL")
         elif draw < 0.998:
-            self.accepted[token] += 1
+            self._accepted(request, token)
             self.accept(request)
             request.connection.goaway()
         else:
             request.connection.kill()
-            now = asyncio.get_running_loop().time()
             # Answers that were on their way are lost with it.
-            self.unsure |= {one for at, on, one in self.recent if on is request.connection and now - at < 1.0}
+            self.unsure |= {one for on, one in self.recent if on is request.connection}
+
+    def _accepted(self, request: Request, token: str) -> None:
+        self.accepted[token] += 1
+        self.recent.append((request.connection, token))
 
     def _late(self, request: Request, token: str) -> None:
         if request.connection.open:
