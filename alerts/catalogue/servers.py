@@ -52,7 +52,7 @@ ALERTS: Final = (
     # A target that does not answer may be the primary: then nobody knows, and TargetDown says so.
     Alert(
         name="PostgresNoPrimary",
-        expr=('min by (job) (pg_settings_in_hot_standby) == 1\nunless on (job) up{job="postgresql"} == 0'),
+        expr=("min by (job) (pg_settings_in_hot_standby) == 1\nunless on (job) up == 0"),
         summary="{{ $labels.job }}: no server is the primary; all that answer are in recovery",
         description="Nobody can register or change contacts, and logins may fail. Promote the replica that is ahead.",
         dashboard=_POSTGRESQL,
