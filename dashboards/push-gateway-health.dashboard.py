@@ -22,6 +22,14 @@ _MEMORY = 'push_gateway_memory_bytes{instance=~"$node"}'
 _HANDED_ON = rates("prosody_push_notifications_total")
 _RECEIVED = rates("push_requests_total")
 
+_CALLS = THRESHOLDS["PushCallsFailing"]
+_WAKE = THRESHOLDS["PushesWakeNobody"]
+_SILENT = " / ".join(
+    "sum by (instance, kind) (increase("
+    f'prosody_push_wakeups_total{{result=~"{result}",instance=~"$node"}}[{_WAKE.window}]))'
+    for result in ("silent", "silent|woke")
+)
+
 dashboard = page(
     "push-gateway-health",
     about=(
@@ -173,6 +181,41 @@ dashboard = page(
                 "decbytes",
                 _MEMORY,
                 limits=above("PushGatewayMemoryHigh"),
+            ),
+        ),
+        row(
+            "Did the phone come?",
+            stat(
+                "Pushes that wake nobody, worst",
+                f"Of the pushes that a provider took in the last {_WAKE.window}, those whose phone did not come, on "
+                "the worst node and of the worst kind. Phones that are off are among them. "
+                f"The alert waits for {_WAKE.minimum:g} of them.",
+                "percentunit",
+                f"max({_SILENT})",
+                above("PushesWakeNobody"),
+                of=GATEWAY,
+                idle="no pushes",
+            ),
+            stat(
+                f"Failed calls in {_CALLS.window}, worst",
+                "Calls that no iPhone got, on the worst node, however few calls there are.",
+                "none",
+                f'max(increase(push_voip_failed_total{{instance=~"$node"}}[{_CALLS.window}]))',
+                above("PushCallsFailing"),
+                of=GATEWAY,
+            ),
+            series(
+                "What followed each push/s",
+                "woke: the phone came in time. silent: it did not. superseded: another push to the same token came "
+                "first.",
+                "short",
+                Query(rates("prosody_push_wakeups_total", "kind", "result"), "{{instance}} {{kind}} {{result}}"),
+            ),
+            heatmap(
+                "How long until the phone is back",
+                "From Prosody's push to the phone's login or resumption, over the chosen nodes.",
+                "s",
+                buckets("prosody_push_wakeup_seconds"),
             ),
         ),
         folded(

@@ -48,6 +48,70 @@ ALERTS: Final = (
         "service account.",
     ),
     Alert(
+        # A ratio over minutes is silent when a call comes each half hour and every one of them fails.
+        name="PushCallsFailing",
+        expr="increase(push_voip_failed_total[<window>]) > <value>",
+        summary='{{ $labels.instance }}: {{ $value | printf "%.0f" }} calls failed in <window> (limit <limit>)',
+        description="Each was a call that did not ring, however few calls there were. Look at the reasons of failure.",
+        dashboard=_DASHBOARD,
+    ),
+    Alert(
+        name="PushVoipCredentialsInvalid",
+        expr='push_credentials_valid{handler="voip"} == 0',
+        summary="{{ $labels.instance }}: the gateway has no valid credentials for APNs",
+        description=(
+            "No call to a sleeping iPhone rings. The log says what is wrong with the key; repair it and reload."
+        ),
+        dashboard=_DASHBOARD,
+    ),
+    Alert(
+        name="PushFcmCredentialsInvalid",
+        expr='push_credentials_valid{handler="fcm"} == 0',
+        summary="{{ $labels.instance }}: the gateway has no valid credentials for FCM",
+        description=(
+            "No message is announced, and no call to Android rings. The log says what is wrong with the service "
+            "account."
+        ),
+        dashboard=_DASHBOARD,
+    ),
+    Alert(
+        # Without valid credentials nothing can be sent either; that is the alert above.
+        name="PushProviderUnreachable",
+        expr="push_provider_state == 0 and on (instance, handler) push_credentials_valid == 1",
+        summary="{{ $labels.instance }}: no {{ $labels.handler }} push can be sent: its provider is not reached",
+        description=(
+            "Sleeping phones do not ring, or show no message. See whether the provider or this node's network is down."
+        ),
+        dashboard=_DASHBOARD,
+    ),
+    Alert(
+        # About Prosody's phones; no variable of the dashboard lists its nodes. 0/0 is NaN, which is above nothing.
+        name="PushesWakeNobody",
+        expr=(
+            'sum by (job, instance, kind) (increase(prosody_push_wakeups_total{result="silent"}[<window>]))\n'
+            '/ sum by (job, instance, kind) (increase(prosody_push_wakeups_total{result=~"silent|woke"}[<window>]))\n'
+            "> <value>\n"
+            'and sum by (job, instance, kind) (increase(prosody_push_wakeups_total{result="silent"}[<window>])) '
+            ">= <minimum>"
+        ),
+        summary=(
+            "{{ $labels.instance }}: {{ $value | humanizePercentage }} of {{ $labels.kind }} pushes wake no phone "
+            "(limit <limit>)"
+        ),
+        description="The providers accept the pushes and phones do not come. The runbook tells the causes apart.",
+        dashboard=_DASHBOARD,
+        variable=None,
+    ),
+    Alert(
+        name="PushSecretRefused",
+        expr='increase(push_requests_total{code="403"}[<window>]) > 0',
+        summary="{{ $labels.instance }}: the gateway refuses pushes for a wrong secret",
+        description=(
+            "If it is Prosody that asks, no phone rings. Compare PUSH_SECRET with push_http_secret, then restart both."
+        ),
+        dashboard=_DASHBOARD,
+    ),
+    Alert(
         name="PushLatencyHigh",
         expr=(
             "instance_handler:push_latency_ms:p99 > <value>\nand increase(push_latency_ms_count[<window>]) >= <minimum>"

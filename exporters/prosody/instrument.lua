@@ -303,13 +303,24 @@ local function conclude(push, result, seconds)
 	end
 end
 
-local function unwatch(push) -- false if it was not watched any more
+local function latest_of(push) -- what is watched of its registration and kind
+	local pushes = watched[push.host] and watched[push.host][push.user];
+	return pushes and pushes[push.key];
+end
+
+local function put(push)
 	local users = watched[push.host];
-	local pushes = users and users[push.user];
-	if not pushes or pushes[push.digest] ~= push then return false; end
-	pushes[push.digest], push.ends = nil, nil;
+	users[push.user] = users[push.user] or {};
+	users[push.user][push.key] = push;
+	pushes_watched = pushes_watched + 1;
+end
+
+local function unwatch(push) -- false if it was not watched any more
+	if latest_of(push) ~= push then return false; end
+	local pushes = watched[push.host][push.user];
+	pushes[push.key] = nil;
 	pushes_watched = pushes_watched - 1;
-	if not next(pushes) then users[push.user] = nil; end
+	if not next(pushes) then watched[push.host][push.user] = nil; end
 	return true;
 end
 
@@ -319,30 +330,48 @@ local function end_after(push, seconds)
 	table.insert(ends[second], push);
 end
 
+-- A newer push of the same kind takes the place of the one before. The first of such a row is kept beside it until its time is
+-- over, or a phone that is called again and again and never comes would never be silent.
 local function watch(host, user, info, kind)
 	if not (watched[host] and WAKE_WITHIN[kind]) then return; end
 	local digest = digest_of(user, identifier_of(info));
-	local before = watched[host][user] and watched[host][user][digest];
-	if before and unwatch(before) and before.sent then conclude(before, "superseded"); end
-	if pushes_watched >= MOST_PUSHES then return; end
 	local push = {
-		host = host; user = user; kind = kind; digest = digest;
+		host = host; user = user; kind = kind; digest = digest; key = digest .. kind;
 		client_id = info.client_id; resource = info.resource; registered = info.timestamp;
 		at = monotonic(); clock = os.time();
 	};
-	watched[host][user] = watched[host][user] or {};
-	watched[host][user][digest] = push;
-	pushes_watched = pushes_watched + 1;
+	local before = latest_of(push);
+	if before and unwatch(before) then
+		push.first = before.first or before.sent and before or nil;
+		if before.first and before.sent then conclude(before, "superseded"); end
+	end
+	if pushes_watched >= MOST_PUSHES then return; end
+	put(push);
 	end_after(push, UNANSWERED);
 	return push;
 end
 
+local function end_watch(push) -- nobody came in time
+	local latest = latest_of(push);
+	if latest and latest.first == push then
+		latest.first = nil;
+	elseif not unwatch(push) then
+		return;
+	elseif push.first then
+		put(push.first); -- this one was never sent; what was before it still counts
+	end
+	if push.sent then unheard[#unheard + 1] = push; end
+end
+
 -- The provider has the push, or never gets it; then it wakes nobody, and the gateway counts why.
 local function answered(push, outcome)
-	if not push.ends then return; end -- its phone is back, or another push has taken its place
-	if outcome ~= "sent" then return unwatch(push); end
-	push.sent = true;
-	end_after(push, WAKE_WITHIN[push.kind]);
+	if latest_of(push) ~= push then return; end -- its phone is back, or another push has taken its place
+	if outcome == "sent" then
+		push.sent = true;
+		end_after(push, WAKE_WITHIN[push.kind]);
+	else
+		end_watch(push);
+	end
 end
 
 local function is_of(push, session)
@@ -358,6 +387,7 @@ local function came_back(host, session, info)
 	for _, push in pairs(pushes) do
 		if (push.digest == digest or is_of(push, session)) and unwatch(push) then
 			conclude(push, "woke", monotonic() - push.at);
+			if push.first then conclude(push.first, "superseded"); end
 		end
 	end
 end
@@ -396,7 +426,7 @@ local ended_until = math.floor(monotonic());
 local function end_watches()
 	for second = ended_until + 1, math.floor(monotonic()) do
 		for _, push in ipairs(ends[second] or {}) do
-			if push.ends == second and unwatch(push) and push.sent then unheard[#unheard + 1] = push; end
+			if push.ends == second then end_watch(push); end
 		end
 		ends[second], ended_until = nil, second;
 	end

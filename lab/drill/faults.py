@@ -6,7 +6,9 @@ An exception inside a fault skips the repair: the whole lab ends then.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -28,6 +30,7 @@ from xmpp.websocket import http_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from aiohttp import ClientSession
 
@@ -150,6 +153,43 @@ def providers(lab: Lab, mood: Mood) -> Iterator[None]:
     lab.providers.behave(mood)
     yield
     lab.providers.behave(Mood())
+
+
+@contextmanager
+def deaf_phones(lab: Lab) -> Iterator[None]:
+    """Apple and Google accept every push and deliver none."""
+    lab.traffic.deaf_phones = True
+    lab.traffic.restart()
+    yield
+    lab.traffic.deaf_phones = False
+    lab.traffic.restart()
+
+
+@contextmanager
+def spoiled(lab: Lab, key: Path) -> Iterator[None]:
+    """Somebody wrote a key file wrong and reloaded the gateways."""
+    text = key.read_text()
+    key.write_text("not a key\n")
+    _reload_gateways(lab)
+    yield
+    key.write_text(text)
+    _reload_gateways(lab)
+
+
+def _reload_gateways(lab: Lab) -> None:
+    for node in lab.nodes:
+        os.kill(node.push_gateway.pid, signal.SIGHUP)
+
+
+@contextmanager
+def another_secret(lab: Lab) -> Iterator[None]:
+    """The gateway of the first node was given a new secret, and Prosody was not."""
+    gateway = lab.push_gateway
+    gateway.settings["PUSH_SECRET"] = "another-secret"  # noqa: S105 - guards nothing
+    gateway.restart()
+    yield
+    del gateway.settings["PUSH_SECRET"]
+    gateway.restart()
 
 
 @contextmanager

@@ -48,6 +48,7 @@ _ON_1 = {"instance": "prosody1"}
 _ON_2 = {"instance": "prosody2"}
 _WSS = {"instance": "monitoring", "target": "wss"}
 _ONE_NODE_LEFT = "one node is left behind HAProxy"
+_CALLS_FAIL = "it counts the same failures, over six hours"
 _NO_DOOR = "the node's own port is gone with it"
 _SETTINGS = {
     "ProsodyRegistrationOpen": "allow_registration = true",
@@ -140,6 +141,41 @@ DRILLS = (
         "PushVoipFailuresHigh",
         "APNs refuses every push (400 TopicDisallowed)",
         lambda lab: faults.providers(lab, Mood(refusing=("apns",))),
+        beside={"PushCallsFailing": _CALLS_FAIL},
+    ),
+    Drill(
+        "PushCallsFailing",
+        "APNs refuses every push (400 TopicDisallowed)",
+        lambda lab: faults.providers(lab, Mood(refusing=("apns",))),
+        beside={"PushVoipFailuresHigh": "here calls are many, so their share is high too"},
+    ),
+    Drill(
+        "PushVoipCredentialsInvalid",
+        "the APNs key overwritten, gateways reloaded",
+        lambda lab: faults.spoiled(lab, lab.providers.key_path),
+    ),
+    Drill(
+        "PushFcmCredentialsInvalid",
+        "the service account overwritten, gateways reloaded",
+        lambda lab: faults.spoiled(lab, lab.providers.account_path),
+    ),
+    Drill(
+        "PushProviderUnreachable",
+        "APNs and FCM gone",
+        lambda lab: faults.killed(lab.providers),
+        beside={
+            "PushVoipFailuresHigh": "no call is delivered",
+            "PushFcmFailuresHigh": "no message is delivered",
+            "PushCallsFailing": _CALLS_FAIL,
+            "PushLatencyHigh": "each push waits for a provider until it is too old",
+        },
+    ),
+    Drill("PushesWakeNobody", "APNs and FCM accept every push and deliver none", faults.deaf_phones),
+    Drill(
+        "PushSecretRefused",
+        "a new secret for the gateway, not for Prosody",
+        faults.another_secret,
+        _ON_1,
     ),
     Drill(
         "PushFcmFailuresHigh",

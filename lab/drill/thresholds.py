@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 HASTE = 15  # how many times shorter than in production: 30 s between scrapes become 2
 _HOLD = (4, 10)  # seconds: the shortest `for` is two scrapes; a longer one shows nothing more
+_LONGEST_WINDOW = 60  # seconds: a fault that is over must leave every window before the next drill
 
 
 def write_thresholds(path: Path, defaults: dict[str, Threshold]) -> Path:
@@ -27,7 +28,11 @@ def write_thresholds(path: Path, defaults: dict[str, Threshold]) -> Path:
             "for": "0s"
             if threshold.hold == "0s"
             else f"{min(max(int(duration(threshold.hold)) // HASTE, _HOLD[0]), _HOLD[1])}s",
-            **({"window": f"{int(duration(threshold.window)) // HASTE}s"} if threshold.window else {}),
+            **(
+                {"window": f"{min(int(duration(threshold.window)) // HASTE, _LONGEST_WINDOW)}s"}
+                if threshold.window
+                else {}
+            ),
             **({"value": value} if (value := drills[alert].value) else {}),
             **({"minimum": minimum} if (minimum := drills[alert].minimum) else {}),
         }

@@ -26,9 +26,11 @@ class Generator(Server):
 
     Attributes:
         rate: things they do a second, all together; set it before the start.
+        deaf_phones: whether no push wakes a sleeper; likewise.
     """
 
     rate = 5.0
+    deaf_phones = False
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Generator(Server):
             *("--admin-socket", str(self._prosody.admin_socket)),
             *("--users", str(self._users)),
             *("--sleepers", str(self._sleepers)),
+            *(["--deaf-phones"] if self.deaf_phones else []),
             *("--rate", str(self.rate)),
             *("--addresses", str(_ADDRESSES if len(self._prosodies) > 1 else 1)),
         ]

@@ -32,15 +32,26 @@ SHOWS: tuple[Show, ...] = ("available", "away", "chat", "dnd", "xa")
 class Wanderers:
     """A crowd of `users` on WebSocket and `tcp_users` on TCP that do `rate` things a second between them."""
 
-    def __init__(self, traffic: Traffic, *, users: int, tcp_users: int, rate: float, seed: int = 0) -> None:
+    def __init__(  # noqa: PLR0913 - a crowd and its habits
+        self,
+        traffic: Traffic,
+        *,
+        users: int,
+        tcp_users: int,
+        rate: float,
+        seed: int = 0,
+        deaf_phones: bool = False,
+    ) -> None:
         self.events: Counter[str] = Counter()
         self._traffic = traffic
         self._users = users
         self._tcp_users = tcp_users
         self._pause = (users + tcp_users) / rate
         self._seed = seed
+        self._deaf_phones = deaf_phones
         self._names: list[str] = []
         self._asleep: list[str] = []
+        self._waking: dict[str, asyncio.Task[None]] = {}
         self._vanished: deque[Client] = deque()
 
     async def run(self, stop: asyncio.Event, duration: float | None = None, sleepers: int = 0) -> None:
@@ -60,6 +71,7 @@ class Wanderers:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(duration):
                 await stop.wait()
+        tasks += self._waking.values()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -84,6 +96,23 @@ class Wanderers:
         await client.enable_push(PUSH_SERVICE, f"{choice.getrandbits(256):064x}", push_type="voip")
         await client.enable_push(PUSH_SERVICE, UNREGISTERED if was_removed else f"android:{choice.getrandbits(256):x}")
         await client.disconnect()
+
+    def _reach(self, name: str) -> None:
+        """Something was sent to a sleeper: Apple or Google wake the phone, unless the phones are deaf."""
+        if not self._deaf_phones and name not in self._waking:
+            self._waking[name] = asyncio.create_task(self._wake(name))
+
+    async def _wake(self, name: str) -> None:
+        """Come online as an app does, with the same tokens, and fall asleep again."""
+        try:
+            await asyncio.sleep(0.5)
+            await self._fall_asleep(name, was_removed=name == self._asleep[0])
+            self.events["woken"] += 1
+        except XmppError as error:
+            self.events["errors"] += 1
+            LOG.debug("a phone failed to come: %s", error)
+        finally:
+            del self._waking[name]
 
     async def _wander(self, name: str, transport: TransportName) -> None:
         choice = random.Random(f"{self._seed}/{name}")  # noqa: S311 - choices, not secrets
@@ -119,7 +148,8 @@ class Wanderers:
     async def _act(self, choice: random.Random, client: Client) -> None:
         action = choice.choices(("messages", "presences", "pings", "calls"), (60, 25, 10, 5))[0]
         peers = self._asleep if action == "calls" and self._asleep else [*self._names, *self._asleep]
-        peer = f"{choice.choice(peers)}@{client.server.domain}"
+        called = choice.choice(peers)
+        peer = f"{called}@{client.server.domain}"
         if action == "messages":
             await client.message(peer)
         elif action == "presences":
@@ -129,6 +159,8 @@ class Wanderers:
         else:
             await client.propose_call(peer)
         self.events[action] += 1
+        if called in self._asleep and action in ("messages", "calls"):
+            self._reach(called)
 
     async def _leave(self, choice: random.Random, client: Client) -> bool:
         """End a visit in one of four ways; tell whether its socket is still to be kept."""
@@ -170,6 +202,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--users", type=_count, default=20, help="on WebSocket (20)")
     parser.add_argument("--tcp-users", type=_count, default=5, help="on TCP (5)")
     parser.add_argument("--sleepers", type=_count, default=0, help="offline, registered for pushes (0)")
+    parser.add_argument("--deaf-phones", action="store_true", help="no push wakes a sleeper")
     parser.add_argument("--addresses", type=_count, default=1, help="of 127.0.0.0/8 to come from (1)")
     parser.add_argument("--rate", type=_positive, default=5.0, help="things all users do a second, together (5)")
     parser.add_argument("--duration", type=_positive, metavar="S", help="seconds to run; without it, until a signal")
@@ -203,7 +236,12 @@ async def _run(options: argparse.Namespace) -> None:
     server = Endpoints(options.domain, options.websocket_url, host, port, tls)
     async with Traffic(server, options.admin_socket, seed=options.seed, addresses=options.addresses) as traffic:
         crowd = Wanderers(
-            traffic, users=options.users, tcp_users=options.tcp_users, rate=options.rate, seed=options.seed
+            traffic,
+            users=options.users,
+            tcp_users=options.tcp_users,
+            rate=options.rate,
+            seed=options.seed,
+            deaf_phones=options.deaf_phones,
         )
         await crowd.run(stop, options.duration, options.sleepers)
 

@@ -102,6 +102,8 @@ def test_every_series_that_an_alert_stands_on_is_watched_for_absence() -> None:
         # There without a replica too, or only with one.
         "pg_replication_slots_active",
         "pg_replication_slots_pg_wal_lsn_diff",
+        # The gateway's dashboard shows it, and that lists the gateway's nodes; commeazy-check asks for it.
+        "prosody_push_wakeups_total",
         # Only with the probe; commeazy-check asks for it.
         "prosody_websocket_ping_seconds_count",
         # A server without the check has none; the recorded series is watched.

@@ -14,6 +14,7 @@ from alerts.thresholds import DEFAULTS, load
 from tests.alerts.promql import result_labels
 from tests.dashboards.model import DATA_PANELS, Panel, plain, selectors, walk
 from tests.dashboards.samples import LABELS
+from toolkit.values import duration
 
 RED, ORANGE = "dark-red", "orange"
 # Which alerts' thresholds each tile and each graph shows, written by hand: uid, panel, alerts from the mildest on.
@@ -47,6 +48,8 @@ LIMITS: dict[tuple[str, str], list[str]] = {
     ("push-gateway-health", "VoIP: share that fails"): ["PushVoipFailuresHigh"],
     ("push-gateway-health", "FCM: share that fails"): ["PushFcmFailuresHigh"],
     ("push-gateway-health", "Latency"): ["PushLatencyHigh"],
+    ("push-gateway-health", "Pushes that wake nobody, worst"): ["PushesWakeNobody"],
+    ("push-gateway-health", "Failed calls in 6h, worst"): ["PushCallsFailing"],
     ("push-gateway-health", "Memory"): ["PushGatewayMemoryHigh"],
     ("postgresql", "Streaming replicas"): ["PostgresReplicaMissing"],
     ("postgresql", "Streaming replicas of each primary"): ["PostgresReplicaMissing"],
@@ -219,7 +222,7 @@ def test_a_verdict_looks_back_as_far_as_its_alert_on_every_screen_and_time_range
     for node, _ in walk(promql.parse(_number(panel))):
         if isinstance(node, promql.MatrixSelector):
             (alert,) = LIMITS.get(_place(panel)) or [COUNTED[_place(panel)]]
-            assert node.range == timedelta(minutes=int(FILE[alert]["window"].removesuffix("m")))
+            assert node.range == timedelta(seconds=duration(FILE[alert]["window"]))
 
 
 @pytest.mark.parametrize("panel", VERDICTS, ids=lambda panel: panel.name)

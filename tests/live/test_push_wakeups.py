@@ -148,6 +148,18 @@ async def test_a_second_push_before_the_phone_is_back_supersedes_the_first(watch
         await client.disconnect()
 
 
+async def test_a_phone_that_is_called_again_and_again_and_never_comes_is_silent(watched: Watched) -> None:
+    phone, caller = watched.phone(31), watched.phone(50, "again")
+    await asleep(phone, ANDROID)
+    await caller.login()
+    for count in range(1, 4):
+        await caller.propose_call(f"{username(31)}@{DOMAIN}")
+        await watched.stack.received("fcm", count)
+        await asyncio.sleep(1)
+    assert await watched.until(3) == {("call", "superseded"): 1, ("call", "silent"): 2}
+    await caller.disconnect()
+
+
 async def test_a_phone_that_registers_on_another_node_is_not_silent(watched: Watched) -> None:
     """The other node is seen only in the database that both share."""
     phone, caller = watched.phone(28), watched.phone(50, "elsewhere")
