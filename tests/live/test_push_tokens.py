@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from lab.fakes.providers import UNREGISTERED
+from lab.scraping import scrape
 from lab.servers.gateway import SECRET
 from lab.servers.prosody import DOMAIN
 from lab.stack import Lab
@@ -219,3 +220,32 @@ async def test_one_user_who_calls_and_writes_without_end_does_not_silence_others
     log = stack.lab.prosody.log.read_text()
     assert log.count("one user calls, or is called, too often") == 1
     await flood.disconnect()
+
+
+async def test_registrations_that_cannot_be_read_keep_their_number_and_are_read_again(
+    stack: Stack, device: Callable[[int, str], Client], caller: Client
+) -> None:
+    async def scraped(name: str) -> float:
+        return (await scrape(stack.lab.prosody_exporter.url))(name)
+
+    async def until(name: str, condition: Callable[[float], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not condition(await scraped(name)):  # noqa: ASYNC110 - a page announces nothing
+                await asyncio.sleep(0.1)
+
+    before = await scraped("prosody_push_registrations")
+    await asleep(device(15, "phone"))
+    await until("prosody_push_registrations", lambda n: n == before + 2)
+    errors = await scraped("prosody_exporter_instrument_errors_total")
+    file = stack.lab.prosody.directory / "commeazy%2ecom" / "cloud_notify" / f"{username(15)}.dat"
+    good = file.read_text()
+    file.write_text("return {")  # what cannot be read is not "none"
+    await caller.message(address(15))
+    await until("prosody_exporter_instrument_errors_total", lambda n: n > errors)
+    assert await scraped("prosody_push_registrations") == before + 2
+    file.write_text(good)
+    await stack.lua(  # as another node that shares the storage would
+        f"local s = require 'prosody.core.storagemanager'.open('{DOMAIN}', 'cloud_notify'); "
+        f"local r = s:get('{username(15)}'); r[next(r)] = nil; return s:set('{username(15)}', r)"
+    )
+    await until("prosody_push_registrations", lambda n: n == before + 1)
