@@ -91,7 +91,7 @@ _OF_KIND: Final = {
 # Families that may be absent from an exporter that is well, and why.
 OPTIONAL: Final = {
     "synthetic_turn_jitter_seconds": "is there once two packets of one run came back",
-    "coturn_config_commented_values": "has a sample only for an option that has a comment in its value",
+    "coturn_config_commented_values": "has a sample only for an option with a comment that some coturn misreads",
     "coturn_log_in_configured_place": "has a sample only while coturn's log is read",
     "coturn_probe_failures_total": "has a sample only for a probe that is configured",
     "coturn_start_time_seconds": "needs a coturn whose process the exporter may look at",

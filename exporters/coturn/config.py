@@ -57,7 +57,7 @@ class Configuration:
     Args:
         path: its turnserver.conf.
         options: every value of every option, in coturn's order: the last one counts where there can be only one.
-        comments: comments behind a value that change what coturn does. coturn has no such comments.
+        comments: comments behind a value that change what this coturn or a newer one does. coturn has no such comments.
         folder: what a relative log-file is relative to: the directory coturn was started in.
     """
 

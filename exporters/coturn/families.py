@@ -103,6 +103,6 @@ FAMILIES = Families(
         "gauge",
         "coturn_config_commented_values",
         ("option",),
-        "Lines of turnserver.conf with a comment behind the value, which coturn misreads, or does not start with.",
+        "Lines of turnserver.conf with a comment behind the value that this coturn or a newer one misreads or refuses.",
     ),
 )

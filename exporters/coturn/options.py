@@ -188,7 +188,7 @@ def merged(from_file: Iterable[tuple[str, str]], from_command: Iterable[tuple[st
 
 
 def comment(name: str, value: str, line: int) -> Comment | None:
-    """The comment in a value, if there is one and it changes what coturn does."""
+    """The comment in a value, if there is one and it changes what some version of coturn does: an upgrade is ahead."""
     if not _COMMENT.search(value):
         return None
     kind = KINDS.get(name, Kind.PRESENCE)

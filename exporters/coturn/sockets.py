@@ -1,8 +1,8 @@
 """The sockets of one turnserver as Linux lists them: its relays, and who is behind a connection. It opens none itself.
 
 They come over NETLINK_SOCK_DIAG. /proc/net/udp and /proc/net/tcp show the same, and reading them is less code, but:
-Linux gives those files out page by page, and a socket that is closed between two pages hides another one (with other
-programs busy, the counts below were off by one about once in ten scrapes); and they cost more (measured with 4,000 UDP
+Linux gives those files out page by page, and a socket that is closed between two pages hides another one, which makes
+the counts below wrong while other programs are busy; and they cost more (measured with 4,000 UDP
 sockets: 19 against 2.6 ms of CPU, and 7 ms for the TCP sockets however few there are).
 
 /proc/<pid>/fd tells which sockets are the process's; a socket is looked up there once in its life.

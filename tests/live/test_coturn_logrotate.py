@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
-
-import pytest
 
 from lab.running.workspace import ROOT
 from lab.users.turn import Allocations
@@ -18,16 +15,14 @@ from tests.live.test_coturn import SPECIFIED_SOURCES, agree
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LOGROTATE = shutil.which("logrotate", path=f"{os.environ['PATH']}:/usr/sbin")
+LOGROTATE = "/usr/sbin/logrotate"
 
 
 def created(count: int) -> Callable[[Page], bool]:
     return lambda page: page.value("coturn_allocations_total", event="created") == count
 
 
-@pytest.mark.skipif(LOGROTATE is None, reason="logrotate is not installed")
 def test_the_rotation_of_coturns_log_loses_no_line() -> None:
-    assert LOGROTATE
     with CoturnLab("simple-log") as lab, Allocations(lab.coturn) as calls:
         text = (ROOT / "deploy/logrotate/coturn").read_text()
         user = pwd.getpwuid(os.getuid()).pw_name
