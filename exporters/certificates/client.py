@@ -8,15 +8,17 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import aiohappyeyeballs
+
 from exporters.certificates.certificate import Contents
 from exporters.certificates.config import FILE, POSTGRESQL
 from exporters.certificates.files import read_files, read_leaf
 from exporters.certificates.handshake import context, handshake
+from exporters.certificates.names import Names
 from exporters.certificates.snapshot import Chain, Observation
 from exporters.certificates.starttls import begin
 from exporters.certificates.verdict import WEAK_PROTOCOL, Authorities, is_for_host, is_for_libpq, judge
 from toolkit.scrape import TargetError
-from toolkit.values import is_ip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,6 +54,7 @@ REASONS = (
     "bad_ca",
     "internal",
 )
+_STAGGER = 0.25  # seconds until the next address is tried beside one that has not answered (RFC 8305, 5)
 _JUDGE_EVERY = 600.0  # seconds; a trusted certificate may expire, too, and its date is not known here
 _OLD_TLS_EVERY = 3600.0  # seconds; each try is a failed handshake in the server's log
 
@@ -61,6 +64,7 @@ class Client:
 
     def __init__(self) -> None:
         self._authorities = Authorities()
+        self._names = Names()
         self._verdicts: dict[tuple[str, str], _Judged] = {}  # by target and place
 
     def forget(self) -> None:
@@ -150,9 +154,9 @@ class Client:
         assert target.address is not None
         host, port = target.address
         try:
-            # A race between addresses costs more than a connection, and an address has none.
-            delay = None if is_ip(host) else 0.25
-            reader, writer = await asyncio.open_connection(host, port, limit=16 * 1024, happy_eyeballs_delay=delay)
+            addresses = await self._names.find(host, port)
+            opened = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_STAGGER)
+            reader, writer = await asyncio.open_connection(sock=opened, limit=16 * 1024)
         except OSError as error:
             raise _not_connected(error, f"{host}:{port}") from None
         try:

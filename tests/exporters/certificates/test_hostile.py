@@ -14,6 +14,7 @@ import pytest
 
 from exporters.certificates.client import REASONS, Client
 from exporters.certificates.collector import label
+from exporters.certificates.names import Names
 from exporters.certificates.starttls import may_proceed, offers_starttls
 from lab.servers.pki import Authority, Issued
 from tests.exporters.certificates.fakes import HOST, server, silence, target, tls
@@ -157,7 +158,7 @@ async def test_a_host_that_cannot_be_had_is_told(monkeypatch: pytest.MonkeyPatch
     async def no_connection(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(asyncio, "open_connection", no_connection)  # what a network without that host answers
+    monkeypatch.setattr(Names, "find", no_connection)  # what a network without that host answers
     with pytest.raises(TargetError) as caught:
         await Client().observe(target(443), None)
     assert caught.value.reason == reason
