@@ -22,7 +22,7 @@ def _failing(journey: str, by: str, bad: str = _BAD) -> str:
 
 def _seen(journey: str, edge: str) -> str:
     """Return the share of tries in the window whose contact had seen the user go by the edge, in seconds."""
-    by = f"sum by ({_SOURCE}, journey, from, to)"
+    by = f"sum by ({_SOURCE}, from, to)"
     return (
         f'{by} (increase(synthetic_journey_seconds_bucket{{journey="{journey}",le="{edge}"}}[<window>]))\n/\n'
         f'{by} (increase(synthetic_journeys_total{{journey="{journey}",result=~"ok|timeout"}}[<window>])) < <value>'
