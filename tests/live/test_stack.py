@@ -44,7 +44,7 @@ def test_users_reach_both_nodes_their_accounts_the_replica_and_an_alert_its_rece
             assert time.monotonic() < deadline
             time.sleep(0.2)
         accounts = "SELECT count(DISTINCT \"user\") FROM prosody WHERE store = 'accounts'"
-        assert int(lab.replica.ask(accounts, DATABASE)) == USERS + TCP_USERS + SLEEPERS
+        assert int(lab.replica.ask(accounts, DATABASE)) == USERS + TCP_USERS + SLEEPERS + len(lab.synthetic.passwords)
         while not (told := lab.receivers.notifications()):
             assert time.monotonic() < deadline
             time.sleep(0.2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import time
 from contextlib import AsyncExitStack
@@ -38,6 +39,9 @@ async def watched(lab: Lab) -> AsyncIterator[tuple[SyntheticExporter, Seen, UdpT
     """Run the exporter with a tap on each of its doors, and on its coturn's UDP port."""
     seen = Seen()
     async with AsyncExitStack() as stack:
+        if os.geteuid() == 0:  # the exporter inherits it: a machine that others keep busy must not be what is measured
+            os.setpriority(os.PRIO_PROCESS, 0, -15)
+            stack.callback(os.setpriority, os.PRIO_PROCESS, 0, 0)
         prosodies = [node.prosody for node in lab.nodes]
         ports = [await stack.enter_async_context(websocket_tap(prosody.http_port, seen)) for prosody in prosodies]
         udp, tap = await asyncio.get_running_loop().create_datagram_endpoint(
