@@ -16,7 +16,7 @@ _UNSAFE_SETTINGS = 'prosody_setting{name=~"push_notification_with_(body|sender)"
 _OPEN_REGISTRATION = (
     'max by (instance) (prosody_setting{name="allow_registration",instance=~"$node"}'
     ' or prosody_module_loaded{module="register_ibr",instance=~"$node"}) * on (instance)'
-    ' (1 - max by (instance) (prosody_setting{name="registration_invite_only",instance=~"$node"}))'
+    ' (1 - max by (instance) (prosody_setting{name="registration_restricted",instance=~"$node"}))'
 )
 _SAFE_SETTINGS = 'prosody_setting{name=~"(c2s|s2s)_require_encryption",instance=~"$node"}'
 

@@ -55,7 +55,7 @@ WATCHED: Final = (
         "prosody_authentications_total",
         "prosody_module_loaded",
         "instance:prosody_event_loop_lag_seconds:mean",
-        'prosody_setting{name="registration_invite_only"}',
+        'prosody_setting{name="registration_restricted"}',
         'prosody_setting{name="allow_registration"}',
         'prosody_setting{name="c2s_require_encryption"}',
         'prosody_setting{name="s2s_require_encryption"}',
@@ -69,7 +69,12 @@ WATCHED: Final = (
         'prosody_setting{name="smacks_hibernation_time"}',
         'prosody_setting{name="smacks_max_ack_delay"}',
     ),
-    *_of("prosody_up == 1", "websocket-health", "prosody_websocket_login_mechanisms"),
+    # The exporter looks for logins after its first ping, and not at all when its WebSocket probe is switched off.
+    *_of(
+        "prosody_up == 1 and on (instance) prosody_websocket_ping_seconds_count > 0",
+        "websocket-health",
+        "prosody_websocket_login_mechanisms",
+    ),
     # Recorded from `up`, so only a recording rule that is not loaded takes it away.
     *_of("push_gateway_uptime_seconds", JOBS["push-gateway"].dashboard, "push_gateway_up"),
     *_of(

@@ -107,14 +107,14 @@ ALERTS: Final = (
     ),
     Alert(
         # The module goes on registering when the setting is off again; the setting loads it at the next start. With
-        # registration_invite_only nobody can make one without an invitation.
+        # registration_restricted a stranger can make no account.
         name="ProsodyRegistrationOpen",
         expr=(
             "max by (job, instance) (\n"
             '  prosody_setting{name="allow_registration"}\n'
             '  or prosody_module_loaded{module="register_ibr"}\n'
             ") > 0\n"
-            'unless on (job, instance) prosody_setting{name="registration_invite_only"} == 1'
+            'unless on (job, instance) prosody_setting{name="registration_restricted"} == 1'
         ),
         summary="{{ $labels.instance }}: anyone can register an account",
         description=(

@@ -66,11 +66,26 @@ end
 
 local function encryption_default() return api:get_option_boolean("require_encryption", true); end
 
--- 1 if no account can be made over XMPP without an invitation, which mod_invites_register demands unless told otherwise.
-local function registration_invite_only()
+local function admits_every_address(list)
+	for address in pairs(list) do
+		if tostring(address):find("/0$") then return true; end
+	end
+	return false;
+end
+
+-- mod_register_limits: 1 if only the addresses of a list may register. It reads the options under their older names, too.
+local function only_listed_addresses_register()
+	if not api:get_option_boolean("allowlist_registration_only", api:get_option_boolean "whitelist_registration_only") then return false; end
+	local older = api:get_option("registration_whitelist", {});
+	return not admits_every_address(api:get_option_set("registration_allowlist", older)._items);
+end
+
+-- 1 if a stranger can make no account over XMPP: registration is off, or demands an invitation or an address that is listed.
+local function registration_restricted()
 	local loaded = prosody.hosts[api.host].modules;
 	if not (loaded.register_ibr or api:get_option_boolean "allow_registration") then return 1; end
-	return loaded.invites_register and api:get_option_boolean("registration_invite_only", true) and 1 or 0;
+	return (loaded.invites_register and api:get_option_boolean("registration_invite_only", true)
+		or loaded.register_limits and only_listed_addresses_register()) and 1 or 0;
 end
 
 local function admins()
@@ -87,7 +102,7 @@ local SETTINGS = {
 		read = where_loaded("cloud_notify", number("push_max_hibernation_timeout", 72 * 3600)); worse = math.max;
 	};
 	allow_registration = { read = switch "allow_registration", worse = math.max };
-	registration_invite_only = { read = registration_invite_only, worse = math.min };
+	registration_restricted = { read = registration_restricted, worse = math.min };
 	c2s_require_encryption = { read = switch("c2s_require_encryption", encryption_default), worse = math.min };
 	s2s_require_encryption = { read = switch("s2s_require_encryption", encryption_default), worse = math.min };
 	s2s_secure_auth = { read = switch "s2s_secure_auth", worse = math.min };

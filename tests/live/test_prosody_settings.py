@@ -76,24 +76,35 @@ async def test_a_read_timeout_that_is_no_number_is_no_timeout(lab: Lab, value: s
     assert setting(await read(lab), "read_timeout") == ("*", seconds)
 
 
+_REGISTERS = modules("register_ibr")  # which loads mod_register_limits by itself
+_ALLOWLIST = f"{_REGISTERS}; allowlist_registration_only = true"
+
+
 @pytest.mark.parametrize(
-    ("config", "open_to_all", "invite_only"),
+    ("config", "allowed", "restricted"),
     [
         (f"allow_registration = true; {_INVITED}\n{modules('register', 'invites_register')}", 1, 1),
         (modules("invites_register"), 0, 1),  # which loads mod_register_ibr by itself
         (f"registration_invite_only = false\n{modules('register_ibr', 'invites_register')}", 0, 0),
         (f"allow_registration = true; {_INVITED}\n{modules('register')}", 1, 0),  # nothing reads the setting
         (modules(), 0, 1),  # no account can be made at all
+        (_REGISTERS, 0, 0),
+        (_ALLOWLIST, 0, 1),
+        (f"{_REGISTERS}; whitelist_registration_only = true", 0, 1),
+        (f'{_ALLOWLIST}; registration_allowlist = {{ "10.0.0.0/8" }}', 0, 1),
+        (f'{_ALLOWLIST}; registration_allowlist = {{ "0.0.0.0/0" }}', 0, 0),
+        (f'{_ALLOWLIST}; registration_whitelist = {{ "::/0" }}', 0, 0),
+        (f'{_ALLOWLIST}; modules_disabled = {{ "register_limits" }}', 0, 0),  # nothing reads the list
     ],
 )
-async def test_registration_by_invitation_is_told_from_open_registration(
-    lab: Lab, config: str, open_to_all: float, invite_only: float
+async def test_restricted_registration_is_told_from_open_registration(
+    lab: Lab, config: str, allowed: float, restricted: float
 ) -> None:
     lab.prosody.config = config
     lab.start(lab.prosody, lab.prosody_exporter)
     metrics = await read(lab)
-    assert setting(metrics, "allow_registration") == (DOMAIN, open_to_all)
-    assert setting(metrics, "registration_invite_only") == (DOMAIN, invite_only)
+    assert setting(metrics, "allow_registration") == (DOMAIN, allowed)
+    assert setting(metrics, "registration_restricted") == (DOMAIN, restricted)
 
 
 async def test_push_hibernation_is_a_setting_of_its_own_only_where_mod_cloud_notify_is_loaded(lab: Lab) -> None:

@@ -437,7 +437,7 @@ async def test_settings_and_modules_are_those_of_the_running_server(lab: Lab) ->
         "push_notification_with_sender": 0,
         "statistics_interval": 30,
         "admins": 2,
-        "registration_invite_only": 1,
+        "registration_restricted": 1,
         "consider_websocket_secure": 1,
         "push_max_hibernation_timeout": 72 * 3600,
     }
