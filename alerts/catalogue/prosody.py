@@ -133,7 +133,7 @@ ALERTS: Final = (
         name="ProsodyPushRevealsContent",
         expr='prosody_setting{name=~"push_notification_with_body|push_notification_with_sender"} > 0',
         summary="{{ $labels.instance }}: {{ $labels.name }} is on",
-        description="Apple and Google are told who writes or what. Set it to false and reload.",
+        description="Apple and Google receive the sender or the text of messages. Set it to false and reload.",
         dashboard=_OVERVIEW,
     ),
     Alert(

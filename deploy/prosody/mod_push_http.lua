@@ -55,7 +55,7 @@ local LIMITS = {
 };
 local DATABASE_PAUSE = 5; -- seconds
 local USERS_REMEMBERED = 10000; -- by each limit; the one that was quiet for longest is forgotten
-local MOST_UNDER_WAY, MOST_HELD = 200, 10000; -- pushes of one lane: asked of the gateway, and in all
+local MOST_UNDER_WAY, MOST_HELD = 200, 10000; -- pushes of one lane: requests to the gateway at a time, and all
 local LONGEST_TOKEN, LONGEST_CALL_ID = 4096, 128; -- bytes; the gateway refuses a longer token
 
 local REPEATED = { [0] = "unreachable"; [429] = "busy"; [503] = "restarting" }; -- status -> why the push is repeated
@@ -403,7 +403,7 @@ local function post(lane, push)
 		if overdue then timer.stop(overdue); end
 		state.answered(push, code, response);
 	end);
-	-- net.http waits for ever. Without an end to that a gateway that hangs would keep the lane, and messages to this phone.
+	-- net.http waits forever. Without an end to that a gateway that hangs would keep the lane, and messages to this phone.
 	overdue = timer.add_task(left + ANSWER_TIME, function ()
 		overdue = nil;
 		if request and request.cancel then request:cancel(); end

@@ -181,7 +181,7 @@ def commands(source: str) -> list[str]:
 
 
 class AdminShell:
-    """One persistent connection to the admin socket, opened when needed and opened anew when it is lost.
+    """One persistent connection to the admin socket, opened when needed and again when it is lost.
 
     Args:
         path: the socket, the option `admin_socket` in Prosody's configuration.

@@ -176,7 +176,7 @@ FAMILIES = Families(
         "counter",
         "prosody_exporter_session_drift_total",
         (),
-        "Sessions that a reconciliation found counted wrongly, and mended. Should stay 0.",
+        "Sessions that a reconciliation found counted wrongly, and corrected. Should stay 0.",
         needs="instrument",
     ),
     Family(

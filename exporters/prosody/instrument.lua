@@ -177,8 +177,8 @@ local function check(session)
 	return place(session, key_of(session));
 end
 
--- Walks a table that changes meanwhile. Lua forgets a removed key once its slot is taken again: then begin anew, as
--- visit may see an entry twice. An entry that the walk misses because the table grew is found by the next walk.
+-- Walks a table that changes meanwhile. Lua forgets a removed key once its slot is taken again: then begin again, so
+-- that visit may see an entry twice. An entry that the walk misses because the table grew is found by the next walk.
 local function sweep(t, visit, done)
 	local key;
 	visit = guard(visit); -- one odd session must not end the walk

@@ -52,7 +52,7 @@ class _Standstill:
         self._ticked = self._last = time.monotonic()
 
     async def watch(self) -> None:
-        """Look at the clock for ever."""
+        """Look at the clock until cancelled."""
         while True:
             self._look()
             self._ticked = time.monotonic()

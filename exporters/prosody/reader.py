@@ -79,7 +79,7 @@ class Reader:
         try:
             snapshot = parse_snapshot(answer, self._registry)
         except TargetError:
-            await self._shell.close()  # a new connection is told the whole text again
+            await self._shell.close()  # a new connection gets the whole text again
             raise
         self._registry = snapshot.registry
         return snapshot
@@ -107,7 +107,7 @@ class Reader:
     async def uninstall(self) -> None:
         """Remove every hook of instrument.lua and wait until no open session holds one.
 
-        Raises TargetError, also when a running exporter installs the script again meanwhile: that would go on for ever.
+        Raises TargetError, also when a running exporter installs the script again meanwhile: that would never end.
         """
         while await self._shell.lua(SCRIPTS["uninstall"]) != "removed":
             await asyncio.sleep(0.1)

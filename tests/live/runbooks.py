@@ -55,10 +55,10 @@ def to_look() -> list[Command]:
     return list(dict.fromkeys(command for page in _pages() for command in _of_blocks(page)))
 
 
-def to_mend() -> list[Command]:
+def to_fix() -> list[Command]:
     """Give every command that the runbooks' text under "Mitigation" spells out, once."""
-    mends = "\n".join(re.split(r"^## (?:Mend|Mitigation)$", page, flags=re.MULTILINE)[-1] for page in _pages())
-    return [Command(text) for text in dict.fromkeys(re.findall(rf"`((?:{_PROGRAMS}) [^`]+)`", mends))]
+    text = "\n".join(page.partition("\n## Mitigation\n")[2] for page in _pages())
+    return [Command(line) for line in dict.fromkeys(re.findall(rf"`((?:{_PROGRAMS}) [^`]+)`", text))]
 
 
 def _pages() -> Iterator[str]:

@@ -16,7 +16,7 @@ from lab.running.workspace import ROOT
 from lab.servers.generator import Generator
 from lab.stack import SHORT_TIMES, Lab
 from lab.users.turn import TurnClient
-from tests.live.runbooks import CONSOLE_PASSWORD, NOT_HERE, Command, in_the_lab, names_here, to_look, to_mend
+from tests.live.runbooks import CONSOLE_PASSWORD, NOT_HERE, Command, in_the_lab, names_here, to_look, to_fix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,8 +193,8 @@ def test_a_command_to_look_finds_what_it_looks_for(command: Command, lab: Lab) -
         time.sleep(0.5)  # what is to be found has yet to happen: a scrape, a push
 
 
-@pytest.mark.parametrize("command", runnable(to_mend()), ids=str)
-def test_a_command_to_mend_does_it(command: Command, lab: Lab) -> None:
+@pytest.mark.parametrize("command", runnable(to_fix()), ids=str)
+def test_a_command_to_fix_does_it(command: Command, lab: Lab) -> None:
     prints = expected(command)
     assert prints, "PRINTS does not say what it must print"
     done = run(command, lab)
@@ -212,7 +212,7 @@ def test_what_the_index_says_is_gone_from_prosody_is_gone(lab: Lab) -> None:
 
 
 def test_most_commands_run_here_and_the_others_say_why_not(capsys: pytest.CaptureFixture[str]) -> None:
-    every = list(dict.fromkeys(to_look() + to_mend()))
+    every = list(dict.fromkeys(to_look() + to_fix()))
     reasons = [command.why_not_here for command in every if command.why_not_here]
     assert set(reasons) == set(NOT_HERE.values()), "a reason that no command needs"
     with capsys.disabled():
@@ -222,7 +222,7 @@ def test_most_commands_run_here_and_the_others_say_why_not(capsys: pytest.Captur
 
 
 def test_every_line_of_the_tables_is_needed(lab: Lab) -> None:
-    commands = runnable(to_look() + to_mend())
+    commands = runnable(to_look() + to_fix())
     text = "\n".join(command.text for command in commands)
     assert [name for name in names_here(lab) if name not in text] == []
     assert {holds for holds, prints in PRINTS.items() if prints not in set(map(expected, commands))} == set()
@@ -239,7 +239,7 @@ def test_every_unit_that_a_runbook_names_is_one_of_ours_or_of_debians_packages()
     ours = {path.stem for path in (ROOT / "deploy/systemd").glob("*.service")}
     debians = {"certbot", "coturn", "haproxy", "postgresql", "prometheus", "prometheus-alertmanager", "prosody"}
     named = set()
-    for command in to_look() + to_mend():
+    for command in to_look() + to_fix():
         if match := re.match(r"systemctl \S+ (?:-[ps] \S+ )?(.*)", command.text):
             named |= set(match[1].split())
         named |= set(re.findall(r"journalctl -u '?([\w-]+)", command.text))

@@ -106,7 +106,7 @@ async def echoing(talk: Talk) -> None:
 
 
 class AdminSocket:
-    """Listens on `path`; the connections behave as told, in the order in which they are opened, the last for ever.
+    """Listens on `path`; the connections behave as given, in the order in which they are opened, and all later ones like the last.
 
     Attributes:
         connections: how many there were.

@@ -52,7 +52,7 @@ def lines() -> Iterator[Lines]:
 
 
 class Endpoint:
-    """A WebSocket endpoint; its connections behave as told, in the order in which they are opened, the last for ever.
+    """A WebSocket endpoint; its connections behave as given, in the order in which they are opened, and all later ones like the last.
 
     Attributes:
         connections: how many there were.
@@ -70,7 +70,7 @@ class Endpoint:
         return await handler(self, request)
 
     async def pinged_twice(self) -> None:
-        async with asyncio.timeout(10):  # a probe that fails instead tries for ever, and so would we
+        async with asyncio.timeout(10):  # a probe that fails instead tries without end, and so would we
             await self.pinged.wait()
 
     @asynccontextmanager

@@ -36,7 +36,7 @@ def told(text: str = "", numbers: str = "") -> str:
 
 
 def answering(answers: dict[str, list[str]]) -> Behaviour:
-    """Answer each script with the next of its answers, the last of them for ever."""
+    """Answer each script with the next of its answers, and then with the last again and again."""
 
     async def behave(talk: Talk) -> None:
         await talk.open()
