@@ -65,7 +65,7 @@ PROGRAMS: Final = (
         "Prosody",
         ("prosody", "lua-dbi-postgresql"),
         ("prosody",),
-        tuple(map(_LIVE.format, ("prosody_versions", "prosody_truth"))),
+        tuple(map(_LIVE.format, ("prosody_versions", "prosody_truth", "prosody_settings", "prosody_older_clients"))),
         ("bookworm-backports", "sid"),
     ),
     Program("coturn", ("coturn",), ("turn",), (_LIVE.format("coturn"), _LIVE.format("coturn_otherwise"))),

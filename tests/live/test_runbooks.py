@@ -16,7 +16,7 @@ from lab.running.workspace import ROOT
 from lab.servers.generator import Generator
 from lab.stack import SHORT_TIMES, Lab
 from lab.users.turn import TurnClient
-from tests.live.runbooks import CONSOLE_PASSWORD, NOT_HERE, Command, in_the_lab, names_here, to_look, to_fix
+from tests.live.runbooks import CONSOLE_PASSWORD, NOT_HERE, Command, in_the_lab, names_here, to_fix, to_look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
