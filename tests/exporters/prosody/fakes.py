@@ -106,7 +106,7 @@ async def echoing(talk: Talk) -> None:
 
 
 class AdminSocket:
-    """Listens on `path`; the connections behave as given, in the order in which they are opened, and all later ones like the last.
+    """Listens on `path`; the connections behave as given, one after the other; all later ones like the last.
 
     Attributes:
         connections: how many there were.

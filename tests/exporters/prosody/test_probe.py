@@ -52,7 +52,7 @@ def lines() -> Iterator[Lines]:
 
 
 class Endpoint:
-    """A WebSocket endpoint; its connections behave as given, in the order in which they are opened, and all later ones like the last.
+    """A WebSocket endpoint; its connections behave as given, one after the other; all later ones like the last.
 
     Attributes:
         connections: how many there were.
