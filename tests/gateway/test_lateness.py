@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 from lab.fakes import apns
 from lab.fakes.http2 import Behaviour, Request
 from tests.gateway.conftest import ANDROID, Clock, Minting, Pki, Start, until
+from toolkit import connections
 
 if TYPE_CHECKING:
+    import pytest
+
     from lab.fakes.apns import FakeApns
     from lab.fakes.fcm import FakeFcm
 
@@ -46,6 +49,23 @@ async def test_a_call_whose_time_passed_while_the_process_stood_still_is_not_sen
     assert (await waiting).outcome == "expired"
     assert (await first).outcome == "sent"
     assert len(kept) == 1
+
+
+async def test_a_caller_waits_for_a_slow_provider_longer_than_a_request_may_take_to_arrive(
+    start: Start, apple: FakeApns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The web server's limits are for clients that do not send; a call may need its whole 30 s."""
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.3)
+    caller = await start()
+    kept: list[Request] = []
+    apple.answer = kept.append
+    for body in ("first on its connection", "second"):
+        waiting = asyncio.create_task(caller.push(body=body))
+        await until(lambda: bool(kept))
+        await asyncio.sleep(1.0)
+        apns.accept(kept.pop())
+        assert (await waiting).outcome == "sent"
 
 
 async def test_a_token_that_expired_while_the_machine_slept_is_renewed_by_the_first_call(
