@@ -24,6 +24,7 @@ from gateway.intake import MAX_BODY
 from gateway.rate_limit import RateLimit
 from lab.fakes.apns import FakeApns
 from lab.fakes.fcm import FakeFcm
+from lab.fakes.recordings import FOLDER
 from tests.gateway.conftest import ANDROID, IPHONE, SECRET, Caller, Pki, Start, starting
 from toolkit.logs import Logfmt
 
@@ -161,6 +162,19 @@ async def test_the_second_listener_shows_health_and_metrics_only(start: Start) -
             assert answer.status == status
     async with caller.session.post(base + "/push", json=GOOD) as answer:
         assert answer.status == 404
+
+
+async def test_the_recorded_page_has_what_the_gateway_shows_today(start: Start) -> None:
+    """Rules, panels and alerts' tests are held against tests/recorded/push-gateway.prom."""
+    caller = await start()
+    page = (await caller.get("/metrics"))[1]
+    recorded = (FOLDER / "push-gateway.prom").read_text()
+
+    def shape(text: str) -> set[str]:
+        samples = {line.rpartition(" ")[0] for line in text.splitlines() if line and not line.startswith("# HELP")}
+        return {sample for sample in samples if not sample.startswith("push_gateway_build_info")}
+
+    assert shape(recorded) == shape(page)
 
 
 async def test_the_second_listener_can_have_tls_and_users(start: Start, pki: Pki, tmp_path: Path) -> None:
