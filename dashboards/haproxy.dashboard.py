@@ -68,13 +68,13 @@ dashboard = page(
     ],
     nodes=nodes(
         "HAProxys",
-        "Each HAProxy now, coloured by the limits of its alerts.",
+        "Each HAProxy now, coloured by the limits of its alerts. In use: Prosody nodes; conns: share of maxconn.",
         HAPROXY,
         {
-            "nodes in use": Column(f"max by (instance) ({_IN_USE})", limits=below("HaproxyBackendNodesLow")),
+            "in use": Column(f"max by (instance) ({_IN_USE})", limits=below("HaproxyBackendNodesLow")),
             "requests/s": Column(_REQUESTS),
             "5xx/s": Column(_REFUSED),
-            "connections": Column(f"max by (instance) ({_CONNECTIONS_USED})", "percentunit"),
+            "conns": Column(f"max by (instance) ({_CONNECTIONS_USED})", "percentunit"),
             "waiting": Column('sum by (instance) (haproxy_backend_current_queue{instance=~"$node"})'),
             "idle": Column('max by (instance) (haproxy_process_idle_time_percent{instance=~"$node"})', "percent"),
         },

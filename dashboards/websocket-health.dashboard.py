@@ -134,8 +134,10 @@ dashboard = page(
                 "suffix:days",
                 Query('ssl_certificate_expiry_days{instance=~"$exporter"}', "{{target}} ({{instance}})"),
                 Query(
-                    f'{_EXPIRING.share} * ssl_certificate_lifetime_days{{instance=~"$exporter"}} < {_EXPIRING.value}',
-                    "limit of {{target}} ({{instance}})",
+                    f"min by (instance) (clamp_max({_EXPIRING.share}"
+                    f' * ssl_certificate_lifetime_days{{instance=~"$exporter"}}, {_EXPIRING.value}))',
+                    "lowest limit ({{instance}})",
+                    Look.DASHED,
                 ),
                 limits=below("CertificateExpiringSoon"),
             ),

@@ -83,7 +83,7 @@ COLUMNS: dict[tuple[str, str], list[str]] = {
     ("postgresql", "lag"): ["PostgresReplicationLagHigh"],
     ("coturn", "allocations"): ["CoturnAllocationsHigh"],
     ("coturn", "quota"): ["CoturnQuotaNearlyUsed"],
-    ("haproxy", "nodes in use"): ["HaproxyBackendNodesLow"],
+    ("haproxy", "in use"): ["HaproxyBackendNodesLow"],
 }
 SUCCESSES = {"VoIP success, worst", "FCM success, worst"}  # 1 minus what the alert watches
 FILE = yaml.safe_load(DEFAULTS.read_text(encoding="utf-8"))

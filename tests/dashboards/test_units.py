@@ -43,6 +43,7 @@ UNITS: Mapping[str, set[str]] = {
 }
 SCALED: Mapping[tuple[float, str], str] = {(8, "B/s"): "bit/s", (3600, "/s"): "/h", (1000, "s"): "unix ms"}
 ANY = "NaN"
+_LITERALS = (promql.NumberLiteral, promql.StringLiteral)
 
 
 def measured_in(node: Any) -> str:  # noqa: ANN401, PLR0911 - the parser has no types; one line per kind
@@ -63,7 +64,7 @@ def measured_in(node: Any) -> str:  # noqa: ANN401, PLR0911 - the parser has no 
         case promql.Call() if node.func.name == "histogram_quantile":
             return next(measured_in(one) for one, _ in walk(node) if isinstance(one, promql.VectorSelector))
         case promql.Call():
-            return measured_in(node.args[-1])
+            return measured_in([arg for arg in node.args if not isinstance(arg, _LITERALS)][-1])
         case promql.AggregateExpr():
             return "" if str(node.op) in ("count", "group") else measured_in(node.expr)
         case promql.BinaryExpr():
