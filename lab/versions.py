@@ -68,7 +68,12 @@ PROGRAMS: Final = (
         tuple(map(_LIVE.format, ("prosody_versions", "prosody_truth", "prosody_settings", "prosody_older_clients"))),
         ("bookworm-backports", "sid"),
     ),
-    Program("coturn", ("coturn",), ("turn",), (_LIVE.format("coturn"), _LIVE.format("coturn_otherwise"))),
+    Program(
+        "coturn",
+        ("coturn",),
+        ("turn",),
+        tuple(map(_LIVE.format, ("coturn", "coturn_otherwise", "coturn_settings", "coturn_logrotate"))),
+    ),
     Program("HAProxy", ("haproxy",), ("haproxy",), (*_STACK, _LIVE.format("certificates"))),
     Program("Prometheus", ("prometheus",), ("prometheus", "promtool"), (*_RULES, _LIVE.format("promtool"))),
     Program("Alertmanager", ("prometheus-alertmanager",), ("prometheus-alertmanager", "amtool"), _RULES),

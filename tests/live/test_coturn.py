@@ -67,7 +67,7 @@ def test_calls_over_udp_tcp_and_tls_are_counted_to_the_byte() -> None:
     calls = sum(clients.values())
     with CoturnLab(CLI) as lab, LoadTools(lab.coturn) as tools:
         running = [tools.start(transport, count, messages=10, size=100) for transport, count in clients.items()]
-        # turnutils_uclient opens two allocations per client. Over UDP it forgets to release the first.
+        # turnutils_uclient opens two allocations per client. Over UDP it forgets to release the first; in 4.18, both.
         # How many are open at once is the tool's affair; that every source sees as many is ours.
         during = lab.until(
             lambda page: (
@@ -77,21 +77,24 @@ def test_calls_over_udp_tcp_and_tls_are_counted_to_the_byte() -> None:
         )
         assert during.value("coturn_relay_ports", state="used") == during.active[""] >= calls
         assert during.value("coturn_quota", kind="used") == during.active[""]
-        sent, came_back = 0, 0
-        for process in running:
+        unreleased = lab.coturn.version >= (4, 18)
+        sent, came_back = 0, 0  # of sessions that end: coturn logs the bytes of the others when they expire
+        for (transport, count), process in zip(clients.items(), running, strict=True):
             said, _ = process.communicate(timeout=60)
             counted = re.findall(r"tot_send_msgs=(\d+), tot_recv_msgs=(\d+)$", said, re.MULTILINE)[-1]
-            sent, came_back = sent + int(counted[0]), came_back + int(counted[1])
-        assert sent == calls * 10
-        after = lab.until(lambda page: page.active == agree(clients["udp"], "cli", *SPECIFIED_SOURCES))
-        assert after.value("coturn_allocations_total", event="deleted") == 2 * calls - clients["udp"]
+            assert int(counted[0]) == count * 10
+            if transport != "udp" or not unreleased:
+                sent, came_back = sent + int(counted[0]), came_back + int(counted[1])
+        left = clients["udp"] * (2 if unreleased else 1)
+        after = lab.until(lambda page: page.active == agree(left, "cli", *SPECIFIED_SOURCES))
+        assert after.value("coturn_allocations_total", event="deleted") == 2 * calls - left
         to_peers = after.value("coturn_traffic_bytes_total", side="peer", direction="sent") or 0
         from_peers = after.value("coturn_traffic_bytes_total", side="peer", direction="received") or 0
         # All four are one number unless this machine was so busy that the tool lost messages.
         assert came_back * 100 <= from_peers <= to_peers <= sent * 100
         for direction in ("received", "sent"):
             assert (after.value("coturn_traffic_bytes_total", side="client", direction=direction) or 0) > from_peers
-        assert after.value("coturn_allocation_duration_seconds_count") == 2 * calls - clients["udp"]
+        assert after.value("coturn_allocation_duration_seconds_count") == 2 * calls - left
         assert after.by("coturn_allocate_errors_total", "code") == {}
 
 
@@ -113,12 +116,10 @@ def test_four_thousand_allocations_at_once_are_seen_by_every_source() -> None:
 
 def test_the_probe_is_in_no_number_at_any_moment() -> None:
     config = f"{CLI}\nlog-binding"
-    with (
-        CoturnLab(config, probe_interval=0.1) as lab,
-        TurnClient(lab.coturn) as stranger,
-        Allocations(lab.coturn) as calls,
-    ):
-        stranger.bind()
+    with CoturnLab(config, probe_interval=0.1) as lab, Allocations(lab.coturn) as calls:
+        with TurnClient(lab.coturn, "tcp") as stranger:  # coturn logs the bytes of a session when it ends
+            stranger.bind()
+        strangers = lab.until(lambda page: page.by("coturn_traffic_bytes_total", "side"))
         calls.hold(5)
         for _ in range(400):
             page = lab.scrape()
@@ -127,7 +128,10 @@ def test_the_probe_is_in_no_number_at_any_moment() -> None:
             assert page.value("coturn_allocations_total", event="created") == 5
             assert page.value("coturn_allocations_total", event="deleted") == 0
             assert page.value("coturn_stun_bindings_total") == 1
-        assert page.by("coturn_traffic_bytes_total", "side") == {}, "no call has ended, so all traffic is the probe's"
+        traffic = page.by("coturn_traffic_bytes_total", "side")
+        assert traffic == strangers.by("coturn_traffic_bytes_total", "side"), (
+            "no call has ended: the rest is the probe's"
+        )
 
 
 def test_a_reached_quota_is_counted_once_and_fails_the_turn_probe() -> None:

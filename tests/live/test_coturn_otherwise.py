@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -129,6 +128,6 @@ def test_the_probes_of_another_exporter_are_not_counted_either() -> None:
         other.name = "other-exporter"
         other.start()
         seen = [lab.until(settled).active for _ in range(60)]
-        assert max(Counter(str(active) for active in seen).values()) > 55, seen
-        assert seen[-1] == agree(3, "cli", *SPECIFIED_SOURCES)
+        # The other's five or so relays would be in nearly every number; one that opens between two sources is in few.
+        assert seen.count(agree(3, "cli", *SPECIFIED_SOURCES)) > len(seen) / 2, seen
         other.kill()
