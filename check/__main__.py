@@ -50,9 +50,7 @@ def _parser() -> ArgumentParser:
     add("--grafana", type=_url, metavar="URL", help="ask for the dashboards, too")
     add("--grafana-auth", type=Path, metavar="FILE", help="credentials for Grafana; a service account's token will do")
     add("--thresholds", type=Path, metavar="FILE", help="the thresholds that generate-rules was given")
-    add(
-        "--without", action="append", choices=sorted(JOBS), default=[], metavar="JOB", help="as generate-rules was told"
-    )
+    add("--without", action="append", choices=sorted(JOBS), default=[], metavar="JOB", help="as for generate-rules")
     add("--timeout", type=values.seconds, default=10.0, metavar="SECONDS", help="for one answer (default %(default)g)")
     add("--version", action="version", version=f"commeazy-check, version {__version__}")
     return parser

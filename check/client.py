@@ -135,7 +135,7 @@ class Client:
             answered.set_exception(error)
 
     def _read(self, answer: _Readable) -> bytes:
-        """Read all of it; the socket's timeout alone would let a server that drips hold us for ever."""
+        """Read the whole answer. The socket's timeout alone would let a server that drips hold us forever."""
         deadline = time.monotonic() + self.timeout
         parts, size = [], 0
         while part := answer.read1(2**16):

@@ -19,7 +19,7 @@ _MOST_BYTES = 2**22
 
 
 class HaproxyError(Exception):
-    """One line: which HAProxy, and why it did not do what it was told."""
+    """One line: which HAProxy, and why the command failed."""
 
 
 @dataclass(frozen=True)

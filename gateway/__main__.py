@@ -1,4 +1,4 @@
-"""The program `push-gateway`: settings from the environment, then `service` until it is told to stop."""
+"""The program `push-gateway`: reads the settings from the environment, then runs `service` until a signal stops it."""
 
 from __future__ import annotations
 

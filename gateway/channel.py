@@ -3,7 +3,7 @@
 It does not know what a push is and does not retry a request: see `handler`.
 
 A connection is in doubt when nothing was answered for a while though something is awaited, or when it has had no room
-for a request for a while. PINGs that are answered do not help: a proxy whose back end is gone answers them for ever.
+for a request for a while. Answered PINGs do not help: a proxy that has lost its back end answers them forever.
 New requests then go to a new connection. If that one gets an answer and the old one still none, the old one is deaf,
 and what it carries is given back to be sent again. If no new request comes, the oldest of the old connection is sent on
 the new one, too: the one push that may arrive twice if the provider was merely slow.
@@ -90,7 +90,7 @@ class Channel:
         return self._doubts > 0
 
     async def run(self) -> None:
-        """Keep one connection warm, for ever. Cancel it to close all."""
+        """Keep one connection warm until cancelled, which closes all connections."""
         loop = asyncio.get_running_loop()
         pause = RECONNECT_FIRST
         dialer = dial.Dialer(self._endpoint, self._context)

@@ -123,7 +123,7 @@ class Exchange:
     answered_by: Carrier | None = None
 
     def lose(self, connection: Carrier, reason: str) -> None:
-        """Note that no answer will come on this connection; whoever waits is told if no other connection carries it."""
+        """Note that no answer will come on this connection; if no other connection carries it, fail it."""
         self.carriers.pop(connection, None)
         if not self.carriers and not self.answer.done():
             self.answer.set_exception(LostError(reason))

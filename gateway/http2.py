@@ -89,8 +89,8 @@ class Connection(asyncio.Protocol):
     """A client's connection.
 
     Args:
-        owner: is told of room and of answers.
-        timing: when to ask whether the peer is alive.
+        owner: receives the answers, and the news that a stream is free.
+        timing: when to check that the peer is alive.
 
     Attributes:
         ready: done with the peer's SETTINGS (RFC 9113, 3.4).

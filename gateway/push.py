@@ -60,7 +60,7 @@ class Result:
     """What became of a push.
 
     Args:
-        outcome: what the caller is told.
+        outcome: what the caller receives.
         reason: a word of the provider's or the gateway's; `metrics` bounds it before it becomes a label.
         since: Unix time since which the token is unregistered, if the provider said so.
     """

@@ -89,7 +89,7 @@ class Token:
         self._clock = clock
         self._minted: Minted | None = None
         self._refused = False
-        self._content = False  # True between two looks at the clock, the last of which left nothing to wish for
+        self._content = False  # True while waiting for the next look at the clock, after one that left a good token
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self.broken = bool(source.missing)  # or the key file was not in order when last looked at
@@ -149,7 +149,7 @@ class Token:
         self._wake.set()
 
     async def run(self) -> None:
-        """Keep the token fresh, for ever."""
+        """Keep the token fresh until cancelled."""
         if self._source.missing:
             missing = ", ".join(self._source.missing)
             _log.error("handler cannot send", extra={"for": self._source.arguments[0], "error": f"not set: {missing}"})

@@ -19,11 +19,7 @@ KINDS: Final = (*_PROGRAMS, ".cfg", ".conf", ".md", ".nft", ".service", ".toml",
 # Texts of others, recordings, and the words themselves.
 OTHERS: Final = ("tests/recorded/", "tests/words.txt", "tests/test_prose.py", "lab/servers/prosody.appendix-a.cfg.lua")
 # Rooms that still have such words.
-PENDING: Final = (
-    *("alerts/", "check/", "exporters/coturn/", "exporters/synthetic/", "gateway/", "toolkit/", "xmpp/"),
-    *("docs/install.md", "docs/push-gateway.md"),
-    *("tests/alerts/", "tests/exporters/coturn/", "tests/exporters/synthetic/", "tests/gateway/"),
-)
+PENDING: Final = ("exporters/synthetic/",)
 
 
 @dataclass(frozen=True)

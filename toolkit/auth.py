@@ -35,7 +35,7 @@ class Users:
 
     def __init__(self, hashes: Mapping[str, str]) -> None:
         self._hashes = {name: value.encode() for name, value in hashes.items()}
-        # Stands in for the hash of an unknown user, who then costs as much time as a known one: the dearest.
+        # An unknown user is checked against the most expensive hash, so that the time does not tell who is known.
         self._decoy = max(self._hashes.values(), key=lambda value: value[4:6])  # $2b$<cost>$
         self._secret = os.urandom(32)
         self._seen: dict[str, bytes] = {}

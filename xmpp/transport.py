@@ -117,7 +117,7 @@ def lap(stage: str) -> None:
 
 
 class _TimedContext(ssl.SSLContext):
-    """Ends the stage "tcp" of a login when its handshake begins, which only the context is told."""
+    """Ends the stage "tcp" of a login when the handshake begins: only the context sees that moment."""
 
     def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:  # noqa: ANN401 - passed through
         lap("tcp")

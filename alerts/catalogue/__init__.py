@@ -1,4 +1,4 @@
-"""The catalogue of alerts: what fires, on which expression, with which words; the numbers stand in thresholds.yaml."""
+"""The catalogue of alerts: the name, expression and texts of each; the numbers are in thresholds.yaml."""
 
 from typing import Final
 

@@ -212,7 +212,9 @@ ALERTS: Final = (
         name="NotificationsDropped",
         expr="increase(prometheus_notifications_dropped_total[<window>]) > 0",
         summary='{{ $labels.instance }}: Prometheus dropped {{ $value | printf "%.0f" }} alerts in <window>',
-        description="No Alertmanager took them, so nobody was told. Check that Alertmanager runs, and its target file.",
+        description=(
+            "No Alertmanager took them, so nobody was notified. Check that Alertmanager runs, and its target file."
+        ),
         dashboard=_OVERVIEW,
         variable=None,
     ),

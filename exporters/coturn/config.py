@@ -30,7 +30,7 @@ class ConfigError(documents.ConfigError):
 
 @dataclass(frozen=True)
 class LogPlace:
-    """Where coturn was told to log.
+    """Where coturn logs, by its configuration.
 
     Args:
         base: the path as configured, None for coturn's own choice (turn_<pid>_<date>.log in /var/log/turnserver, ...).

@@ -49,7 +49,7 @@ FAMILIES = Families(
         "counter",
         "coturn_stun_bindings_total",
         (),
-        "STUN Binding requests: clients that ask for their own address, most of whom then call without a relay.",
+        "STUN Binding requests: clients that ask for their own address. Most of them then call without a relay.",
     ),
     Family(
         "gauge",

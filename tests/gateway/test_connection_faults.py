@@ -206,12 +206,12 @@ async def test_a_name_that_cannot_be_resolved_stops_one_handler_until_it_can(
     hangs: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     real = socket.getaddrinfo
-    mended = threading.Event()
+    fixed = threading.Event()
 
     def resolve(host: str, port: int, *rest: int, **more: int) -> list[Any]:
-        if port == apple.port and not mended.is_set():
+        if port == apple.port and not fixed.is_set():
             if hangs:
-                mended.wait(20)
+                fixed.wait(20)
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         return real(host, port, *rest, **more)
 
@@ -224,7 +224,7 @@ async def test_a_name_that_cannot_be_resolved_stops_one_handler_until_it_can(
     assert (await caller.counts())['push_failures_total{handler="voip",reason="dns"}'] == 1
     assert (await caller.push(ANDROID, "message")).outcome == "sent"
     call = asyncio.create_task(caller.push())
-    mended.set()
+    fixed.set()
     assert (await call).outcome == "sent"
 
 

@@ -1,4 +1,4 @@
-"""Connections that live and are of no use: deaf, slow, or without room for ever. No call is lost to them."""
+"""Connections that are open but useless (deaf, slow, or never with a free stream) lose no call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call is news for 30 seconds: what a provider is told of them, and what is not sent because they are over."""
+"""A call is worth sending for 30 seconds: the expiry that a provider receives, and what is not sent after it."""
 
 from __future__ import annotations
 

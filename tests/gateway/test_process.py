@@ -1,4 +1,4 @@
-"""The program as systemd runs it: settings, signals, a violent end, and credentials that are mended while it runs."""
+"""The program as systemd runs it: settings, signals, a violent end, and credentials that are fixed while it runs."""
 
 from __future__ import annotations
 

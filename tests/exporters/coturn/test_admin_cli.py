@@ -1,4 +1,4 @@
-"""The CLI is asked one thing, and its silence, refusal or end is told in one line."""
+"""One query of the CLI: its silence, refusal or early end becomes an error of one line."""
 
 from __future__ import annotations
 

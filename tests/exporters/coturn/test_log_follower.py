@@ -120,7 +120,7 @@ async def test_a_run_across_rotations_is_read_from_its_first_file(single: Follow
 async def test_what_logrotate_made_already_is_not_read_before_coturn_writes_there(single: Followed) -> None:
     single.write(START, name="turn.log.1")
     single.write()
-    single.held = single.folder / "turn.log.1"  # not yet told by SIGHUP
+    single.held = single.folder / "turn.log.1"  # no SIGHUP has come yet
     await started(single)
     single.write(b"a", name="turn.log.1")
     assert await single.now() == [START, b"a"]
