@@ -1,1 +1,1 @@
-"""Alerts as data: the thresholds, the catalogue of alerts, and what turns both into Prometheus' rule files."""
+"""Alerts as data: the thresholds, the catalogue of alerts, and the generator of Prometheus' rule files."""

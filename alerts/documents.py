@@ -1,4 +1,4 @@
-"""The command that writes what documents repeat of the alerts: a runbook's facts, the runbooks' index, README's table.
+"""The command that writes the alerts' facts into documents: runbooks, the runbooks' index, README's table.
 
 Only these lines are generated. The text of a runbook is written by hand.
 """
@@ -88,7 +88,7 @@ def _while_row(text: str) -> Iterable[str]:
 
 
 def files() -> dict[Path, str]:
-    """Return the content of every document that repeats something of the alerts."""
+    """Return the content of every document that repeats facts of the alerts."""
     thresholds = load(KNOBS)
     pages = {path: path.read_text(encoding="utf-8") for path in [*sorted(RUNBOOKS.glob("*.md")), README]}
     changed = {path: runbook(text, thresholds) for path, text in pages.items() if path not in (INDEX, README)}

@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _write(folder: Path, files: dict[str, str]) -> int:
-    """Write all files elsewhere first, so that nobody reads half of one, and a full disk leaves the old ones."""
+    """Write all files elsewhere first, so that no reader gets half a file and a full disk keeps the old ones."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as name:
         new = Path(name)

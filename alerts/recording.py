@@ -1,6 +1,6 @@
-"""The recorded series: the Section 14 names that no exporter says by itself, and what alerts and panels share.
+"""The recording rules: Section 14 names that no exporter exposes itself, and series that alerts and panels share.
 
-This is the one place where such a name is tied to what an exporter really says.
+This is the only place that ties such a name to the metrics that an exporter really exposes.
 """
 
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ from alerts.catalogue import GROUPS, Alert, fill
 from alerts.recording import PANELS, RECORDINGS
 from alerts.thresholds import Threshold
 
-# Of every group, because a `for` of 30s relies on it: Prometheus' default is its own, and vmalert's a minute.
+# Set for every group, because a `for` of 30s relies on it: the defaults of Prometheus and vmalert differ.
 INTERVAL: Final = "15s"
 WATCHDOG: Final = "Watchdog"
 
@@ -23,11 +23,11 @@ class Links:
     dashboards: str
 
     def runbook(self, alert: str) -> str:
-        """Give the page of an alert."""
+        """Return the URL of an alert's runbook."""
         return f"{self.runbooks.rstrip('/')}/{alert}.md"
 
     def dashboard(self, alert: Alert) -> str:
-        """Give the dashboard of an alert, with its node selected."""
+        """Return the URL of an alert's dashboard, with the alert's node selected."""
         page = f"{self.dashboards.rstrip('/')}/{alert.dashboard}"
         if not (alert.node_label and alert.variable):
             return page
@@ -62,7 +62,7 @@ def alerting_rules(
         thresholds: of every alert.
         links: where runbooks and dashboards are found.
         sources: what the header names.
-        without: jobs that have no targets here; nobody misses them.
+        without: jobs that have no targets here; no alert fires for their absence.
     """
     groups = {
         group: [
@@ -76,8 +76,8 @@ def alerting_rules(
 def is_wanted(alert: Alert, thresholds: Mapping[str, Threshold], without: Collection[str] = ()) -> bool:
     """Tell whether an alert has a rule.
 
-    An alert of severity `none` is switched off, the Watchdog excepted, which is nobody's page. A metric is not missed
-    when every alert on it is switched off.
+    Severity `none` switches an alert off, except the Watchdog, which pages nobody. A metric's absence raises no alert
+    when every alert on the metric is switched off.
 
     Args:
         alert: of the catalogue.

@@ -1,4 +1,4 @@
-"""Reads the thresholds of the alerts and says, by line, what is wrong with a file; knows no PromQL."""
+"""Reads the thresholds of the alerts; an error names the line of the file. It knows no PromQL."""
 
 import math
 import re
@@ -18,7 +18,7 @@ SEVERITIES: Final = ("critical", "warning", "none")
 KNOBS: Final = ("value", "window", "minimum", "share")
 REQUIRED: Final = ("for", "severity", "section", "reason")
 OPTIONAL: Final = ("value", "unit", "window", "minimum", "share", "sizing")
-# The first is soft: it must be passed before the second, or the warning comes after the page.
+# The first of each pair must be the lower limit, or the warning would come after the page.
 STEPS: Final = (("ProsodySessionsHigh", "ProsodySessionsCritical"),)
 _DECIMAL: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?P<fraction>(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?)")
 _PREFIXES: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -28,7 +28,7 @@ _NUMBERS: Final = (f"{_TAG}int", f"{_TAG}float")
 
 @dataclass(frozen=True)
 class Threshold:
-    """What is tunable of one alert. `hold` is the rule's `for`; durations are Prometheus' (`10m`)."""
+    """The tunable numbers of one alert. `hold` is the rule's `for`; durations are Prometheus' (`10m`)."""
 
     alert: str
     hold: str
@@ -115,7 +115,7 @@ def _read(path: Path, knobs: Mapping[str, frozenset[str]]) -> _Entries:
 
 
 def _scalar(node: yaml.Node) -> object:
-    """Give a scalar's number or text, None for null, and the node itself for all else that stands in its place."""
+    """Return a scalar's number or text, None for null, and the node itself for anything else."""
     if not isinstance(node, yaml.ScalarNode) or node.tag == f"{_TAG}bool":
         return node
     if node.tag in _NUMBERS:
@@ -124,7 +124,7 @@ def _scalar(node: yaml.Node) -> object:
 
 
 def _number(node: yaml.ScalarNode) -> object:
-    """Give the number of decimal digits, or the node for what YAML 1.1 reads as another: 010 is 8, and 1:30 is 90."""
+    """Return the number of decimal digits, or the node where YAML 1.1 reads another: 010 is 8, and 1:30 is 90."""
     text = node.value.replace("_", "")
     if text.lower().lstrip("+-") in {".inf", ".nan"}:
         return math.nan
@@ -190,7 +190,7 @@ def _complete(alert: str, fields: Mapping[str, _Field], knobs: frozenset[str]) -
 
 
 def _fits(alert: str, fields: Mapping[str, _Field], defaults: Mapping[str, _Field]) -> None:
-    """Refuse an override that measures in another unit: a number in the wrong unit is a wrong threshold."""
+    """Refuse an override in another unit, since its number would be a wrong threshold."""
     unit = defaults["unit"].value if "unit" in defaults else None
     if "unit" in fields and fields["unit"].value != unit:
         raise ConfigError(fields["unit"].path, fields["unit"].line, f"{alert} is in {unit}; convert the value")

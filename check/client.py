@@ -1,4 +1,4 @@
-"""Asks an HTTP API for JSON, within a time and a size, and says in one line why it cannot; knows no API."""
+"""Requests JSON from an HTTP API within limits of time and size; an error is one line. It knows no particular API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_WORDS = 200  # characters that are repeated of what a server says of an er
 
 
 class CannotAskError(Exception):
-    """One line: which address, and why it gave no answer that can be used."""
+    """One line: the address, and why it gave no usable answer."""
 
 
 class NotThereError(CannotAskError):
@@ -50,7 +50,7 @@ def authorization(credentials: str) -> str:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """An API that answers elsewhere is a login page or a mistake, and credentials do not follow it."""
+    """Refuses redirects: they lead to a login page or are a mistake, and credentials must not follow them."""
 
     def redirect_request(self, *_: object, **__: object) -> None:
         return None
@@ -110,8 +110,8 @@ class Client:
         # http or https: the command line has checked it
         request = urllib.request.Request(shown + query, body, headers, method=method)  # noqa: S310 - as said
         answered: Future[bytes] = Future()
-        # In a thread that is left behind: a socket's timeout begins again with every byte of a header, and there is
-        # none for the lookup of a name.
+        # In a thread that may be abandoned: a socket's timeout begins again with every byte of a header, and name
+        # lookups have no timeout.
         Thread(target=self._fetch, args=(request, shown, answered), daemon=True).start()
         try:
             text = answered.result(self.timeout)
@@ -124,7 +124,7 @@ class Client:
         return text
 
     def _fetch(self, request: urllib.request.Request, shown: str, answered: Future[bytes]) -> None:
-        """Put the answer into `answered`, or why there is none."""
+        """Set `answered` to the answer or the exception."""
         try:
             with _OPENER.open(request, timeout=self.timeout) as answer:
                 answered.set_result(self._read(answer))
@@ -149,7 +149,7 @@ class Client:
 
 
 def one_line(text: str) -> str:
-    """Return what a server says as the part of one line that it may be: printable, and not endless."""
+    """Return a server's text made fit for one line: printable, and shortened."""
     return "".join(c if c.isprintable() else " " for c in text[:_MOST_WORDS]).strip()
 
 
@@ -162,7 +162,7 @@ def _json(shown: str, text: bytes) -> Any:  # noqa: ANN401 - JSON
 
 
 def _refused(shown: str, error: urllib.error.HTTPError) -> CannotAskError:
-    """Say what a status other than 200 means, with the server's own words where it has some."""
+    """Explain a status other than 200, with the server's own message if there is one."""
     if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return CannotAskError(f"{shown}: {error.code}, the credentials are missing, wrong, or may not ask this")
     if error.code // 100 == HTTPStatus.MULTIPLE_CHOICES // 100:

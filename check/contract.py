@@ -1,7 +1,7 @@
-"""The metrics each job promises, by name, and what each needs to be there. How they are made is not described here.
+"""The metrics that each job must have, by name, and what each depends on. It does not describe how they are made.
 
-The exporters' own tables of families are the source: a new family is promised as soon as it is in its table. What is
-added here is what each metric needs beside a server that runs, and which metrics may rightly be absent.
+The source is the exporters' tables of families: a new family is expected as soon as it is in its table. This file adds
+what each metric needs besides a running server, and which metrics may be absent.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Promise:
 
     Args:
         name: as Prometheus has it.
-        needs: what must be so for it to be there, beside a server that runs; shown where it is absent.
-        by_job: whether one node of the job has it for all; else every node must.
+        needs: what it needs besides a running server; shown where it is absent.
+        by_job: whether one node of the job is enough; otherwise every node must have it.
     """
 
     name: str
@@ -39,7 +39,7 @@ def _needing(needs: str, *names: str) -> tuple[Promise, ...]:
     return tuple(Promise(name, needs) for name in names)
 
 
-# The metric that says whether a job's server runs. While it is 0 most of the job's metrics are rightly absent.
+# The metric that says whether a job's server runs. While it is 0, most of the job's metrics are absent, as expected.
 ANSWERS: Final = {"prosody": "prosody_up", "postgresql": "pg_up", "coturn": "coturn_up"}
 
 _INSTRUMENT: Final = "--prosody.instrument=on"
@@ -48,7 +48,7 @@ _LOG: Final = "verbose and a log-file in turnserver.conf that the exporter can r
 _SHOWN: Final = "an endpoint that has shown a certificate"
 _RELAY: Final = "an entry under `coturn` in synthetic.yml"
 _AUTHORITY: Final = f"{_SHOWN}, and a `ca` that can be read"
-# What a metric needs, where that is not what its family's `needs` says for all of its kind.
+# What a metric needs, where it differs from its family's `needs`.
 NEEDS: Final = {
     "prosody_open_fds": "the exporter to run as Prosody's own user",
     "prosody_c2s_sessions": _HOST,
@@ -88,7 +88,7 @@ _OF_KIND: Final = {
     "probe": "the exporter's WebSocket probe (--prosody.websocket-url)",
     "instrument or probe": "the exporter's WebSocket probe (--prosody.websocket-url)",
 }
-# Families that may be absent from an exporter that is well, and why.
+# Families that a healthy exporter may lack, and why.
 OPTIONAL: Final = {
     "synthetic_turn_jitter_seconds": "is there once two packets of one run came back",
     "coturn_config_commented_values": "has a sample only for an option with a comment that some coturn misreads",

@@ -1,4 +1,4 @@
-"""Asks everything that Section 20 G wants known, and returns the verdicts in its order."""
+"""Runs all checks of the specification's Section 20 G, and returns the verdicts in its order."""
 
 from __future__ import annotations
 

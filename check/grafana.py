@@ -1,4 +1,4 @@
-"""The one question to Grafana's HTTP API; judges no answer."""
+"""Queries Grafana's HTTP API for a dashboard; it judges nothing."""
 
 from __future__ import annotations
 

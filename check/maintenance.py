@@ -1,4 +1,4 @@
-"""The command commeazy-maintenance: planned work on one Prosody node, without a page for what follows from it.
+"""The command commeazy-maintenance: planned work on one Prosody node without paging anybody for its effects.
 
 `start` silences what the work causes and drains the node in every HAProxy; `end` lets users in again, checks that the
 node is well, and takes the silences away.
@@ -32,7 +32,7 @@ _DESCRIPTION = """Planned work on a Prosody node. `start NODE` silences what fol
 every HAProxy and waits until its users are gone; `end NODE` lets users in again, checks the node and ends the silences;
 `status` says what is under way. Ends with 0, 1 if the node is not as it should be, 2 if a server cannot be asked."""
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}", re.ASCII)
-_LOOK = 2.0  # seconds between two looks at what is waited for
+_LOOK = 2.0  # seconds between two looks while waiting
 
 
 class WorkError(Exception):
@@ -48,8 +48,8 @@ class Work:
         prometheus: that watches it.
         silences: of the Alertmanager.
         haproxies: every HAProxy that sends users to it.
-        patience: seconds to wait for what takes its time.
-        say: takes one line for the person who waits.
+        patience: seconds to wait for users to leave and for the node to be well.
+        say: prints one line for the person who waits.
     """
 
     node: str
@@ -111,7 +111,7 @@ class Work:
         return [f"{left} connections are left"] if left else []
 
     def _wrong(self) -> list[str]:
-        """Say what is not as it should be after the work."""
+        """Return what is wrong after the work."""
         states = {haproxy.place: haproxy.servers()[self.node].status for haproxy in self.haproxies}
         wrong = [f"{place} says {state} of {self.node}" for place, state in states.items() if state != "UP"]
         name = self.node.replace("\\", "\\\\").replace('"', '\\"')
@@ -121,7 +121,7 @@ class Work:
         return wrong + sorted({f"{s.labels['alertname']} is {s.labels['alertstate']}" for s in firing})
 
     def _until(self, wrong: Callable[[], Sequence[str]]) -> bool:
-        """Look until nothing is wrong; return whether that came about in time. What changes is said."""
+        """Look until nothing is wrong, and report changes; return whether that happened in time."""
         deadline = time.monotonic() + self.patience
         before: Sequence[str] = ()
         while found := wrong():
@@ -130,7 +130,7 @@ class Work:
             if found != before:
                 self.say(f"waiting: {'; '.join(found)}")
             before = found
-            time.sleep(_LOOK)  # HAProxy and Prometheus tell nobody
+            time.sleep(_LOOK)  # HAProxy and Prometheus send no notice of a change
         return True
 
 

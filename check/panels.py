@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 FOLDER = Path(str(dashboards.__file__)).parent
-NO_DATA = "NO DATA"  # what a panel shows that must not be empty; anything else is the reason why it may be
+NO_DATA = "NO DATA"  # Grafana's text for a panel that must not be empty; any other text is the reason why it may be
 ALL = ".+"
 _RANGE, _STEP = 300, 10  # seconds a graph looks back here, and between its points
 
@@ -67,7 +67,7 @@ class Dashboard:
 
 @dataclass
 class Report:
-    """What was found: names of panels with data, the reasons of those that may be empty, and what is wrong."""
+    """The result: names of panels with data, the reasons of panels that may be empty, and what is wrong."""
 
     filled: list[str] = field(default_factory=list)
     empty: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The questions to Prometheus' HTTP API, and its answers as typed values; judges none of them."""
+"""Queries Prometheus' HTTP API and returns its answers as typed values; it judges nothing."""
 
 from __future__ import annotations
 

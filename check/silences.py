@@ -1,4 +1,4 @@
-"""Puts silences into an Alertmanager for planned work on one node, finds them again, and takes them away."""
+"""Creates, finds and removes an Alertmanager's silences for planned work on one node."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from check.client import Client
 
 MARK = "commeazy-maintenance"
-# What a node in planned work says of itself when its programs stop and start. What its configuration says, or the
-# pushes that fail, does not follow from the work.
+# The alerts that a node's programs cause when they stop and start. Alerts on its configuration or on failed pushes are
+# not effects of the work.
 OF_THE_NODE = (
     "MetricAbsent",
     "NodeDown",

@@ -28,7 +28,7 @@ _Seen = set[tuple[str, str, str]]  # job, instance, metric
 
 @dataclass(frozen=True)
 class Verdict:
-    """One line of the answer; `word` is "-" for what was not looked for."""
+    """One line of the result; `word` is "-" for what was not checked."""
 
     word: Literal["ok", "FAIL", "-"]
     text: str
@@ -94,7 +94,7 @@ def selector(names: Iterable[str]) -> str:
 
 
 def presence() -> str:
-    """Return the PromQL expression for which promised metric is there, by job and node."""
+    """Return the PromQL expression for the promised metrics that exist, by job and node."""
     return f"count by (__name__, job, instance) ({selector(p.name for job in PROMISED.values() for p in job)})"
 
 
@@ -132,7 +132,7 @@ def _place(sample: Sample) -> tuple[str, str, str]:
 
 
 def _absent(job: str, promises: Iterable[Promise], asked: Sequence[str], seen: _Seen) -> Iterator[str]:
-    """Say which metrics are absent, with the nodes that lack the same ones in one line."""
+    """Yield which metrics are absent; nodes that lack the same ones share a line."""
     lacking: dict[tuple[tuple[str, ...], str], list[str]] = defaultdict(list)  # nodes, what is needed -> metrics
     for promise in promises:
         without = tuple(instance for instance in asked if (job, instance, promise.name) not in seen)
@@ -231,14 +231,14 @@ def _names(some: set[_Key], wanted: set[_Key]) -> list[str]:
 
 
 def watchdog(found: Iterable[Rule]) -> Verdict:
-    """Judge whether the alert that always fires does."""
+    """Judge whether the Watchdog, which must always fire, does."""
     if any(rule.name == "Watchdog" and rule.state == "firing" for rule in found):
         return ok("Watchdog: fires")
     return fail(f"Watchdog: does not fire; {_COPY_RULES}")
 
 
 def refusals() -> str:
-    """Return the PromQL expression for the Alertmanagers that alerts could not be given to."""
+    """Return the PromQL expression for the Alertmanagers that did not accept alerts."""
     return 'sum by (alertmanager) (increase(prometheus_notifications_errors_total{job="prometheus"}[2m])) > 0'
 
 
@@ -260,13 +260,13 @@ def alertmanagers(connected: Sequence[str], refused: Iterable[Sample]) -> Iterat
 
 
 def failures() -> str:
-    """Return the PromQL expression for what the monitoring itself fails at, by where and what."""
+    """Return the PromQL expression for failures of the monitoring itself, by place and kind."""
     return " or ".join(
         f'label_replace({expression} > 0, "failure", "{name}", "", "")' for name, (expression, _) in _FAILURES.items()
     )
 
 
-# What the monitoring itself can fail at while all its targets are up: PromQL, and what to do.
+# Failures of the monitoring itself that can happen while all targets are up: PromQL, and what to do.
 _FAILURES: Final = {
     "notifications that a receiver refused in the last 15 minutes": (
         "sum by (instance, integration) (increase(alertmanager_notifications_failed_total[15m]))",
@@ -288,7 +288,7 @@ _FAILURES: Final = {
 
 
 def own_failures(found: Iterable[Sample]) -> Iterator[Verdict]:
-    """Judge whether the monitoring itself fails at something that no target shows.
+    """Judge whether the monitoring itself fails in a way that no target shows.
 
     Args:
         found: the answer to `failures`.

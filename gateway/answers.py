@@ -1,7 +1,7 @@
-"""What every documented answer of APNs and FCM means: one table of who is to blame. What follows is `handler`'s.
+"""What every documented answer of APNs and FCM means: one table of who is to blame. `handler` decides what to do.
 
 Sources: Apple, "Handling notification responses from APNs"; Firebase, "ErrorCode" of the HTTP v1 API and "FCM error
-codes"; RFC 9110 for statuses without a word that is known.
+codes"; RFC 9110 for a status without a known word.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class Fault(Enum):
     NONE = auto()  # the push was accepted
     TOKEN = auto()  # the device's token is dead: it is unregistered
     # The token does not fit this app, project or environment. If the provider has just accepted another token, this one
-    # is dead: it is unregistered. Else the settings may be wrong: the push is rejected. See `handler`.
+    # is dead: it is unregistered. Otherwise the settings may be wrong: the push is rejected. See `handler`.
     TOKEN_OR_SETTINGS = auto()
     PUSH = auto()  # this request will never be accepted: it is rejected
     SETTINGS = auto()  # key, account or app identifier are wrong, and a person must act: the push is rejected
     ACCESS = auto()  # our access token is refused: a new one is made, then the push is tried again
-    CONNECTION = auto()  # this connection is of no more use: the push is tried again on a new one
+    CONNECTION = auto()  # this connection is unusable: the push is tried again on a new one
     BUSY = auto()  # too many requests: the push is tried again later
     PROVIDER = auto()  # the provider or a proxy before it is in trouble: the push is tried again
 
@@ -72,8 +72,8 @@ APNS: Mapping[tuple[int, str], Fault] = {
     (503, "Shutdown"): Fault.CONNECTION,
 }
 
-# FCM's ErrorCode where there is one, else Google's canonical status. THIRD_PARTY_AUTH_ERROR speaks of the credentials
-# for iOS and the web that are stored at Google: pushes to Android are not concerned, and our access token is good.
+# FCM's ErrorCode where there is one, else Google's canonical status. THIRD_PARTY_AUTH_ERROR is about the credentials
+# for iOS and the web that are stored at Google: pushes to Android are not affected, and our access token is valid.
 FCM: Mapping[tuple[int, str], Fault] = {
     (400, "UNSPECIFIED_ERROR"): Fault.PUSH,
     (400, "INVALID_ARGUMENT"): Fault.PUSH,  # but see INVALID_TOKEN
@@ -103,7 +103,7 @@ _BY_STATUS = {
     425: Fault.PROVIDER,
     429: Fault.BUSY,
 }
-# Instead of a provider's word, where an answer has none that is known.
+# Used where an answer carries no known word.
 HTTP_WORDS = ("malformed", "http_3xx", "http_4xx", "http_5xx")
 
 

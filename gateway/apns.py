@@ -1,4 +1,4 @@
-"""A call as APNs wants it, and how APNs' answers are read. Pure: sending and retrying are `handler`'s."""
+"""Builds APNs requests for calls and reads APNs' answers. Pure: `handler` sends and retries."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Apns:
     def compose(self, push: Push, minted: Minted, remaining: float) -> Request:  # noqa: ARG002 - expiry is absolute here
         """Return the request (Apple, "Sending notification requests to APNs").
 
-        The payload tells when to stop ringing, since Apple may deliver late whatever the header says. Nothing in it is
-        personal.
+        The payload says when to stop ringing, because Apple may deliver late despite the header. It holds no personal
+        data.
         """
         fields = (
             *self._first,
@@ -60,7 +60,7 @@ class Apns:
 
 
 def _time(milliseconds: object) -> float | None:
-    """Unix time, None if it is none."""
+    """Return Unix time in seconds, None if the value is not a time."""
     if type(milliseconds) is int and 0 < milliseconds < 2**53:
         return milliseconds / 1000
     return None

@@ -1,12 +1,12 @@
-"""A provider always within reach: one warm HTTP/2 connection, and the requests that wait for it.
+"""Keeps one HTTP/2 connection to a provider open, and queues the requests that wait for it.
 
 It does not know what a push is and does not retry a request: see `handler`.
 
-A connection is in doubt when nothing was answered for a while though something is awaited, or when it has had no room
-for a request for a while. Answered PINGs do not help: a proxy that has lost its back end answers them forever.
-New requests then go to a new connection. If that one gets an answer and the old one still none, the old one is deaf,
-and what it carries is given back to be sent again. If no new request comes, the oldest of the old connection is sent on
-the new one, too: the one push that may arrive twice if the provider was merely slow.
+A connection is in doubt when it has given no answer for a while although requests wait for one, or when it has had no
+free stream for a while. Answered PINGs do not help: a proxy that has lost its back end answers them forever.
+New requests then go to a new connection. If the new one gets an answer and the old one still has none, the old one is
+deaf: its requests are sent again on the new one. If no new request comes, the oldest request of the old connection is
+sent on the new one too. Only that push may arrive twice, if the provider was merely slow.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 RECONNECT_FIRST = 0.1  # seconds; doubled after every failure, up to the next
 RECONNECT_MOST = 2.0
 CALM = 5.0  # seconds before connecting again to a peer that asked for calm (RFC 9113, 7: ENHANCE_YOUR_CALM)
-LIVED = 10.0  # seconds; a connection that held this long is followed by the next one at once
-PATIENCE_LEAST = 2.0  # seconds without an answer that every connection is allowed
+LIVED = 10.0  # seconds; after a connection that lasted this long, the next one is made without a pause
+PATIENCE_LEAST = 2.0  # seconds without an answer before any connection is in doubt
 CONNECTIONS = 4  # at most this many at a time: the current one and those that finish or are in doubt
 _DOUBT = ("no_answer", "no_room")
 _NEVER = float("inf")
@@ -41,8 +41,8 @@ class LateError(Exception):
     """No answer by the deadline.
 
     Args:
-        sent: True if the request had been sent whole, so that nobody knows whether it was processed.
-        reason: no_answer if sent; else why no connection could be made, or no_stream.
+        sent: True if the whole request had been sent, so that it may have been processed.
+        reason: no_answer if sent; otherwise why no connection could be made, or no_stream.
     """
 
     def __init__(self, *, sent: bool, reason: str) -> None:
@@ -58,7 +58,7 @@ class Channel:
         endpoint: where it listens.
         context: TLS settings with ALPN h2.
         metrics: the handler's.
-        timing: when a connection is asked whether it is alive.
+        timing: when to check that a connection is alive.
     """
 
     def __init__(
@@ -120,9 +120,9 @@ class Channel:
         """Send a request as soon as there is a connection with a free stream, the urgent ones first.
 
         Args:
-            compose: makes the request when it can be sent: what it says of time is true then.
-            urgent: overtakes what is not.
-            deadline: the loop's time at which the answer is of no use any more.
+            compose: makes the request at the moment when it can be sent, so that its times are right.
+            urgent: whether it goes before requests that are not urgent.
+            deadline: the loop's time after which the answer is useless.
 
         Returns:
             The answer, and the exchange, which knows when it was sent and who answered.
@@ -133,7 +133,7 @@ class Channel:
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
-        # A push that is worth little must not wait long for a deaf connection, nor give up one that is merely slow.
+        # A push with little time left must not wait long for a deaf connection, nor discard one that is merely slow.
         patience = min(self._timing.patience, max(PATIENCE_LEAST, (deadline - now) / 3))
         exchange = Exchange(compose, loop.create_future(), now, deadline, patience)
         queue = self._urgent if urgent else self._others
@@ -186,11 +186,11 @@ class Channel:
 
     @property
     def _scale(self) -> float:
-        """How patient to be: doubled with each doubt that led to no answer, so that a slow peer is not flooded."""
+        """Factor on the patience: doubled with each doubt that led to no answer, so that a slow peer is not flooded."""
         return 2.0**self._doubts
 
     def _look_at(self, due: float) -> None:
-        """Have a look at the loop's time `due`, unless there is one before that anyway."""
+        """Set the timer to the loop's time `due`, unless it is set to an earlier time."""
         if due < self._due:
             if self._timer is not None:
                 self._timer.cancel()
@@ -198,7 +198,7 @@ class Channel:
             self._timer = asyncio.get_running_loop().call_at(due, self._look)
 
     def _look(self) -> None:
-        """Put the current connection in doubt if it is time."""
+        """Put the current connection in doubt if its patience is over."""
         if self._timer is not None:
             self._timer.cancel()
         self._due = _NEVER

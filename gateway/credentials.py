@@ -1,6 +1,6 @@
 """Turns a private key into a short-lived token, in a process of its own: `python -m gateway.credentials apns|fcm …`.
 
-So its libraries (29 MiB), the key itself and a blocking token endpoint never are in the gateway's process (`tokens`).
+This keeps its libraries (29 MiB), the key and a blocking token endpoint out of the gateway's process (see `tokens`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Finds a provider's addresses and connects to the one that answers first. What is sent there is `http2`'s."""
+"""Finds a provider's addresses and connects to the one that answers first. `http2` speaks the protocol."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STAGGER = 0.25  # seconds until the next address is tried beside one that has no
 
 
 class NoHttp2Error(OSError):
-    """The peer speaks TLS, but did not choose HTTP/2 (ALPN h2): no provider, but something in between."""
+    """The peer speaks TLS, but did not choose HTTP/2 (ALPN h2): it is not the provider but something in between."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Endpoint:
     Args:
         host: its name or address.
         port: its TCP port.
-        timeout: seconds for its name, and again for one connection: half of them for TCP to any address, half for TLS
+        timeout: seconds for the name lookup, and as many for the connection: half for TCP to any address, half for TLS
             and SETTINGS.
     """
 
@@ -52,8 +52,8 @@ class Dialer:
     def __init__(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
         self._endpoint = endpoint
         self._context = context
-        self._rank: dict[object, int] = {}  # by address; what is not in it ranks 0
-        # A resolver of its own: one provider's name that hangs must not hold up the other's.
+        self._rank: dict[object, int] = {}  # by address; an address that is missing ranks 0
+        # Each provider has its own resolver thread, so that one lookup that hangs does not hold up the other.
         self._resolver = ThreadPoolExecutor(1, thread_name_prefix="resolve")
 
     def close(self) -> None:

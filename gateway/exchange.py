@@ -1,4 +1,4 @@
-"""One request to a provider and its answer, whatever connections carry them. It does no I/O."""
+"""One request to a provider and its answer, on one connection or on two. It does no I/O."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class End:
         reason: goaway, stream_ids, no_answer, no_room, refused (by an answer that speaks of the connection), or why it
             was lost.
         code: the name of a GOAWAY's error code, else empty.
-        said: the text in a GOAWAY, with whatever could be a secret left out.
+        said: the text in a GOAWAY, without anything that could be a secret.
     """
 
     reason: str
@@ -92,7 +92,7 @@ class Carrier(Protocol):
     """A connection, as far as an exchange knows it."""
 
     def abandon(self, exchange: Exchange) -> None:
-        """Give up an exchange that nobody waits for any more."""
+        """Cancel an exchange whose answer nobody waits for."""
 
     def leave(self, end: End) -> None:
         """Take no more requests."""
@@ -103,14 +103,14 @@ class Exchange:
     """One request on its way to one answer; while a connection is in doubt, on two connections at once.
 
     Args:
-        compose: makes the request when it is sent: what it says of time is true then.
+        compose: makes the request at the moment when it is sent, so that its times are right.
         answer: the Response, or LostError.
         queued: the loop's time when it began to wait for a connection.
         deadline: the loop's time after which it must not be sent.
         patience: seconds without any answer after which its connection is in doubt.
-        sent: the loop's time when it was sent whole for the first time, None before.
+        sent: the loop's time when the whole request was first sent, None before.
         carriers: the connections that carry it, each with its stream id.
-        answered_by: the connection that the answer came on.
+        answered_by: the connection that brought the answer.
     """
 
     compose: Compose

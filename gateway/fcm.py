@@ -1,4 +1,4 @@
-"""A message, or a call to an Android phone, as FCM wants it, and how FCM's answers are read. Pure, like `apns`."""
+"""Builds FCM requests for messages and for calls to Android, and reads FCM's answers. Pure, like `apns`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 HOST = "fcm.googleapis.com"
 TOKEN_YOUNGEST = 60.0  # seconds between two access tokens when FCM refuses one
 
-# Seconds to wait after a 429 without Retry-After. Google asks for a minute at least, which is all that a message is
-# worth: it is not sent again. The quota is refilled every minute, so a call, worth 30 s, gets a few tries more.
+# Seconds to wait after a 429 without Retry-After. Google asks for at least a minute. A message has expired by then and
+# is not sent again. The quota is refilled every minute, so a call, which lives for 30 s, gets a few more tries.
 QUOTA_PAUSE = {Kind.MESSAGE: 60.0, Kind.CALL: 5.0}
 
 _TOKEN_FIELDS = ("message.token", "message.fid")
@@ -40,7 +40,7 @@ class Fcm:
         self._always = (("content-type", "application/json"),)
 
     def compose(self, push: Push, minted: Minted, remaining: float) -> Request:
-        """Return the request (Firebase, "projects.messages.send"); `ttl` is what is left. Nothing in it is personal."""
+        """Return the request (Firebase, "projects.messages.send"); `ttl` is the time left. No personal data."""
         data = {"type": "new-message"}
         if push.kind is Kind.CALL:
             data = {"type": "incoming-call", "expires": str(int(push.expires))}
@@ -60,7 +60,7 @@ class Fcm:
 
 
 def _word(response: Response) -> str:
-    """FCM's own error code if there is one, else Google's status; INVALID_TOKEN if that is what is invalid."""
+    """Return FCM's error code if there is one, else Google's status; INVALID_TOKEN if the token is invalid."""
     error = response.json().get("error")
     if not isinstance(error, dict):
         return ""
@@ -74,10 +74,10 @@ def _word(response: Response) -> str:
 
 
 def _is_about_the_token(details: Sequence[dict[str, Any]], *, named: bool) -> bool:
-    """Whether an INVALID_ARGUMENT speaks of the token.
+    """Tell whether an INVALID_ARGUMENT is about the token.
 
-    A wrong value is named by a google.rpc.BadRequest with the field. For a wrong token there is none, only FCM's own
-    error code (Firebase, "FCM error codes"), or its field is the token's.
+    For any other wrong value, a google.rpc.BadRequest names the field. For a wrong token there is no BadRequest, only
+    FCM's own error code (Firebase, "FCM error codes"), or the BadRequest names the token.
     """
     violations = [detail["fieldViolations"] for detail in details if isinstance(detail.get("fieldViolations"), list)]
     fields = [item.get("field") for found in violations for item in found if isinstance(item, dict)]

@@ -1,6 +1,6 @@
 """Corrections to the `h2` library, in one place, each with its upstream issue. Delete one when h2 no longer needs it.
 
-They reach into names that h2 keeps private, so the tests of `tests/gateway/test_http2.py` hold each of them.
+They use private names of h2, so `tests/gateway/test_http2.py` tests each of them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class PlainEncoder(Encoder):
-    """An HPACK encoder that spends less CPU, at the price of some bytes.
+    """An HPACK encoder that uses less CPU and a few more bytes.
 
-    hpack's Huffman coding is pure Python. And it searches its tables for a field that is never indexed, though such a
-    field has no more than its name there.
+    hpack's Huffman coding is pure Python. hpack also searches its tables for fields that are never indexed, although
+    the tables can hold only their names.
     """
 
     def encode(self, headers: Iterable[Any], huffman: bool = False) -> bytes:  # noqa: FBT001, FBT002 - hpack's signature
@@ -60,7 +60,7 @@ class CorrectedConnection(H2Connection):
     def receive(self, data: bytes) -> tuple[list[Event], bool]:
         """Take in bytes from the peer.
 
-        h2 drops the events of good frames that came in one piece with a bad one: an answer that was read would be lost.
+        When a bad frame arrives together with good ones, h2 drops the events of the good ones: an answer would be lost.
 
         Returns:
             The events, and False if the peer broke the protocol; then the connection must be closed.

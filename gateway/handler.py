@@ -1,7 +1,7 @@
-"""A handler delivers the pushes of one provider: deadline, queue, tries, and what is counted. It speaks no protocol.
+"""Delivers the pushes of one provider: deadlines, queue, tries and counts. It speaks no protocol.
 
-There is no circuit breaker on purpose. A breaker that turns away tries while a provider answers only some of them costs
-calls that a try would have delivered; `make loss` shows what becomes of pushes in such outages.
+It has no circuit breaker on purpose. While a provider answers only some requests, a breaker would refuse calls that
+another try would have delivered; `make loss` measures the pushes lost in such outages.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ QUEUE = 1000  # pushes of one handler at a time, waiting ones included; each hol
 QUEUE_MESSAGES = 800  # of which messages: the rest is kept for calls
 BACKOFF_FIRST = 0.2  # seconds; doubled with every try
 BACKOFF_MOST = {Kind.CALL: 2.0, Kind.MESSAGE: 5.0}
-# Tokens in a row that may be called dead while settings could be wrong, too. Were it more, a mistake at Apple, Google
-# or in the settings could remove the registrations of everybody.
+# Tokens in a row that are unregistered for an answer that may also mean wrong settings. With a higher limit, a mistake
+# of Apple or Google or in the settings could remove everybody's registrations.
 DOUBTS = 2
 FAULTS = 5  # answers in a row that blame the provider: it is failing
-FAULTS_AGE = 30.0  # seconds after the last of them: nobody knows any more
+FAULTS_AGE = 30.0  # seconds after the last of them, the provider's health is unknown
 
 _log = logging.getLogger(__name__)
 
 
 class Provider(Protocol):
-    """What is particular to APNs or FCM."""
+    """What differs between APNs and FCM."""
 
     def compose(self, push: Push, minted: Minted, remaining: float) -> Request:
         """Return the request for a push that is worth `remaining` more seconds."""
@@ -46,7 +46,7 @@ class Provider(Protocol):
 
 
 class Handler:
-    """The pushes of one provider, which never wait for the other's.
+    """Delivers the pushes of one provider; they never wait for the other provider.
 
     Args:
         name: the handler's label, voip or fcm.
@@ -64,8 +64,8 @@ class Handler:
         self._provider = provider
         self._faults = 0  # in a row
         self._last_fault = 0.0
-        # Doubtful answers since the provider last accepted a token; as many as make the settings suspect at first, and
-        # after the settings were read again.
+        # Answers that blame the token or the settings since the provider last accepted a token. At the start and after
+        # a reload this is DOUBTS: the settings are suspect.
         self._doubts = DOUBTS
 
     @property
@@ -75,7 +75,7 @@ class Handler:
 
     @property
     def works(self) -> bool:
-        """True if it is ready and the provider answers, and not with one fault after the other."""
+        """True if it is ready and the provider answers without one fault after another."""
         failing = self._faults >= FAULTS and asyncio.get_running_loop().time() - self._last_fault < FAULTS_AGE
         return self.ready and not failing and not self.channel.in_doubt
 
@@ -154,7 +154,7 @@ class Handler:
         except LateError as late:
             return Result(Outcome.FAILED if late.sent else Outcome.EXPIRED, late.reason)
         except LostError as lost:
-            # Only a reset tells about the provider's health; a connection is the channel's to renew, at its own pace.
+            # Only a reset says something about the provider's health; the channel renews lost connections.
             if lost.reason == "stream_reset":
                 self._blame(faulty=True)
             return Meaning(Fault.CONNECTION, lost.reason)
@@ -172,7 +172,7 @@ class Handler:
         return Result(self._outcome(meaning.fault), meaning.word, meaning.since)
 
     def _outcome(self, fault: Fault) -> Outcome:
-        """Return what an answer that is final makes of a push."""
+        """Return the result of a push after its final answer."""
         if fault in (Fault.NONE, Fault.TOKEN):
             self._doubts = 0
         match fault:

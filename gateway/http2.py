@@ -1,4 +1,4 @@
-"""One HTTP/2 connection to a provider, by the `h2` library: requests out, answers in. Reconnecting is `channel`'s."""
+"""One HTTP/2 connection to a provider, with the `h2` library: requests out, answers in. `channel` reconnects."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
     from gateway.exchange import Exchange
 
-MAX_ANSWER = 16 * 1024  # bytes kept of one answer; what APNs and FCM say is far below a kilobyte
+MAX_ANSWER = 16 * 1024  # bytes kept of one answer; answers of APNs and FCM are far below a kilobyte
 STREAMS = 500  # at most this many at a time, whatever the peer allows
 LAST_STREAM_ID = 2**31 - 1
 _CONFIGURATION = H2Configuration(
     client_side=True,
     header_encoding=None,
-    # What we send is ours and in order. Of what arrives, :status and Retry-After are read, and both are checked there.
+    # h2's checks are off: our headers are valid, and of the peer's only :status and Retry-After are read, and checked.
     validate_outbound_headers=False,
     normalize_outbound_headers=False,
     validate_inbound_headers=False,
@@ -46,11 +46,11 @@ _SECRET = re.compile(rb"[^ -~]|[\w+/=.:-]{24,}")  # what a log must not hold: co
 
 @dataclass(frozen=True)
 class Timing:
-    """When a connection is asked whether it is alive, in seconds.
+    """When to check that a connection is alive, in seconds.
 
     Args:
-        idle: silence before a PING while nothing is awaited; below what NAT and servers forget.
-        awaiting: silence before a PING while answers are awaited.
+        idle: silence before a PING while no answer is due; shorter than the idle timeouts of NAT and servers.
+        awaiting: silence before a PING while answers are due.
         pong: how long the PING's answer may take; after that the connection is dead.
         patience: time without any answer, PINGs aside, after which a new connection is tried.
     """
@@ -62,7 +62,7 @@ class Timing:
 
 
 class Owner(Protocol):
-    """Whoever keeps a connection."""
+    """The keeper of a connection."""
 
     def room(self) -> None:
         """Called after anything that may have made room for a request."""
@@ -96,8 +96,8 @@ class Connection(asyncio.Protocol):
         ready: done with the peer's SETTINGS (RFC 9113, 3.4).
         leaving: why no more requests can be sent; None until then.
         gone: done when the connection is closed.
-        opened: the loop's time of its beginning.
-        answered_at: the loop's time of the last answer, or of its beginning.
+        opened: the loop's time when it was opened.
+        answered_at: the loop's time of the last answer, or when it was opened.
     """
 
     def __init__(self, owner: Owner, timing: Timing) -> None:
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
             self.leave(End("stream_ids"))
 
     def abandon(self, exchange: Exchange) -> None:
-        """Give up one request; a late answer to it disturbs no other."""
+        """Cancel one request; a late answer to it does not affect the others."""
         stream_id = exchange.carriers.pop(self, None)
         if stream_id is not None and self._streams.pop(stream_id, None) is not None:
             self._reset(stream_id)
@@ -162,7 +162,7 @@ class Connection(asyncio.Protocol):
 
         Args:
             answered_at: the loop's time of the last answer on any connection to this peer.
-            scale: how many times the usual patience to have.
+            scale: factor on the usual patience.
         """
         return min(
             (
@@ -185,14 +185,14 @@ class Connection(asyncio.Protocol):
             self._loop.call_soon(self._after_exchange)
 
     def release_unsent(self) -> None:
-        """Fail the requests whose body could not be sent whole: the peer never processes them."""
+        """Fail the requests whose body was not completely sent: the peer never processes them."""
         for stream_id in [number for number, stream in self._streams.items() if stream.unsent]:
             self._reset(stream_id)
             self._streams.pop(stream_id).exchange.lose(self, "no_window")
         self._flush_soon()
 
     def close(self, reason: str = "closed", code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
-        """Say goodbye and fail what is still awaited."""
+        """Send GOAWAY and fail the requests without an answer."""
         if self._transport is not None and not self._transport.is_closing():
             self._h2.close_connection(code)
             self._flush()
@@ -203,7 +203,7 @@ class Connection(asyncio.Protocol):
     # For asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Open the HTTP/2 connection; we want no server push."""
+        """Open the HTTP/2 connection, with server push switched off."""
         self._transport = cast("asyncio.Transport", transport)
         self._heard = self.opened = self.answered_at = self._loop.time()
         self._h2.initiate_connection()
@@ -211,7 +211,7 @@ class Connection(asyncio.Protocol):
         self._watch = self._loop.call_later(self._timing.pong / 3, self._look)
 
     def data_received(self, data: bytes) -> None:
-        """Give the answers in `data` to those who await them."""
+        """Pass the answers in `data` to the requests that wait for them."""
         self._heard = self._loop.time()
         self._pinged = None
         events, in_order = self._h2.receive(data)
@@ -233,7 +233,7 @@ class Connection(asyncio.Protocol):
         self._owner.room()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Fail what is still awaited."""
+        """Fail the requests without an answer."""
         self._stop_watching()
         if not self.ready.done():
             self.ready.set_exception(ConnectionResetError("closed before its SETTINGS"))
@@ -357,7 +357,7 @@ class Connection(asyncio.Protocol):
             self._watch.cancel()
 
     def _look(self) -> None:
-        """Ask for a sign of life after a silence; give the connection up when none comes."""
+        """Send a PING after a silence; close the connection when it is not answered."""
         now = self._loop.time()
         if self._pinged is not None and now - self._pinged >= self._timing.pong:
             if self._transport is not None:

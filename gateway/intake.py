@@ -1,6 +1,6 @@
-"""POST /push: takes requests in, refuses what must be refused, and waits for what was accepted when the gateway stops.
+"""POST /push: accepts or refuses requests, and at a stop waits until every accepted push has its answer.
 
-What a request asks for is read by `requests`, what becomes of it is decided by `handler`.
+`requests` parses a request, and `handler` decides its outcome.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MAX_BODY = 16 * 1024  # bytes; a push is a few hundred
 BODY_TIMEOUT = 8.0  # seconds; below the web server's own limit, so that a caller gets an answer
 COMPLAIN_EVERY = 60.0  # seconds between two log lines about wrong secrets
-# The specification's Appendix B drops calls to Android; its Section 12 does not. Any other node is FCM's.
+# The specification's Appendix B drops calls to Android; its Section 12 does not. Any other node belongs to FCM.
 _APNS_TOKEN = re.compile(r"[0-9a-fA-F]{64,}")
 
 _log = logging.getLogger(__name__)
@@ -36,13 +36,13 @@ class Intake:
     """Requests to /push.
 
     Args:
-        secret: what a caller must know.
+        secret: the secret that a caller must send.
         rate_limit: requests with the secret in any second; 0 for no limit.
         handlers: by name; one that does not run is missing.
         metrics: the gateway's.
 
     Attributes:
-        draining: True from the beginning of a stop.
+        draining: True as soon as a stop begins.
     """
 
     def __init__(self, secret: bytes, rate_limit: int, handlers: Mapping[str, Handler], metrics: Metrics) -> None:
@@ -58,7 +58,7 @@ class Intake:
         self._complained = -COMPLAIN_EVERY
 
     async def drain(self) -> None:
-        """Refuse what is new; return when all that was accepted has its answer (60 seconds at most: the deadlines)."""
+        """Refuse new requests; return when every accepted push has its answer (after 60 seconds at most)."""
         self.draining = True
         await self._idle.wait()
 
@@ -87,10 +87,10 @@ class Intake:
     async def _accept(self, request: web.Request, arrived: float) -> Push:
         """Return the push that a request asks for.
 
-        The rate limit counts requests that know the secret only: others must not use up what the bridge needs.
+        The rate limit counts only requests with the right secret, so that others cannot use up the bridge's share.
 
         Raises:
-            Refusal: it cannot be taken now, or not like this.
+            Refusal: the gateway cannot take it now, or the request is wrong.
         """
         if self.draining:
             raise Refusal(503, "Shutting down")
@@ -129,7 +129,7 @@ async def _body(request: web.Request) -> bytes:
     """Return the body of a request; wait for it no longer than BODY_TIMEOUT.
 
     Raises:
-        Refusal: it is too large, or does not come.
+        Refusal: it is too large, or did not arrive in time.
     """
     try:
         if request.content.is_eof():  # nearly always: it came with the header

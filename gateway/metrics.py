@@ -1,4 +1,4 @@
-"""What the gateway counts, as plain numbers: a push touches a dozen of them. Prometheus' names are `families`'."""
+"""The gateway's counts as plain numbers, because a push changes a dozen of them. `families` has their metric names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
 
 CONNECT_REASONS = ("dns", "tls", "no_http2", "connect_timeout", "connect_refused", "connect_other")
 
-# Why a push or a try failed: the gateway's own words, beside those of `answers`. Whatever else is said becomes OTHER.
+# Why a push or a try failed: the gateway's own words, beside those of `answers`. Any other word becomes OTHER.
 _OWN = (
     *("credentials", "disabled", "queue_full", "deadline", "no_answer", "no_connection", "no_stream", "no_window"),
     *("closed", "connection_lost", "ping_timeout", "protocol_error", "stream_reset", "refused_stream"),
@@ -36,10 +36,10 @@ REASONS = {"voip": (*answers.words(answers.APNS), *_OWN), "fcm": (*answers.words
 
 @dataclass(frozen=True)
 class Status:
-    """How a handler is now.
+    """The state of a handler.
 
     Args:
-        works: a push that arrives now can be sent, and nothing speaks against the provider.
+        works: a push that arrives now can be sent, and the provider is not failing.
         credentials: there is a valid access token, from a key file that is in order.
         connection_age: seconds; None without a connection.
         token_age: seconds; None without a token.

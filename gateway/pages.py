@@ -1,4 +1,4 @@
-"""The pages that tell how the gateway is doing: /health, /metrics, /-/healthy, /-/ready. They change nothing."""
+"""The pages with the gateway's state: /health, /metrics, /-/healthy, /-/ready. They change nothing."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What is announced, and for how many seconds that is news (specification, Section 12)."""
+    """What a push announces, and for how many seconds it is worth sending (specification, Section 12)."""
 
     CALL = "call"
     MESSAGE = "message"
@@ -37,7 +37,7 @@ class Push:
         node: the device's token at its provider.
         kind: call or message.
         arrived: the loop's time of the request.
-        deadline: the loop's time after which it is worth nothing.
+        deadline: the loop's time after which it is not sent.
         expires: the same as Unix time.
         id: a UUID, the same in every try.
     """
@@ -51,17 +51,17 @@ class Push:
 
     @property
     def suffix(self) -> str:
-        """All that a log may hold of the token; nothing of one so short that six characters would give it away."""
+        """The end of the token, for logs; "short" for a token of which six characters would be too much."""
         return self.node[-6:] if len(self.node) >= 16 else "short"  # noqa: PLR2004 - said above
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a push.
+    """The result of a push.
 
     Args:
         outcome: what the caller receives.
-        reason: a word of the provider's or the gateway's; `metrics` bounds it before it becomes a label.
+        reason: a word of the provider or the gateway; `metrics` bounds the set before it becomes a label.
         since: Unix time since which the token is unregistered, if the provider said so.
     """
 

@@ -1,4 +1,4 @@
-"""How many requests may come in a second."""
+"""The limit on requests per second."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 
 
 class RateLimit:
-    """At most so many in any second, wherever it begins.
+    """Allows at most so many requests in any window of one second.
 
     Args:
         limit: 0 for no limit.

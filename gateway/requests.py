@@ -1,4 +1,4 @@
-"""What callers of POST /push send: its fields, and the push that they ask for. Pure; `intake` reads it off the wire."""
+"""Parses what callers of POST /push send: its fields, and the push. Pure; `intake` reads it from the connection."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def parse(content_type: str, body: bytes) -> Mapping[str, object]:
 
 
 def _once(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
-    """Return these fields; which of two with one name is meant, nobody knows.
+    """Return these fields; a field that is given twice is ambiguous.
 
     Raises:
         Refusal: 400 if there are two.
@@ -70,11 +70,11 @@ def understand(fields: Mapping[str, object], ttl: str | None, arrived: float) ->
 
     Args:
         fields: of the request.
-        ttl: the header TTL (seconds, as in RFC 8030), which shortens what a push is worth.
+        ttl: the header TTL (seconds, as in RFC 8030), which can shorten the life of a push.
         arrived: the loop's time of the request.
 
     Raises:
-        Refusal: 400, no such push.
+        Refusal: 400, the fields describe no push.
     """
     node, kind = fields.get("node"), fields.get("type")
     if not isinstance(node, str) or not node:

@@ -37,7 +37,7 @@ FILES = 100  # open files beside callers' connections: providers, their doubted 
 
 @dataclass(frozen=True)
 class Workings:
-    """What tests set otherwise: how a token is obtained, what time it is, how patient a connection is."""
+    """Settings that tests replace: how a token is obtained, the clock, and the patience of a connection."""
 
     mint: Callable[[Sequence[str]], Awaitable[Attempt]] = mint
     clock: Callable[[], float] = time.time
@@ -96,7 +96,7 @@ async def serving(settings: Settings, config: WebConfig, reload: Reload, working
         settings: from the environment.
         config: TLS, users and headers of the listener for Prometheus.
         reload: what SIGHUP does, for its metrics.
-        workings: what tests set otherwise.
+        workings: settings that tests replace.
 
     Raises:
         ListenError: an address is taken.
@@ -120,7 +120,7 @@ async def serving(settings: Settings, config: WebConfig, reload: Reload, working
         options={"auto_decompress": False},
     )
     jobs = [run for handler in handlers.values() for run in (handler.token.run, handler.channel.run)]
-    # Providers are connected to first and left last: what was accepted is still delivered.
+    # Connections to providers are opened first and closed last, so that accepted pushes are still delivered.
     async with running(*jobs), web.serving(for_prometheus, for_callers, files=FILES) as urls:
         yield Gateway(handlers, metrics, intake, urls)
         await intake.drain()
@@ -145,7 +145,7 @@ def run(settings: Settings) -> int:
     async def program() -> AsyncIterator[Sequence[str]]:
         async with serving(settings, config, reload, Workings()) as gateway:
             handlers.update(gateway.handlers)
-            # What is here now stays: looking through it again for garbage would stop the loop for tens of milliseconds.
+            # All objects made so far stay: a garbage collection of them would stop the loop for tens of milliseconds.
             gc.collect()
             gc.freeze()
             yield gateway.urls

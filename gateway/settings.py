@@ -77,14 +77,14 @@ class FcmSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """All of them.
+    """All settings.
 
     Args:
         listen: for callers of /push.
         metrics_listen: for Prometheus.
         web_config: file with TLS and users for Prometheus, None for neither.
-        secret: what callers must know.
-        handlers: those that are to run.
+        secret: the secret that callers must send.
+        handlers: the handlers to run.
         rate_limit: requests to /push in any second; 0 for no limit.
         log_level: a key of `toolkit.logs.LEVELS`.
         apns: what calls to iPhones need.
@@ -138,7 +138,7 @@ def read(environment: Mapping[str, str]) -> Settings:
 
 
 def _own(env: Mapping[str, str], name: str) -> str:
-    """Return a value that only the operator can know; empty if it is not set, or still the placeholder."""
+    """Return a value that has no default; empty if it is not set, or still the placeholder."""
     value = env.get(name, "")
     return "" if _PLACEHOLDER in value else value
 
@@ -172,7 +172,7 @@ def _host(env: Mapping[str, str], name: str, default: str) -> str:
 
 
 def _can_be_resolved(host: str) -> bool:
-    """Return False for what no resolver takes: an empty label, or one of more than 63 characters."""
+    """Return False for a name that no resolver accepts: an empty label, or one of more than 63 characters."""
     try:
         host.encode("idna")
     except UnicodeError:
@@ -192,7 +192,7 @@ def _address(env: Mapping[str, str], name: str, default: str) -> Address:
 
 
 def _server(env: Mapping[str, str], name: str, default: str) -> Address:
-    """Return a provider's address: Apple's or Google's, unless for a lab, a proxy, or a port that a firewall opens."""
+    """Return a provider's address: Apple's or Google's, or one for a lab, a proxy or a port that a firewall opens."""
     text = env.get(name, default)
     if "@" in text:
         raise SettingsError(f"{name}: must be https://host or https://host:port, without a user or password")

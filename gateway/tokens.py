@@ -1,6 +1,6 @@
-"""A valid access token at hand at any moment, renewed ahead of time: no push ever waits for a renewal.
+"""Keeps a valid access token, renewed before it expires, so that no push waits for a renewal.
 
-Making one is the work of `credentials`, in a process of its own.
+`credentials` makes the tokens, in a separate process.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Awaitable, Callable, Sequence
 
-LOOK = 20.0  # seconds between looks at the clock, which may be set
+LOOK = 20.0  # seconds between looks at the clock, which can jump
 RETRY = 30.0  # seconds between attempts, while there is no new token
-RETRY_WITHOUT = 2.0  # the same while there is none at all and the endpoint was unreachable
+RETRY_WITHOUT = 2.0  # seconds between attempts, while there is no token at all and the endpoint was unreachable
 MINT_TIMEOUT = 30.0  # seconds for one attempt; on a host without a free core its libraries alone take ten
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Minted:
     project: str = ""
 
     def due(self, now: float) -> bool:
-        """Two thirds of its life are over (36 minutes of Apple's 20 to 60), or the clock was set back."""
+        """Tell whether two thirds of its life are over (36 minutes of Apple's 20 to 60), or the clock was set back."""
         return not -60.0 <= now - self.issued < 2 / 3 * (self.expires - self.issued)  # noqa: PLR2004 - said above
 
 
@@ -98,7 +98,7 @@ class Token:
     def current(self) -> Minted | None:
         """The token, if there is a valid one.
 
-        One that the provider refused is used until there is another: it may have been refused by mistake.
+        A token that the provider refused is used until there is another, since the refusal may be a mistake.
         """
         if self._minted is not None and self._clock() < self._minted.expires:
             return self._minted
@@ -133,7 +133,7 @@ class Token:
         return None
 
     def refuse(self, token: str) -> bool:
-        """The provider refused this token. Returns True if another is on its way (or was obtained since)."""
+        """Note that the provider refused this token. Return True if another is being made, or was made since."""
         minted = self._minted
         if minted is None or minted.token != token:
             return True
@@ -185,7 +185,7 @@ class Token:
             and not self._refused
             and 0 <= now - old.issued < self._source.youngest
         ):
-            return True  # asked to read the key again, and it is the same: one more token would be one too many
+            return True  # the key is unchanged after a reload, and Apple refuses new tokens that come too fast
         self._minted, self._refused = minted, False
         _log.info("access token renewed", extra={"for": self._source.arguments[0]})
         return True

@@ -1,4 +1,4 @@
-"""Basic authentication (RFC 7617) against bcrypt hashes, as aiohttp middleware. It reads no file: hashes are given."""
+"""Basic authentication (RFC 7617) against bcrypt hashes, as aiohttp middleware. It reads no file."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-_BCRYPT_READS = 72  # bytes of a password; bcrypt never used more, its Python package refuses more
-MOST_COSTLY = 16  # of a hash; one of cost 16 takes seconds, and each step more doubles that: 31 would take a day
+_BCRYPT_READS = 72  # bytes of a password; bcrypt ignores the rest, and its Python package refuses more
+MOST_COSTLY = 16  # of a hash; a check at cost 16 takes seconds, and each further step doubles that: 31 would take a day
 _MOST_WAITING = 8  # requests of one address whose passwords wait to be checked
 
 
 class Users:
-    """Who may read.
+    """The users who may read the pages.
 
     Args:
         hashes: bcrypt hash by user name; not empty.
 
-    A password found right is remembered (keyed hash, in memory), so that a scrape does not cost a bcrypt run each time.
-    One core checks passwords, one at a time, and the addresses that requests come from take turns: however many wrong
-    ones an address sends, a request from another waits for one check of each address before it at most.
+    A correct password is remembered (as a keyed hash, in memory), so that not every scrape runs bcrypt. Passwords are
+    checked one at a time, and client addresses take turns: however many wrong passwords one address sends, a request
+    from another waits for at most one check of each address before it.
     """
 
     def __init__(self, hashes: Mapping[str, str]) -> None:
@@ -44,7 +44,7 @@ class Users:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer 401 to whoever is not a user, whatever the page."""
+        """Answer 401 on every page unless the request comes from a user."""
         credentials = _credentials(request.headers.get("Authorization", ""))
         if credentials is None or not await self._allowed(request, *credentials):
             return web.Response(
@@ -65,7 +65,7 @@ class Users:
         try:
             async with queue.turn, self._one_at_a_time:
                 if request.transport is None or request.transport.is_closing():
-                    return False  # nobody is there any more to be answered
+                    return False  # the client has gone
                 right = await asyncio.to_thread(_matches, password, self._hashes.get(name, self._decoy))
         finally:
             queue.waiting -= 1
@@ -78,7 +78,7 @@ class Users:
 
 
 class _Queue:
-    """The requests of one address whose passwords wait to be checked; the first of them waits among the addresses."""
+    """The requests of one address that wait for their password check; the first also waits for the address' turn."""
 
     def __init__(self) -> None:
         self.turn = asyncio.Lock()

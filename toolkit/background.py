@@ -1,4 +1,4 @@
-"""Work that goes on beside the requests: started, kept going, and ended with the program. What it does, others know."""
+"""Runs background jobs beside the requests: starts them, restarts them after a failure, and ends them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PAUSE = 1.0  # seconds before a job that ended is started again
 
 @asynccontextmanager
 async def running(*jobs: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
-    """Run these jobs inside the context, and wait for their end when it is left.
+    """Run these jobs inside the context; at its end cancel them and wait until they have ended.
 
     Args:
-        jobs: each is called for a coroutine that goes on until it is cancelled. One that fails, through a bug of ours,
-            is logged and called again after a second: a bug in one must end neither it nor the others for good.
+        jobs: each returns a coroutine that runs until it is cancelled. A job that fails has a bug: it is logged and
+            called again after a second, and the others are not affected.
     """
     tasks = [asyncio.create_task(_kept_going(job), name=_name(job)) for job in jobs]
     try:
@@ -30,7 +30,7 @@ async def running(*jobs: Callable[[], Awaitable[object]]) -> AsyncIterator[None]
 
 
 async def cancel(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks, and wait until they have ended. What they raise meanwhile is dropped."""
+    """Cancel tasks, and wait until they have ended. Their exceptions are dropped."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -42,9 +42,9 @@ async def _kept_going(job: Callable[[], Awaitable[object]]) -> None:
         try:
             await job()
         except Exception as error:  # noqa: BLE001 - a bug of ours, whatever it is
-            # The same failure is logged once: a line a second would bury the first.
+            # The same failure is logged once: a line each second would bury the first one.
             if (now := repr(error)) != told:
-                _log.exception("a bug in background work, which starts again", extra={"job": _name(job)})
+                _log.exception("a bug in a background job, which is restarted", extra={"job": _name(job)})
             told = now
         await asyncio.sleep(_PAUSE)
 

@@ -1,4 +1,4 @@
-"""The command line all exporters share, as Prometheus' own have it. A target's flags are added by its `__main__`."""
+"""The command line that all exporters share, with Prometheus' flag names. Each `__main__` adds its target's flags."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Repeatable(argparse.Action):
-    """Append, where argparse's own "append" would add to the default instead of replacing it."""
+    """An "append" whose first value replaces the default; argparse's own adds to the default."""
 
     def __call__(
         self,
@@ -37,7 +37,7 @@ class _Repeatable(argparse.Action):
 
 
 def parser(prog: str, description: str, default_listen: str) -> argparse.ArgumentParser:
-    """Make a parser with the common flags, to which a target's own are added.
+    """Make a parser with the common flags; the caller adds the target's flags.
 
     Args:
         prog: the program's name, e.g. "prosody-exporter".

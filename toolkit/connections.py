@@ -1,8 +1,8 @@
-"""The connections of a site: how many there may be, and how long each may take over what. It reads no HTTP.
+"""Limits the connections of a site: how many are open, and how long each step may take. It reads no HTTP.
 
-Without it, whoever reaches a port can open connections that never send a request, until the process has no open file
-left for anything else: aiohttp gives a first request an hour, and asyncio has no limit on connections and logs every
-one that it cannot accept.
+Without it, any client of a port can open connections that never send a request until the process has no file
+descriptor left. aiohttp waits an hour for a first request; asyncio does not limit connections, and logs each one that
+it cannot accept.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
 _log = logging.getLogger(__name__)
-REQUEST_SECONDS = 10.0  # for the TLS handshake; and from a request's first byte to the last of its body
+REQUEST_SECONDS = 10.0  # for the TLS handshake, and again from the first byte of a request to the last of its body
 IDLE_SECONDS = 75.0  # between two requests; Prometheus scrapes every 15 to 60 s over one connection
-STALLED_SECONDS = 30.0  # for which a client may take nothing of an answer
-_LOG_EVERY = 60.0  # seconds between two lines about the same trouble
+STALLED_SECONDS = 30.0  # during which a client reads nothing of an answer
+_LOG_EVERY = 60.0  # seconds between two log lines about the same problem
 _PAUSE = 0.2  # seconds before accepting again after it failed
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_LEAST = 4  # connections of a site, however few open files the process may have
+_LEAST = 4  # connections of a site, even if the limit of open files is very low
 
 
 def shares(wanted: list[int], reserved: int) -> list[int]:
-    """Divide what the process may open among its sites.
+    """Divide the file descriptors of the process among its sites.
 
     Args:
-        wanted: connections that each site would like.
+        wanted: connections that each site asks for.
         reserved: open files that the program needs for itself.
 
-    Returns what each gets: what it wants, or as much less as it wants more of what there is.
+    Returns the connections of each site: what it asked for, or its proportional share if there are too few.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     total = sum(wanted)
@@ -53,14 +53,14 @@ def shares(wanted: list[int], reserved: int) -> list[int]:
 class Connections:
     """The connections of one site, from their acceptance to their end.
 
-    While there are as many as may be, a new one takes the place of the one that has waited longest for its client;
-    a request that is being answered is never given up.
+    At the limit, a new connection replaces the one that has waited longest for its client. A connection with a request
+    being answered is never closed for a new one.
 
     Args:
         name: of the site in the log, e.g. "http://127.0.0.1:9871".
         serve: makes the protocol that answers one connection.
-        tls: what a new connection is encrypted with, None for plain HTTP; asked for each, so that it may change.
-        most: how many there may be now; asked for each, as the limit of open files may change.
+        tls: returns the TLS context of a new connection, None for plain HTTP; called for each, so it may change.
+        most: returns the present limit; called for each connection, since the limit of open files may change.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Connections:
         self._name, self._serve, self._tls, self._most = name, serve, tls, most
         self._open: set[_Connection] = set()
         self._by_handler: dict[object, _Connection] = {}
-        # Those whose client is to act next, the one that has waited longest first.
+        # Connections that wait for their client to act, the longest waiting first.
         self._waiting: dict[_Connection, None] = {}
         self._listeners: list[socket.socket] = []
         self._room_made = asyncio.Event()
@@ -99,16 +99,16 @@ class Connections:
         self._start(self._accept(listener))
 
     def close(self) -> None:
-        """Accept no more from now on, and end what has not finished its handshake; the other connections go on."""
+        """Stop accepting, and close connections that are still in their handshake; the others stay open."""
         for listener in self._listeners:
-            # Before it is closed: the number of its descriptor may soon be another's.
+            # Before it is closed: another file may soon get the same descriptor number.
             asyncio.get_running_loop().remove_reader(listener)
             listener.close()
         for task in self._tasks:
             task.cancel()
 
     async def closed(self) -> None:
-        """Wait until that has ended."""
+        """Wait until accepting and the handshakes have ended."""
         await cancel(*self._tasks)
 
     async def _accept(self, listener: socket.socket) -> None:
@@ -121,7 +121,7 @@ class Connections:
                     self._say(f"cannot accept connections: {error.strerror}; raise LimitNOFILE if this lasts")
                     self._give_up_oldest()
                     await asyncio.sleep(_PAUSE)
-                continue  # anything else is one client that left before its turn
+                continue  # any other error is one client that left before it was accepted
             try:
                 await self._room()
             except asyncio.CancelledError:
@@ -130,7 +130,7 @@ class Connections:
             connection = _Connection(self)
             self._open.add(connection)
             connection.task = self._start(self._attend(connection, accepted))
-            await asyncio.sleep(0)  # a burst of connections must not keep the others from their turn
+            await asyncio.sleep(0)  # a burst of connections must not block other work
 
     async def _room(self) -> None:
         while len(self._open) >= (most := self._most()):
@@ -148,7 +148,7 @@ class Connections:
         return True
 
     async def _attend(self, connection: _Connection, accepted: socket.socket) -> None:
-        """Bring one connection to where its protocol answers, or end it."""
+        """Complete one connection's handshake and hand it to its protocol, or close it."""
         loop = asyncio.get_running_loop()
         tls = self._tls()
         timeouts = {"ssl_handshake_timeout": REQUEST_SECONDS, "ssl_shutdown_timeout": _PAUSE} if tls else {}
@@ -168,13 +168,13 @@ class Connections:
                 accepted.close()
 
     def waits(self, connection: _Connection) -> None:
-        """Note that a connection's client is to act next: from now on it may have to give way."""
+        """Note that a connection waits for its client: a new connection may now replace it."""
         self._waiting.pop(connection, None)
         self._waiting[connection] = None
         self._room_made.set()
 
     def acts(self, connection: _Connection) -> None:
-        """Note that a request is being answered: it does not give way."""
+        """Note that a request is being answered: no new connection may replace this one."""
         self._waiting.pop(connection, None)
 
     def gone(self, connection: _Connection) -> None:
@@ -198,11 +198,11 @@ class Connections:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: hands everything on to the protocol that answers, and keeps the time.
+    """One connection: passes everything to the protocol that answers, and enforces the time limits.
 
     Attributes:
         handler: that protocol.
-        task: what shakes hands, until that is done.
+        task: the handshake, until it is done.
     """
 
     def __init__(self, connections: Connections) -> None:
@@ -260,7 +260,7 @@ class _Connection(asyncio.Protocol):
         self._connections.acts(self)
 
     def answered(self) -> None:
-        """Note that the request has been answered: the client acts next."""
+        """Note that the request has been answered: the connection waits for its client."""
         if self._transport is not None and not self._transport.is_closing():
             self._idle = True
             self._wait(IDLE_SECONDS)

@@ -1,4 +1,4 @@
-"""A YAML file as nodes that know their lines, so that every complaint can say where. It knows no program's keys."""
+"""Reads a YAML file into nodes with line numbers, so that every error names its line. It knows no program's keys."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def compose(path: Path, check: str = "the path") -> yaml.Node | None:
 
 
 def entries(path: Path, node: yaml.Node | None, what: str, *, secret: bool = False) -> dict[str, Entry]:
-    """Give the keys and values of a mapping, in their order; nothing at all is an empty mapping.
+    """Return the keys and values of a mapping, in order; an empty value is an empty mapping.
 
     Args:
         path: of the file, for errors.
         node: of the mapping.
         what: the mapping's name in errors, e.g. "tls_server_config".
-        secret: whether its keys are not for a log, e.g. user names.
+        secret: whether its keys must not be logged, e.g. user names.
 
     Raises ConfigError.
     """
@@ -99,7 +99,7 @@ def is_null(node: yaml.Node) -> bool:
 
 
 def scalar(node: yaml.Node) -> str | None:
-    """Give the text of a single value as it stands in the file, "" for null; None for a list or a mapping."""
+    """Return the text of a single value as written in the file, "" for null; None for a list or a mapping."""
     import yaml  # noqa: PLC0415 - as above
 
     if not isinstance(node, yaml.ScalarNode):
@@ -108,17 +108,17 @@ def scalar(node: yaml.Node) -> str | None:
 
 
 def line_of(node: yaml.Node) -> int:
-    """Give the line on which a node begins, from 1."""
+    """Return the line on which a node begins, from 1."""
     return int(node.start_mark.line) + 1
 
 
 class Section:
-    """A mapping of a file, its keys checked; every complaint is one line with the file and the line number.
+    """A mapping of a file with its keys checked; every error is one line with the file and the line number.
 
     Args:
         path: of the file, for errors.
         node: of the mapping.
-        what: it is, for errors, e.g. "a target"; one with a `name` is called by it, e.g. "target 'wss'".
+        what: its kind, for errors, e.g. "a target"; if it has a `name`, errors show it, e.g. "target 'wss'".
         known: the keys it may have.
 
     Raises ConfigError for a key that is not known, and for an empty mapping.
@@ -135,7 +135,7 @@ class Section:
         self.allow(known)
 
     def allow(self, known: tuple[str, ...], where: str = "") -> None:
-        """Raise ConfigError for a key that is not among these; `where` says when."""
+        """Raise ConfigError for a key that is not among these; `where` says under which condition."""
         for key, value in self.values.items():
             if key not in known:
                 close = get_close_matches(key, known, 1)
@@ -149,7 +149,7 @@ class Section:
         raise ConfigError(self.path, line, f"{self._what}: {key} {problem}" if key else f"{self._what} {problem}")
 
     def text(self, key: str, default: str | None = None) -> str:
-        """Give a single value; the default if the key is missing. Raises ConfigError."""
+        """Return a single value; the default if the key is missing. Raises ConfigError."""
         if key not in self.values:
             if default is not None:
                 return default
@@ -162,14 +162,14 @@ class Section:
         return value
 
     def items(self, key: str) -> list[yaml.Node]:
-        """Give the items of a list. Raises ConfigError."""
+        """Return the items of a list. Raises ConfigError."""
         node = self.values[key].node if key in self.values else None
         if node is None or node.tag != "tag:yaml.org,2002:seq":
             self.wrong(key, "must be a list")
         return list(node.value)
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Give a list of single values. Raises ConfigError."""
+        """Return a list of single values. Raises ConfigError."""
         found = []
         for node in self.items(key):
             value = scalar(node)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-_LARGE = 1 << 16  # bytes above which compression goes to a thread; below, the way there costs more
+_LARGE = 1 << 16  # bytes above which compression runs in a thread; for fewer, the thread costs more
 
 
 class _Families(Collector):
@@ -28,7 +28,7 @@ class _Families(Collector):
 
 
 class Pages:
-    """The pages made of one list of families: each format and encoding is made once, however many requests ask.
+    """The pages made of one list of families: each format and encoding is made once for all requests.
 
     Args:
         families: what the pages show.
@@ -39,7 +39,7 @@ class Pages:
         self._pages: dict[tuple[str, bool], asyncio.Future[bytes]] = {}
 
     async def response(self, request: web.Request) -> web.Response:
-        """Answer a request; `?name[]=` gives only the series so named. Raises what a value that is no number raises."""
+        """Answer a request; `?name[]=` selects series by name. Raises what a value raises that is no number."""
         encoder, content_type = _encoder(",".join(request.headers.getall(hdrs.ACCEPT, [])))
         compressed = _takes_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, ""))
         headers = {hdrs.CONTENT_TYPE: content_type, hdrs.VARY: f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"}
@@ -53,7 +53,7 @@ class Pages:
         if page is None:
             page = self._pages[key] = asyncio.ensure_future(self._encode(encoder, [], compressed=compressed))
             page.add_done_callback(_retrieved)
-        # shield: a client that goes away leaves the page to the others.
+        # shield: a client that leaves must not cancel the page for the others.
         return web.Response(body=await asyncio.shield(page), headers=headers)
 
     async def _encode(self, encoder: Callable[[Collector], bytes], names: list[str], *, compressed: bool) -> bytes:
@@ -79,7 +79,7 @@ def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
 
 def _retrieved(page: asyncio.Future[bytes]) -> None:
     if not page.cancelled():
-        page.exception()  # every client may have left before it; asyncio would call it never retrieved
+        page.exception()  # every client may have left; asyncio would log an unretrieved exception
 
 
 def _compress(text: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""An exporter's metric families as one table that reads like documentation, apart from the code that fills them."""
+"""Describes an exporter's metric families in one table, apart from the code that fills them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Filled = CounterMetricFamily | GaugeMetricFamily
 
-# What may stand behind a family's name in the names of its series (OpenMetrics 1.0).
+# The suffixes that the series of a family may have (OpenMetrics 1.0).
 _SUFFIXES = {
     "counter": ("_total", "_created"),
     "gaugehistogram": ("_bucket", "_gcount", "_gsum"),
@@ -24,7 +24,7 @@ _SUFFIXES = {
 
 
 def series_names(kind: str, name: str) -> frozenset[str]:
-    """Return every name that a family takes, which no other family may have.
+    """Return every series name that a family occupies; no other family may use them.
 
     Args:
         kind: its type in OpenMetrics.
@@ -42,7 +42,7 @@ class Family:
         name: as in the metric contract, a counter's with `_total`.
         labels: label names in the order in which values are given.
         help: what it means to the person on call.
-        needs: the exporter's word for what must be there for it to have samples; "" if nothing beside the target.
+        needs: the exporter's word for what it needs beside the target to have samples; "" for nothing.
     """
 
     kind: str
@@ -65,7 +65,7 @@ class Families(dict[str, Family]):
 
     @property
     def taken(self) -> frozenset[str]:
-        """Every name that these families take, which no other family may have."""
+        """Every series name that these families occupy; no other family may use them."""
         return frozenset().union(
             *(
                 series_names(spec.kind, spec.name.removesuffix("_total") if spec.kind == "counter" else spec.name)

@@ -1,4 +1,4 @@
-"""A histogram as plain numbers. Its name and labels are its family's: see `toolkit.families`."""
+"""A histogram as plain numbers. `toolkit.families` gives it a name and labels."""
 
 from __future__ import annotations
 

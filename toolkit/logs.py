@@ -1,4 +1,4 @@
-"""One line per log record on standard error, as logfmt or JSON. What is logged, and how often, is the caller's."""
+"""One line per log record on standard error, as logfmt or JSON. The caller decides what is logged, and how often."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class Logfmt(logging.Formatter):
-    """`ts=… level=… logger=… msg="…"` and the record's extra fields; whatever a value holds, it stays on one line."""
+    """`ts=… level=… logger=… msg="…"` and the record's extra fields, always on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, without its end."""
@@ -55,7 +55,7 @@ def setup(level: str, style: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(FORMATS[style]())
     logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)
-    logging.captureWarnings(capture=True)  # else Python writes them beside the log, in two lines of its own
+    logging.captureWarnings(capture=True)  # otherwise Python writes them to standard error itself, in two lines
 
 
 def _quoted(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Reading the configuration again on SIGHUP: all or nothing for each part, and a metric that says how it went."""
+"""Reloads the configuration on SIGHUP: all or nothing for each part, with metrics about the result."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Reload:
     """What SIGHUP does.
 
     Args:
-        parts: each reads one part of the configuration again, or raises ConfigError and leaves the old one in force.
-            A bug in one does no more harm than a wrong file.
+        parts: each reads one part of the configuration again, or raises ConfigError and keeps the old one. A bug in
+            one is handled like a wrong file.
 
     Attributes:
-        successful: whether every part took its file the last time; true at the start, where a wrong file ends the
+        successful: whether every part accepted its file the last time; true at the start, where a wrong file ends the
             program.
         loaded_at: when the configuration was last read without an error, in seconds since 1970.
     """
@@ -37,7 +37,7 @@ class Reload:
         self.loaded_at = time.time()
 
     def __call__(self) -> None:
-        """Read every part again; log one line for each that is wrong, or one that all are in force."""
+        """Read every part again; log one line for each part that is wrong, or one line if all are accepted."""
         self.successful = True
         for part in self._parts:
             try:
@@ -53,7 +53,7 @@ class Reload:
             _log.info("configuration reloaded" if self._parts else "nothing to reload: there is no configuration file")
 
     def families(self, prefix: str) -> list[Metric]:
-        """Return the metrics about it.
+        """Return the metrics about reloads.
 
         Args:
             prefix: of their names, e.g. "coturn_exporter".

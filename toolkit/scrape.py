@@ -1,6 +1,6 @@
 """A scrape of one target: one shared read, a deadline, and the metrics about the scrape itself. It knows no HTTP.
 
-`toolkit.web` asks for a reading, encodes its families, and says whether that worked.
+`toolkit.web` requests a reading, encodes its families, and reports whether that worked.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TargetError(Exception):
     Args:
         reason: one of the exporter's `reasons`; becomes a label value, so the set is bounded.
         message: one line for the log: what failed, on what, and what to do.
-        snapshot: what could be read all the same, of the exporter's own type; None if nothing could.
+        snapshot: the part that could be read, in the exporter's own type; None if nothing could.
     """
 
     def __init__(self, reason: str, message: str, snapshot: object = None) -> None:
@@ -46,19 +46,20 @@ class TargetError(Exception):
 
 @dataclass(frozen=True)
 class Exporter(Generic[Snapshot]):
-    """What a target's package hands to the shared web server.
+    """The parts that a target's package gives to the shared web server.
 
     Args:
-        name: the target's word, prefix of `<name>_up` and `<name>_exporter_*`, e.g. "prosody".
+        name: the target's name, the prefix of `<name>_up` and `<name>_exporter_*`, e.g. "prosody".
         title: for the landing page, e.g. "Prosody exporter".
         read: reads the target once; raises TargetError. The only place with I/O during a scrape.
-        collect: snapshot to families, without I/O. Called with None when nothing could be read: what holds without it.
+        collect: turns a snapshot into families, without I/O. With None, when nothing could be read, it returns the
+            families that need no snapshot.
         reasons: every reason a TargetError may carry, so that each series exists from the start; "timeout" and
             "internal" are added by the scrape.
-        up_help: HELP of `<name>_up`; None for an exporter without one single target (certificates).
+        up_help: HELP of `<name>_up`; None for an exporter that has no single target (certificates).
         background: entered when the server starts, left when it stops (probes, log followers, ...).
         routes: further pages, e.g. /probe.
-        files: how many files it has open at most, beside the connections of its readers.
+        files: how many files it has open at most, besides the connections of its clients.
         reload: reads its configuration again on SIGHUP, or raises ConfigError; None if it has none.
     """
 
@@ -79,10 +80,10 @@ DEFAULT_TIMEOUT = 10.0  # seconds; Prometheus' own default scrape_timeout
 
 
 def deadline(header: str | None) -> float:
-    """How many seconds a scrape may take.
+    """Return how many seconds a scrape may take.
 
     Args:
-        header: X-Prometheus-Scrape-Timeout-Seconds; what is not a positive number counts as not sent.
+        header: X-Prometheus-Scrape-Timeout-Seconds; any value but a positive number counts as not sent.
 
     The margin is never more than half of the timeout, so that a short timeout still leaves time to read.
     """
@@ -97,12 +98,12 @@ def deadline(header: str | None) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Reading(Generic[Snapshot]):
-    """What one read of the target gave. Scrapes that overlap have the same one.
+    """The result of one read of the target. Scrapes that overlap share one reading.
 
     Args:
-        snapshot: what was read; of a read that failed, what it read all the same; None if that is nothing.
+        snapshot: what was read, also in part by a read that failed; None if nothing was read.
         failure: why it failed, one of the exporter's `reasons`, "timeout" or "internal"; None if it did not.
-        seconds: how long it took.
+        seconds: how long the read took.
     """
 
     snapshot: Snapshot | None
@@ -115,15 +116,15 @@ class _OverdueError(Exception):
 
 
 class Scrape(Generic[Snapshot]):
-    """Scrapes one exporter's target, and counts, times and logs how that went.
+    """Scrapes one exporter's target; counts, times and logs the scrapes.
 
-    Scrapes that overlap share one read. The read lasts at most as long as the scrape that started it, so a hung target
-    is tried again and never holds later scrapes; one that joined and has time left starts the next read.
+    Scrapes that overlap share one read. The read lasts at most as long as the scrape that started it, so that a hung
+    target is tried again and never delays later scrapes. A scrape that joined and has time left starts the next read.
 
     Args:
         exporter: what to read.
         version: of the exporter, for `<name>_exporter_build_info`.
-        reload: how the last reading of its configuration went.
+        reload: has the result of the last reload of the configuration.
     """
 
     def __init__(self, exporter: Exporter[Snapshot], version: str, reload: Reload | None = None) -> None:
@@ -139,7 +140,7 @@ class Scrape(Generic[Snapshot]):
         )
 
     async def read(self, seconds: float) -> Reading[Snapshot]:
-        """Read the target in at most `seconds`, or join a read under way. A failure is in the reading, never raised."""
+        """Read the target in at most `seconds`, or join a read under way. A failure is in the reading, not raised."""
         started = time.monotonic()
         snapshot: Snapshot | None = None
         try:
@@ -160,7 +161,7 @@ class Scrape(Generic[Snapshot]):
         return [*self._exporter.collect(reading.snapshot), *self.about(reading)]
 
     def about(self, reading: Reading[Snapshot]) -> list[Metric]:
-        """Return the families about the scrape itself, which hold whatever became of the others."""
+        """Return the families about the scrape itself; they are valid even if no others could be made."""
         name, up_help = self._exporter.name, self._exporter.up_help
         failures = CounterMetricFamily(
             f"{name}_exporter_scrape_failures", "Scrapes that could not read the target, by reason.", labels=["reason"]
@@ -176,14 +177,14 @@ class Scrape(Generic[Snapshot]):
 
     def unusable(self, reading: Reading[Snapshot]) -> Reading[Snapshot]:
         """Count and log, inside an `except`, that no page could be made of a reading; return it as a failed one."""
-        # A scrape counts one failure, its first.
+        # Each scrape counts one failure at most, the first.
         failure = reading.failure or self._failed(
             "internal", "a bug in making metrics of it; please report it", bug=True
         )
         return replace(reading, failure=failure)
 
     def used(self, reading: Reading[Snapshot]) -> None:
-        """Note that a page was made of a reading; a failure that lasted until now is over if it holds none."""
+        """Note that a page was made of a reading; if the reading has no failure, an earlier failure is over."""
         if reading.failure is None and self._failing is not None:
             self._log.info("scrape succeeds again", extra={"was": self._failing})
             self._failing = None
@@ -200,7 +201,7 @@ class Scrape(Generic[Snapshot]):
             flight, mine = self._flight, False
             if flight is None:
                 flight, mine = self._start_read(until), True
-            # shield: one scrape that gives up, or whose client goes away, leaves the read to the others.
+            # shield: a scrape that times out, or loses its client, must not cancel the read for the others.
             try:
                 async with asyncio.timeout_at(until) as patience:
                     return await asyncio.shield(flight)
@@ -227,14 +228,14 @@ class Scrape(Generic[Snapshot]):
         def landed(flight: asyncio.Task[Reading[Snapshot]]) -> None:
             self._flight = None
             if not flight.cancelled():
-                flight.exception()  # every scrape may have left before it; asyncio would call it never retrieved
+                flight.exception()  # every scrape may have left; asyncio would log an unretrieved exception
 
         self._flight = asyncio.create_task(read(), name=f"{self._exporter.name} read")
         self._flight.add_done_callback(landed)
         return self._flight
 
     def _failed(self, reason: str, message: str, *, bug: bool = False) -> str:
-        """Count every failure, log a lasting one once: a line every 15 s would bury the first. Returns the reason."""
+        """Count every failure and log a lasting one once: a line every 15 s would bury the first. Return the reason."""
         self._failures[reason] = self._failures.get(reason, 0) + 1
         if reason != self._failing:
             self._failing = reason

@@ -1,8 +1,8 @@
-"""The STUN and TURN messages the probe needs, as bytes and back (RFC 8489, RFC 8656). No socket, no timer, no media.
+"""Encodes and decodes the STUN and TURN messages of the probe (RFC 8489, RFC 8656). No socket, no timer, no media.
 
-A codec of our own, because aioice, the kept library that does TURN, brings a whole ICE agent with mDNS along (4.6 MB
-resident, a tenth of this exporter's budget), gives up an allocation without releasing it when an answer is lost, and
-cannot send ORIGIN, by which the probe's sessions are told apart in coturn's log.
+It exists because aioice, the maintained library for TURN, brings a whole ICE agent with mDNS (4.6 MB resident, a tenth
+of this exporter's budget), abandons an allocation without releasing it when an answer is lost, and cannot send ORIGIN,
+which marks the probe's sessions in coturn's log.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Method(IntEnum):
     ALLOCATE = 0x003
     REFRESH = 0x004
     CREATE_PERMISSION = 0x008
-    SEND = 0x016  # an indication, as the next: there is no answer to it
+    SEND = 0x016  # an indication, like the next: it has no answer
     DATA = 0x017
 
 
@@ -94,7 +94,7 @@ class Response:
 
     @property
     def software(self) -> str:
-        """What the server calls itself, e.g. "Coturn-4.6.1 'Gorst'"; empty when it is set not to."""
+        """The server's name for itself, e.g. "Coturn-4.6.1 'Gorst'"; empty if it is configured not to send one."""
         return self.attributes.get(Attribute.SOFTWARE, b"").rstrip(b"\0").decode("utf-8", "replace")
 
     @property
@@ -125,7 +125,7 @@ def encode(
 
 
 def length(header: bytes) -> int:
-    """How many bytes follow the 20 of a message's header on a stream (RFC 8489 section 6.2.2).
+    """Return how many bytes of a message follow its header of 20 bytes on a stream (RFC 8489 section 6.2.2).
 
     Raises:
         MalformedError: the header is no STUN header.

@@ -1,4 +1,4 @@
-"""A TLS server context that follows its certificate files. It reads no configuration: `toolkit.webconfig` does."""
+"""A TLS server context that reloads changed certificate files. `toolkit.webconfig` reads the configuration."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Tls(NamedTuple):
         return context
 
     def stamp(self) -> tuple[tuple[int, int, int], ...]:
-        """Give what changes when a file is rewritten or replaced; raises OSError."""
+        """Return a value that changes when a file is rewritten or replaced; raises OSError."""
         return tuple((s.st_ino, s.st_size, s.st_mtime_ns) for s in map(os.stat, self._files()))
 
     def _files(self) -> list[Path]:
@@ -53,7 +53,7 @@ class Tls(NamedTuple):
 
 
 class _FollowingContext(ssl.SSLContext):
-    """Lends each new connection a context made from the files as they are then; asyncio asks through `wrap_bio`."""
+    """Gives each new connection a context made from the files as they are then; asyncio calls `wrap_bio`."""
 
     tls: Tls
     current: ssl.SSLContext
@@ -71,7 +71,7 @@ class _FollowingContext(ssl.SSLContext):
             stamp = None  # a file is missing; context() says which
         if stamp == self.stamp:
             return
-        self.stamp = stamp  # before reading, so that a change meanwhile is seen next time, and a broken pair told once
+        self.stamp = stamp  # before reading: a change meanwhile is seen next time, a broken pair is logged once
         try:
             self.current = self.tls.context()
         except OSError as error:
@@ -82,7 +82,7 @@ class _FollowingContext(ssl.SSLContext):
 
 
 def serving_context(tls: Tls) -> ssl.SSLContext:
-    """Make a server context that follows its files; raises OSError if they cannot be used now."""
+    """Make a server context that reloads its files when they change; raises OSError if they cannot be used now."""
     context = _FollowingContext(ssl.PROTOCOL_TLS_SERVER)
     context.tls, context.stamp, context.current = tls, tls.stamp(), tls.context()
     return context

@@ -39,21 +39,21 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 # aiohttp waits this long twice: for the requests under way, then for the connections. Together under one second.
 _GRACE = 0.4
-_SHUTDOWN = 0.95  # seconds for everything, the background's end included
+_SHUTDOWN = 0.95  # seconds for everything, including the end of the background work
 
 
 def _not_the_clients_fault(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError | ConnectionError))
 
 
-# aiohttp logs a traceback also for a request that is not HTTP, and for a client that leaves before its answer's end:
-# whoever reaches the port could fill the log.
+# aiohttp logs a traceback even for a request that is not HTTP, and for a client that leaves during its answer: any
+# client of the port could fill the log.
 _requests = logging.getLogger(f"{__name__}.requests")
 _requests.addFilter(_not_the_clients_fault)
 
 
 class ListenError(OSError):
-    """An address cannot be listened on; its text is one line for the operator."""
+    """The program cannot listen on an address; the text is one line for the operator."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Site:
         application: with its routes; it is served as long as the site is.
         addresses: at least one.
         config: TLS, users and headers, of `--web.config.file`; none of them by default.
-        setting: what an operator changes if an address cannot be had, e.g. "--web.listen-address".
+        setting: what an operator changes if an address is not available, e.g. "--web.listen-address".
         grace: seconds that requests under way may take when the program ends.
-        connections: how many there may be at once; fewer where the process may not open as many files.
+        connections: the most at once; fewer if the process may not open that many files.
         options: further arguments of aiohttp's AppRunner, e.g. {"auto_decompress": False}.
     """
 
@@ -87,7 +87,7 @@ def application(exporter: Exporter[Any], reload: Reload | None = None) -> web.Ap
         reload: what SIGHUP does, for the metrics about it.
     """
     scrape = Scrape(exporter, __version__, reload)
-    # Scrapes that overlap share their reading, and with it the page.
+    # Scrapes that overlap share their reading and therefore the page.
     made: WeakKeyDictionary[Reading[Any], Pages] = WeakKeyDictionary()
 
     async def metrics(request: web.Request) -> web.StreamResponse:
@@ -151,7 +151,7 @@ async def serving(*sites: Site, files: int = FILES) -> AsyncIterator[tuple[str, 
         for one in served:
             one.close()
         for listener in (listener for sockets in listeners for listener in sockets):
-            listener.close()  # of those that never came to be served
+            listener.close()  # of sites that were never served
         longest = max(site.grace for site in sites) - _GRACE
         try:
             async with asyncio.timeout(_SHUTDOWN + 2 * longest):
@@ -221,7 +221,7 @@ def run(exporter: Exporter[Any], args: argparse.Namespace) -> int:
         return 2
     parts = [part for part in (exporter.reload, config.reload if args.web_config else None) if part]
     reload = Reload(*parts)
-    # A scrape that Prometheus has given up is not worth its rest.
+    # When Prometheus has given up a scrape, the rest of it is useless.
     options = {"handler_cancellation": True}
     site = Site(application(exporter, reload), args.listen_addresses, config, options=options)
     return until_signal(lambda: serving(site, files=exporter.files), reload)
@@ -280,7 +280,7 @@ def _listen(sites: Sequence[Site]) -> list[list[socket.socket]]:
 
 
 def _listener(address: Address) -> socket.socket:
-    # Bound here and not by asyncio, which would give port 0 on every interface a different port for IPv4 and IPv6.
+    # Bound here, because asyncio would choose different ports for IPv4 and IPv6 for port 0 on every interface.
     if not address.host and socket.has_dualstack_ipv6():
         return socket.create_server(("", address.port), family=socket.AF_INET6, dualstack_ipv6=True)
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET

@@ -1,7 +1,7 @@
 """The file of `--web.config.file`: TLS, users and headers, in the exporter-toolkit's format. It serves nothing.
 
-Of the format (https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md) this reads what
-`_KEYS` lists; any other key is an error, never silently without effect. The certificate, key and client CA are read
+Of the format (https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md) this reads the keys
+in `_KEYS`; any other key is an error, never ignored silently. The certificate, key and client CA are read
 again when they change; the file itself is read at the start and on SIGHUP.
 """
 
@@ -54,7 +54,7 @@ _MAKE_ONE = "make one with: htpasswd -nBC 10 '' | tr -d ':\\n'"
 
 
 class WebConfig:
-    """What the file sets; without a file: plain HTTP for everyone.
+    """The settings in the file; without a file, plain HTTP for everyone.
 
     Args:
         path: the file, read now with everything it names, relative names being relative to it; raises ConfigError.
@@ -92,7 +92,7 @@ class WebConfig:
 
 
 class _Document:
-    """The file's sections; every complaint goes through `wrong`."""
+    """The file's sections; every error goes through `wrong`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -168,7 +168,7 @@ def _users(document: _Document, settings: Mapping[str, Entry]) -> Users | None:
 
     hashes: dict[str, str] = {}
     for name, setting in settings.items():
-        # Neither the name nor the hash is for the log: the line says enough.
+        # Neither the name nor the hash may be logged; the line number is enough.
         value = str(setting.node.value)
         bcrypt = _BCRYPT.fullmatch(value)
         if not bcrypt:

@@ -1,11 +1,11 @@
-"""What every reader of an XML stream needs before expat may see the bytes. It parses nothing."""
+"""Splits an XML stream so that expat never gets half a tag. It parses nothing."""
 
 
 def split_half_tag(data: bytes) -> tuple[bytes, bytes]:
-    """Split what has arrived of an XML stream into what may be parsed now, and a tag at its end that is not yet whole.
+    """Split the received part of an XML stream into what can be parsed now, and an incomplete tag at its end.
 
-    An expat with reparse deferral (2.6, and Debian's 2.5) holds back a tag that it got in two parts until more comes,
-    and not every Python can switch that off: so it must never get half a tag.
+    An expat with reparse deferral (2.6, and Debian's 2.5) holds back a tag that it received in two parts until more
+    data arrives, and not every Python can switch that off.
     """
     cut = data.rfind(b"<")
     if cut < 0 or cut < data.rfind(b">"):

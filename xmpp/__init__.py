@@ -4,7 +4,7 @@ Why it exists: the users of CommEazy connect over WebSocket, and the monitoring 
 breaking a connection without a goodbye. Of the Python libraries, slixmpp has no WebSocket, nbxmpp is GPL and needs
 GLib, and aioxmpp has had no release since 2023.
 
-The rooms: `errors` (every way to fail, typed), `elements` (XML in and out, bounded), `transport` (what a connection
-is), `websocket` and `tcp` (the two there are), `scram` (passwords), `login` (from a connection to a bound resource),
+The modules: `errors` (one type per kind of failure), `elements` (XML in and out, bounded), `transport` (the interface
+of a connection), `websocket` and `tcp` (its two kinds), `scram` (passwords), `login` (up to a bound resource),
 `client` (a session: hold, chat, vanish, resume).
 """

@@ -1,8 +1,7 @@
-"""An XMPP session that a program steers: log in, hold, chat, vanish, resume; it keeps no roster and has no display.
+"""An XMPP session for programs: log in, hold, chat, vanish, resume; it keeps no roster.
 
-Every operation waits for what proves its success, within the client's `timeout`, and raises one of the errors of
-`xmpp.errors` otherwise. Whatever a server sends, the client holds at most MAX_UNACKED stanzas and an inbox of 64, and
-never waits longer.
+Every operation waits for proof of its success, within the client's `timeout`, or raises one of the errors of
+`xmpp.errors`. The client keeps at most MAX_UNACKED stanzas and an inbox of 64, whatever a server sends.
 """
 
 import asyncio
@@ -61,7 +60,7 @@ class Client:
         self.timeout = timeout
         self.sent: Counter[str] = Counter()
         self.received: Counter[str] = Counter()
-        self.shows: Counter[Show] = Counter()  # the presences among `sent`, by what they said
+        self.shows: Counter[Show] = Counter()  # the presences among `sent`, by their content
         self.inbox: deque[ET.Element] = deque(maxlen=64)  # the last messages and presences, for a test to look at
         self.full_jid = ""
         self.management: StreamManagement | None = None
@@ -76,7 +75,7 @@ class Client:
         self._answers: dict[str, asyncio.Future[ET.Element]] = {}
         self._ids = itertools.count(1)
         self._handled = 0  # stanzas received since stream management began (XEP-0198, h)
-        self._acked = 0  # what the server says it handled of ours
+        self._acked = 0  # how many of our stanzas the server says it has handled
         self._unacked: deque[tuple[str, str]] = deque()
 
     @property
@@ -161,7 +160,7 @@ class Client:
         await self._send_stanza("message", payload, type=type_, to=to, id=identifier or f"m{next(self._ids)}")
 
     async def propose_call(self, to: str, *, seconds_ago: float = 0.0) -> None:
-        """Let the other side ring (XEP-0353 `<propose/>`); `seconds_ago` as a server that held it up would say."""
+        """Let the other side ring (XEP-0353 `<propose/>`); `seconds_ago` adds the stamp of a server that delayed it."""
         number = next(self._ids)
         stamp = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
         delay = f"<delay xmlns='urn:xmpp:delay' stamp='{stamp}'/>" if seconds_ago else ""
@@ -216,14 +215,14 @@ class Client:
         await self.request("set", f"<disable xmlns='urn:xmpp:push:0' jid={quoteattr(service)} node={quoteattr(node)}/>")
 
     async def settle(self) -> None:
-        """Return when both sides agree on every stanza so far: ours are acknowledged, and theirs up to now are here."""
+        """Return when both sides have every stanza so far: ours are acknowledged, and the server's have arrived."""
         await self.ping()
         if self.management is not None:
             await self._send(f"<r xmlns='{SM}'/>")
             await self.wait_until(lambda: not self._unacked, "the server's acknowledgement")
 
     async def wait_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Return once `condition` holds, which is looked at after every element received. Raises XmppError."""
+        """Return once `condition` holds; it is checked after every element received. Raises XmppError."""
         if condition():
             return
         if self._end is not None:
@@ -266,7 +265,7 @@ class Client:
         self._leave(ConnectionEndedError("the client has broken its connection"))
 
     def vanish(self) -> None:
-        """Force-quit without a sign: the socket stays open, nothing is read or answered any more, until `abort`."""
+        """Force-quit silently: the socket stays open but nothing is read or answered, until `abort`."""
         assert self._transport is not None
         self._stop_reading(ConnectionEndedError("the client has vanished"))
         self._transport.silence()
@@ -375,7 +374,7 @@ class Client:
 
     @contextlib.asynccontextmanager
     async def _connecting(self, operation: str, transport: TransportName) -> AsyncIterator[Login]:
-        """Connect and authenticate; the block does the rest. The stages of it all are in `stages`, failed or not."""
+        """Connect and authenticate; the block does the rest. `stages` has the time of each stage, failed or not."""
         self._end = self._transport = None
         watch = Stopwatch()
         self.stages = watch.seconds

@@ -1,7 +1,7 @@
-"""XML elements of a stream: cut out of the bytes that arrive, named for a log, and written. It opens no connection.
+"""Cuts a stream's bytes into XML elements, names elements for a log, and writes them. It opens no connection.
 
-The peer is not trusted: an element has a largest size, and a document type declaration, which RFC 6120 11.1 forbids and
-in which entities could multiply, ends the stream.
+The peer is not trusted: the size of an element is limited, and a document type declaration ends the stream. RFC 6120
+11.1 forbids such a declaration, and its entities could multiply.
 """
 
 from typing import cast
@@ -35,7 +35,7 @@ class ElementStream:
         self.ended = False
 
     def feed(self, data: bytes | str) -> list[ET.Element]:
-        """Return the elements that `data` completed. Raises ProtocolError if it is not XML, or too much of it."""
+        """Return the elements that `data` completed. Raises ProtocolError if it is no XML or too large."""
         complete: list[ET.Element] = []
         data = data.encode() if isinstance(data, str) else data
         self._pending += len(data)
@@ -55,7 +55,7 @@ class ElementStream:
                 self._depth -= 1
                 if self._depth == 1 and self._root is not None:
                     complete.append(element)
-                    self._root.clear()  # a stream's root never ends by itself: let its children go
+                    self._root.clear()  # a stream's root element ends only with the stream: drop its children
                 elif self._depth == 0:
                     self.ended = True
         except ET.ParseError as error:
@@ -76,7 +76,7 @@ def parse_frame(text: str) -> ET.Element | None:
 
 
 def stanza(kind: str, payload: str = "", **attributes: str) -> str:
-    """Write a stanza without its empty attributes. Over WebSocket each has to name its namespace (RFC 7395 3.3.3)."""
+    """Write a stanza without its empty attributes. Over WebSocket each must declare its namespace (RFC 7395 3.3.3)."""
     written = "".join(f" {name}={quoteattr(value)}" for name, value in attributes.items() if value)
     return f"<{kind} xmlns='{CLIENT}'{written}>{payload}</{kind}>"
 

@@ -1,4 +1,4 @@
-"""Every way in which the client can fail, as one type each; messages are one line without address, name or secret."""
+"""The client's errors, one type per kind of failure; messages are one line without address, name or secret."""
 
 from typing import ClassVar
 
@@ -26,7 +26,7 @@ class NameNotFoundError(XmppError):
 
 
 class RefusedError(XmppError):
-    """Nobody accepts a connection at the address, or there is no way to it."""
+    """Nothing accepts connections at the address, or the network does not reach it."""
 
     reason = "refused"
 
@@ -38,7 +38,7 @@ class TlsError(XmppError):
 
 
 class UpgradeError(XmppError):
-    """The server answered the WebSocket handshake with something else than 101.
+    """The server answered the WebSocket handshake with another status than 101.
 
     Attributes:
         status: the HTTP status it answered with; 0 if the handshake went wrong in another way.
@@ -58,13 +58,13 @@ class AuthenticationError(XmppError):
 
 
 class ConnectionEndedError(XmppError):
-    """The connection is gone, whoever ended it."""
+    """The connection has ended, on either side."""
 
     reason = "disconnected"
 
 
 class ProtocolError(XmppError):
-    """The server sent what the protocol does not allow, or more than the client is willing to hold."""
+    """The server sent something that the protocol does not allow, or more than the client accepts."""
 
     reason = "protocol"
 
@@ -84,6 +84,6 @@ class StanzaError(XmppError):
 
 
 class ResumptionError(XmppError):
-    """The server no longer has the session, or will not give it back."""
+    """The server no longer has the session, or refuses to resume it."""
 
     reason = "not_resumed"

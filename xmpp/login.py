@@ -1,6 +1,6 @@
-"""The way from a connection to a session: authenticate, bind, enable or resume stream management (XEP-0198).
+"""Turns a connection into a session: authenticates, binds, enables or resumes stream management (XEP-0198).
 
-Until it is over nobody else reads from the transport: every request is answered by the element that comes next.
+During a login nothing else reads from the transport: the next element is always the answer to the last request.
 """
 
 import base64
@@ -28,7 +28,7 @@ TransportName = Literal["websocket", "tcp"]
 
 @dataclass(frozen=True)
 class StreamManagement:
-    """What the server answered to `<enable/>`: the resumption id ('' if not resumable), and how long it keeps it."""
+    """The server's answer to `<enable/>`: the resumption id ('' if not resumable), and how long the session is kept."""
 
     id: str
     max_seconds: int
@@ -99,7 +99,7 @@ class Login:
         return StreamManagement(answer.get("id", ""), number(answer, "max", 0))
 
     async def resume(self, previous: str, handled: int) -> ET.Element:
-        """Take up the session `previous`; return the server's `<resumed/>`. Raises ResumptionError, else XmppError."""
+        """Resume the session `previous`; return the server's `<resumed/>`. Raises ResumptionError, else XmppError."""
         answer = await self.ask(f"<resume xmlns='{SM}' previd={quoteattr(previous)} h='{handled}'/>")
         if answer.tag != f"{{{SM}}}resumed":
             raise ResumptionError(f"the server resumed nothing: {describe_error(answer)}")

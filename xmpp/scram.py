@@ -1,7 +1,7 @@
-"""The client's side of SCRAM (RFC 5802, RFC 7677) with the costly key derivation done once per salt.
+"""The client's side of SCRAM (RFC 5802, RFC 7677); it does the expensive key derivation once per salt.
 
-It derives no keys for storage and does no channel binding. A library would derive the key at every login, which
-is most of what a login costs a load generator.
+It derives no keys for storage and does no channel binding. A library would derive the key at every login, which is most
+of the CPU time of a login in a load generator.
 """
 
 import base64
@@ -37,8 +37,8 @@ class ScramClient:
     def final(self, server_first: str) -> str:
         """Return the client's final message.
 
-        Raises ValueError if the server's message is malformed, its nonce does not extend ours, or the number of rounds
-        it demands is one that RFC 7677 finds too few or that would keep this machine busy.
+        Raises ValueError if the server's message is malformed, its nonce does not extend ours, or it demands fewer
+        rounds than RFC 7677 allows, or so many that they would keep this machine busy.
         """
         try:
             fields = dict(part.split("=", 1) for part in server_first.split(","))

@@ -1,7 +1,7 @@
-"""What a connection to an XMPP server is, over whatever it runs; `websocket` and `tcp` are the two kinds.
+"""The interface of a connection to an XMPP server; `websocket` and `tcp` implement it.
 
-Both can also die the two ways a phone does: `abort` (the connection breaks, the server sees it at once) and `silence`
-(the socket stays, nothing is read or answered any more, the server has to find out).
+Both can also fail in the two ways of a phone: `abort` breaks the connection, and the server sees it at once; `silence`
+keeps the socket but reads and answers nothing, and the server has to find out.
 """
 
 import asyncio
@@ -66,20 +66,20 @@ class Transport(Protocol):
 
         Raises:
             ConnectionEndedError: the connection is gone.
-            ProtocolError: what arrived is no element, or a too large one.
+            ProtocolError: the data is no XML element, or too large.
         """
 
     async def send_close(self) -> None:
-        """Say that this side's stream is at its end (RFC 6120 4.4, RFC 7395 3.6)."""
+        """Close this side's stream (RFC 6120 4.4, RFC 7395 3.6)."""
 
     async def close(self) -> None:
-        """End the connection and let go of its resources."""
+        """End the connection and free its resources."""
 
     def abort(self) -> None:
         """Break the connection with a TCP reset: no close element, no close frame, no FIN."""
 
     def silence(self) -> None:
-        """Keep the socket but read nothing any more."""
+        """Keep the socket open but stop reading."""
 
 
 class Stopwatch:
@@ -106,12 +106,12 @@ class Stopwatch:
         return self._last - self.began
 
 
-# The connection under way in this task: what is called back from inside aiohttp and ssl has no other way to find it.
+# The stopwatch of this task's login: callbacks from inside aiohttp and ssl have no other way to find it.
 WATCH: ContextVar[Stopwatch | None] = ContextVar("WATCH", default=None)
 
 
 def lap(stage: str) -> None:
-    """End a stage of the login under way in this task, if anybody measures it."""
+    """End a stage of this task's login, if it is measured."""
     if (watch := WATCH.get()) is not None:
         watch.lap(stage)
 
@@ -173,10 +173,10 @@ async def features_of(transport: Transport) -> ET.Element:
 
 
 def reset(transport: asyncio.BaseTransport | None) -> None:
-    """Break a connection with a TCP reset, where its socket can still be told."""
+    """Break a connection with a TCP reset, if its socket is still known."""
     if not isinstance(transport, asyncio.WriteTransport):
         return
-    # One over TLS that is closing cannot even tell its socket.
+    # A TLS transport that is closing no longer gives its socket.
     raw = None if transport.is_closing() else transport.get_extra_info("socket")
     if raw is not None:
         # A linger time of zero makes the kernel send RST where it would send FIN (socket(7)).

@@ -18,7 +18,7 @@ _SWITCHING_PROTOCOLS = 101
 
 
 def http_session(*, local_address: str | None = None) -> aiohttp.ClientSession:
-    """Return an HTTP side whose every connection is new, and tells the stages of the login it belongs to.
+    """Return an HTTP session that opens a new connection each time and times the stages of its login.
 
     Args:
         local_address: to connect from; None for what the system chooses.
@@ -51,7 +51,7 @@ class WebSocketTransport:
 
     def __init__(self, connection: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = connection
-        # aiohttp has no public way to a websocket's transport, and a reset cannot be had without it
+        # aiohttp has no public way to a websocket's transport, which a reset needs
         self._response = connection._response  # noqa: SLF001
         inner = self._response.connection
         self._tcp = inner.transport if inner else None
