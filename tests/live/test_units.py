@@ -51,3 +51,29 @@ def test_the_coturn_exporter_may_ask_the_kernel_for_relay_ports() -> None:
     families = re.search(r"^RestrictAddressFamilies=(.*)$", unit, re.MULTILINE)
     assert families
     assert "AF_NETLINK" in families[1].split()
+
+
+def test_the_prosody_exporter_sees_neither_prosodys_password_of_the_database_nor_its_keys_and_logs() -> None:
+    unit = (ROOT / "deploy/systemd/prosody-exporter.service").read_text()
+    hidden = " ".join(re.findall(r"^InaccessiblePaths=(.*)$", unit, re.MULTILINE)).split()
+    assert {"-/etc/prosody", "-/etc/letsencrypt", "-/etc/ssl/private", "-/var/log/prosody"} <= set(hidden)
+
+
+def test_systemd_accepts_the_drop_in_that_hides_prosodys_data_and_lets_the_socket_be_seen(tmp_path: Path) -> None:
+    [drop_in] = re.findall(r"^```ini\n(.*?)^```", (ROOT / "docs/prosody.md").read_text(), re.MULTILINE | re.DOTALL)
+    folder = tmp_path / "prosody-exporter.service.d"
+    folder.mkdir()
+    for path, text in (
+        (tmp_path / "prosody-exporter.service", (ROOT / "deploy/systemd/prosody-exporter.service").read_text()),
+        (folder / "override.conf", drop_in),
+    ):
+        path.write_text(re.sub(f"{INSTALLED}[a-z-]+", "/usr/bin/true", text))
+    unit = tmp_path / "prosody-exporter.service"
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
+    [socket] = re.findall(r"--prosody.socket=(\S+)", drop_in)
+    hidden = re.findall(r"^InaccessiblePaths=-?(\S+)$", drop_in, re.MULTILINE)
+    assert hidden == ["/var/lib/prosody"]
+    assert not socket.startswith(tuple(hidden))
