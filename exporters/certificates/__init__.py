@@ -1,1 +1,1 @@
-"""The certificate exporter: days left for every certificate the service stands on, as served and as it lies on disk."""
+"""The certificate exporter: the days left of every certificate of the service, as served and as stored in its file."""

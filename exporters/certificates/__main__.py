@@ -99,7 +99,7 @@ def _exporter(args: Namespace) -> Exporter[Snapshot]:
         up_help=None,
         background=prober.running,
         routes=(http.get("/probe", probe),),
-        files=FILES + 2 * args.concurrency,  # a probe has a connection and perhaps a file
+        files=FILES + 2 * args.concurrency,  # a probe holds a connection and perhaps a file
         reload=prober.reload,
     )
 

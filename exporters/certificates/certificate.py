@@ -1,7 +1,7 @@
-"""What one X.509 certificate says, read once into plain values. It judges nothing and opens no file.
+"""Reads an X.509 certificate into plain values. It judges nothing and opens no file.
 
-OpenSSL reads the certificate, its dates and its serial number, as it does in the servers and clients whose certificates
-these are; `der` reads the rest, part by part.
+OpenSSL reads the certificate, its dates and its serial number, as in the servers and clients that use them; `der` reads
+the rest, part by part.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ class Certificate:
     """One certificate.
 
     Args:
-        subject_cn: its common name; without one its first DNS name or IP address; as the issuer wrote it, so fit for no
-            label yet.
+        subject_cn: its common name; without one its first DNS name or IP address; as the issuer wrote it, so not yet
+            safe as a label.
         issuer_cn: its issuer's common name, or else organisation.
         serial: as `openssl x509 -serial` prints it.
-        not_before: when it begins to hold, in seconds since 1970.
-        not_after: when it ends, in seconds since 1970.
+        not_before: when it becomes valid, in seconds since 1970.
+        not_after: when it expires, in seconds since 1970.
         common_name: its common name, "" without one.
         dns_names: its names of type dNSName, lower case.
         ip_addresses: its names of type iPAddress, in their usual text form.
         self_issued: whether subject and issuer are the same, as in a root.
         key: "rsa", "ecdsa" or "other".
         rsa_bits: size of its RSA key; None for another kind of key.
-        weakly_signed: whether its signature rests on SHA-1 or MD5.
-        der: its encoding, which is also its identity.
+        weakly_signed: whether its signature uses SHA-1 or MD5.
+        der: its encoding, which also identifies it.
     """
 
     subject_cn: str
@@ -66,7 +66,7 @@ class Certificate:
 
     @classmethod
     def read(cls, certificate: crypto.X509) -> Certificate:
-        """Take over what is needed; raises TargetError("bad_certificate") for one whose dates cannot be understood."""
+        """Copy the needed values; raises TargetError("bad_certificate") if the dates cannot be parsed."""
         return cls._of(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate), certificate)
 
     @classmethod
@@ -74,7 +74,7 @@ class Certificate:
         """Read one from DER or, of kind crypto.FILETYPE_PEM, from one block of PEM.
 
         Raises:
-            TargetError: "bad_file" if OpenSSL does not take it for a certificate, or as `read`.
+            TargetError: "bad_file" if OpenSSL does not accept it as a certificate, or as `read`.
         """
         try:
             return cls.read(crypto.load_certificate(kind, block))
@@ -131,8 +131,8 @@ class Contents:
 def parse_file(data: bytes, *, at_most: int) -> Contents:
     """Read every certificate of a file: PEM (keys and text around are skipped), DER, PKCS#7, passwordless PKCS#12.
 
-    A file is read as OpenSSL and the servers that use it read it: what looks like PEM and is not, such as an indented
-    block, holds nothing.
+    A file is read as OpenSSL and its servers read it: an indented block, for example, only looks like PEM and is
+    ignored.
 
     Args:
         data: the file's bytes.
@@ -165,7 +165,7 @@ _Block = tuple[int, bytes]
 
 
 def _blocks(data: bytes) -> list[_Block]:
-    """Cut PEM into its certificates; what is wrong inside of a block is for OpenSSL to say."""
+    """Cut PEM into its certificates; OpenSSL reports what is wrong inside a block."""
     data = data.removeprefix(_BYTE_ORDER_MARK)
     blocks: list[_Block] = []
     at = 0
@@ -181,7 +181,7 @@ def _blocks(data: bytes) -> list[_Block]:
 
 
 def _decoded(block: bytes) -> bytes:
-    """Give the content of a PEM block, empty if it is not base64."""
+    """Return the content of a PEM block, empty if it is not base64."""
     import base64  # noqa: PLC0415 - for the rare format only
     import binascii  # noqa: PLC0415 - as above
 
@@ -227,7 +227,7 @@ def _serial(number: int) -> str:
 
 
 def _seconds(time: bytes | None) -> float:
-    """Read a GeneralizedTime, which OpenSSL makes of every date; raises ValueError for one that is none."""
+    """Read a GeneralizedTime, OpenSSL's form of every date; raises ValueError if it is no date."""
     found = _TIME.fullmatch(time or b"")
     if not found:
         raise ValueError("a date in it is none")

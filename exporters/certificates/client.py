@@ -1,4 +1,4 @@
-"""Looks at one target once: connects or reads files, and judges what it sees. It keeps no state and no schedule."""
+"""Probes one target once: connects or reads files, and judges the certificates. It keeps no schedule."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ REASONS = (
     "internal",
 )
 _STAGGER = 0.25  # seconds until the next address is tried beside one that has not answered (RFC 8305, 5)
-_JUDGE_EVERY = 600.0  # seconds; a trusted certificate may expire, too, and its date is not known here
+_JUDGE_EVERY = 600.0  # seconds; a trusted certificate may expire too, and its date is unknown here
 _OLD_TLS_EVERY = 3600.0  # seconds; each try is a failed handshake in the server's log
 
 
 class Client:
-    """Probes targets, one call each; the trusted certificates are read once for all of them."""
+    """Probes targets, one call each; all share the trusted certificates."""
 
     def __init__(self) -> None:
         self._authorities = Authorities()
@@ -73,14 +73,14 @@ class Client:
         self._verdicts.clear()
 
     async def observe(self, target: Target, last: Observation | None) -> Observation:
-        """Look at a target, for at most its timeout.
+        """Probe a target, for at most its timeout.
 
         Args:
-            target: where.
-            last: what was seen before, for what need not or cannot be looked at now.
+            target: the target.
+            last: the previous observation, for what is not checked again or cannot be seen now.
 
         Raises:
-            TargetError: nothing could be seen; its reason is one of REASONS.
+            TargetError: no certificate could be seen; its reason is one of REASONS.
         """
         clock = asyncio.get_running_loop().time
         until = clock() + target.timeout
@@ -97,7 +97,7 @@ class Client:
             seen = replace(seen, chains=judged)
         if target.file:
             try:
-                # The comparison has its own, short time: it must not cost the dates just seen.
+                # The comparison has a short timeout of its own, so that it cannot lose the dates just seen.
                 async with asyncio.timeout(target.timeout):
                     leaf = await read_leaf(target.file)
                 served = any(chain.certificates[0].der == leaf.der for chain in seen.chains.values())
@@ -109,7 +109,7 @@ class Client:
         return replace(seen, failure=failure)
 
     async def _served(self, target: Target, last: Observation | None) -> tuple[Observation, tuple[str, str] | None]:
-        """See the chain that a server shows, or that of each kind of key that was asked for."""
+        """Return the chain that a server sends, or its chain for each kind of key in the configuration."""
         known = {one.der: one for chain in (last.chains if last else {}).values() for one in chain.certificates}
         chains: dict[str, Chain] = {}
         failure: tuple[str, str] | None = None
@@ -134,7 +134,7 @@ class Client:
         return Observation(chains, old_tls=old_tls or None), failure
 
     async def _old_tls(self, target: Target, seen: Observation, last: Observation | None, until: float) -> Observation:
-        """Find out whether TLS below 1.2 is accepted, unless it was just used or known a short while ago."""
+        """Find out whether TLS below 1.2 is accepted, unless it was just used or tested a short while ago."""
         now = time.time()
         if seen.old_tls:
             return replace(seen, old_tls_at=now)
@@ -144,7 +144,7 @@ class Client:
             async with asyncio.timeout_at(until):
                 accepted = (await self._connect(target, context(below_1_2=True), {})).below_1_2
         except TargetError as error:
-            # Certificates or not, whoever comes that far has accepted the version.
+            # A server that comes this far has accepted the version, with or without certificates.
             accepted = error.reason in {"no_certificate", "bad_certificate", "chain_too_long"}
         except TimeoutError:
             return replace(seen, old_tls=last.old_tls if last else None)
@@ -167,7 +167,7 @@ class Client:
         except OSError:
             raise TargetError("closed", f"{host}:{port}: the server reset the connection; see its log") from None
         finally:
-            # Not waited for: what is left to send is a goodbye, and a hostile peer need not take it.
+            # Not waited for: only a TLS goodbye is left to send, and a hostile peer may never read it.
             writer.close()
 
     async def _files(self, target: Target, last: Observation | None) -> Observation:
@@ -195,12 +195,12 @@ class Client:
             verdict = self._judged(target, place, certificates)
         except TargetError as error:
             return Chain(certificates, None, _first(certificates), contents.unreadable), (error.reason, str(error))
-        # A file may hold certificates that belong to no common path, as a bundle of CAs does; each counts.
+        # A file, such as a bundle of CAs, may hold certificates of different paths; each counts.
         relevant = certificates if target.kind == FILE else verdict.path
         return Chain(certificates, verdict.reasons, _first(relevant), contents.unreadable), None
 
     def _judged(self, target: Target, place: str, certificates: tuple[Certificate, ...]) -> Verdict:
-        """Judge a chain, or remember the verdict on the same one: OpenSSL's checks cost more than the handshake."""
+        """Judge a chain, or return the stored verdict on it: OpenSSL's checks cost more than the handshake."""
         store = self._authorities.store(target.ca)
         now = time.time()
         ders = tuple(certificate.der for certificate in certificates)
@@ -217,7 +217,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """A verdict, on what, by which trusted certificates, from when on and until when, in seconds since 1970."""
+    """A verdict with its chain, its trusted certificates, and when it begins and ends, in seconds since 1970."""
 
     ders: tuple[bytes, ...]
     store: crypto.X509Store

@@ -19,7 +19,7 @@ _MAX_LABEL = 64  # characters; X.520's upper bound of a common name
 
 
 def collect(snapshot: Snapshot | None) -> Iterator[Metric]:
-    """Return every family of the exporter; of a target no certificate was ever seen of, only the probe's."""
+    """Return every family; a target without any certificate seen so far has only the families about the probe."""
     if snapshot is not None:
         yield from collect_targets(snapshot)
         yield FAMILIES.fill("certificate_exporter_targets", ((), snapshot.targets))
@@ -33,7 +33,7 @@ def collect_targets(snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def label(text: str) -> str:
-    """Make a label value of what a stranger wrote into a certificate: printable, no quotes, at most 64 characters."""
+    """Make a label value of an untrusted text in a certificate: printable, no quotes, at most 64 characters."""
     return "".join(c if c.isprintable() and c not in '"\\' else "?" for c in text[:_MAX_LABEL])
 
 

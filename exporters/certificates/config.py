@@ -1,4 +1,4 @@
-"""Reads certificates.yml: which certificates to look at, where, and what is expected of them. It probes nothing."""
+"""Reads certificates.yml: the targets, and what their certificates must fulfil. It probes nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LONGEST_TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Target:
-    """One place where certificates are looked at.
+    """One target: an endpoint or files with certificates.
 
     Args:
         name: value of the label `target`.
@@ -38,10 +38,10 @@ class Target:
         host_names: names and addresses the leaf must be valid for.
         ca: file with the trusted certificates; None for those of the system.
         timeout: seconds for one whole probe.
-        file: what the server should be serving, None if nobody said.
+        file: the certificate file that the server should use, None if not configured.
         paths: the files, as glob patterns.
-        keys: of `openssl.KEYS`, the kinds of key whose certificates the server must all have; empty for the one that it
-            shows by itself.
+        keys: of `openssl.KEYS`, the kinds of key for which the server must have a certificate; empty to look only at
+            the one that it sends by default.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Walks DER (X.690), the encoding of certificates, and reads the parts that we look at. It judges nothing.
+"""Walks DER (X.690), the encoding of certificates, and reads the parts that the exporter needs. It judges nothing.
 
-By hand, because libraries refuse a whole certificate for one field that they dislike, in a part that nobody asked for,
-although every TLS client connects to its server. Here what cannot be read is left out, and nothing else.
+It exists because libraries refuse a whole certificate for one bad field in a part that is not needed, although every
+TLS client connects to its server. This reader leaves out only what it cannot read.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class Element(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What a certificate says.
+    """The parts of a certificate.
 
     Args:
         serial: its serial number.
-        dates: when it begins and when it ends to hold, each as it is written and whether with a year of four digits.
+        dates: the begin and end of its validity, each as written and whether the year has four digits.
         common_name: of its subject, "" if it has none.
         issuer: its issuer's common name, or else organisation.
         dns_names: its names of type dNSName, lower case.
@@ -65,7 +65,7 @@ class Parts(NamedTuple):
         self_issued: whether subject and issuer are the same, as in a root.
         key: the kind of its key: "rsa", "ecdsa" or "other".
         rsa_bits: size of its RSA key; None for another kind of key, or one that cannot be read.
-        weakly_signed: whether its signature rests on SHA-1 or MD5.
+        weakly_signed: whether its signature uses SHA-1 or MD5.
     """
 
     serial: int
@@ -105,7 +105,7 @@ def element(data: bytes, at: int = 0) -> Element:
 
 
 def parts(der: bytes) -> Parts:
-    """Read the parts of a certificate (RFC 5280 4.1); raises ValueError if it is not even built like one."""
+    """Read the parts of a certificate (RFC 5280 4.1); raises ValueError if its structure is wrong."""
     to_be_signed, algorithm, *_ = element(der).children()
     fields = [field for field in to_be_signed.children() if field.tag != _VERSION]
     issuer, validity, subject, key = fields[_BEFORE_ISSUER : _BEFORE_ISSUER + 4]
@@ -139,7 +139,7 @@ def of_pkcs7(der: bytes) -> list[bytes]:
 
 
 def _attribute(name: Element, wanted: bytes) -> str:
-    """Give the first attribute of this type in a name (RFC 5280 4.1.2.4), whatever the others are."""
+    """Return the first attribute of this type in a name (RFC 5280 4.1.2.4), even if others are malformed."""
     try:
         for relative in name.children():
             for attribute in relative.children():
@@ -169,14 +169,14 @@ def _alternative_names(fields: list[Element]) -> tuple[tuple[str, ...], tuple[st
                 if kind.content == _ALTERNATIVE_NAME and value.tag == _OCTETS:
                     _names(value.content, dns, addresses)
     except ValueError:
-        pass  # what was read until then holds
+        pass  # the parts read so far are kept
     return tuple(dns), tuple(addresses)
 
 
 def _names(encoded: bytes, dns: list[str], addresses: list[str]) -> None:
     for name in element(encoded).children():
         if name.tag == _DNS_NAME:
-            dns.append(name.content.lower().decode("latin-1"))  # of letters outside of ASCII there are no small ones
+            dns.append(name.content.lower().decode("latin-1"))  # names are ASCII; other letters stay as they are
         elif name.tag == _IP_ADDRESS:
             try:
                 addresses.append(str(ip_address(name.content)))

@@ -1,4 +1,4 @@
-"""Reads certificates from files: globs, symlinks, files that are being replaced. It judges nothing."""
+"""Reads certificates from files, with globs, symlinks and files that are being replaced. It judges nothing."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ MAX_CERTIFICATES = 300  # of one file; Debian's bundle has 140
 _ATTEMPTS = 4
 _PAUSE = 0.05  # seconds; a renewal writes its few kilobytes in far less
 
-# Not asyncio's own threads: those resolve names, and a resolver that hangs must not keep files from being read.
+# Not asyncio's own threads: they resolve names, and a resolver that hangs must not block the reading of files.
 _threads = ThreadPoolExecutor(4, thread_name_prefix="certificate-files")
 
 
 async def read_files(patterns: Sequence[str]) -> dict[Path, Contents | TargetError]:
-    """Read every file the patterns match, each once however many paths lead to it.
+    """Read every file the patterns match, each once even if several paths lead to it.
 
-    Returns what each holds, or why it could not be read. Raises TargetError("no_file") if a pattern matches nothing
+    Returns the content of each, or why it could not be read. Raises TargetError("no_file") if a pattern matches nothing
     and "too_many_files" if they match more than MAX_FILES.
     """
     return await asyncio.get_running_loop().run_in_executor(_threads, _read_files, patterns)

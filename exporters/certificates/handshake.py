@@ -30,19 +30,19 @@ _ALERTS_FOR_OURS = (
     "alert certificate unknown",
 )
 _CHUNK = 16 * 1024
-_TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # alert, handshake: how whatever speaks TLS begins
+_TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # alert, handshake: the first bytes of anything that speaks TLS
 
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """What a server showed.
+    """The result of a handshake.
 
     Args:
-        certificates: the chain as sent, the leaf first; what cannot be read behind the leaf is left out.
+        certificates: the chain as sent, the leaf first; unreadable certificates after the leaf are left out.
         unreadable: how many were left out.
-        below_1_2: whether the version agreed upon is below TLS 1.2.
-        failure: why the handshake failed although the chain had come; None if it did not, or because the server wants
-            a certificate of ours, which says nothing against its own.
+        below_1_2: whether the agreed version is below TLS 1.2.
+        failure: why the handshake failed after the chain had arrived; None if it succeeded, or if it failed only
+            because the server wants a client certificate.
     """
 
     certificates: tuple[Certificate, ...]
@@ -59,10 +59,10 @@ async def handshake(
     context: SSL.Context,
     known: Mapping[bytes, Certificate],
 ) -> Handshake:
-    """Shake hands, whatever the certificates are worth, and say goodbye.
+    """Do a handshake, whether or not the certificates are valid, and close TLS.
 
     Args:
-        reader: from where the server begins to speak TLS.
+        reader: from the server, at the point where TLS begins.
         writer: to the server.
         server_name: SNI; "" for none.
         context: of `context`.
@@ -80,7 +80,7 @@ async def handshake(
     try:
         await _converse(connection, reader, writer)
     except TargetError as error:
-        # Up to TLS 1.2 a server that wants a certificate of ours has sent its own before it hangs up.
+        # Up to TLS 1.2, a server that wants a client certificate sends its own certificates before it closes.
         if not connection.get_peer_cert_chain():
             raise
         failure = None if isinstance(error, _HandshakeError) and error.wants_ours else error
@@ -93,7 +93,7 @@ async def handshake(
 
 @cache
 def context(*, below_1_2: bool = False, key: str | None = None) -> SSL.Context:
-    """Make a context that takes whatever a server offers.
+    """Make a context that accepts everything that a server offers.
 
     Args:
         below_1_2: offer TLS 1.0 and 1.1 only.
@@ -115,7 +115,7 @@ class _HandshakeError(TargetError):
     """OpenSSL ended the handshake.
 
     Args:
-        cause: OpenSSL's own words, from its table of errors: nothing the server could have written.
+        cause: OpenSSL's message from its table of errors, never a text from the server.
     """
 
     def __init__(self, cause: str) -> None:
@@ -132,7 +132,7 @@ async def _converse(connection: SSL.Connection, reader: asyncio.StreamReader, wr
         except SSL.WantReadError:
             pass
         except SSL.Error as error:
-            _send(connection, writer)  # the alert, so that the server's log has a reason, too
+            _send(connection, writer)  # sends the alert, so that the server's log has a reason too
             raise _failed(error, beginning) from None
         else:
             return  # the last message goes with the goodbye

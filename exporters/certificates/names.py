@@ -1,4 +1,4 @@
-"""Resolves the names of targets, so that one that DNS does not answer keeps no other one waiting."""
+"""Resolves the names of targets; a name that DNS does not answer delays no other."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What OpenSSL can do and pyOpenSSL does not offer: verify for a purpose, choose kinds of keys and key exchanges.
+"""Functions of OpenSSL that pyOpenSSL lacks: verify for a purpose, choose kinds of keys and key exchanges.
 
-All of it goes through the library's own bindings, which may change with it: its version is pinned, and tests hold it.
+They use private bindings of the library, which may change: its version is pinned, and tests cover each function.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def verify_for_servers(store: crypto.X509Store, *, wanted: bool) -> None:
 
 
 def prefer_quick_groups(context: SSL.Context) -> None:
-    """Make a context offer a key exchange that costs little first: what follows it is nobody's secret."""
+    """Make a context prefer a cheap key exchange: a probe sends nothing secret."""
     _lib.SSL_CTX_set1_curves_list(context._context, b"X25519:P-256:P-384:P-521:X448:?X25519MLKEM768")  # noqa: SLF001 - as above
 
 

@@ -1,4 +1,4 @@
-"""Keeps the targets' standings up to date in the background; knows when to probe, not how, and no HTTP."""
+"""Keeps the results of all targets up to date in the background. It decides when to probe; `client` knows how."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LEAST_PAUSE = 1.0  # seconds between two probes of a target, however often /probe is asked for
-_JITTER = 0.1  # of the interval, to either side
+_JITTER = 0.1  # random share of the interval, earlier or later
 
 
 class Prober:
@@ -33,7 +33,7 @@ class Prober:
 
     Args:
         config_file: certificates.yml, read now; raises ConfigError.
-        client: looks at one target.
+        client: probes one target.
         interval: seconds between two probes of one target.
         concurrency: probes under way at once. Targets that all hang need timeout / interval places each.
     """
@@ -60,14 +60,14 @@ class Prober:
             await cancel(*self._schedules.values(), *self._flights.values())
 
     async def read(self) -> Snapshot:
-        """Say what is known of every target now; waits for no probe."""
+        """Return the latest result of every target; waits for no probe."""
         return self._snapshot(*self._standings.values())
 
     async def probe(self, name: str, seconds: float) -> Snapshot:
         """Probe one target now, or join the probe of it that is under way; the snapshot has this target only.
 
-        After `seconds` it is a failed probe with reason "timeout", while the real one goes on. Raises KeyError for an
-        unknown name.
+        After `seconds` the result is a failed probe with reason "timeout", and the real probe continues. Raises
+        KeyError for an unknown name.
         """
         flight = self._flight(self._targets[name])
         done, _ = await asyncio.wait({flight}, timeout=seconds)
@@ -78,7 +78,7 @@ class Prober:
         return self._snapshot(*([standing] if standing else []))
 
     def reload(self) -> None:
-        """Read the configuration again; unchanged targets keep what is known. Raises ConfigError, changing nothing."""
+        """Read the configuration again; unchanged targets keep their results. Raises ConfigError, changing nothing."""
         targets = {target.name: target for target in load(self._config_file)}
         for name, old in self._targets.items():
             if targets.get(name) != old:
@@ -97,7 +97,7 @@ class Prober:
                 self._schedules[name] = asyncio.create_task(self._repeat(target), name=f"schedule of {name}")
 
     async def _repeat(self, target: Target) -> None:
-        # All at once first, so that a start leaves no gap; then each at a moment of its own, and no two in step.
+        # First all at once, so that a start leaves no gap; then each at its own random time.
         await self._flight(target)
         await asyncio.sleep(self._interval * random.random())  # noqa: S311 - a schedule, not a secret
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""What is known of the targets at one moment, as plain values: from the client and the prober to the collector."""
+"""The results of all targets at one moment, as plain values: from the client and the prober to the collector."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Chain:
 
     Args:
         certificates: in that order, the leaf first.
-        reasons: what is wrong with them, of `verdict.REASONS`; empty if nothing is, None if it could not be judged.
-        first: the first of those that matter to expire.
-        unreadable: how many others there are that cannot be read.
+        reasons: what is wrong with them, of `verdict.REASONS`; empty if nothing is, None if they could not be judged.
+        first: of the certificates that matter, the one that expires first.
+        unreadable: how many more there are that cannot be read.
     """
 
     certificates: tuple[Certificate, ...]
@@ -31,14 +31,14 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one probe of a target saw.
+    """The result of one probe of a target.
 
     Args:
         chains: by file path; a served chain under "", or under the kind of key it was asked for by.
         serves_file: whether the served leaf is the file's; None if there is no such file or it could not be read.
         old_tls: whether the server accepts TLS below 1.2; None if unknown.
         old_tls_at: when that was tried, in seconds since 1970.
-        failure: a reason of `client.REASONS` and one line for the log, if something could not be seen.
+        failure: a reason of `client.REASONS` and one line for the log, if the probe was incomplete.
     """
 
     chains: Mapping[str, Chain]
@@ -50,11 +50,11 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a target stands.
+    """The state of a target.
 
     Args:
         target: its name.
-        observation: the last one that saw certificates; None if none ever did.
+        observation: the last one with certificates; None if there was none yet.
         failure: why the last probe failed, of `client.REASONS`; None if it succeeded.
         probed_at: when the last probe ended, in seconds since 1970.
         duration: seconds it took.
@@ -69,10 +69,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a scrape shows.
+    """The data of one scrape.
 
     Args:
-        now: the moment from which days are counted.
+        now: the time from which days are counted.
         standings: of the targets that were probed at least once.
         targets: how many the configuration has.
     """

@@ -1,4 +1,4 @@
-"""Asks a server to begin TLS: XMPP's STARTTLS and PostgreSQL's SSLRequest. The handshake itself is not its business."""
+"""Asks a server to begin TLS: XMPP's STARTTLS and PostgreSQL's SSLRequest. It does not do the handshake."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 _MAX_BYTES = 16 * 1024  # of a server's plaintext; Prosody's features take 200
 _NAMESPACES = {"xmpp-client": "jabber:client", "xmpp-server": "jabber:server"}
 _STARTTLS = b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
-# RFC 2606: nobody's domain. A server that federates wants to know who calls before it offers anything.
+# A reserved domain (RFC 2606). A federating server wants to know who connects before it offers anything.
 _FROM = "certificate-exporter.invalid"
 # Text and not an XML parser: RFC 6120 11.1 forbids comments and DTDs, 4.8.5 fixes the prefix `stream`, and a parser
-# would be one more thing for a hostile server to play with.
+# would be one more thing for a hostile server to attack.
 _AFTER_NAME = tuple(bytes([byte]) for byte in b" \t\r\n/>")
 _CONDITION = re.compile(rb"<([a-z-]{1,40})\s")
 _CONDITIONS = frozenset({  # RFC 6120 4.9.3
@@ -34,7 +34,7 @@ _CONDITIONS = frozenset({  # RFC 6120 4.9.3
 
 
 async def begin(kind: str, server_name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Bring a new connection to where the TLS handshake begins; nothing to do for kind "tls".
+    """Bring a new connection to the point where the TLS handshake begins; does nothing for kind "tls".
 
     Raises:
         TargetError: "starttls_refused", "stream_error", "protocol", "too_much_data" or "closed".
@@ -69,7 +69,7 @@ async def _answer(reader: asyncio.StreamReader, understand: Callable[[bytes], bo
         if not data:
             raise TargetError("closed", "the server closed the connection before TLS")
         received += data
-        # Nothing is complete before a tag ends: a server that sends byte by byte costs no look at all for each.
+        # Parsed only when a tag ends, so that a server that sends byte by byte costs no parse for each byte.
         if b">" not in data and received.lstrip().startswith(b"<"):
             continue
         answer = understand(received)
@@ -109,10 +109,10 @@ def _look_for_error(received: bytes) -> None:
 
 
 def _element(received: bytes, name: bytes) -> bytes | None:
-    """Give the content of the first element of this name, None while it is not complete.
+    """Return the content of the first element of this name, None while it is not complete.
 
-    Each byte is looked at a bounded number of times: with one expression for the whole element, a server that sent many
-    beginnings and no end kept the program busy.
+    Each byte is read a bounded number of times. With one expression for the whole element, a server that sent many
+    start tags and no end tag kept the program busy.
     """
     tag = _start(received, name)
     if tag is None:
@@ -125,7 +125,7 @@ def _element(received: bytes, name: bytes) -> bytes | None:
 
 
 def _start(received: bytes, name: bytes) -> tuple[int, int] | None:
-    """Give where the first start tag of this name begins and ends."""
+    """Return where the first start tag of this name begins and ends."""
     at = -1
     while (at := received.find(b"<" + name, at + 1)) >= 0:
         if received[at + 1 + len(name) :][:1] in _AFTER_NAME:

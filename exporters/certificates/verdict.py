@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exporters.certificates.certificate import Certificate
 
 _WRONG_PURPOSE = "wrong_purpose"
-# X509_V_ERR_* of OpenSSL's x509_vfy.h; what is not listed is "invalid".
+# X509_V_ERR_* of OpenSSL's x509_vfy.h; any other code is "invalid".
 _VERIFY_CODES = {
     2: "unknown_issuer",
     9: "not_yet_valid",
@@ -50,19 +50,19 @@ REASONS = (
     WEAK_PROTOCOL,
 )
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME
-_MAX_CA_BYTES, _MAX_CA_CERTIFICATES = 4 << 20, 2000  # of what is looked at to explain an error
-_RSA_BITS = 2048  # what NIST SP 800-57, the CA/Browser Forum and OpenSSL's security level 2 ask at least
+_MAX_CA_BYTES, _MAX_CA_CERTIFICATES = 4 << 20, 2000  # certificates that are checked to explain an error
+_RSA_BITS = 2048  # the minimum of NIST SP 800-57, the CA/Browser Forum and OpenSSL's security level 2
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is wrong with a chain.
+    """The result of judging a chain.
 
     Args:
         reasons: of REASONS, without "ok"; empty if nothing is wrong.
-        path: the certificates that stand between leaf and trust anchor, the leaf first; the whole chain if OpenSSL
-            found no valid path. A certificate outside of it (an old cross-signature a server still sends along) may
-            expire without a client noticing.
+        path: the certificates between leaf and trust anchor, the leaf first; the whole chain if OpenSSL found no valid
+            path. A certificate outside the path (such as an old cross-signature that a server still sends) may expire
+            without any client noticing.
     """
 
     reasons: tuple[str, ...]
@@ -94,13 +94,13 @@ def judge(
     host_names: Sequence[str],
     matches: Callable[[Certificate, str], bool] | None = None,
 ) -> Verdict:
-    """Judge a chain as it is served or filed, the leaf first.
+    """Judge a chain from a server or a file, the leaf first.
 
     Args:
         chain: at least the leaf.
         store: the trusted certificates.
-        host_names: names and IP addresses the leaf must be valid for; none are needed for a CA's own file, which is not
-            judged as a server's either.
+        host_names: names and IP addresses the leaf must be valid for. Without any, as for a CA's own file, the leaf is
+            not judged as a server's certificate.
         matches: whether a certificate is valid for a name; `is_for_host` unless given.
     """
     matches = matches or is_for_host
@@ -150,7 +150,7 @@ def _path(
     reason, verified = _verified(chain, store, for_servers=for_servers)
     if not reason:
         return (), tuple(certificate for certificate in chain if certificate.der in verified)
-    # OpenSSL names its first complaint only: here is what it would say beside the purpose, and of the purpose.
+    # OpenSSL reports only its first error, so the purpose and everything else are checked separately.
     other, verified = _verified(chain, store, for_servers=False) if reason == _WRONG_PURPOSE else (reason, set())
     if for_servers and reason != _WRONG_PURPOSE:
         alone = crypto.X509Store()
@@ -164,7 +164,7 @@ def _path(
 
 
 def _verified(chain: Sequence[Certificate], store: crypto.X509Store, *, for_servers: bool) -> tuple[str, set[bytes]]:
-    """Return what OpenSSL complains of first, "" for nothing, and the encodings of the path it found."""
+    """Return OpenSSL's first error, "" for none, and the encodings of the path it found."""
     try:
         leaf, *others = map(_loaded, chain)
         verify_for_servers(store, wanted=for_servers)
@@ -195,7 +195,7 @@ def _load(ca: Path | None) -> crypto.X509Store:
 
 
 def _why_not(ca: Path | None) -> str:
-    """Say what is wrong with a CA file that OpenSSL refuses."""
+    """Return what is wrong with a CA file that OpenSSL refuses."""
     if ca is None:
         return "OpenSSL cannot read the system's certificates"
     with ca.open("rb") as file:

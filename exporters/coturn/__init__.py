@@ -1,1 +1,1 @@
-"""The coturn exporter: allocations, traffic, STUN and TURN of one coturn, from whichever of its sources are on."""
+"""The coturn exporter: allocations, traffic, STUN and TURN of one coturn, from every source that is switched on."""

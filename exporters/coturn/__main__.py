@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from exporters.coturn.snapshot import Snapshot
 
-_LOOK = 1.0  # seconds between two looks whether coturn was started with other arguments
+_LOOK = 1.0  # seconds between two checks whether coturn was restarted with other arguments
 _log = logging.getLogger("exporters.coturn")
 
 
@@ -83,7 +83,7 @@ def _load(args: Namespace, turnserver: Turnserver) -> Configuration:
 
 
 class _Coturn:
-    """The reader for coturn's settings as they are now: those of its file and of its running process."""
+    """Owns the reader for coturn's present settings: those in its file and of its running process."""
 
     def __init__(self, args: Namespace) -> None:
         self._args = args
@@ -103,7 +103,7 @@ class _Coturn:
         return collect(snapshot or self.reader.known())
 
     def reload(self) -> None:
-        """Read the settings again; raises ConfigError, and the reader goes on with the old ones then."""
+        """Read the settings again; raises ConfigError and then keeps the old ones."""
         self._use(_load(self._args, self._turnserver))
         self._changed.set()
 
@@ -115,7 +115,7 @@ class _Coturn:
                 await self._changed.wait()
 
     async def watch_process(self) -> None:
-        """Look for a coturn that was started with other arguments."""
+        """Watch for a coturn that was started with other arguments."""
         while True:
             await asyncio.sleep(_LOOK)
             self._follow_process()

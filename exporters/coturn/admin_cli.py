@@ -1,4 +1,4 @@
-"""Client of coturn's telnet CLI: logs in and sends `pc`, whose answer has one size however many allocations there are.
+"""Client of coturn's telnet CLI: logs in and sends `pc`, an answer that does not grow with the allocations.
 
 It never sends anything else: `ps` and `pu` grow with the allocations, and other commands change the server.
 """
@@ -31,7 +31,7 @@ class CliError(Exception):
 
 @dataclass(frozen=True)
 class CliStatus:
-    """What `pc` says.
+    """The answer to `pc`.
 
     Args:
         allocations: open in the default realm, the probe's included.
@@ -55,8 +55,8 @@ class AdminCli:
 
     Args:
         settings: where it is, and its password.
-        is_coturns: tells of a connection, by the addresses of our end and of the other, whether coturn is at that end.
-            The password is an administrator's, and any process can take the port while coturn does not run.
+        is_coturns: tells whether the other end of a connection, given by both addresses, is coturn. The password is an
+            administrator's, and any process can take the port while coturn does not run.
     """
 
     def __init__(self, settings: Cli, is_coturns: Callable[[Address, Address], bool]) -> None:
@@ -85,7 +85,7 @@ class AdminCli:
                 f"cannot use coturn's CLI on {where} ({error}); check cli-ip, cli-port and cli-password"
             ) from error
         except BaseException:
-            self.close()  # what is still to come would be taken for the next answer
+            self.close()  # the rest of this answer would be read as the next one
             raise
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class AdminCli:
     async def _log_in(self) -> None:
         reader, writer = await asyncio.open_connection(self._settings.host, self._settings.port, limit=_LARGEST_ANSWER)
         self._connection = reader, writer
-        await reader.readuntil(_PASSWORD_PROMPT)  # only what has accepted the connection can be looked up
+        await reader.readuntil(_PASSWORD_PROMPT)  # only a process that has accepted the connection can be looked up
         if not self._is_coturns(writer.get_extra_info("sockname")[:2], writer.get_extra_info("peername")[:2]):
             raise CliError(
                 f"{self._settings.host}:{self._settings.port} is not a socket of turnserver, so it does not get the "

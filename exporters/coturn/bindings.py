@@ -1,4 +1,4 @@
-"""Counts STUN bindings without the probe's own where the source does not tell whose they are. No I/O."""
+"""Counts STUN bindings without the probe's own, for a source that does not separate them. No I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class WithoutProbes:
     """The bindings since this exporter started, as a counter that never falls.
 
-    It starts at zero: how many of those before were made by the exporter that ran then, nobody knows.
+    It starts at zero, because nobody knows how many of the earlier bindings an earlier exporter made.
     """
 
     total: float = 0.0

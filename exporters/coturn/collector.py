@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _EVENTS = ("created", "refreshed", "deleted")
 _SIDES = ("client", "peer")
 _DIRECTIONS = ("received", "sent")
-# What coturn answers an Allocate request with (RFC 8656 section 19, and its own); any other code is "other"
+# coturn's error codes for an Allocate request (RFC 8656 section 19, and its own); any other code is "other"
 _CODES = (400, 401, 403, 420, 437, 438, 440, 441, 442, 443, 486, 500, 508)
 
 

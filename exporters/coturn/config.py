@@ -1,4 +1,4 @@
-"""What the exporter needs to know of coturn's settings, from its turnserver.conf and its command line."""
+"""The settings of coturn that the exporter needs, from turnserver.conf and the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from exporters.coturn.options import Comment
 
 _UNLOGGED = {"stdout", "-", "syslog"}  # log-file's special names: there is no file to follow
-_DEVICES = ("/dev/", "/proc/")  # what coturn opens there under these names is something else for us
+_DEVICES = ("/dev/", "/proc/")  # under these names coturn and the exporter open different files
 _SILENT_LEVELS = {"warning", "error"}  # of log-min-level: without the lines about allocations
 _LAST_PORT = 65535
 
@@ -57,7 +57,7 @@ class Configuration:
     Args:
         path: its turnserver.conf.
         options: every value of every option, in coturn's order: the last one counts where there can be only one.
-        comments: comments behind a value that change what this coturn or a newer one does. coturn has no such comments.
+        comments: comments after a value that change what this coturn or a newer one does; coturn does not support them.
         folder: what a relative log-file is relative to: the directory coturn was started in.
     """
 
@@ -67,11 +67,11 @@ class Configuration:
     folder: Path = Path("/")
 
     def text(self, name: str, default: str = "") -> str:
-        """The value of an option; of several, the one that coturn takes."""
+        """The value of an option; of several, the one that coturn uses."""
         return self.options.get(name, (default,))[-1]
 
     def number(self, name: str, default: int) -> int:
-        """A numeric option; like C's atoi, what follows the digits does not count."""
+        """A numeric option; as with C's atoi, anything after the digits is ignored."""
         return syntax.number(self.text(name), default)
 
     def flag(self, *names: str) -> bool:
@@ -96,7 +96,7 @@ class Configuration:
 
     @property
     def own_ports(self) -> frozenset[int]:
-        """Every port that coturn may listen on: inside the range of relay ports it is no relay."""
+        """Every port that coturn may listen on; inside the range of relay ports it is not a relay."""
         plain, secure = self.number("listening-port", 3478), self.number("tls-listening-port", 5349)
         alternative: tuple[int, ...] = ()
         if not self.flag("no-rfc5780"):  # listened on with two addresses or more, for NAT behavior discovery
@@ -137,7 +137,7 @@ class Configuration:
 
     @property
     def rest_api_separator(self) -> str:
-        """What stands between the time of expiry and the name in a user name of the TURN REST API."""
+        """The separator between the time of expiry and the name in a user name of the TURN REST API."""
         return self.text("rest-api-separator")[:1] or ":"
 
     @property
@@ -161,7 +161,7 @@ class Configuration:
         )
 
     def probes(self, transport: str) -> tuple[str, ...]:
-        """What a client can expect an answer to over this transport: "stun", "turn"."""
+        """The probes that coturn answers over this transport: "stun", "turn"."""
         unsigned = not self.flag("secure-stun")
         relays = not self.flag("stun-only") and (transport != "udp" or self.probed_relay == "udp")
         return (
@@ -230,7 +230,7 @@ def load(path: Path, command: Sequence[str] = (), folder: Path | None = None) ->
     """Read a turnserver.conf, and the command line of the coturn that runs with it.
 
     Args:
-        path: the file. With `-n` on the command line coturn does not read it, and neither do we.
+        path: the file. With `-n` on the command line neither coturn nor this function reads it.
         command: the arguments of the running turnserver, without its name.
         folder: the directory it was started in, if that is known.
 

@@ -16,7 +16,7 @@ _FIRST_RETRANSMISSION = 0.5  # seconds, then doubled: RFC 8489 section 6.2.1
 
 
 class Connection(Protocol):
-    """What is the same over every transport.
+    """The interface that all transports share.
 
     Attributes:
         closing_releases: whether the server drops an allocation with the connection, as it does on TCP and TLS.
@@ -106,7 +106,7 @@ def _decoded(message: bytes, credentials: Credentials | None) -> Response | None
     try:
         return stun.decode(message, credentials)
     except stun.MalformedError:
-        return None  # RFC 8489 section 6.3.4: what is malformed or not signed is as if it had never come
+        return None  # RFC 8489 section 6.3.4: malformed or unsigned messages are ignored
 
 
 async def connect(transport: str, host: str, port: int) -> Connection:

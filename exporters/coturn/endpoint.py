@@ -1,8 +1,8 @@
-"""Client of coturn's built-in Prometheus endpoint, where the build has it. It takes the families as they are.
+"""Client of coturn's built-in Prometheus endpoint, where the build has it. It passes the families through.
 
-Debian's builds have none, the container image has one. There the log goes to standard output, so that the endpoint is
-what the counts of STUN bindings and, with `multiplex-peer`, of allocations come from. Series with a user name are left
-out: coturn has them when it runs with `prometheus-username-labels`, and such names change with every call.
+Debian's builds have no endpoint, the container image has one. The image logs to standard output, so the counts of STUN
+bindings, and with `multiplex-peer` of allocations, come from the endpoint. Series with a user name are left out: coturn
+adds them with `prometheus-username-labels`, and the names change with every call.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _LARGEST_ANSWER = 4 << 20
 _PATIENCE = aiohttp.ClientTimeout(total=2)
-_OURS = ("turn_", "stun_")  # the rest is the process's, and would clash with the exporter's own
+_OURS = ("turn_", "stun_")  # other families are about the process, and would clash with the exporter's own
 _NAME = re.compile(r"^[A-Za-z_:][A-Za-z0-9_:]*", re.MULTILINE)
 _PERSONAL = frozenset({"user", "username"})
 

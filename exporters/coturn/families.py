@@ -1,4 +1,4 @@
-"""Every metric family of the coturn exporter that is its own."""
+"""The coturn exporter's own metric families."""
 
 from toolkit.families import Families, Family
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from exporters.coturn.config import LogPlace
 
-_SLICE = 1 << 16  # bytes read before other tasks get their turn
+_SLICE = 1 << 16  # bytes read before other tasks may run
 _POLL = 1.0  # seconds; coturn flushes every line, and a scrape catches up by itself
 _REPLAY = 64 << 20  # bytes read back at most to find where the running coturn began
 _START = b"Version Coturn-"
@@ -34,13 +34,13 @@ class LogFollower:
     It begins where the running coturn began, if that is within the last 64 MiB of its log, else at the log's end.
 
     Args:
-        place: what the configuration says.
+        place: where coturn logs by its configuration.
         held_open: returns the log that the process really writes to, None if that is not known.
         feed: takes one line.
 
     Attributes:
         path: the file followed now, None while there is none.
-        caught_up: whether everything written until now has been fed; until then the counts are only a part.
+        caught_up: whether everything written so far has been fed; before that the counts are incomplete.
     """
 
     def __init__(self, place: LogPlace, held_open: Callable[[], Path | None], feed: Callable[[bytes], None]) -> None:
@@ -51,7 +51,7 @@ class LogFollower:
         self._signature = b""
         self._rest = b""
         self._queue: list[Path] = []
-        self._shut_out = False  # there is a newer file, and we may not read it
+        self._shut_out = False  # there is a newer file that this process may not read
         self.path: Path | None = None
         self.caught_up = False
 

@@ -1,10 +1,10 @@
 """Turns coturn's log lines into counts: allocations, traffic, errors, STUN bindings. No I/O, no clock.
 
-coturn counts from its start, and so does this: coturn's banner in the log sets everything to zero. The numbers depend
-on the log alone, so an exporter that is restarted comes to the same ones.
+The counts begin with coturn's start: its banner in the log sets everything to zero. They depend only on the log, so a
+restarted exporter gets the same numbers.
 
-Strangers choose parts of the log (user names, ORIGIN), and with coturn before 4.17 whole lines. So every number has a
-bounded count of digits, everything that is remembered has a bounded size, and no line raises.
+Clients choose parts of the log (user names, ORIGIN), and with coturn before 4.17 whole lines. So the digits of a number
+and the size of all stored data are bounded, and no line raises.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Run:
     """The counts of one run of coturn, from its start or from where the log was first read.
 
     Args:
-        complete: whether `live` is all there is: the log was read from the start of the run, and nothing was dropped.
+        complete: whether `live` is complete: the log was read from the start of the run, and nothing was dropped.
         version: e.g. "4.6.1", "" when the banner was not seen.
         events: created, refreshed, deleted.
         traffic: bytes by (side, direction), as of coturn's last report per session: after 4,096 packets, and its end.
@@ -88,8 +88,8 @@ class LogStatistics:
     """Keeps the counts of the run that the log is in.
 
     Args:
-        tag: a text that only sessions of probes carry, in user name or origin; they are left out of everything.
-        name: the text that only those of this exporter carry; it begins with the tag.
+        tag: a text in user name or origin that marks the sessions of all probes; no count includes them.
+        name: a text that marks the sessions of this exporter's probe; it begins with the tag.
     """
 
     def __init__(self, tag: bytes, name: bytes) -> None:
@@ -98,11 +98,11 @@ class LogStatistics:
         self.run = Run()
         self._of_probes: dict[bytes, bool] = {}  # and whether they have an allocation
         self._strangers: dict[bytes, int] = {}  # requests so far of sessions without an allocation
-        # Allocations without a user name (no-auth): only their next line has the origin, which tells a probe's.
+        # Allocations without a user name (no-auth): only their next line has the origin, which marks a probe.
         self._undecided: dict[bytes, float | None] = {}
 
     def feed(self, line: bytes) -> None:
-        """Take in one line, in the order of the log."""
+        """Count one line; call it in the order of the log."""
         about = _BEFORE_4_18.search(line) or _SINCE_4_18.search(line)
         event = about and _EVENT.match(about["message"])
         if not about or not event:
@@ -124,7 +124,7 @@ class LogStatistics:
             else:
                 _remember(self._undecided, session, clock(line), _MOST_OTHERS)
         elif event["state"]:
-            self.run.events["refreshed"] += event["lifetime"] != b"0"  # lifetime 0 is the client's farewell
+            self.run.events["refreshed"] += event["lifetime"] != b"0"  # with lifetime 0 the client releases it
         elif event["delete"]:
             self._deleted(session, clock(line))
         else:
@@ -159,7 +159,7 @@ class LogStatistics:
         self._strangers.pop(session, None)
         self.run.events["created"] += 1
         if _remember(self.run.live, session, began, _MOST_ALLOCATIONS):
-            self.run.complete = False  # what was dropped can be open still
+            self.run.complete = False  # a dropped one can still be open
 
     def _request(self, session: bytes, method: bytes, error: bytes | None) -> None:
         if method == b"BINDING":
@@ -175,7 +175,7 @@ class LogStatistics:
         side = "client" if event["side"] == b"usage" else "peer"
         self.run.traffic[side, "received"] += int(event["rb"])
         self.run.traffic[side, "sent"] += int(event["sb"])
-        # With no-auth the sessions of calls have no user name either, so the name does not tell.
+        # With no-auth the sessions of calls have no user name either, so the name does not separate them.
         if side == "client" and session not in self.run.live and not _has_user(event):
             self.run.stray_packets += max(0, int(event["rp"]) - self._strangers.pop(session, 0))
 
@@ -189,7 +189,7 @@ class LogStatistics:
 
 
 def clock(line: bytes) -> float | None:
-    """When a line was written, in seconds from some fixed time; None for a timestamp format of the operator's own.
+    """Return when a line was written, in seconds from some fixed time; None for an operator's own timestamp format.
 
     coturn has four: `12: : ` and `12: (345): INFO: ` (seconds since its start), `2026-01-31T12:00:00+0000: : ` and
     `2026-01-31T12:00:00.123+0000 INFO ` (new-log-timestamp; the default since 4.17).
@@ -199,7 +199,7 @@ def clock(line: bytes) -> float | None:
         return float(stamp) if len(stamp) <= _CLOCK_DIGITS else None
     try:
         return datetime.fromisoformat(stamp).timestamp()
-    except (ValueError, OverflowError, OSError):  # a date that was made up, e.g. in the year 1
+    except (ValueError, OverflowError, OSError):  # an invented date, e.g. in the year 1
         return None
 
 
@@ -208,7 +208,7 @@ def _has_user(usage: re.Match[bytes]) -> bool:
 
 
 def _remember(kept: MutableMapping[bytes, Value], session: bytes, value: Value, most: int) -> bool:
-    """Keep at most so many, without the oldest; returns whether one had to go."""
+    """Keep at most so many by dropping the oldest; return whether one was dropped."""
     kept[session] = value
     if len(kept) <= most:
         return False

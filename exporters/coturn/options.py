@@ -25,12 +25,12 @@ _DIGITS = re.compile(r"\d{1,9}")
 
 
 class Kind(Enum):
-    """How coturn reads the value of an option."""
+    """The ways in which coturn reads the value of an option."""
 
     SWITCH = "switch"  # off, on, and anything else ends coturn
-    PRESENCE = "presence"  # on as soon as it is there, whatever its value
-    NUMBER = "number"  # C's atoi: what follows the digits does not count
-    PORT = "port"  # atoi before coturn 4.13, which ends if anything follows the digits
+    PRESENCE = "presence"  # on with any value
+    NUMBER = "number"  # C's atoi: anything after the digits is ignored
+    PORT = "port"  # atoi before coturn 4.13; since then coturn exits if anything follows the digits
     TEXT = "text"  # all of it
 
 
@@ -65,7 +65,7 @@ _WORDS = {
         udp-alternate-server user userdb web-admin-ip""",
 }
 KINDS = {name: kind for kind, words in _WORDS.items() for name in words.split()}
-# On the command line these take their value only behind an equals sign; every other option takes the next word, too.
+# On the command line these take a value only after an equals sign; other options also take the next word.
 _OPTIONAL = {Kind.SWITCH, Kind.PRESENCE}
 _OPTIONAL_NUMBERS = {"channel-lifetime", "max-allocate-lifetime", "permission-lifetime", "stale-nonce"}
 _SHORT = {
@@ -104,13 +104,13 @@ _SHORT_WITHOUT_VALUE = {
     "v": "verbose",
     "z": "no-auth",
 }
-# coturn reads these twice: first from the command line, then from the file, whose value stays.
+# coturn reads these twice: first from the command line, then from the file, and the file's value wins.
 _FILE_WINS = {"log-file", "no-stdout-log", "syslog", "simple-log", "new-log-timestamp", "new-log-timestamp-format"}
 
 
 @dataclass(frozen=True)
 class Comment:
-    """A comment behind a value, which coturn does not know: it takes the comment as part of the value.
+    """A comment after a value. coturn has no such comments and takes it as part of the value.
 
     Args:
         option: the option's name; the value may be a secret.
@@ -124,7 +124,7 @@ class Comment:
 
 
 def is_on(name: str, value: str) -> bool:
-    """Whether a switch with this value is on; alone on its line it is."""
+    """Whether a switch with this value is on; without a value it is on."""
     return KINDS.get(name) is Kind.PRESENCE or not _NO.fullmatch(value)
 
 
@@ -145,7 +145,7 @@ def in_file(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def on_command_line(words: Sequence[str]) -> list[tuple[str, str]]:
-    """The options among the arguments of a turnserver, as (name, value); words that are none are left out."""
+    """The options among the arguments of a turnserver, as (name, value); other words are left out."""
     found: list[tuple[str, str]] = []
     rest = list(words)
     while rest:
@@ -175,7 +175,7 @@ def config_file(words: Sequence[str]) -> str | None:
 
 
 def merged(from_file: Iterable[tuple[str, str]], from_command: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
-    """Every value of every option, in the order in which coturn takes them: the last one of a single value counts."""
+    """Every value of every option, in the order in which coturn reads them: the last one of a single value wins."""
     command = list(from_command)
     options: dict[str, tuple[str, ...]] = {}
     for name, value in (
@@ -188,7 +188,7 @@ def merged(from_file: Iterable[tuple[str, str]], from_command: Iterable[tuple[st
 
 
 def comment(name: str, value: str, line: int) -> Comment | None:
-    """The comment in a value, if there is one and it changes what some version of coturn does: an upgrade is ahead."""
+    """The comment in a value, if it changes what some version of coturn does; an upgrade may bring that version."""
     if not _COMMENT.search(value):
         return None
     kind = KINDS.get(name, Kind.PRESENCE)
@@ -204,7 +204,7 @@ def comment(name: str, value: str, line: int) -> Comment | None:
 
 
 def _in_full(name: str) -> str:
-    """A long option's name; getopt_long accepts the beginning of one if it is the only one that begins so."""
+    """A long option's full name; getopt_long accepts an unambiguous beginning of it."""
     if name in KINDS:
         return name
     candidates = [known for known in KINDS if known.startswith(name)]
@@ -212,7 +212,7 @@ def _in_full(name: str) -> str:
 
 
 def _letters(letters: str, rest: list[str]) -> Iterator[tuple[str, str]]:
-    """Short options behind one dash: switches together, and at the end one with a value, here or as the next word."""
+    """Short options after one dash: switches, and last perhaps one with a value, in this word or the next."""
     for at, letter in enumerate(letters):
         if letter in _SHORT_WITHOUT_VALUE:
             yield _SHORT_WITHOUT_VALUE[letter], ""

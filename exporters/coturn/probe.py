@@ -1,8 +1,8 @@
-"""Does what a client does: a STUN Binding, and a TURN allocation that is released at once. It relays no media.
+"""Probes coturn as a client: a STUN Binding, and a TURN allocation that is released at once. It relays no media.
 
-The probe's sessions carry a tag in user name and ORIGIN that only a holder of the shared secret can make, so that they
-can be left out of what the log says. The sockets of its allocations are remembered, so that they can be left out of
-what is counted while they linger: coturn keeps a UDP allocation for about a second after its release.
+The probe's sessions carry a tag in user name and ORIGIN that only a holder of the shared secret can make, so that the
+counts from the log can leave them out. The probe remembers the sockets of its allocations, so that the socket counts
+can leave them out too: coturn keeps a UDP allocation for about a second after its release.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from toolkit.stun import Response
 
 _PATIENCE = 2.0  # seconds for everything on one connection
-ENDING = 0.05  # seconds from a relay's closed socket until coturn has surely taken it out of its count
+ENDING = 0.05  # seconds after a relay's socket was closed until coturn no longer counts it
 _FAREWELL = 0.5  # seconds for a release
 _CREDENTIALS_LAST = 60  # seconds; an ephemeral user name is its time of expiry
 _FORGOTTEN_AFTER = 660.0  # seconds; an allocation lasts 600 unless it is refreshed
@@ -39,12 +39,12 @@ _REDIRECTED, _UNAUTHORIZED, _STALE_NONCE = 300, 401, 438
 # STUN error codes an operator can do something about
 REASONS = {300: "redirected", 401: "credentials", 486: "quota", 508: "ports"}
 ALL_REASONS = ("timeout", "refused", "tls", *REASONS.values(), "error")
-_MACHINE = Path("/etc/machine-id")  # known to this machine only; for the tag where there is no shared secret
+_MACHINE = Path("/etc/machine-id")  # known only to this machine; makes the tag if there is no shared secret
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the last probe went: seconds from connecting to the last answer, or which of ALL_REASONS it failed for."""
+    """The result of the last probe: seconds from connecting to the last answer, or the one of ALL_REASONS."""
 
     seconds: float = 0.0
     failure: str = ""
@@ -52,7 +52,7 @@ class Outcome:
 
 @dataclass
 class _Owed:
-    """An Allocate request, or its release, without an answer, on a connection whose closing releases nothing."""
+    """An unanswered Allocate request or release; closing its connection would release nothing."""
 
     connection: Connection
     request: tuple[bytes, bytes]
@@ -69,20 +69,20 @@ class Probe:
         sockets: lists all relay sockets there are, with their port, by inode.
 
     Attributes:
-        outcomes: by (probe, transport), of the last round; probe is "stun" or "turn". What coturn is set not to answer,
-            or what needs a secret that is not in its file, is not probed.
+        outcomes: by (probe, transport), of the last round; probe is "stun" or "turn". Probes that coturn is configured
+            not to answer, or that need a secret that is not in its file, are left out.
         failures: all failures so far by (probe, transport, reason).
         bindings: STUN Bindings answered so far.
-        software: how the server named itself last.
-        tag: the text that the sessions of all probes with this secret carry.
-        name: the text that only the sessions of this probe carry; it begins with the tag.
+        software: the server's last name for itself.
+        tag: the text that marks the sessions of all probes with this secret.
+        name: the text that marks the sessions of this probe; it begins with the tag.
     """
 
     def __init__(self, config: Configuration, sockets: Callable[[], Mapping[int, int]]) -> None:
         self._config = config
         self._sockets = sockets
         self._held: set[int] = set()
-        self._others: Collection[int] = ()  # relay sockets that were there before a round: none of ours
+        self._others: Collection[int] = ()  # relay sockets that existed before a round, so they are not the probe's
         self._ended = -math.inf
         self._owed: list[_Owed] = []
         self._answering: set[str] = set()
@@ -121,11 +121,11 @@ class Probe:
 
     @property
     def relays(self) -> frozenset[int]:
-        """The relay sockets (by inode) of allocations that were not seen to end yet."""
+        """The relay sockets (by inode) of allocations that may still be open."""
         return frozenset(self._held)
 
     def held(self, open_sockets: Container[int]) -> set[int]:
-        """Which of these relay sockets (by inode) are the probe's own; others it had are closed, and forgotten."""
+        """Return which of these relay sockets (by inode) are the probe's own, and forget those that are closed."""
         still = {inode for inode in self._held if inode in open_sockets}
         if still != self._held:
             self._held = still
@@ -134,11 +134,11 @@ class Probe:
 
     @property
     def has_just_ended(self) -> bool:
-        """Whether a relay of the probe was seen to be gone only now, so that coturn may still count it."""
+        """Whether a relay of the probe closed only just now, so that coturn may still count it."""
         return time.monotonic() - self._ended < ENDING
 
     async def settle(self) -> None:
-        """Release what an unanswered request may have left behind; tried again until coturn answers."""
+        """Release an allocation that an unanswered request may have made; tried again until coturn answers."""
         for owed in list(self._owed):
             with suppress(TimeoutError, OSError):
                 async with timeout(_FAREWELL):
@@ -183,7 +183,7 @@ class Probe:
     async def _steps(self, transport: str, connection: Connection, connected: float, pending: dict[str, str]) -> None:
         """The requests; a probe that has its outcome leaves `pending`.
 
-        The Binding is between Allocate and release: there it belongs to a session that has our tag.
+        The Binding comes between Allocate and release, where it belongs to a session with the probe's tag.
         """
         if self._config.flag("stun-only"):  # it ignores an Allocate
             await self._binding(transport, connection, None, connected, pending)
@@ -192,7 +192,7 @@ class Probe:
         challenge = await connection.exchange(self._allocate())
         self._answering.add(transport)
         self.software = challenge.software or self.software
-        # Each transport is a user of its own, as a user-quota may allow but one allocation at a time.
+        # Each transport has its own user name, because a user-quota may allow only one allocation at a time.
         credentials = None
         response: Response | None = challenge
         owed = None
@@ -216,7 +216,7 @@ class Probe:
             self._owed.remove(owed)
 
     def _owe(self, connection: Connection, credentials: Credentials | None) -> _Owed:
-        """Note before an Allocate is sent what has to be released: on UDP only an answer tells that nothing is left."""
+        """Note the release before an Allocate is sent: on UDP only an answer proves that nothing is left to release."""
         owed = _Owed(connection, self._allocate(credentials), credentials, self._others, time.monotonic())
         self._owed.append(owed)
         return owed

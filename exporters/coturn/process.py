@@ -1,4 +1,4 @@
-"""The turnserver process as Linux shows it: which one it is, its state and what it consumes. It sends no signal."""
+"""Finds the turnserver process in /proc and reads its state and resource use. It sends no signal."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _SEARCH_EVERY = 15.0  # seconds between two looks at all files: on a full disk c
 
 @dataclass(frozen=True)
 class ProcessState:
-    """One look at the process.
+    """The process at one moment.
 
     Args:
-        stopped: it is frozen (SIGSTOP, a debugger) and answers nobody.
+        stopped: whether it is frozen (SIGSTOP, a debugger) and answers nothing.
         open_fds: None when the exporter may not see them.
         max_fds: the soft limit; None as above.
     """
@@ -52,7 +52,7 @@ class Turnserver:
     Args:
         config: path of the file.
 
-    A turnserver that reads no file (`-n`), or of which we may not see what it reads, is taken if there is one such.
+    If no turnserver is seen to read it, the only one that reads no file (`-n`) or an unknown file is used.
     """
 
     def __init__(self, config: Path) -> None:
@@ -107,7 +107,7 @@ class Turnserver:
             return None
 
     def log_file(self, base: Path | None) -> Path | None:
-        """The log file it holds open, wherever that is; None when it holds none, or we may not look.
+        """The log file it holds open, in any directory; None when it holds none, or the exporter may not look.
 
         Args:
             base: the configured file; when coturn cannot write there, it logs elsewhere under a name of its own, and
@@ -151,7 +151,7 @@ class Turnserver:
         return unknown[0] if len(unknown) == 1 else None
 
     def _is_read_by(self, process: psutil.Process) -> bool | None:
-        """Whether this turnserver reads our file; None if it reads none, or we cannot tell which."""
+        """Whether this turnserver reads the configured file; None if it reads none, or the file is unknown."""
         given = config_file(process.cmdline()[1:])
         if given is None:
             return None
@@ -176,7 +176,7 @@ def _folder(process: psutil.Process) -> Path | None:
 
 
 def _as_we_see_it(target: str, link: str, pid: int) -> Path:
-    """A file of the process under a path of ours: with PrivateTmp=, as in Debian's unit, its /var/tmp is another."""
+    """Return the exporter's path to a file of the process: with PrivateTmp=, as in Debian's unit, /var/tmp differs."""
     with suppress(OSError):
         if os.path.samestat(os.stat(link), os.stat(target)):  # noqa: PTH116 - done every second
             return Path(target)

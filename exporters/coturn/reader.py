@@ -1,4 +1,4 @@
-"""One reading of coturn: asks every source that its configuration switches on, while no probe is under way."""
+"""Reads coturn once: every source that its configuration switches on, while no probe runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _IMPATIENT = 1.0  # seconds to the next probe while coturn does not answer
 _LINGERS = 2.0  # seconds after which all the probe's allocations are gone
 _LOOK, _LOOKS = 0.25, 8  # seconds between looks whether they are, and how many
 _VERSION = re.compile(r"Coturn-(\d{1,4}(?:\.\d{1,4}){1,3})")
-_SESSIONLESS = (4, 17)  # answers a STUN Binding over UDP without a session: no line in the log tells of it
+_SESSIONLESS = (4, 17)  # answers a STUN Binding over UDP without a session, so the log has no line for it
 Answer = TypeVar("Answer")
 _log = logging.getLogger("exporters.coturn")
 
