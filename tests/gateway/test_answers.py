@@ -1,4 +1,4 @@
-"""How answers are read, whatever they are. The expectations are written by hand from Apple's and Google's documents."""
+"""How any answer is read. The expectations are written by hand from Apple's and Google's documents."""
 
 from __future__ import annotations
 

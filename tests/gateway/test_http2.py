@@ -1,4 +1,4 @@
-"""Our side of HTTP/2 against frames that a test makes by hand: limits, endings and what no server may send."""
+"""Our side of HTTP/2 against frames that a test makes by hand: limits, endings and protocol errors."""
 
 from __future__ import annotations
 

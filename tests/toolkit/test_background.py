@@ -1,4 +1,4 @@
-"""Background work: it goes on after a failure, and it has ended when its context has."""
+"""Background jobs restart after a failure, and have ended when their context ends."""
 
 from __future__ import annotations
 

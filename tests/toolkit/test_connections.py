@@ -1,4 +1,4 @@
-"""What strangers on a port can do: hold connections, send slowly, take nothing. Real sockets on loopback."""
+"""Clients that hold connections, send slowly or read nothing do no harm. Real sockets on loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGHUP: a wrong file changes nothing and shows, a good one is in force afterwards; in each program as a process."""
+"""SIGHUP: a wrong file changes nothing and is reported, a good one takes effect; in each program as a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""STUN messages: what is encoded decodes, and what is not one is refused."""
+"""STUN messages: an encoded message can be decoded, and anything else is refused."""
 
 from __future__ import annotations
 

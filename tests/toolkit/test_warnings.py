@@ -1,4 +1,4 @@
-"""What libraries warn of goes to the log as one line, and not to standard error beside it."""
+"""Warnings of libraries go to the log as one line, and not directly to standard error."""
 
 from __future__ import annotations
 

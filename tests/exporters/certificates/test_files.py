@@ -1,4 +1,4 @@
-"""Certificates as they lie on disk: every format, every way a file can be in the way."""
+"""Certificates in files: every format, and every way in which reading a file can fail."""
 
 from __future__ import annotations
 

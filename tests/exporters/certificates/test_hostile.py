@@ -1,4 +1,4 @@
-"""Servers that mean harm cost a timeout and a few kilobytes, and are told apart."""
+"""Hostile servers cost a timeout and a few kilobytes, and each kind has its own reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When targets are probed, and what is known of them meanwhile."""
+"""When targets are probed, and what a scrape shows between two probes."""
 
 from __future__ import annotations
 
