@@ -19,7 +19,7 @@ KINDS: Final = (*_PROGRAMS, ".cfg", ".conf", ".md", ".nft", ".service", ".toml",
 # Texts of others, recordings, and the words themselves.
 OTHERS: Final = ("tests/recorded/", "tests/words.txt", "tests/test_prose.py", "lab/servers/prosody.appendix-a.cfg.lua")
 # Rooms that still have such words.
-PENDING: Final = ("exporters/synthetic/",)
+PENDING: Final = ()
 
 
 @dataclass(frozen=True)

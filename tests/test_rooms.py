@@ -27,6 +27,7 @@ MAY_USE: Final = {
     "lab": (),
     "lab.versions": ("lab.running",),
     "lab.running": (),
+    "lab.release": ("lab.running", "toolkit"),
     "lab.scraping": (),
     "lab.fakes": ("lab.running", *_PRODUCT),
     "lab.servers": ("lab.running", "lab.fakes", *_PRODUCT),
@@ -35,7 +36,7 @@ MAY_USE: Final = {
     "lab.demo": (*_LAB, "lab.drill", *_PRODUCT),  # it shows the drill's faults
     "lab.drill": (*_LAB, *_PRODUCT),
     "bench": (*_LAB, *_PRODUCT),
-    "tests": (*_LAB, "lab.demo", "lab.drill", "bench", *_PRODUCT),
+    "tests": (*_LAB, "lab.demo", "lab.drill", "lab.release", "bench", *_PRODUCT),
 }
 TARGETS: Final = sorted(path.name for path in (ROOT / "exporters").iterdir() if (path / "__main__.py").exists())
 

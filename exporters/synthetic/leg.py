@@ -93,7 +93,7 @@ class Leg(asyncio.DatagramProtocol, asyncio.Protocol):
         self._arrived(data)
 
     def error_received(self, _: Exception) -> None:
-        """See asyncio.DatagramProtocol; it is told of "connection refused"."""
+        """See asyncio.DatagramProtocol; it receives "connection refused"."""
         self._fail(RelayError("refused", "nobody listens on the relay server's port"))
 
     def data_received(self, data: bytes) -> None:

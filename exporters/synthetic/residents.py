@@ -68,7 +68,7 @@ class Foreign:
                 self._seen.popitem(last=False)
 
     def forget(self, witness: int) -> None:
-        """Drop what a resident saw whose own session is over; the next one is told again."""
+        """Forget what a resident saw; its own session is over, and the next one sees it again."""
         for key in [key for key in self._seen if key[0] == witness]:
             del self._seen[key]
 
@@ -92,7 +92,7 @@ class Resident:
         lost: done when the present session is over; the result is why.
     """
 
-    def __init__(  # noqa: PLR0913 - who, where, how, and whom to tell
+    def __init__(  # noqa: PLR0913 - an account, its place, its manner, and its listeners
         self,
         node: Node,
         role: str,
