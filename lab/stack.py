@@ -46,8 +46,9 @@ class Node:
     always: str = ""
 
     def configure(self, lines: str = "") -> None:
-        """Make the Prosody impatient and its gateway's client, with further global lines; from its next start on."""
-        self.prosody.config = SHORT_TIMES + self.always + lines + self.push_gateway.bridge
+        """Make the Prosody impatient and its gateway's client from its next start on; further global lines win."""
+        settings, host, of_host = self.push_gateway.bridge.partition("VirtualHost")
+        self.prosody.config = SHORT_TIMES + self.always + settings + lines + host + of_host
 
 
 class Lab(Workspace):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporters.prosody.client import AdminShell
+from exporters.prosody.reader import SCRIPTS
 from lab.stack import Lab
 from tests.live.prosody import lua, read, settled
 
@@ -55,6 +57,30 @@ async def test_a_scrape_of_a_slow_loop_takes_no_more_turns_than_one_command(lab:
     # of a command on a new connection of its own, which is answered as fast as any other
     turns_of_a_command = int(float(after)) - int(float(before))
     assert all(later - earlier <= turns_of_a_command + 1 for earlier, later in pairwise(looks))
+
+
+async def test_a_scrape_of_a_loop_that_is_known_to_be_slow_makes_no_pause(lab: Lab) -> None:
+    await settled(lab)
+    counted = """
+        local async, pauses = require "prosody.util.async", { count = 0 }
+        package.loaded["pauses seen by a test"], pauses.sleep = pauses, async.sleep
+        async.sleep = function (...) pauses.count = pauses.count + 1 return pauses.sleep(...) end
+        return 1
+    """
+    await lua(lab, counted)
+    pauses = 'return package.loaded["pauses seen by a test"].count'
+    shell = AdminShell(lab.prosody.admin_socket)  # its function pauses by what was put in place
+    await shell.lua(SCRIPTS["reader"])
+    fast = int(float(await lua(lab, pauses)))
+    async with blocked(lab, 0.4):
+        await lua(lab, "return 1")  # by now the script has looked at the clock of a slow loop
+        before = await lua(lab, pauses)
+        await shell.lua(SCRIPTS["scrape"])
+        after = await lua(lab, pauses)
+    await shell.close()
+    await lua(lab, 'require "prosody.util.async".sleep = package.loaded["pauses seen by a test"].sleep return 1')
+    assert fast > 0
+    assert after == before
 
 
 async def test_a_loop_that_takes_most_of_a_second_for_a_turn_is_slow_and_not_down(lab: Lab) -> None:
