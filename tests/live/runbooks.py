@@ -23,6 +23,8 @@ NOT_HERE: Final = {
     r"^(ping|ssh)\b": "the lab is one machine",
     r"\b(api\.push\.apple\.com|fcm\.googleapis\.com)\b": "Apple and Google are asked by nobody but the gateway",
     r"^sysctl\b": "it changes the machine",
+    r"/etc/commeazy/(apns|fcm|push-gateway\.env)": "the lab's gateway has its settings from its environment",
+    r"^ss -tnp": "it shows who is connected at the moment, and that may be nobody",
 }
 
 
@@ -85,6 +87,8 @@ def names_here(lab: Lab) -> dict[str, str]:
         "localhost:9090": f"127.0.0.1:{lab.prometheus.port}",
         "localhost:9093": f"127.0.0.1:{lab.alertmanager.port}",
         "localhost:9873": f"127.0.0.1:{lab.certificate_exporter.port}",
+        "localhost:9876": f"127.0.0.1:{lab.synthetic.port}",
+        "/etc/commeazy/synthetic-passwords": f"{lab.synthetic.directory}/passwords",
         "127.0.0.1:9871": f"127.0.0.1:{lab.prosody_exporter.port}",
         "prosody1:9871": f"127.0.0.1:{lab.prosody_exporter.port}",
         "127.0.0.1:9874": f"127.0.0.1:{lab.push_gateway.metrics_port}",
@@ -110,6 +114,7 @@ def names_here(lab: Lab) -> dict[str, str]:
         "xmpp.commeazy.com:443": f"127.0.0.1:{haproxy.tls_port}",
         "xmpp.commeazy.com": DOMAIN,  # whose certificate the lab's HAProxy and Prosody have
         "NAME@commeazy.com": "user2@commeazy.com",
+        "ACCOUNT PASSWORD": "user3@commeazy.com another-password",
         "eth0": "lo",
         "sleep 10": "sleep 1",
         'select(.health!="': 'select(.health=="',  # here all are well, and nothing would be printed

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from lab.running.workspace import ROOT
+from lab.servers.exporters import SyntheticExporter
 from lab.servers.generator import Generator
 from lab.stack import SHORT_TIMES, Lab
 from lab.users.turn import TurnClient
@@ -32,6 +33,7 @@ _NARROW: Final = f"cli-password={CONSOLE_PASSWORD}\nuser-quota=1\nmin-port=61200
 # What a command must print, by what it holds; the first that fits counts. Of them all, each line must fit some command.
 PRINTS: Final = {
     r"c2s count": r"OK: Total: [1-9]\d* clients",
+    r"c2s show \| grep synthetic": r"^.*synthetic-",
     r"c2s show": r"user1@commeazy\.com\S* .* secure ",
     r"c2s:close": r"OK: Total: 0 sessions closed",
     r"server uptime": r"running for 0 days",
@@ -46,6 +48,7 @@ PRINTS: Final = {
     r"config get .* (allow_registration|c2s_require_encryption)": r"^OK: true$",
     r"config get .* push_notification": r"^OK: false$",
     r"config get .* modules_disabled": r'"s2s";',
+    r"user password": r"OK: User password changed",
     r"user list": r"^user1@commeazy\.com$",
     r"user delete": r"OK: User deleted",
     r"module reload": r"OK: Module reloaded on 1 host",
@@ -62,6 +65,9 @@ PRINTS: Final = {
     r"cut -d, -f1,2,18,37": r"^prosody_ws,prosody1,UP,L7OK$",
     r"cut -d, -f1,2,18 ": r"^prosody_ws,prosody2,DOWN$",
     r"set server": r"^\s*$",
+    r"show servers state": r" prosody_ws .* prosody1 ",
+    r"443/health": r"SSL|Connection #\d+",  # curl trusts no authority of the lab, and says so
+    r"^ip -s link": r"RX: ",
     r"pg_isready": r"accepting connections",
     r"FROM prosodyarchive": r"^ offline +\| +[1-9]",
     r"FROM pg_stat_replication": r"postgres2 .*streaming",
@@ -93,11 +99,24 @@ PRINTS: Final = {
     r"grep \^alertmanager_notifications": r'^alertmanager_notifications_failed_total\{integration="pagerduty"\} 0$',
     r"9871/metrics \| grep \^prosody_stanzas": r'^prosody_stanzas_total\{direction="in",kind="message"\} \d',
     r"grep -nE 'read_timeout\|smacks_hibernation_time'": r"^\d+:\s+read_timeout = 60",
+    r"grep \^prosody_mod_push_http": r"^prosody_mod_push_http__refused_total\{?.*\d",
+    r"prosody_push_\(wakeups": r"^prosody_push_wakeups_total\{",
     r"9871/metrics \| grep \^prosody_setting": r'^prosody_setting\{host="\*",name="read_timeout"\} 6',
     r"9871/metrics \| grep \^prosody_c2s_sessions": r'^prosody_c2s_sessions\{.*transport="websocket"\} [1-9]',
     r"9871/metrics \| grep \^prosody": r'^prosody_c2s_hibernated_sessions\{host="commeazy\.com"\} \d',
     r"9871/metrics \| grep -v": r"^ +\d+ prosody_c2s_sessions$",
     r"9871/metrics|9874/metrics \| head": r"^# HELP ",
+    r"9876/metrics \| grep -E '\^\(process": r"^process_cpu_seconds_total \d",
+    r"9876/metrics \| grep 'journey=\"login": r'journey="login"',
+    r"9876/metrics \| grep 'journey=\"message": r'journey="message"',
+    r"9876/metrics \| grep 'journey=\"turn_": r'journey="turn_',
+    r"grep presence_": r'^synthetic_journey_seconds_bucket\{.*journey="presence_',
+    r"synthetic_turn_\(packets": r"^synthetic_turn_packets_total\{",
+    r"synthetic-passwords": r"passwords$",
+    r"grep \^push_unregistered": r'^push_unregistered_total\{handler="voip"',
+    r"push_\(connection_failures": r'^push_failures_total\{handler="voip"',
+    r"grep \^push_requests": r'^push_requests_total\{code="200"\} \d',
+    r"push_\(unregistered": r"^push_voip_sent_total \d",
     r"grep \^push_failures": r'^push_failures_total\{handler="voip",reason="BadDeviceToken"\} \d',
     r"push_\(inflight\|retries": r"^push_retries_total\{(.*\n)+push_inflight\{",
     r"push_\(inflight\|provider": r'^push_provider_state\{.*handler="fcm"',
@@ -110,6 +129,7 @@ PRINTS: Final = {
     r"turnutils_stunclient": r"reflexive addr: 127\.0\.0\.1",
     r'grep -c "error (486|508)"': r"^[1-9]",
     r"grep .*-port": r"^\d+:max-port=65535$",
+    r"use-auth-secret' ": r"^\d+:use-auth-secret$",
     r"grep -nE .*turnserver\.conf|grep -nE '\^\[\^#\]": r"^\d+:\S+=\S+\s+#",
     r"grep -n total-quota": r"^\d+:total-quota=100$",
     r"/sys/class/net": r"^\d+\n\d+$",
@@ -140,6 +160,8 @@ def lab() -> Iterator[Lab]:
             lab.coturn,
             lab.certificate_exporter,
         )
+        lab.synthetic = SyntheticExporter([node.prosody], lab.haproxy, lab.coturn)
+        lab.start(lab.synthetic)
         lab.start(lab.receivers, lab.alertmanager, lab.prometheus)
         lab.start(Generator([node.prosody], 3, sleepers=2, door=lab.haproxy.websocket_url))
         lab.postgresql.run(
@@ -240,7 +262,16 @@ def test_journalctl_knows_the_options_that_it_is_given(command: Command, tmp_pat
 
 def test_every_unit_that_a_runbook_names_is_one_of_ours_or_of_debians_packages() -> None:
     ours = {path.stem for path in (ROOT / "deploy/systemd").glob("*.service")}
-    debians = {"certbot", "coturn", "haproxy", "postgresql", "prometheus", "prometheus-alertmanager", "prosody"}
+    debians = {
+        "certbot",
+        "patroni",
+        "coturn",
+        "haproxy",
+        "postgresql",
+        "prometheus",
+        "prometheus-alertmanager",
+        "prosody",
+    }
     named = set()
     for command in to_look() + to_fix():
         if match := re.match(r"systemctl \S+ (?:-[ps] \S+ )?(.*)", command.text):
