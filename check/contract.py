@@ -133,6 +133,7 @@ PROMISED: Final[Mapping[str, tuple[Promise, ...]]] = {
             "push_requests_total",
             "push_inflight",
             "push_provider_state",
+            "push_credentials_valid",
             "push_gateway_uptime_seconds",
             "push_gateway_memory_bytes",
         ),

@@ -151,8 +151,9 @@ def check(url: str, dashboards: Sequence[Dashboard]) -> Report:
 def _has_data(url: str, query: Query, expr: str) -> bool:
     now = time.time()
     if query.instant:
-        found = [series["value"] for series in _api(url, "query", query=expr)["result"]]
-        return bool(found)  # a stat has a word for NaN
+        found = [series["metric"] for series in _api(url, "query", query=expr)["result"]]
+        # A stat has a word for NaN; a tile without data gives its verdict NO DATA.
+        return any(metric.get("verdict") != NO_DATA for metric in found)
     times = {"start": f"{now - _RANGE:.3f}", "end": f"{now:.3f}", "step": str(_STEP)}
     graphs = _api(url, "query_range", query=expr, **times)["result"]
     return any(not math.isnan(float(value)) for graph in graphs for _, value in graph["values"])

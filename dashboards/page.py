@@ -195,7 +195,7 @@ def _firing(uid: str, jobs: dict[str, str], severity: str = 'severity!="none"') 
     """Return PromQL for the firing alerts this page is about; an alert without node or job concerns them all."""
     return " or ".join(
         f'ALERTS{{alertstate="firing",{severity},'
-        + ("" if uid == LANDING else f'job=~"{job}|",')
+        + ("" if uid == LANDING and name == "node" else f'job=~"{job}|",')
         + f'instance=~"${name}|"}}'
         for name, job in jobs.items()
     )

@@ -30,7 +30,7 @@ def lab() -> Iterator[Lab]:
         for server in (
             *(stack.postgresql, stack.replica, *stack.postgres_exporters),
             *(stack.providers, stack.push_gateway, stack.prosody, stack.haproxy, stack.coturn),
-            *(stack.prosody_exporter, stack.coturn_exporter, stack.certificate_exporter),
+            *(stack.prosody_exporter, stack.coturn_exporter, stack.certificate_exporter, stack.synthetic),
             *(stack.alertmanager, stack.prometheus),
         ):
             server.start()

@@ -45,6 +45,7 @@ def prometheus(request: pytest.FixtureRequest) -> Iterator[Prometheus]:
             ("postgresql", "postgres2", f"{postgres}-replica"),
             ("coturn", TURN, "coturn-exporter"),
             ("certificates", "monitoring1", "certificate-exporter"),
+            ("synthetic", "monitoring1", "synthetic-exporter"),
         ):
             Recorded(lab, job, instance, recording).start()
         server = Prometheus(lab, interval=1)
@@ -89,7 +90,7 @@ def test_the_command_says_how_many_and_ends_well(prometheus: Prometheus) -> None
 def test_a_target_that_is_gone_is_missed(prometheus: Prometheus) -> None:
     coturn = next(server for server in prometheus.lab.servers if server.name == f"coturn-{TURN}")
     coturn.kill()
-    missed = "Coturn: Most allocations (query B for all nodes, B for one node"
+    missed = "Coturn: Bandwidth (query A for all nodes, A for one node"
     wrong: list[str] = []
     deadline = time.monotonic() + PATIENCE
     while not any(line.startswith(missed) for line in wrong):
@@ -107,7 +108,9 @@ def test_a_real_prosody_with_users_fills_every_panel_about_prosody() -> None:
             lab.prometheus,
         ):
             server.start()
-        dashboards = [dashboard for dashboard in read_dashboards() if set(dashboard.jobs.values()) == {"prosody"}]
+        dashboards = [
+            dashboard for dashboard in read_dashboards() if set(dashboard.jobs.values()) == {"prosody", "synthetic"}
+        ]
         deadline = time.monotonic() + PATIENCE
         while (report := check(lab.prometheus.url, dashboards)).wrong or OF_SESSIONS & set(report.empty):
             assert time.monotonic() < deadline, report.lines()

@@ -5,20 +5,18 @@ from __future__ import annotations
 import itertools
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pytest
 import yaml
 
 from alerts.generate import RULES
 from tests.alerts.mutation import PANEL_TESTS, mutants
 
-if TYPE_CHECKING:
-    import pytest
-
 TESTS = Path(__file__).parents[2] / "alerts" / "tests"
 STRIDE = 101  # of the mutants that are tried here; `make mutants` tries them all
 
 
+@pytest.mark.timeout(400)  # a hundred cases, some of them days long
 def test_promtool_passes_every_test_file(capsys: pytest.CaptureFixture[str]) -> None:
     files = [*sorted(TESTS.glob("*.yaml")), PANEL_TESTS]
     done = subprocess.run(["promtool", "test", "rules", *map(str, files)], capture_output=True, text=True, check=False)
