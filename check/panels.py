@@ -21,6 +21,7 @@ import yaml
 
 import dashboards
 from check.client import CannotAskError, Client
+from dashboards import promql
 from toolkit.values import duration
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(str(dashboards.__file__)).parent
 NO_DATA = "NO DATA"  # Grafana's text for a panel that must not be empty; any other text is the reason why it may be
+_FAULTS = {NO_DATA, promql.PROSODY.word, promql.CERTIFICATES.word}  # verdicts of a tile that has no number to judge
 ALL = ".+"
 _RANGE, _STEP = 300, 10  # seconds a graph looks back here, and between its points
 
@@ -152,8 +154,8 @@ def _has_data(url: str, query: Query, expr: str) -> bool:
     now = time.time()
     if query.instant:
         found = [series["metric"] for series in _api(url, "query", query=expr)["result"]]
-        # A stat has a word for NaN; a tile without data gives its verdict NO DATA.
-        return any(metric.get("verdict") != NO_DATA for metric in found)
+        # A tile has a word for NaN, and a verdict for what does not answer.
+        return any(metric.get("verdict") not in _FAULTS for metric in found)
     times = {"start": f"{now - _RANGE:.3f}", "end": f"{now:.3f}", "step": str(_STEP)}
     graphs = _api(url, "query_range", query=expr, **times)["result"]
     return any(not math.isnan(float(value)) for graph in graphs for _, value in graph["values"])

@@ -90,7 +90,7 @@ def test_the_command_says_how_many_and_ends_well(prometheus: Prometheus) -> None
 def test_a_target_that_is_gone_is_missed(prometheus: Prometheus) -> None:
     coturn = next(server for server in prometheus.lab.servers if server.name == f"coturn-{TURN}")
     coturn.kill()
-    missed = "Coturn: Bandwidth (query A for all nodes, A for one node"
+    missed = "Coturn: Most allocations (query A for all nodes, A for one node"
     wrong: list[str] = []
     deadline = time.monotonic() + PATIENCE
     while not any(line.startswith(missed) for line in wrong):
