@@ -116,7 +116,8 @@ def test_a_metric_that_is_gone_is_named_with_what_it_needs(lab: Lab) -> None:
     assert failures == [
         (
             "metrics of prosody: prosody1 without prosody_connection_errors_total, prosody_websocket_ping_seconds, "
-            "prosody_websocket_login_mechanisms; there only with the exporter's WebSocket probe (--prosody.websocket-url)"
+            "prosody_websocket_login_mechanisms; there only with the exporter's WebSocket probe "
+            "(--prosody.websocket-url)"
         )
     ]
     lab.prosody_exporter.flags = flags
@@ -156,6 +157,3 @@ def test_a_rule_that_cannot_be_evaluated_is_named_with_prometheus_words(lab: Lab
     _reload(lab)
     failures = _until(lab, lambda _, failures: any("push_gateway_up fails: " in line for line in failures))
     assert failures[0].startswith("recording rules: push_gateway_up fails: ")
-    file.write_text(text)
-    _reload(lab)
-    _well(lab)
