@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lab.fakes.fcm import FakeFcm
     from lab.fakes.http2 import Request
 
-IMPATIENT = {"timing": Timing(idle=0.2, awaiting=0.2, pong=0.3, patience=0.4)}
+IMPATIENT = {"timing": Timing(idle=0.2, awaiting=0.2, pong=3, patience=0.4)}
 
 
 def deaf(apple: FakeApns) -> None:
