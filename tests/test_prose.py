@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.prose import WORDS, files, finds, words
+from tests.prose import WORDS, every_text, finds, words
 
 KNOWN = words(WORDS.read_text(encoding="utf-8"))
 
@@ -40,6 +40,6 @@ def test_a_line_of_the_list_without_an_advice_is_refused() -> None:
 
 
 def test_the_texts_that_are_checked_are_ours_and_of_every_kind() -> None:
-    found = files()
+    found = every_text()
     assert {"README.md", "Makefile", "lab/install.sh", "tests/prose.py"} <= set(found)
     assert not [name for name in found if name.startswith("tests/recorded/") or name.endswith((".json", ".lock"))]
