@@ -4,9 +4,9 @@ It does not know what a push is and does not retry a request: see `handler`.
 
 A connection is in doubt when it has given no answer for a while although requests wait for one, or when it has had no
 free stream for a while. Answered PINGs do not help: a proxy that has lost its back end answers them forever.
-New requests then go to a new connection. If the new one gets an answer and the old one still has none, the old one is
-deaf: its requests are sent again on the new one. If no new request comes, the oldest request of the old connection is
-sent on the new one too. Only that push may arrive twice, if the provider was merely slow.
+New requests then go to a new connection. If the new one gets an answer and the old one still has none a moment later,
+the old one is deaf: its requests are sent again on the new one. If no new request comes, the oldest request of the old
+connection is sent on the new one too. Only that push may arrive twice, if the provider was merely slow.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ RECONNECT_FIRST = 0.1  # seconds; doubled after every failure, up to the next
 RECONNECT_MOST = 2.0
 CALM = 5.0  # seconds before connecting again to a peer that asked for calm (RFC 9113, 7: ENHANCE_YOUR_CALM)
 LIVED = 10.0  # seconds; after a connection that lasted this long, the next one is made without a pause
+VERDICT = 0.2  # seconds; a slow provider answers on both connections at once, and the new one may be read first
 PATIENCE_LEAST = 2.0  # seconds without an answer before any connection is in doubt
 CONNECTIONS = 4  # at most this many at a time: the current one and those that finish or are in doubt
 _DOUBT = ("no_answer", "no_room")
@@ -73,6 +74,8 @@ class Channel:
         self._doubted: dict[Connection, float] = {}  # and the loop's time since when
         self._doubts = 0  # since the last answer
         self._answered_at = 0.0
+        self._newest = 0.0  # when the newest connection that has answered was opened
+        self._verdict: asyncio.TimerHandle | None = None
         self._urgent: dict[Exchange, None] = {}
         self._others: dict[Exchange, None] = {}
         self._reason = "no_connection"
@@ -110,8 +113,9 @@ class Channel:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
                 pause = max(CALM, RECONNECT_MOST) if pause >= CALM else min(2 * pause, RECONNECT_MOST)
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            for timer in (self._timer, self._verdict):
+                if timer is not None:
+                    timer.cancel()
             for connection in [*self._all]:
                 connection.close()
             dialer.close()
@@ -172,15 +176,13 @@ class Channel:
                 del queue[exchange]
 
     def answered(self, connection: Connection) -> None:
-        """Learn from an answer that this connection is not deaf, and which older ones are."""
+        """Learn from an answer that this connection is not deaf; older ones in doubt may be, see `_end_deaf`."""
         self._answered_at = connection.answered_at
+        self._newest = max(self._newest, connection.opened)
         self._doubts = 0
         self._doubted.pop(connection, None)
-        for older, since in [*self._doubted.items()]:
-            if since <= connection.opened and older.answered_at < since:
-                del self._doubted[older]
-                _log.warning("connection to provider is deaf", extra={"provider": self._endpoint.host})
-                older.close("no_answer")
+        if self._doubted and self._verdict is None:
+            self._verdict = asyncio.get_running_loop().call_later(VERDICT, self._end_deaf)
 
     # Doubt
 
@@ -228,6 +230,15 @@ class Channel:
             connection.release_unsent()
         else:
             self._look_at(now + self._timing.patience)
+
+    def _end_deaf(self) -> None:
+        """Close the connections in doubt that have given no answer since, although a newer one has."""
+        self._verdict = None
+        for older, since in [*self._doubted.items()]:
+            if since <= self._newest and older.answered_at < since:
+                del self._doubted[older]
+                _log.warning("connection to provider is deaf", extra={"provider": self._endpoint.host})
+                older.close("no_answer")
 
     def _probe(self) -> None:
         """Send the oldest request of a connection in doubt on the current one, too, if nothing else was sent there."""

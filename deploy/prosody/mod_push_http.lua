@@ -541,7 +541,7 @@ local function ask_for_waiting_calls()
 						original_stanza = stanza;
 						important = true;
 						notification_payload = st.stanza("notification", { xmlns = xmlns_push });
-						notification_stanza = st.iq({ type = "set"; to = session.push_settings.jid; from = module.host });
+						notification_stanza = st.iq({ type = "set", id = "push_http", to = session.push_settings.jid, from = module.host });
 					});
 				end
 			end

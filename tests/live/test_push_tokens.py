@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -51,6 +53,17 @@ def address(number: int) -> str:
     return f"{username(number)}@{DOMAIN}"
 
 
+async def hibernating(stack: Stack, number: int) -> None:
+    """Wait until Prosody has noticed that all of a user's connections are gone."""
+    awake = (
+        f"for _, s in pairs(prosody.hosts['{DOMAIN}'].sessions['{username(number)}'].sessions) do "
+        "if not s.hibernating then return 'awake' end end return 'all asleep'"
+    )
+    async with asyncio.timeout(30):
+        while "all asleep" not in await stack.lua(awake):  # noqa: ASYNC110 - another process announces nothing
+            await asyncio.sleep(0.05)
+
+
 async def module(stack: Stack, what: str, name: str) -> None:
     code = f"return require 'prosody.core.modulemanager'.{what}('{DOMAIN}', '{name}') and true"
     assert "true" in await stack.lua(code)
@@ -76,12 +89,18 @@ async def test_a_call_that_mod_cloud_notify_has_yet_to_ask_for_survives_its_relo
     stack: Stack, device: Callable[[int, str], Client], caller: Client
 ) -> None:
     await asleep(device(3, "phone"))
+    await hibernating(stack, 3)
+    prosody = stack.lab.prosody
+    os.kill(prosody.pid, signal.SIGSTOP)  # so that the call and the reload come at once, on a slow machine too
     await caller.propose_call(address(3))
-    await caller.ping()
-    await module(stack, "reload", "cloud_notify")
+    reload = asyncio.create_task(module(stack, "reload", "cloud_notify"))
+    await asyncio.sleep(0.1)
+    os.kill(prosody.pid, signal.SIGCONT)
+    await reload
     await stack.received("apns", 1)
     await asyncio.sleep(1.5)
     assert stack.so_far() == {"apns": ["call"], "fcm": ["call"]}
+    assert "Error in timer" not in prosody.log.read_text()
 
 
 async def test_an_iphone_that_registered_before_the_bridge_was_loaded_rings(
