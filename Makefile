@@ -46,7 +46,7 @@ audit: ## Known advisories on what is pinned, from a file: ADVISORIES=all.zip (O
 
 test: ## Every test; says what it leaves out if servers are missing
 	@lab/install.sh test
-	@exec $(python) -m pytest $(PYTEST)
+	@exec $(python) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 versions: ## The tests that depend on a version, on the oldest and newest of each program and Python; about ten minutes
 	@lab/install.sh test
@@ -60,7 +60,7 @@ try-install: ## Run the commands of docs/install.md in throw-away roots and netw
 
 incidents: ## One outage is one incident, through restarts, at the shipped intervals; takes half an hour
 	@lab/install.sh test
-	@HASTE=1 exec $(python) -m pytest -q tests/live/test_incidents.py
+	@exec $(python) -m pytest -q -m long tests/live/test_incidents.py
 
 mutants: ## Break every rule in every small way; its promtool tests must notice; takes minutes
 	@lab/install.sh test

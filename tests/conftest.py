@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""What holds for every test: live ones run first, logging stays as it was, a slow machine makes no test red."""
 
 from __future__ import annotations
 
@@ -6,9 +6,20 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("patient")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what mostly waits for servers: the many short tests then fill the gaps at the end."""
+    items.sort(key=lambda item: "live" not in item.path.parts)
 
 
 @pytest.fixture(autouse=True)

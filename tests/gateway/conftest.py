@@ -247,7 +247,7 @@ def make_settings(pki: Pki, apns_port: int, fcm_port: int, environment: dict[str
     )
 
 
-async def until(condition: Callable[[], bool], patience: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], patience: float = 60.0) -> None:
     """Wait for something that nobody announces; fails the test if it does not come."""
     async with asyncio.timeout(patience):
         while not condition():

@@ -29,7 +29,7 @@ async def send(caller: Caller, *pieces: bytes, end: bool = False) -> int:
         await asyncio.sleep(0.05)
     if end:
         writer.write_eof()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         line = await reader.readline()
     writer.transport.abort()
     return int(line.split()[1]) if line else 0

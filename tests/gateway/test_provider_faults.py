@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway import handler
 from lab.fakes import apns, fcm
+from lab.fakes.http2 import Behaviour
 from tests.gateway.conftest import ANDROID, IPHONE, Clock, Minting, Pki, Start, once, until, withhold
 
 if TYPE_CHECKING:
@@ -170,25 +172,29 @@ async def test_calls_flow_while_fcm_is_slow(start: Start, google: FakeFcm) -> No
     assert {message.outcome for message in await asyncio.gather(*messages)} == {"sent"}
 
 
-async def test_a_stalled_fcm_takes_no_more_than_its_queue(start: Start, google: FakeFcm) -> None:
+async def test_a_stalled_fcm_takes_no_more_than_its_queue(
+    start: Start, google: FakeFcm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler, "QUEUE_MESSAGES", 80)
+    google.behaviour = Behaviour(streams=50)
     caller = await start()
     kept: list[Request] = []
     google.answer = withhold(kept)
-    messages = [asyncio.create_task(caller.push(ANDROID, "message")) for _ in range(850)]
-    await until(lambda: sum(message.done() for message in messages) == 50)
+    messages = [asyncio.create_task(caller.push(ANDROID, "message")) for _ in range(90)]
+    await until(lambda: sum(message.done() for message in messages) == 10)
     assert {message.result().outcome for message in messages if message.done()} == {"unavailable"}
     assert (await caller.push()).outcome == "sent"
     call = asyncio.create_task(caller.push(ANDROID, "call"))
-    await until(lambda: caller.inflight("fcm") == 801 and len(kept) == 500)
+    await until(lambda: caller.inflight("fcm") == 81 and len(kept) == 50)
     fcm.accept(kept[0])
-    await until(lambda: len(kept) == 501)
-    assert json.loads(kept[500].body)["message"]["data"]["type"] == "incoming-call"  # overtakes 300 messages
+    await until(lambda: len(kept) == 51)
+    assert json.loads(kept[50].body)["message"]["data"]["type"] == "incoming-call"  # overtakes 30 messages
     google.answer = fcm.accept
     for request in kept[1:]:
         fcm.accept(request)
     assert (await call).outcome == "sent"
     await asyncio.gather(*messages)
-    assert (await caller.counts())['push_failures_total{handler="fcm",reason="queue_full"}'] == 50
+    assert (await caller.counts())['push_failures_total{handler="fcm",reason="queue_full"}'] == 10
 
 
 async def test_a_token_endpoint_that_is_down_stops_only_fcm(start: Start, pki: Pki) -> None:

@@ -71,7 +71,7 @@ class Stack:
 
     async def received(self, provider: str, count: int) -> list[dict[str, Any]]:
         """The pushes that reached a provider in this test, once there are so many."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while len(received := self.providers.received(provider)[self._before[provider] :]) < count:  # noqa: ASYNC110 - another process announces nothing
                 await asyncio.sleep(0.02)
         return received

@@ -42,7 +42,7 @@ class Demo:
 
     def end(self) -> tuple[int, str, str]:
         output, errors = self.process.communicate()
-        assert psutil.wait_procs(self.servers, timeout=10)[1] == []
+        assert psutil.wait_procs(self.servers, timeout=60)[1] == []
         assert list(self.temporary.iterdir()) == []
         return self.process.returncode, output, errors
 
@@ -52,21 +52,15 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("d")  # short, for the path of Prosody's socket
 
 
-def test_once_it_ends_well_after_its_summary(temporary: Path) -> None:
-    code, output, errors = Demo(temporary, "--once").end()
-    assert (code, errors) == (0, "")
-    assert "All targets are up and every metric has samples." in output
-    assert "MISSING" not in output
-
-
-def test_two_run_side_by_side(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_two_run_side_by_side_and_end_well_after_their_summaries(tmp_path_factory: pytest.TempPathFactory) -> None:
     demos = [Demo(tmp_path_factory.mktemp(name), "--once") for name in ("a", "b")]
     for code, output, errors in [demo.end() for demo in demos]:
         assert (code, errors) == (0, "")
         assert "All targets are up and every metric has samples." in output
+        assert "MISSING" not in output
 
 
-@pytest.mark.parametrize("moment", ["Starting", "postgres2 ", "prosody1 ", "monitoring-exporter", "traffic", "Waiting"])
+@pytest.mark.parametrize("moment", ["Starting", "monitoring-exporter"])
 def test_ctrl_c_at_any_moment_leaves_nothing_behind(temporary: Path, moment: str) -> None:
     demo = Demo(temporary)
     demo.run_until(moment)

@@ -122,7 +122,7 @@ async def test_a_phone_that_was_woken_and_does_not_come_is_offline(
     await asyncio.sleep(5)
     assert await stack.sessions(16) == "OK: sessions: 1"
     await sender.message(f"{username(16)}@{DOMAIN}")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await stack.sessions(16) != "OK: sessions: 0":  # noqa: ASYNC110 - another process announces nothing
             await asyncio.sleep(0.1)
     await sender.disconnect()
@@ -187,7 +187,7 @@ async def test_a_token_that_its_provider_has_given_up_is_forgotten(
     await sender.login()
     assert UNREGISTERED in await stack.registrations(5)
     await sender.message(f"{username(5)}@{DOMAIN}")
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while UNREGISTERED in await stack.registrations(5):  # noqa: ASYNC110 - another process announces nothing
             await asyncio.sleep(0.05)
     left = await stack.registrations(5)

@@ -187,7 +187,7 @@ async def test_when_the_provider_gives_up_the_token_registered_last_the_other_on
 ) -> None:
     await asleep(device(10, "phone"), IPHONE, UNREGISTERED)
     await caller.message(address(10))
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while UNREGISTERED in await stack.registrations(10):  # noqa: ASYNC110 - another process announces nothing
             await asyncio.sleep(0.05)
     await caller.propose_call(address(10))
@@ -248,7 +248,7 @@ async def test_registrations_that_cannot_be_read_keep_their_number_and_are_read_
         return (await scrape(stack.lab.prosody_exporter.url))(name)
 
     async def until(name: str, condition: Callable[[float], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition(await scraped(name)):  # noqa: ASYNC110 - a page announces nothing
                 await asyncio.sleep(0.1)
 

@@ -72,7 +72,7 @@ class Watched:
 
     async def until(self, count: float) -> dict[tuple[str, str], float]:
         """What was counted, once it is so much."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while sum((results := await self.results()).values()) < count:  # noqa: ASYNC110 - a page announces nothing
                 await asyncio.sleep(0.2)
         return results

@@ -70,7 +70,7 @@ class Endpoint:
         return await handler(self, request)
 
     async def pinged_twice(self) -> None:
-        async with asyncio.timeout(10):  # a probe that fails instead tries without end, and so would we
+        async with asyncio.timeout(60):  # a probe that fails instead tries without end, and so would we
             await self.pinged.wait()
 
     @asynccontextmanager
@@ -253,12 +253,12 @@ async def test_an_endpoint_that_misbehaves_has_its_reason(
         await one_failure(url, lines, reason, seen)
 
 
-@pytest.mark.parametrize(("handler", "seen"), [(stuck, "no connection in 0.05 s"), (silent, "no answer in 0.05 s")])
+@pytest.mark.parametrize(("handler", "seen"), [(stuck, "no connection in 1 s"), (silent, "no answer in 1 s")])
 async def test_an_endpoint_that_says_nothing_is_a_timeout(
     lines: Lines, handler: Callable[[Endpoint, web.Request], Awaitable[web.StreamResponse]], seen: str
 ) -> None:
     async with Endpoint(handler).listening() as url:
-        await one_failure(url, lines, "probe_timeout", seen, patience=SHORT)
+        await one_failure(url, lines, "probe_timeout", seen, patience=1)
 
 
 async def test_a_port_nobody_listens_on_refuses(lines: Lines) -> None:
@@ -385,7 +385,7 @@ async def test_the_probe_ends_though_the_endpoint_hangs_and_takes_no_leave() -> 
 
     async with Endpoint(hanging_after_a_pong).listening() as url:
         probe = WebSocketProbe(url, interval=NEVER, timeout=NEVER)
-        async with asyncio.timeout(10) as patience, probe.running():
+        async with asyncio.timeout(60) as patience, probe.running():
             while not probe.observations.round_trips.total:  # noqa: ASYNC110 - the probe announces nothing
                 await asyncio.sleep(0)
         released.set()
@@ -408,7 +408,7 @@ async def test_a_new_connection_is_made_before_prosody_ends_one_that_never_logs_
     async with endpoint.listening() as url:
         probe = WebSocketProbe(url, interval=AT_ONCE)
         probe.c2s_timeout = SHORT
-        async with asyncio.timeout(10), probe.running():
+        async with asyncio.timeout(60), probe.running():
             while endpoint.connections < 3:  # noqa: ASYNC110 - the probe announces nothing
                 await asyncio.sleep(0)
     assert probe.observations.round_trips.total >= 3
@@ -445,7 +445,7 @@ async def test_the_mechanisms_that_are_offered_are_counted_for_each_host_in_turn
         async with probe.running():
             line = await lines.queue.get()
             assert probe.observations.login_mechanisms == {"chat.example": 2, "other.example": 0}
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while endpoint.connections < 4:  # noqa: ASYNC110 - the probe announces nothing
                     await asyncio.sleep(0)
     assert line == (

@@ -59,7 +59,7 @@ async def test_an_uninstall_is_done_when_prosody_says_so(tmp_path: Path) -> None
 
 async def test_an_uninstall_against_a_running_exporter_ends_and_says_to_stop_it(tmp_path: Path) -> None:
     script = {"uninstall": ["removing"], "installed": ["0", "1"]}
-    async with AdminSocket(tmp_path / "s", answering(script)), asyncio.timeout(10):
+    async with AdminSocket(tmp_path / "s", answering(script)), asyncio.timeout(60):
         shell = AdminShell(tmp_path / "s")
         with pytest.raises(TargetError, match="an exporter has installed the counting script again; stop it first"):
             await Reader(shell, instrument=True).uninstall()
