@@ -71,6 +71,7 @@ generate: ## Write everything that is generated and committed
 	$(python) -m alerts.generate
 	$(python) -m alerts.scraping
 	$(python) -m alerts.documents
+	$(python) -m check.documents
 	PYTHONPATH=. .venv/bin/generate-dashboards $(wildcard dashboards/*.dashboard.py)
 
 lint: ## Style, types, Prometheus' configuration, and that generated files are up to date
@@ -115,7 +116,7 @@ lock: ## Pin the newest versions of all dependencies in requirements.lock, and t
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
 	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --upgrade \
 	    --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
-	uv pip compile --quiet --universal --python-version 3.11 --extra certificates --extra gateway --generate-hashes \
+	uv pip compile --quiet --universal --python-version 3.11 --extra certificates --extra checklist --extra gateway --generate-hashes \
 	    --constraint requirements.lock --custom-compile-command "make lock" --output-file deploy/requirements.lock pyproject.toml
 
 clean: ## Remove everything that can be made again

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alerts.catalogue import KNOBS
 from alerts.jobs import JOBS
 from alerts.thresholds import load
+from check import attestations, checklist_command, site
+from check.attestations import AttestationError
 from check.client import CannotAskError, Client, CredentialsError, authorization
 from check.examination import examine
+from check.formats import FORMATS
 from check.grafana import Grafana
+from check.items import checklist
+from check.logs import LogError
 from check.prometheus import Prometheus
+from check.textfile import TextfileError
 from toolkit import __version__, cli, values
 from toolkit.documents import ConfigError
 
@@ -22,19 +29,28 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DESCRIPTION = """Says in one line each whether every target is scraped, every dashboard provisioned, every rule loaded
-and every metric there. Ends with 0 if all is well, 1 if a line says FAIL, 2 if Prometheus cannot be asked."""
+and every metric there. Ends with 0 if all is well, 1 if a line says FAIL, 2 if Prometheus cannot be asked.
+With --checklist, the 68 items of the specification's Section 20; ends with 1 if one is FAIL, STALE or UNKNOWN."""
 _CREDENTIALS = "Credentials: user:password or a token, in a file or in the variables PROMETHEUS_AUTH and GRAFANA_AUTH."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     try:
+        if options.attest:
+            return checklist_command.attest(options)
+        if options.logs is not None:
+            return checklist_command.personal_data(options.logs)
+        if options.host_facts:
+            return checklist_command.host_facts(options.textfile)
         prometheus = Prometheus(_client(options, "prometheus"))
         grafana = Grafana(_client(options, "grafana")) if options.grafana else None
         thresholds = load(KNOBS, options.thresholds) if options.thresholds else None
+        if options.checklist:
+            return checklist_command.show(options, prometheus, grafana, thresholds)
         found = examine(prometheus, grafana, thresholds, options.without)
-    except (CannotAskError, CredentialsError, ConfigError) as error:
+    except (CannotAskError, CredentialsError, ConfigError, AttestationError, LogError, TextfileError) as error:
         print(f"commeazy-check: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
         return 2
     for verdict in found:
@@ -52,8 +68,55 @@ def _parser() -> ArgumentParser:
     add("--thresholds", type=Path, metavar="FILE", help="the thresholds that generate-rules was given")
     add("--without", action="append", choices=sorted(JOBS), default=[], metavar="JOB", help="as for generate-rules")
     add("--timeout", type=values.seconds, default=10.0, metavar="SECONDS", help="for one answer (default %(default)g)")
+    also = parser.add_argument_group("the checklist of Section 20 (docs/checklist.md)").add_argument
+    also("--checklist", action="store_true", help="judge the 68 items")
+    also("--section", type=_sections, metavar="A,B", help="only these sections")
+    also("--format", choices=list(FORMATS), default="text", help="(default %(default)s)")
+    also("--site", type=Path, default=site.DEFAULT, metavar="FILE", help="your names and ports (default %(default)s)")
+    also("--textfile", type=Path, metavar="FILE", help="write metrics for node_exporter, too")
+    also("--attest", metavar="ID", help="note that somebody saw that an item is true")
+    also("--by", default="", metavar="NAME", help="who saw it")
+    also("--note", default="", help="what was seen")
+    also("--attestations", type=Path, default=attestations.DEFAULT, metavar="FILE", help="(default %(default)s)")
+    also(
+        "--logs", nargs="*", metavar="LOG", help="count personal data in files or journal:UNIT; default: all logs here"
+    )
+    also("--host-facts", action="store_true", help="look at this host's units, keys and logs, for its node_exporter")
     add("--version", action="version", version=f"commeazy-check, version {__version__}")
     return parser
+
+
+def _parse(arguments: Sequence[str] | None) -> Namespace:
+    """Parse the command line, and refuse flags that mean nothing together."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    chosen = [
+        *(["--checklist"] if options.checklist else []),
+        *(["--attest"] if options.attest else []),
+        *(["--logs"] if options.logs is not None else []),
+        *(["--host-facts"] if options.host_facts else []),
+    ]
+    if len(chosen) > 1:
+        parser.error(f"{' and '.join(chosen)}: give one of them")
+    for flag, value, belongs in (
+        ("--section", options.section, ("--checklist",)),
+        ("--format", options.format != "text", ("--checklist",)),
+        ("--textfile", options.textfile, ("--checklist", "--host-facts")),
+        ("--by", options.by, ("--attest",)),
+        ("--note", options.note, ("--attest",)),
+    ):
+        if value and not set(chosen) & set(belongs):
+            parser.error(f"{flag} goes with {' or '.join(belongs)}")
+    if options.textfile and options.section:
+        parser.error("--textfile needs all sections; leave --section out")
+    return options
+
+
+def _sections(text: str) -> str:
+    letters = text.replace(",", "").upper()
+    if not letters or not set(letters) <= set(checklist().sections):
+        raise ArgumentTypeError(f"{text!r} are no sections; write letters of A to J, such as A,B")
+    return letters
 
 
 def _url(text: str) -> str:

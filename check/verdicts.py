@@ -13,6 +13,7 @@ from alerts.render import is_wanted
 from alerts.thresholds import load
 from check.client import one_line
 from check.contract import ANSWERS, PROMISED
+from check.items import RECORDED, checklist
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -198,7 +199,8 @@ def rules(
             named=word.startswith("critical"),
         )
     recorded: set[_Key] = {(each.record, ()) for each in (*RECORDINGS, *PANELS)}
-    recording = [rule for rule in found if not rule.alerting and (rule.name, ()) in recorded]
+    recorded |= {(RECORDED, (("id", item),)) for item in checklist().items}
+    recording = [rule for rule in found if not rule.alerting and _key(rule) in recorded]
     yield from _loaded("recording rules", recorded, recording)
 
 
@@ -207,7 +209,7 @@ def _key(rule: Rule) -> _Key:
 
 
 def _loaded(word: str, wanted: set[_Key], found: Sequence[Rule], *, named: bool = False) -> Iterator[Verdict]:
-    missing = wanted - {_key(rule) if rule.alerting else (rule.name, ()) for rule in found}
+    missing = wanted - {_key(rule) for rule in found}
     if missing:
         yield fail(f"{word} not loaded: {', '.join(_names(missing, wanted))}; {_COPY_RULES}")
     ill = [rule for rule in found if rule.health != "ok"]

@@ -13,7 +13,7 @@ import aiohappyeyeballs
 from exporters.certificates.certificate import Contents
 from exporters.certificates.config import FILE, POSTGRESQL
 from exporters.certificates.files import read_files, read_leaf
-from exporters.certificates.handshake import context, handshake
+from exporters.certificates.handshake import BELOW_1_2, WEAK, context, handshake
 from exporters.certificates.names import Names
 from exporters.certificates.snapshot import Chain, Observation
 from exporters.certificates.starttls import begin
@@ -56,7 +56,9 @@ REASONS = (
 )
 _STAGGER = 0.25  # seconds until the next address is tried beside one that has not answered (RFC 8305, 5)
 _JUDGE_EVERY = 600.0  # seconds; a trusted certificate may expire too, and its date is unknown here
-_OLD_TLS_EVERY = 3600.0  # seconds; each try is a failed handshake in the server's log
+# How a server that does not accept a weak handshake ends it; and how far one comes that does.
+_SAID = {"handshake": False, "closed": False, "no_certificate": True, "bad_certificate": True, "chain_too_long": True}
+_WEAK_EVERY = 3600.0  # seconds; each try is a failed handshake in the server's log
 
 
 class Client:
@@ -91,8 +93,8 @@ class Client:
                 seen, failure = await self._served(target, last)
         except TimeoutError:
             raise TargetError("timeout", f"no complete answer within {target.timeout:g} s") from None
-        seen = await self._old_tls(target, seen, last, until)
-        if seen.old_tls:
+        seen = await self._weak(target, seen, last, until)
+        if seen.weak.get(BELOW_1_2):
             judged = {key: _with_reason(chain, WEAK_PROTOCOL) for key, chain in seen.chains.items()}
             seen = replace(seen, chains=judged)
         if target.file:
@@ -131,24 +133,27 @@ class Client:
         if not chains:
             assert failure is not None, "there is at least one key"
             raise TargetError(*failure)
-        return Observation(chains, old_tls=old_tls or None), failure
+        return Observation(chains, weak={BELOW_1_2: True} if old_tls else {}), failure
 
-    async def _old_tls(self, target: Target, seen: Observation, last: Observation | None, until: float) -> Observation:
-        """Find out whether TLS below 1.2 is accepted, unless it was just used or tested a short while ago."""
+    async def _weak(self, target: Target, seen: Observation, last: Observation | None, until: float) -> Observation:
+        """Find out which weak handshakes are accepted, unless that was tried a short while ago."""
         now = time.time()
-        if seen.old_tls:
-            return replace(seen, old_tls_at=now)
-        if last and last.old_tls is not None and 0 <= now - last.old_tls_at < _OLD_TLS_EVERY:
-            return replace(seen, old_tls=last.old_tls, old_tls_at=last.old_tls_at)
-        try:
-            async with asyncio.timeout_at(until):
-                accepted = (await self._connect(target, context(below_1_2=True), {})).below_1_2
-        except TargetError as error:
-            # A server that comes this far has accepted the version, with or without certificates.
-            accepted = error.reason in {"no_certificate", "bad_certificate", "chain_too_long"}
-        except TimeoutError:
-            return replace(seen, old_tls=last.old_tls if last else None)
-        return replace(seen, old_tls=accepted, old_tls_at=now)
+        known = {**(last.weak if last else {}), **seen.weak}
+        if last and len(last.weak) == len(WEAK) and 0 <= now - last.weak_at < _WEAK_EVERY:
+            return replace(seen, weak=known, weak_at=last.weak_at)
+        for offer in WEAK:
+            if offer in seen.weak:
+                continue
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._connect(target, context(weak=offer), {})
+                known[offer] = True
+            except TargetError as error:
+                if error.reason in _SAID:
+                    known[offer] = _SAID[error.reason]
+            except TimeoutError:
+                return replace(seen, weak=known, weak_at=last.weak_at if last else 0.0)
+        return replace(seen, weak=known, weak_at=now)
 
     async def _connect(self, target: Target, how: SSL.Context, known: Mapping[bytes, Certificate]) -> Handshake:
         assert target.address is not None

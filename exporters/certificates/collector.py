@@ -69,6 +69,7 @@ def _worth(snapshot: Snapshot) -> Iterator[Metric]:
     trusted: list[tuple[tuple[str, ...], float]] = []
     reasons: list[tuple[tuple[str, ...], float]] = []
     serves: list[tuple[tuple[str, ...], float]] = []
+    weak: list[tuple[tuple[str, ...], float]] = []
     for target, observation in _observations(snapshot):
         wrong: dict[str, None] = {}
         judged = [chain.reasons for chain in observation.chains.values() if chain.reasons is not None]
@@ -77,10 +78,12 @@ def _worth(snapshot: Snapshot) -> Iterator[Metric]:
         if judged:
             trusted.append(((target,), not wrong))
             reasons.extend(((target, reason), 1) for reason in wrong or ("ok",))
+        weak.extend(((target, offer), accepted) for offer, accepted in sorted(observation.weak.items()))
         if observation.serves_file is not None:
             serves.append(((target,), observation.serves_file))
     yield FAMILIES.fill("ssl_certificate_trusted", *trusted)
     yield FAMILIES.fill("ssl_certificate_verification_info", *reasons)
+    yield FAMILIES.fill("ssl_certificate_weak_handshake_accepted", *weak)
     yield FAMILIES.fill("ssl_certificate_served_matches_file", *serves)
 
 

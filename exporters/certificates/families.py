@@ -52,6 +52,13 @@ FAMILIES = Families(
     ),
     Family(
         "gauge",
+        "ssl_certificate_weak_handshake_accepted",
+        ("target", "offer"),
+        "1 if the server accepts a handshake that offers nothing but TLS below 1.2, or nothing but weak cipher suites "
+        "of TLS 1.2 (without forward secrecy, or CBC). Tried once an hour; should be 0.",
+    ),
+    Family(
+        "gauge",
         "ssl_certificate_served_matches_file",
         ("target",),
         "1 if the server serves the certificate of its file; 0 after a renewal until the server is reloaded.",

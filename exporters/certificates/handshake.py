@@ -29,6 +29,20 @@ _ALERTS_FOR_OURS = (
     "alert certificate required",
     "alert certificate unknown",
 )
+BELOW_1_2, CIPHER = "tls_below_1_2", "weak_cipher"
+WEAK = (BELOW_1_2, CIPHER)  # what a context offers that no server should accept
+# All that TLS 1.2 has, but for what has both forward secrecy and authenticated encryption; PSK and SRP need a secret.
+_WEAK_CIPHERS = ":".join(
+    (
+        "ALL:eNULL:!PSK:!SRP",
+        *(
+            f"!{exchange}+{cipher}"
+            for exchange in ("ECDHE", "DHE")
+            for cipher in ("AESGCM", "CHACHA20", "AESCCM", "ARIAGCM")
+        ),
+        "@SECLEVEL=0",
+    )
+).encode()
 _CHUNK = 16 * 1024
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # alert, handshake: the first bytes of anything that speaks TLS
 
@@ -92,19 +106,23 @@ async def handshake(
 
 
 @cache
-def context(*, below_1_2: bool = False, key: str | None = None) -> SSL.Context:
+def context(*, weak: str | None = None, key: str | None = None) -> SSL.Context:
     """Make a context that accepts everything that a server offers.
 
     Args:
-        below_1_2: offer TLS 1.0 and 1.1 only.
+        weak: of WEAK, what alone to offer: TLS 1.0 and 1.1, or the weak cipher suites of TLS 1.2; None for everything.
         key: of `openssl.KEYS`, the kind of key whose certificate the server should show; None lets it choose.
     """
     made = SSL.Context(SSL.TLS_CLIENT_METHOD)
     # Level 0: a server with a weak key, digest or version must still show its dates; `verdict` says that it is weak.
     made.set_cipher_list(b"ALL:!aNULL:@SECLEVEL=0")
     made.set_min_proto_version(SSL.TLS1_VERSION)
-    if below_1_2:
+    if weak == BELOW_1_2:
         made.set_max_proto_version(SSL.TLS1_1_VERSION)
+    elif weak == CIPHER:
+        made.set_cipher_list(_WEAK_CIPHERS)
+        made.set_min_proto_version(SSL.TLS1_2_VERSION)
+        made.set_max_proto_version(SSL.TLS1_2_VERSION)
     prefer_quick_groups(made)
     if key:
         ask_for_key(made, key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,15 +36,15 @@ class Observation:
     Args:
         chains: by file path; a served chain under "", or under the kind of key it was asked for by.
         serves_file: whether the served leaf is the file's; None if there is no such file or it could not be read.
-        old_tls: whether the server accepts TLS below 1.2; None if unknown.
-        old_tls_at: when that was tried, in seconds since 1970.
+        weak: by offer of `handshake.WEAK`, whether the server accepts a handshake with nothing else; no entry: unknown.
+        weak_at: when that was tried, in seconds since 1970.
         failure: a reason of `client.REASONS` and one line for the log, if the probe was incomplete.
     """
 
     chains: Mapping[str, Chain]
     serves_file: bool | None = None
-    old_tls: bool | None = None
-    old_tls_at: float = 0.0
+    weak: Mapping[str, bool] = field(default_factory=dict)
+    weak_at: float = 0.0
     failure: tuple[str, str] | None = None
 
 

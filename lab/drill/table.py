@@ -425,6 +425,12 @@ DRILLS = (
         beside={"TargetDown": "it is down in between"},
     ),
     Drill(
+        "ChecklistItemFails",
+        "one admin left, reloaded",
+        lambda lab: faults.configured(lab.nodes[0], 'admins = { "admin@commeazy.com" }\n'),
+        {"id": "C4"},
+    ),
+    Drill(
         "MetricAbsent",
         "Prosody's exporter runs with --prosody.instrument=off",
         lambda lab: faults.blind(lab.nodes[0]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import urllib.error
 import urllib.request
@@ -12,7 +13,7 @@ import yaml
 
 import check.prometheus
 from alerts.generate import DASHBOARDS, RUNBOOKS, render
-from alerts.render import INTERVAL, Links
+from alerts.render import Links
 from check.client import CannotAskError, Client
 from lab.running.programs import program
 from lab.running.server import Target, WebServer, Workspace, http_answers
@@ -53,7 +54,7 @@ class Prometheus(WebServer):
                 (self.directory / "rules" / name).write_text(text)
         for rules in (self.directory / "rules").glob("*.yaml"):
             text = rules.read_text(encoding="utf-8")
-            rules.write_text(text.replace(f"interval: {INTERVAL}\n", f"interval: {self.interval * 500}ms\n"))
+            rules.write_text(re.sub(r"interval: \S+\n", f"interval: {self.interval * 500}ms\n", text))
         self.write_targets()
 
     def configured(self, config: dict[str, Any]) -> dict[str, Any]:

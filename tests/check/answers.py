@@ -11,6 +11,7 @@ from alerts.recording import PANELS, RECORDINGS
 from alerts.thresholds import load
 from check import verdicts
 from check.contract import PROMISED
+from check.items import RECORDED, checklist
 
 TARGETS: list[dict[str, Any]] = [
     {
@@ -37,6 +38,7 @@ RULES: list[dict[str, Any]] = [
         for alert in group
     ),
     *({"name": each.record, "type": "recording", "health": "ok"} for each in (*RECORDINGS, *PANELS)),
+    *({"name": RECORDED, "type": "recording", "health": "ok", "labels": {"id": item}} for item in checklist().items),
 ]
 SERIES: list[dict[str, Any]] = [
     {"metric": {"__name__": promise.name, "job": job, "instance": f"{job}1"}, "value": [1700000000.5, "1"]}

@@ -16,6 +16,8 @@ from tests.check.answers import RULES, SERIES, TARGETS
 
 FOUND = _targets({"activeTargets": TARGETS})
 LOADED = _rules({"groups": [{"rules": RULES}]})
+# Of the 68 rules that record the checklist, one.
+SINGLE = [rule for rule in LOADED if rule.name != "checklist_item" or rule.labels == (("id", "A1"),)]
 PRESENT = _samples({"result": SERIES})
 
 
@@ -176,7 +178,7 @@ def test_the_critical_alerts_are_named_when_all_is_well() -> None:
     assert recording.startswith("ok    recording rules: ")
 
 
-@pytest.mark.parametrize("rule", LOADED, ids=lambda rule: f"{rule.name} {' '.join(v for _, v in rule.labels)}")
+@pytest.mark.parametrize("rule", SINGLE, ids=lambda rule: f"{rule.name} {' '.join(v for _, v in rule.labels)}")
 def test_any_rule_that_is_not_loaded_or_not_healthy_fails(rule: Rule) -> None:
     rest = [other for other in LOADED if other != rule]
     (failure,) = _failures(list(verdicts.rules(rest)))

@@ -32,6 +32,16 @@ REASONS = {
     68: "weak_signature",
 }
 
+_OLD_SUITES = (
+    "ECDHE-RSA-AES256-SHA384:ECDHE-ECDSA-AES256-SHA384:ECDHE-RSA-AES128-SHA:ECDHE-ECDSA-AES128-SHA:"
+    "AES128-GCM-SHA256:AES256-GCM-SHA384:AES128-SHA:AES256-SHA:@SECLEVEL=0"
+)
+# What only a weak server accepts, as flags of s_client: versions before TLS 1.2; CBC and RSA key exchange, by name.
+WEAK = {
+    "tls_below_1_2": ("-no_tls1_3", "-no_tls1_2", "-cipher", "ALL:@SECLEVEL=0"),
+    "weak_cipher": ("-tls1_2", "-cipher", _OLD_SUITES),
+}
+
 
 @dataclass(frozen=True)
 class One:
@@ -59,6 +69,13 @@ def served(kind: str, port: int, name: str, ca: Path) -> Seen:
     )
     codes = [int(code) for code in re.findall(r"Verify return code: (\d+)", said)]
     return Seen(_chain(said), REASONS[codes[0]] if codes else "none")
+
+
+def accepts(kind: str, port: int, name: str, offer: tuple[str, ...]) -> bool:
+    """Tell whether a server on 127.0.0.1 agrees on a cipher suite with a client that makes only this offer."""
+    starttls = [*_STARTTLS[kind], *(["-xmpphost", name] if kind.startswith("xmpp") else [])]
+    said = _run("s_client", "-connect", f"127.0.0.1:{port}", "-servername", name, *offer, *starttls)
+    return "Cipher is " in said and "Cipher is (NONE)" not in said
 
 
 def filed(path: Path, name: str, ca: Path) -> Seen:

@@ -256,6 +256,15 @@ def test_a_server_that_accepts_tls_1_1_is_weak(stage: Stage) -> None:
     assert "weak_protocol" not in good.reasons()
 
 
+def test_a_weak_handshake_is_accepted_where_openssl_says_so(stage: Stage) -> None:
+    for endpoint in SERVED:
+        kind, port = stage.ports[endpoint]
+        seen = stage.probe(endpoint)
+        for offer, flags in openssl.WEAK.items():
+            accepted = seen("ssl_certificate_weak_handshake_accepted", offer=offer)
+            assert accepted == openssl.accepts(kind, port, DOMAIN, flags), (endpoint, offer)
+
+
 def test_a_stopped_server_keeps_its_last_known_dates(stage: Stage) -> None:
     seen = stage.probe("coturn")
     coturn = next(server for server in stage.servers if isinstance(server, CertifiedCoturn))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -98,8 +99,8 @@ def test_an_idle_gateway_misses_no_metric_and_every_group_has_its_interval(tmp_p
     for file in RULES.glob("*.yaml"):
         text = file.read_text(encoding="utf-8")
         groups = yaml.safe_load(text)["groups"]
-        assert {group["interval"] for group in groups} == {INTERVAL}
-        (tmp_path / file.name).write_text(text.replace(f"interval: {INTERVAL}\n", "interval: 1s\n"))
+        assert {group["interval"] for group in groups} <= {INTERVAL, "1m"}
+        (tmp_path / file.name).write_text(re.sub(r"interval: \S+\n", "interval: 1s\n", text))
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as gateway, Workspace() as lab:
         Thread(target=gateway.serve_forever, daemon=True).start()
         target = {"targets": [f"127.0.0.1:{gateway.server_port}"], "labels": {"instance": "prosody1"}}

@@ -120,6 +120,14 @@ def test_a_failed_probe_keeps_the_dates_and_says_why() -> None:
     assert found["ssl_certificate_last_probe_timestamp_seconds", "wss"] == 1000
 
 
+def test_a_weak_handshake_that_was_not_tried_is_neither_accepted_nor_refused() -> None:
+    seen = standing(CHAIN)
+    assert seen.observation
+    tried = replace(seen, observation=replace(seen.observation, weak={"weak_cipher": True}))
+    name = "ssl_certificate_weak_handshake_accepted"
+    assert {key: value for key, value in samples(tried).items() if key[0] == name} == {(name, "wss", "weak_cipher"): 1}
+
+
 def test_a_target_that_was_never_seen_has_only_its_probe() -> None:
     found = samples(standing(failure="refused"))
     assert found["ssl_certificate_probe_success", "wss"] == 0
@@ -140,7 +148,10 @@ def test_served_against_file_is_there_only_if_it_is_known() -> None:
 
 
 def test_every_family_of_the_table_is_exported_and_no_other() -> None:
-    snapshot = Snapshot(NOW, (standing(CHAIN, serves_file=True),), 1)
+    whole = standing(CHAIN, serves_file=True)
+    assert whole.observation
+    whole = replace(whole, observation=replace(whole.observation, weak={"weak_cipher": False}))
+    snapshot = Snapshot(NOW, (whole,), 1)
     families = list(collect(snapshot))
     assert [family.name for family in families] == list(FAMILIES)
     assert all(family.samples for family in families)

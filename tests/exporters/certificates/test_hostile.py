@@ -243,7 +243,7 @@ async def test_a_server_that_hangs_when_asked_for_old_tls_still_shows_its_dates(
     async with server(once) as port:
         seen = await Client().observe(target(port, timeout=0.5), None)
     assert len(seen.chains[""].certificates) == 1
-    assert seen.old_tls is None
+    assert seen.weak == {}
     assert seen.failure is None
 
 

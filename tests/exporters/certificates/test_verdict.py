@@ -14,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from exporters.certificates.certificate import Certificate, parse_file
 from exporters.certificates.client import Client
+from exporters.certificates.handshake import BELOW_1_2, CIPHER
 from exporters.certificates.verdict import Authorities, is_for_host, judge
 from lab.servers.pki import Authority, Issued, new_key
 from tests.exporters.certificates.fakes import HOST, server, silence, target, tls
@@ -99,8 +100,42 @@ async def test_tls_below_1_2_is_weak(root: Authority, tmp_path: Path) -> None:
     weak = await observe(root.issue(HOST), ca, ssl.TLSVersion.TLSv1)
     good = await observe(root.issue(HOST), ca)
 
-    assert (weak.old_tls, weak.chains[""].reasons) == (True, ("weak_protocol",))
-    assert (good.old_tls, good.chains[""].reasons) == (False, ())
+    assert (weak.weak[BELOW_1_2], weak.chains[""].reasons) == (True, ("weak_protocol",))
+    assert (good.weak[BELOW_1_2], good.chains[""].reasons) == (False, ())
+
+
+@pytest.mark.parametrize(
+    ("ciphers", "weak"),
+    [
+        ("ECDHE+AESGCM", False),
+        ("ECDHE+CHACHA20", False),
+        ("ECDHE-RSA-AES256-SHA384", True),  # CBC
+        ("AES128-GCM-SHA256", True),  # no forward secrecy
+        ("ECDHE+AESGCM:ECDHE-RSA-AES128-SHA", True),
+    ],
+)
+async def test_a_server_that_accepts_a_weak_cipher_suite_is_noticed_and_tls_1_3_does_not_hide_it(
+    ciphers: str, weak: object, root: Authority, tmp_path: Path
+) -> None:
+    context = tls(root.issue(HOST, key=new_key(2048)))
+    context.set_ciphers(ciphers)
+    async with server(silence, context) as port:
+        seen = await Client().observe(target(port, ca=tmp_path / "root.pem"), None)
+    assert seen.weak == {BELOW_1_2: False, CIPHER: weak}
+
+
+async def test_what_was_tried_within_the_hour_is_not_tried_again(root: Authority, tmp_path: Path) -> None:
+    handshakes = []
+    context = tls(root.issue(HOST))
+    context.sni_callback = lambda *_: handshakes.append(1)
+    client = Client()
+    async with server(silence, context) as port:
+        one = target(port, ca=tmp_path / "root.pem")
+        first = await client.observe(one, None)
+        tried = len(handshakes)
+        second = await client.observe(one, first)
+    assert second.weak == first.weak
+    assert len(handshakes) == tried + 1
 
 
 async def test_an_expired_cross_signature_that_no_path_needs_does_not_count(root: Authority, tmp_path: Path) -> None:

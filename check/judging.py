@@ -1,0 +1,135 @@
+"""Judges the checklist's items: asks Prometheus, runs the probes, reads who attested what. It prints nothing."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from check.client import CannotAskError, one_line
+from check.items import ANY
+from check.probes import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from check.attestations import Attestation
+    from check.items import Item
+    from check.prometheus import Prometheus, Sample
+
+Status = Literal["ok", "FAIL", "STALE", "UNKNOWN", "YOURS"]
+WRONG: Final = frozenset({"FAIL", "STALE", "UNKNOWN"})
+_DAY: Final = 86400
+_CLOCK: Final = 300  # seconds that a clock may be wrong
+_MOST_PLACES: Final = 6  # that one line names
+_AT_ONCE: Final = 8  # items whose questions are under way
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an item is now.
+
+    Args:
+        detail: what is wrong, where and what to do; who attested; "" if it is ok.
+    """
+
+    item: Item
+    status: Status
+    detail: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.status:<8}{self.item.id:<4}{self.item.text}"
+        return f"{text}: {self.detail}" if self.detail else text
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the answers come from.
+
+    Args:
+        prometheus: that watches the service.
+        probes: by name, what to run.
+        attestations: by item; or one line, why they cannot be known.
+        now: seconds since 1970.
+    """
+
+    prometheus: Prometheus
+    probes: Mapping[str, Callable[[], Result]]
+    attestations: Mapping[str, Attestation] | str
+    now: float
+
+
+def judge(items: Iterable[Item], sources: Sources) -> list[Finding]:
+    """Return a finding for each item, in the same order."""
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        return list(threads.map(lambda item: _finding(item, sources), items))
+
+
+def _finding(item: Item, sources: Sources) -> Finding:
+    if item.attest:
+        return _attested(item, item.attest, sources)
+    results = []
+    if item.expr:
+        try:
+            results.append(_scraped(item, sources.prometheus))
+        except CannotAskError as error:
+            results.append(Result("UNKNOWN", f"Prometheus cannot be asked: {error}"))
+    if item.probe:
+        results.append(sources.probes[item.probe]())
+    status: Status = "ok"
+    for worst in ("FAIL", "UNKNOWN"):
+        told = [result.text for result in results if result.status == worst]
+        if told:
+            status = "FAIL" if worst == "FAIL" else "UNKNOWN"
+            return Finding(item, status, "; ".join([*told, *([item.action] if worst == "FAIL" else [])]))
+    return Finding(item, status)
+
+
+def _attested(item: Item, worth: float, sources: Sources) -> Finding:
+    if isinstance(sources.attestations, str):
+        return Finding(item, "UNKNOWN", sources.attestations)
+    word = sources.attestations.get(item.id)
+    if word is None:
+        return Finding(item, "UNKNOWN", f"nobody has attested it. {item.action}")
+    said = f"{word.by}, {word.date}" + (f", {word.note}" if word.note else "")
+    if word.at > sources.now + _CLOCK:
+        return Finding(item, "UNKNOWN", f"attested in the future ({said}); see this machine's clock")
+    if sources.now - word.at >= worth:
+        days = (sources.now - word.at) // _DAY
+        return Finding(item, "STALE", f"{said}: {days:.0f} days ago, worth {worth // _DAY:.0f}. {item.action}")
+    return Finding(item, "YOURS", said)
+
+
+def _scraped(item: Item, prometheus: Prometheus) -> Result:
+    places = prometheus.query(item.expr)
+    wrong = [place for place in places if place.value == 0]
+    if wrong:
+        return Result("FAIL", _places(wrong))
+    doubts = []
+    for need in item.needs:
+        if missing := prometheus.query(need.missing):
+            where = "" if need.job == ANY else f" of {_places(missing)} (job {need.job})"
+            doubts.append(f"no {need.selector}{where}")
+    if item.unknown and (doubtful := prometheus.query(item.unknown)):
+        doubts.append(f"not known while {' '.join(item.unknown.split())} ({_places(doubtful)})")
+    if not doubts and not places:
+        doubts.append(f"no data for {' '.join(item.expr.split())}")
+    if not doubts and any(place.value != 1 for place in places):
+        doubts.append(f"no usable number from {_places([place for place in places if place.value != 1])}")
+    return Result("UNKNOWN", "; ".join(dict.fromkeys(doubts))) if doubts else Result("ok")
+
+
+def _places(samples: Sequence[Sample]) -> str:
+    """Name places by their labels, the node first."""
+    names = []
+    for sample in samples:
+        labels = {key: value for key, value in sample.labels.items() if key not in ("__name__", "job", "instance")}
+        instance = sample.labels.get("instance", "")
+        rest = ", ".join(f"{key} {one_line(value)}" for key, value in sorted(labels.items()) if value)
+        job = sample.labels.get("job", "") if not instance and not rest else ""
+        names.append(" ".join(word for word in (one_line(instance or job), f"({rest})" if rest else "") if word))
+    shown = list(dict.fromkeys(name for name in sorted(names) if name))
+    if not shown:
+        return "the whole service"
+    more = f" and {len(shown) - _MOST_PLACES} more" if len(shown) > _MOST_PLACES else ""
+    return ", ".join(shown[:_MOST_PLACES]) + more

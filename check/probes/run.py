@@ -1,0 +1,74 @@
+"""Puts the probes together: what each needs of the site's file, of Prometheus and of Grafana."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from check import verdicts
+from check.client import CannotAskError
+from check.examination import uids
+from check.probes import Result
+from check.probes.names import dns_answers, dns_ttl
+from check.probes.ports import ports
+from check.probes.storage import passwords, stores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from alerts.thresholds import Threshold
+    from check.grafana import Grafana
+    from check.prometheus import Prometheus
+    from check.site import Site
+
+
+def probes(
+    site: Site | str,
+    prometheus: Prometheus,
+    grafana: Grafana | None,
+    thresholds: Mapping[str, Threshold] | None = None,
+    without: Collection[str] = (),
+) -> dict[str, Callable[[], Result]]:
+    """Return what to run for each probe of checklist.yaml.
+
+    Args:
+        site: what the operator says, or one line that says why it is not known.
+        prometheus: whose rules are looked at.
+        grafana: None if none is given.
+        thresholds: the operator's; None for the defaults.
+        without: jobs that have no targets here.
+    """
+
+    def on_site(probe: Callable[[Site], Result]) -> Callable[[], Result]:
+        return lambda: Result("UNKNOWN", site) if isinstance(site, str) else probe(site)
+
+    return {
+        "ports": on_site(lambda site: ports(site.open, site.closed)),
+        "dns_answers": on_site(lambda site: dns_answers(site.server, site.names)),
+        "dns_ttl": on_site(lambda site: dns_ttl(site.server, site.names)),
+        "stores": on_site(stores),
+        "passwords": on_site(passwords),
+        "dashboards": lambda: _dashboards(grafana),
+        "rules": lambda: _rules(prometheus, thresholds, without),
+    }
+
+
+def _dashboards(grafana: Grafana | None) -> Result:
+    if grafana is None:
+        return Result("UNKNOWN", "no --grafana given")
+    try:
+        return _of(verdicts.dashboards({uid: grafana.provisioned(uid) for uid in uids()}))
+    except CannotAskError as error:
+        return Result("UNKNOWN", f"Grafana cannot be asked: {error}")
+
+
+def _rules(prometheus: Prometheus, thresholds: Mapping[str, Threshold] | None, without: Collection[str]) -> Result:
+    try:
+        rules = prometheus.rules()
+    except CannotAskError as error:
+        return Result("UNKNOWN", f"Prometheus cannot be asked: {error}")
+    return _of([*verdicts.rules(rules, thresholds, without), verdicts.watchdog(rules)])
+
+
+def _of(found: Iterable[verdicts.Verdict]) -> Result:
+    wrong = [verdict.text for verdict in found if verdict.failed]
+    return Result("FAIL", "; ".join(wrong)) if wrong else Result("ok")
