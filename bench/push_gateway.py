@@ -1,4 +1,6 @@
-"""What one push gateway on one core can do, its delays and its memory, next to a bare aiohttp handler.
+"""What one push gateway on one core can do, its delays and its memory, next to a bare aiohttp handler and to Node.
+
+Node is the specification's design (bench/push_node.js). It is left out where node and npm are not installed.
 
 `python -m bench.push_gateway soak` instead sends 200,000 pushes, looks whether memory grows, and sends one call after
 ten quiet minutes.
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from bench.push_node import NodeGateway
 from lab.fakes.apns import BUNDLE_ID
 from lab.fakes.providers import Providers
 from lab.running.server import Server, Workspace, tcp_accepts
@@ -198,31 +201,58 @@ def main() -> int:
             return 0
         print(f"one gateway on one core, {CALLERS} callers, LOG_LEVEL=info, app {BUNDLE_ID}")
         print(f"idle:   {memory(gateway.pid)}")
-        rounds: dict[str, list[Round]] = {"bare": [], "call": [], "message": []}
-        for _ in range(ROUNDS):
-            rounds["bare"].append(asyncio.run(full_load(bare.port, bare.pid, "call")))
-            for kind in ("call", "message"):
-                rounds[kind].append(asyncio.run(full_load(gateway.port, gateway.pid, kind)))
+        node = NodeGateway(lab, providers)
+        absent = node.install()
+        if absent:
+            print(f"node is left out: {absent}")
+        else:
+            node.start()
+            print(f"node, idle: {memory(node.pid)}")
+        rate = full_loads(bare, gateway, None if absent else node) / 2
         print(f"loaded: {memory(gateway.pid)}")
-        middle = {kind: statistics.median(one.rate for one in some) for kind, some in rounds.items()}
-        work = {kind: statistics.median(one.cpu for one in some) for kind, some in rounds.items()}
-        for kind, some in rounds.items():
-            p50, p99 = percentiles([delay for one in some for delay in one.delays])
-            ratio = statistics.median(one.rate / base.rate for one, base in zip(some, rounds["bare"], strict=True))
-            print(
-                f"{kind:8} {middle[kind]:8.0f}/s   {ratio:6.1%} of bare   P50 {p50:6.1f} ms   P99 {p99:6.1f} ms"
-                f"   {work[kind]:6.1f} us of CPU each ({work['bare'] / work[kind]:.1%} of bare)"
-            )
+        if not absent:
+            print(f"node, loaded: {memory(node.pid)}; {node.failed()} of its pushes failed")
+            node.stop()
         providers.stop()
         providers.delay = PROVIDER_DELAY
         providers.start()
         asyncio.run(asyncio.sleep(5))
-        rate = middle["call"] / 2
         p50, p99 = percentiles(asyncio.run(steady_load(gateway.port, rate)))
         own = 1000 * PROVIDER_DELAY
         print(f"half load, {rate:.0f} calls/s, provider {own:.0f} ms: P50 +{p50 - own:.1f} ms, P99 +{p99 - own:.1f} ms")
         print(f"loaded: {memory(gateway.pid)}")
     return 0
+
+
+def full_loads(bare: Bare, gateway: PinnedGateway, node: NodeGateway | None) -> float:
+    """Load each server in turn, several rounds, and print the medians; returns the calls a second of our gateway."""
+    servers = {"bare": (bare.port, bare.pid, "call")}
+    for kind in ("call", "message"):
+        servers[kind] = (gateway.port, gateway.pid, kind)
+        if node is not None:
+            servers[f"node {kind}"] = (node.port, node.pid, kind)
+    rounds: dict[str, list[Round]] = {name: [] for name in servers}
+    for _ in range(ROUNDS):
+        for name, server in servers.items():
+            rounds[name].append(asyncio.run(full_load(*server)))
+
+    def times(name: str, other: str) -> float:
+        return statistics.median(one.rate / base.rate for one, base in zip(rounds[name], rounds[other], strict=True))
+
+    middle = {name: statistics.median(one.rate for one in some) for name, some in rounds.items()}
+    work = {name: statistics.median(one.cpu for one in some) for name, some in rounds.items()}
+    for name, some in rounds.items():
+        p50, p99 = percentiles([delay for one in some for delay in one.delays])
+        print(
+            f"{name:12} {middle[name]:8.0f}/s   {times(name, 'bare'):6.1%} of bare   P50 {p50:6.1f} ms   "
+            f"P99 {p99:6.1f} ms   {work[name]:6.1f} us of CPU each ({work[name] / work['bare']:.1f} times bare)"
+        )
+    for kind in ("call", "message") if node is not None else ():
+        cpu = work[f"node {kind}"] / work[kind]
+        print(
+            f"{kind}: {times(kind, f'node {kind}'):.2f} times Node's rate; Node takes {cpu:.2f} times the CPU for one"
+        )
+    return middle["call"]
 
 
 async def soak(gateway: PushGateway) -> None:

@@ -19,8 +19,18 @@ _VOIP_FAILED = 'instance:push_voip_failed:ratio{instance=~"$node"}'
 _FCM_FAILED = 'instance:push_fcm_failed:ratio{instance=~"$node"}'
 _P99 = 'instance_handler:push_latency_ms:p99{instance=~"$node"}'
 _MEMORY = 'push_gateway_memory_bytes{instance=~"$node"}'
-_HANDED_ON = rates("prosody_push_notifications_total")
-_RECEIVED = rates("push_requests_total")
+# The bridge's own counts: each push once, however often it was repeated, also if the gateway refused or never took it.
+# prosody_push_notifications_total would not do: mod_cloud_notify asks several times for one push.
+_HANDED_ON = " + ".join(
+    (
+        rates("prosody_mod_push_http__handover_seconds_count"),
+        rates("prosody_mod_push_http__refused_total"),
+        rates("prosody_mod_push_http__dropped_total", where='reason="late"'),
+    )
+)
+_RECEIVED = rates("push_requests_total", where='code="200"')
+_SENT = f"{rates('push_voip_sent_total')} + {rates('push_fcm_sent_total')}"
+_WOKE = rates("prosody_push_wakeups_total", where='result="woke"')
 
 _CALLS = THRESHOLDS["PushCallsFailing"]
 _WAKE = THRESHOLDS["PushesWakeNobody"]
@@ -82,7 +92,7 @@ dashboard = page(
     nodes=nodes(
         "Nodes",
         "Each gateway now, coloured by its alerts. Handed on: pushes a second from the Prosody beside it; "
-        "received: requests a second at the gateway.",
+        "received: pushes a second that the gateway took.",
         GATEWAY,
         {
             "handed on": Column(_HANDED_ON),
@@ -103,8 +113,8 @@ dashboard = page(
     ),
     graph=series(
         "Handed on and received/s",
-        "Pushes that Prosody handed on, above zero, and requests that the gateway received, below. A lasting "
-        "difference: pushes are lost between the two.",
+        "Pushes that Prosody's bridge handed on, above zero, and those that the gateway took, below. A lasting "
+        "difference: the gateway refuses pushes, or does not take them in time.",
         "short",
         Query(_HANDED_ON, "{{instance}} handed on"),
         Query(_RECEIVED, "{{instance}} received", Look.BELOW),
@@ -169,6 +179,14 @@ dashboard = page(
                 good="VALID",
                 bad="NOT VALID",
             ),
+            states(
+                "Key files private",
+                "Whether only the gateway's own account may read the key file.",
+                'push_key_file_private{instance=~"$node"}',
+                legend="{{instance}} {{handler}}",
+                good="PRIVATE",
+                bad="NOT PRIVATE",
+            ),
             series(
                 "Pushes in flight",
                 "Pushes that wait for their turn or for a provider's answer. A rising line: a provider that is slow.",
@@ -184,7 +202,31 @@ dashboard = page(
             ),
         ),
         row(
-            "Did the phone come?",
+            "The path of a push: handed on, received, sent, woke",
+            series(
+                "From Prosody to the phone/s",
+                "handed on: by Prosody's bridge; received: by the gateway; failed: a wrong secret; sent: accepted by "
+                "Apple or Google; woke: the phone came in time. Where the lines part, pushes are lost.",
+                "short",
+                Query(_HANDED_ON, "{{instance}} handed on"),
+                Query(_RECEIVED, "{{instance}} received", Look.DASHED),
+                Query(_SENT, "{{instance}} sent"),
+                Query(_WOKE, "{{instance}} woke", Look.DASHED),
+                Query(rates("push_requests_total", where='code="403"'), "{{instance}} failed: secret", Look.FAILURE),
+            ),
+            series(
+                "Prosody to gateway, P99",
+                "From Prosody's push to the request that the gateway took, repeats included. With the latency at the "
+                "provider it is the whole way from Prosody to Apple or Google, which must take less than 2 s.",
+                "s",
+                Query(
+                    "histogram_quantile(0.99, "
+                    + rates("prosody_mod_push_http__handover_seconds_bucket", "kind", "le")
+                    + ")",
+                    "{{instance}} {{kind}}",
+                ),
+                empty="no pushes",
+            ),
             stat(
                 "Pushes that wake nobody, worst",
                 f"Of the pushes that a provider took in the last {_WAKE.window}, those whose phone did not come, on "
@@ -210,6 +252,14 @@ dashboard = page(
                 "first.",
                 "short",
                 Query(rates("prosody_push_wakeups_total", "kind", "result"), "{{instance}} {{kind}} {{result}}"),
+            ),
+            series(
+                "Canaries/s",
+                "Pushes to your test phones by outcome, and how often those phones came. Nothing is drawn where none "
+                "is set.",
+                "short",
+                Query(rates("push_canary_total", "handler", "outcome"), "{{instance}} {{handler}} {{outcome}}"),
+                Query(rates("prosody_canary_logins_total", "handler"), "{{instance}} {{handler}} came", Look.DASHED),
             ),
             heatmap(
                 "How long until the phone is back",

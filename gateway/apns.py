@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.answers import ACCEPTED, APNS, Meaning, judge
 from gateway.exchange import Request, secret
+from gateway.push import Purpose
 
 if TYPE_CHECKING:
     from gateway.exchange import Response
@@ -47,7 +48,8 @@ class Apns:
             secret("apns-expiration", str(int(push.expires))),
             secret("apns-id", push.id),
         )
-        return Request(fields, b'{"aps":{},"type":"incoming-call","expires":%d}' % push.expires)
+        word = b"incoming-call" if push.purpose is Purpose.USER else b"canary"
+        return Request(fields, b'{"aps":{},"type":"%s","expires":%d}' % (word, push.expires))
 
     def understand(self, response: Response, push: Push) -> Meaning:  # noqa: ARG002 - APNs answers calls only
         """Return the meaning of an answer (Apple, "Handling notification responses from APNs")."""

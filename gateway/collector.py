@@ -40,6 +40,7 @@ def collect(metrics: Metrics, status: Mapping[str, Status]) -> Iterator[Metric]:
     yield fill("push_expired_total", *(((name,), one.expired) for name, one in handlers.items()))
     yield fill("push_unregistered_total", *_by_word({name: one.unregistered for name, one in handlers.items()}))
     yield fill("push_retries_total", *_by_word({name: one.retries for name, one in handlers.items()}))
+    yield fill("push_canary_total", *_by_word({name: one.canaries for name, one in handlers.items()}))
     yield fill("push_inflight", *(((name,), one.inflight) for name, one in handlers.items()))
     yield from _status(status)
     yield from _connections(handlers)
@@ -56,6 +57,8 @@ def _status(status: Mapping[str, Status]) -> Iterator[Metric]:
     fill = FAMILIES.fill
     yield fill("push_provider_state", *(((name,), now.works) for name, now in status.items()))
     yield fill("push_credentials_valid", *(((name,), now.credentials) for name, now in status.items()))
+    keys = {name: now.key_private for name, now in status.items()}
+    yield fill("push_key_file_private", *(((name,), is_so) for name, is_so in keys.items() if is_so is not None))
     connections = {name: now.connection_age for name, now in status.items()}
     tokens = {name: now.token_age for name, now in status.items()}
     for family, ages in (("push_connection_age_seconds", connections), ("push_token_age_seconds", tokens)):

@@ -51,6 +51,18 @@ FAMILIES = Families(
         ("handler",),
         "1 with a valid access token from a key file that is in order, else 0.",
     ),
+    Family(
+        "gauge",
+        "push_key_file_private",
+        ("handler",),
+        "1 if nobody but its owner may read the key file, else 0. Absent without a key file.",
+    ),
+    Family(
+        "counter",
+        "push_canary_total",
+        ("handler", "outcome"),
+        "Pushes to the operator's test phones, by their outcome; validated: FCM accepted a dry run. In no other count.",
+    ),
     Family("gauge", "push_connection_age_seconds", ("handler",), "Age of the connection to the provider."),
     Family("gauge", "push_token_age_seconds", ("handler",), "Age of the access token."),
     Family("counter", "push_connections_total", ("handler",), "Connections made to the provider."),

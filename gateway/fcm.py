@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.answers import ACCEPTED, FCM, Fault, Meaning, judge
 from gateway.exchange import Request, secret
-from gateway.push import Kind
+from gateway.push import Kind, Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,8 +44,13 @@ class Fcm:
         data = {"type": "new-message"}
         if push.kind is Kind.CALL:
             data = {"type": "incoming-call", "expires": str(int(push.expires))}
+        if push.purpose is not Purpose.USER:
+            data = {"type": "canary"}
         android = {"priority": "high", "ttl": f"{math.ceil(remaining)}s"}
-        body = json.dumps({"message": {"token": push.node, "data": data, "android": android}})
+        request: dict[str, Any] = {"message": {"token": push.node, "data": data, "android": android}}
+        if push.purpose is Purpose.DRY_RUN:
+            request["validate_only"] = True
+        body = json.dumps(request)
         return Request((*self._first, *_place(minted), *self._always), body.encode())
 
     def understand(self, response: Response, push: Push) -> Meaning:

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.answers import Fault, Meaning
 from gateway.channel import Channel, LateError
 from gateway.exchange import End, LostError, Request, Response
-from gateway.metrics import Status
-from gateway.push import Kind, Outcome, Push, Result
+from gateway.metrics import HandlerMetrics, Status
+from gateway.push import Kind, Outcome, Purpose, Push, Result
 
 if TYPE_CHECKING:
-    from gateway.metrics import HandlerMetrics
     from gateway.tokens import Minted, Token
 
 QUEUE = 1000  # pushes of one handler at a time, waiting ones included; each holds some 25 KiB of connection and task
@@ -61,6 +60,7 @@ class Handler:
         self.channel = channel
         self.token = token
         self.metrics = metrics
+        self._canaries = HandlerMetrics(name)  # theirs go here and are not shown, but for their outcomes
         self._provider = provider
         self._faults = 0  # in a row
         self._last_fault = 0.0
@@ -87,6 +87,7 @@ class Handler:
             credentials=self.token.current is not None and not self.token.broken,
             connection_age=None if opened is None else asyncio.get_running_loop().time() - opened,
             token_age=self.token.age,
+            key_private=self.token.key_private,
         )
 
     def reload(self) -> None:
@@ -96,7 +97,7 @@ class Handler:
 
     async def push(self, push: Push) -> Result:
         """Deliver a push by its deadline."""
-        metrics = self.metrics
+        metrics = self.metrics if push.purpose is Purpose.USER else self._canaries
         if not self.token.usable:
             result = Result(Outcome.UNAVAILABLE, "credentials")
         elif metrics.inflight >= (QUEUE if push.kind is Kind.CALL else QUEUE_MESSAGES):
@@ -104,14 +105,14 @@ class Handler:
         else:
             metrics.inflight += 1
             try:
-                result = await self._deliver(push)
+                result = await self._deliver(push, metrics)
             finally:
                 metrics.inflight -= 1
         metrics.count(result)
         self._log(push, result)
         return result
 
-    async def _deliver(self, push: Push) -> Result:
+    async def _deliver(self, push: Push, metrics: HandlerMetrics) -> Result:
         """Try until there is a result."""
         loop = asyncio.get_running_loop()
         reason, began, refused = "deadline", push.arrived, ""
@@ -119,12 +120,12 @@ class Handler:
             now = loop.time()
             if now >= push.deadline:
                 break
-            self.metrics.stages["queue"].observe(now - began)
+            metrics.stages["queue"].observe(now - began)
             minted = await self.token.get(push.deadline, other_than=refused)
             if minted is None:
                 outcome = Outcome.EXPIRED if self.token.usable else Outcome.UNAVAILABLE
                 return Result(outcome, reason if refused else "credentials")
-            tried = await self._try(push, minted)
+            tried = await self._try(push, minted, metrics)
             if isinstance(tried, Result):
                 return tried
             reason = tried.word
@@ -135,11 +136,11 @@ class Handler:
             began = loop.time()
             if began + pause >= push.deadline:
                 break
-            self.metrics.retry(reason)
+            metrics.retry(reason)
             await asyncio.sleep(pause)
         return Result(Outcome.EXPIRED, reason)
 
-    async def _try(self, push: Push, minted: Minted) -> Result | Meaning:
+    async def _try(self, push: Push, minted: Minted, metrics: HandlerMetrics) -> Result | Meaning:
         """Send a push once; returns what became of it, or why another try may help."""
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -160,15 +161,15 @@ class Handler:
             return Meaning(Fault.CONNECTION, lost.reason)
         now = loop.time()
         sent = exchange.sent if exchange.sent is not None else now  # None: an answer before it was sent whole
-        self.metrics.stages["connect"].observe(sent - began)
-        self.metrics.stages["provider"].observe(now - sent)
+        metrics.stages["connect"].observe(sent - began)
+        metrics.stages["provider"].observe(now - sent)
         meaning = self._provider.understand(response, push)
         self._blame(faulty=meaning.fault is Fault.PROVIDER)
         if meaning.fault is Fault.CONNECTION and exchange.answered_by is not None:
             exchange.answered_by.leave(End("refused", said=meaning.word))
         if meaning.fault.passes or (meaning.fault is Fault.ACCESS and self.token.refuse(minted.token)):
             return meaning
-        self.metrics.latency.observe(1000 * (now - push.arrived))
+        metrics.latency.observe(1000 * (now - push.arrived))
         return Result(self._outcome(meaning.fault), meaning.word, meaning.since)
 
     def _outcome(self, fault: Fault) -> Outcome:
@@ -195,7 +196,7 @@ class Handler:
         if _log.isEnabledFor(level):
             fields = {
                 "handler": self.name,
-                "type": push.kind.value,
+                "type": push.kind.value if push.purpose is Purpose.USER else push.purpose.name.lower(),
                 "token": push.suffix,
                 "outcome": str(result.outcome),
                 "ms": round(1000 * (asyncio.get_running_loop().time() - push.arrived), 1),

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.push import Kind, Outcome, Push, Result
+from gateway.push import Kind, Outcome, Push, Result, is_apns_token
 from gateway.rate_limit import RateLimit
 from gateway.requests import Refusal, knows_secret, parse, understand
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 MAX_BODY = 16 * 1024  # bytes; a push is a few hundred
 BODY_TIMEOUT = 8.0  # seconds; below the web server's own limit, so that a caller gets an answer
 COMPLAIN_EVERY = 60.0  # seconds between two log lines about wrong secrets
-# The specification's Appendix B drops calls to Android; its Section 12 does not. Any other node belongs to FCM.
-_APNS_TOKEN = re.compile(r"[0-9a-fA-F]{64,}")
 
 _log = logging.getLogger(__name__)
 
@@ -115,8 +112,8 @@ class Intake:
             self._wrong, self._complained = 0, now
 
     async def _deliver(self, push: Push) -> Result:
-        to_apns = push.kind is Kind.CALL and _APNS_TOKEN.fullmatch(push.node)
-        name = "voip" if to_apns else "fcm"
+        # The specification's Appendix B drops calls to Android; its Section 12 does not.
+        name = "voip" if push.kind is Kind.CALL and is_apns_token(push.node) else "fcm"
         handler = self._handlers.get(name)
         if handler is None:
             result = Result(Outcome.UNAVAILABLE, "disabled")

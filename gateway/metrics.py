@@ -43,12 +43,14 @@ class Status:
         credentials: there is a valid access token, from a key file that is in order.
         connection_age: seconds; None without a connection.
         token_age: seconds; None without a token.
+        key_private: nobody but its owner may read the key file; None if there is no such file.
     """
 
     works: bool
     credentials: bool
     connection_age: float | None
     token_age: float | None
+    key_private: bool | None
 
 
 class HandlerMetrics:
@@ -67,6 +69,7 @@ class HandlerMetrics:
         self.failures = _counter(REASONS[name])
         self.retries = _counter(REASONS[name])
         self.connection_failures = _counter(CONNECT_REASONS)
+        self.canaries: Counter[str] = Counter()  # outcomes; empty without a canary
         self.renewals = _counter(("ok", "failed"))
         self.latency = Histogram(MILLISECONDS)
         self.stages = {stage: Histogram(SECONDS) for stage in STAGES}

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
+
+MAX_NODE = 4096  # characters; the longest token that FCM allows
+_APNS_TOKEN = re.compile(r"[0-9a-fA-F]{64,}")
+
+
+def is_apns_token(node: str) -> bool:
+    """Tell whether a device's token is one of Apple's; any other belongs to FCM."""
+    return _APNS_TOKEN.fullmatch(node) is not None
 
 
 class Kind(StrEnum):
@@ -16,6 +25,14 @@ class Kind(StrEnum):
     def worth(self) -> float:
         """Seconds from its arrival."""
         return 30.0 if self is Kind.CALL else 60.0
+
+
+class Purpose(Enum):
+    """Who a push is for."""
+
+    USER = auto()
+    CANARY = auto()  # the operator's own test phone: see `canary`
+    DRY_RUN = auto()  # nobody: FCM checks everything and delivers nothing
 
 
 class Outcome(StrEnum):
@@ -40,6 +57,7 @@ class Push:
         deadline: the loop's time after which it is not sent.
         expires: the same as Unix time.
         id: a UUID, the same in every try.
+        purpose: who it is for.
     """
 
     node: str
@@ -48,6 +66,7 @@ class Push:
     deadline: float
     expires: float
     id: str
+    purpose: Purpose = Purpose.USER
 
     @property
     def suffix(self) -> str:

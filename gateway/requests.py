@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from gateway.push import Kind, Push
+from gateway.push import MAX_NODE, Kind, Push
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-MAX_NODE = 4096  # characters; the longest token that FCM allows
 
 
 @dataclass(frozen=True)

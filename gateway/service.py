@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway import apns, fcm
+from gateway import apns, canary, fcm
 from gateway.channel import Channel
 from gateway.dial import Endpoint
 from gateway.handler import QUEUE, Handler, Provider
@@ -120,6 +120,10 @@ async def serving(settings: Settings, config: WebConfig, reload: Reload, working
         options={"auto_decompress": False},
     )
     jobs = [run for handler in handlers.values() for run in (handler.token.run, handler.channel.run)]
+    for name, token in settings.canaries.items():
+        if name in handlers:
+            one = canary.Canary(handlers[name], token, settings.canary_interval)
+            jobs += [one.wake, one.dry_run] if name == "fcm" else [one.wake]
     # Connections to providers are opened first and closed last, so that accepted pushes are still delivered.
     async with running(*jobs), web.serving(for_prometheus, for_callers, files=FILES) as urls:
         yield Gateway(handlers, metrics, intake, urls)

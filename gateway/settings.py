@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from gateway import apns, fcm
 from gateway.metrics import HANDLERS
+from gateway.push import MAX_NODE, is_apns_token
 from toolkit.logs import LEVELS
-from toolkit.values import Address
+from toolkit.values import Address, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,6 +90,8 @@ class Settings:
         log_level: a key of `toolkit.logs.LEVELS`.
         apns: what calls to iPhones need.
         fcm: what pushes through FCM need.
+        canaries: the tokens of the operator's test phones, by handler.
+        canary_interval: seconds between two pushes to one.
     """
 
     listen: Address
@@ -100,6 +103,8 @@ class Settings:
     log_level: str
     apns: ApnsSettings
     fcm: FcmSettings
+    canaries: Mapping[str, str] = field(repr=False)
+    canary_interval: float
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -134,6 +139,8 @@ def read(environment: Mapping[str, str]) -> Settings:
             account_path=_own(env, "GOOGLE_APPLICATION_CREDENTIALS"),
             server=_server(env, "FCM_URL", f"https://{fcm.HOST}"),
         ),
+        canaries=_canaries(env),
+        canary_interval=_duration(env, "CANARY_INTERVAL", "1h"),
     )
 
 
@@ -148,6 +155,24 @@ def _handlers(env: Mapping[str, str]) -> frozenset[str]:
     if not chosen <= set(HANDLERS):
         raise SettingsError.wrong("HANDLERS", env["HANDLERS"], "voip, fcm, or both with a comma")
     return chosen
+
+
+def _canaries(env: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the tokens of the test phones; no error quotes one."""
+    found = {name: _own(env, f"CANARY_{name.upper()}_TOKEN") for name in HANDLERS}
+    if found["voip"] and not is_apns_token(found["voip"]):
+        raise SettingsError("CANARY_VOIP_TOKEN: must be the PushKit token of a test iPhone, 64 hex digits or more")
+    if len(found["fcm"]) > MAX_NODE or is_apns_token(found["fcm"]):
+        raise SettingsError("CANARY_FCM_TOKEN: must be the FCM registration token of a test phone")
+    return {name: token for name, token in found.items() if token}
+
+
+def _duration(env: Mapping[str, str], name: str, default: str) -> float:
+    text = env.get(name, default)
+    try:
+        return duration(text)
+    except ArgumentTypeError:
+        raise SettingsError.wrong(name, text, "a duration such as 30m or 1h") from None
 
 
 def _choice(env: Mapping[str, str], name: str, default: str, choices: Mapping[str, object]) -> str:

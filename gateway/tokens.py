@@ -114,6 +114,14 @@ class Token:
         """Seconds since it was issued."""
         return max(0.0, self._clock() - self._minted.issued) if self._minted is not None else None
 
+    @property
+    def key_private(self) -> bool | None:
+        """True if nobody but its owner may read the key file; None if there is none, or it cannot be looked at."""
+        try:
+            return not os.stat(self._source.path).st_mode & (stat.S_IRWXG | stat.S_IRWXO)  # noqa: PTH116 - one bit test
+        except OSError:
+            return None
+
     async def get(self, deadline: float, *, other_than: str = "") -> Minted | None:
         """Return the token; wait for one until `deadline` (the loop's time): at a start, or after an outage.
 
@@ -191,12 +199,11 @@ class Token:
         return True
 
     def _warn_of_readers(self) -> None:
-        with contextlib.suppress(OSError):  # a missing file is what _renew reports
-            if os.stat(self._source.path).st_mode & (stat.S_IRWXG | stat.S_IRWXO):  # noqa: PTH116 - one bit test
-                _log.warning(
-                    "credentials can be read by others than their owner",
-                    extra={"file": self._source.path, "fix": f"chmod 600 {self._source.path}"},
-                )
+        if self.key_private is False:
+            _log.warning(
+                "credentials can be read by others than their owner",
+                extra={"file": self._source.path, "fix": f"chmod 600 {self._source.path}"},
+            )
 
 
 async def mint(arguments: Sequence[str]) -> Attempt:

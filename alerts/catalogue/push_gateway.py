@@ -77,12 +77,34 @@ ALERTS: Final = (
     Alert(
         # Without valid credentials nothing can be sent either; that is the alert above.
         name="PushProviderUnreachable",
-        expr="push_provider_state == 0 and on (instance, handler) push_credentials_valid == 1",
+        expr="push_provider_state == 0 and push_credentials_valid == 1",
         summary="{{ $labels.instance }}: no {{ $labels.handler }} push can be sent: its provider is not reached",
         description=(
             "Sleeping phones do not ring, or show no message. See whether the provider or this node's network is down."
         ),
         dashboard=_DASHBOARD,
+    ),
+    Alert(
+        name="PushKeyFileExposed",
+        expr="push_key_file_private == 0",
+        summary="{{ $labels.instance }}: others can read the key file of the handler {{ $labels.handler }}",
+        description="Whoever has the key can push to every phone. Run chmod 600 on it; the log names the file.",
+        dashboard=_DASHBOARD,
+    ),
+    Alert(
+        # A phone logs in on any node, so all nodes count together. An exporter that does not count logins is no zero.
+        name="PushCanaryLost",
+        expr=(
+            'sum by (job, handler) (increase(push_canary_total{outcome!="validated"}[<window>])) >= <minimum>\n'
+            "and on (handler) sum by (handler) (increase(prosody_canary_logins_total[<window>])) == 0"
+        ),
+        summary=('no test phone came for {{ $value | printf "%.0f" }} {{ $labels.handler }} canary pushes in <window>'),
+        description=(
+            "A phone that is known to work is not woken, so users' phones may not be either. The runbook tells whether "
+            "the push was refused, the phone is off, or it is not delivered."
+        ),
+        dashboard=_DASHBOARD,
+        variable=None,
     ),
     Alert(
         # About Prosody's phones; no variable of the dashboard lists its nodes. 0/0 is NaN, which is above nothing.

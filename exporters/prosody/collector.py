@@ -148,6 +148,7 @@ def _events(counts: Counts) -> Iterator[Metric]:
     edges = histograms[0][1].edges if histograms else ()
     rows = ((labels, _all_counts(histogram), histogram.sum_seconds) for labels, histogram in histograms)
     yield FAMILIES.fill_histograms("prosody_push_wakeup_seconds", edges, *rows)
+    yield FAMILIES.fill("prosody_canary_logins_total", *_rows(counts.canary_logins))
     yield _histogram("prosody_event_loop_lag_seconds", counts.lag)
 
 

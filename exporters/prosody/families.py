@@ -106,6 +106,14 @@ FAMILIES = Families(
         needs="instrument",
     ),
     Family(
+        "counter",
+        "prosody_canary_logins_total",
+        ("host", "handler"),
+        "Logins and resumptions of the operator's test phones, which the push gateway wakes: accounts "
+        "synthetic-canary-voip and synthetic-canary-fcm.",
+        needs="instrument",
+    ),
+    Family(
         "histogram",
         "prosody_event_loop_lag_seconds",
         (),

@@ -61,11 +61,12 @@ local counters = previous and previous.counters or {
 	lag = { count = 0, sum = 0, buckets = {} };
 	wakeups = {}; -- host -> "call woke" -> count
 	wakeup_seconds = {}; -- host -> kind -> histogram
+	canary_logins = {}; -- host -> handler -> count
 	without_smacks = {}; -- host -> sessions without stream management (XEP-0198), as the last reconciliation found them
 	adopted = 0; drift = 0; sweeps = 0; errors = 0;
 	settled = false; -- true once every session that was there before us is counted
 };
-for _, new in ipairs { "without_smacks", "wakeups", "wakeup_seconds" } do
+for _, new in ipairs { "without_smacks", "wakeups", "wakeup_seconds", "canary_logins" } do
 	counters[new] = counters[new] or {}; -- version 1 had none
 end
 local tracked = previous and previous.tracked or {}; -- session -> its key in counters.sessions
@@ -149,6 +150,12 @@ end
 -- The synthetic users break connections all day long (docs/synthetic.md), which must not look like a failing network.
 local function is_synthetic(session)
 	return session.username and session.username:sub(1, 10) == "synthetic-";
+end
+
+-- The operator's test phones, which the push gateway wakes (docs/push-gateway.md): synthetic-canary-voip and -fcm.
+local function canary_came(host, session)
+	local handler = session.username:match("^synthetic%-canary%-(%a+)$");
+	if counters.canary_logins[host][handler] then count("canary_logins", host, handler); end
 end
 
 local function show_of(presence)
@@ -487,7 +494,7 @@ local function watch_host(host)
 	if hosts[host].type ~= "local" then return; end
 	for family, labels in pairs {
 		authentications = "success failure"; presence_updates = "available unavailable";
-		dead_connections = "read_timeout hibernation_expired"; pushes = "call message other";
+		dead_connections = "read_timeout hibernation_expired"; pushes = "call message other"; canary_logins = "voip fcm";
 	} do
 		local row = counters[family][host] or {};
 		for label in pairs(set(labels)) do row[label] = row[label] or 0; end
@@ -512,11 +519,16 @@ local function watch_host(host)
 	hook(host, "resource-bind", function (event)
 		check(event.session);
 		came_back(host, event.session);
+		canary_came(host, event.session);
 		if not logged_in[event.session] then count("authentications", host, "success"); end -- XEP-0078 tells of no login
 		registrations_changed(host, event.session.username);
 	end);
 	hook(host, "smacks-hibernation-start", function (event) check(event.origin); end);
-	hook(host, "smacks-hibernation-end", function (event) came_back(host, event.resumed or event.origin); end);
+	hook(host, "smacks-hibernation-end", function (event)
+		local session = event.resumed or event.origin;
+		came_back(host, session);
+		canary_came(host, session);
+	end);
 	hook(host, "pre-resource-unbind", function (event)
 		if is_synthetic(event.session) then return; end
 		if event.error == "read timeout" or tostring(event.error):find("^BOSH client silent") then

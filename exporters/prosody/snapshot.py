@@ -73,6 +73,7 @@ class Counts:
     authentications: Rows
     stream_errors: Rows
     pushes: Rows
+    canary_logins: Rows
     registrations: Mapping[str, float]
     wakeups: Mapping[tuple[str, str, str], float]  # by host, kind and result
     wakeup_seconds: Mapping[tuple[str, str], Histogram]  # by host and kind
@@ -180,6 +181,7 @@ def _parse_counts(instrument: Mapping[str, Any]) -> Counts:
         authentications=_rows(counters["authentications"]),
         stream_errors=_rows(counters["stream_errors"]),
         pushes=_rows(counters["pushes"]),
+        canary_logins=_rows(counters["canary_logins"]),
         registrations=_row(counters["registrations"]),
         without_smacks=_row(counters["without_smacks"]),
         wakeups={

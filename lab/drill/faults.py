@@ -182,6 +182,27 @@ def _reload_gateways(lab: Lab) -> None:
 
 
 @contextmanager
+def exposed(key: Path) -> Iterator[None]:
+    """Somebody copied a key file without a thought for its mode."""
+    key.chmod(0o644)
+    yield
+    key.chmod(0o600)
+
+
+@contextmanager
+def lost_canary(lab: Lab) -> Iterator[None]:
+    """The gateway of the first node pushes to a test phone that is off."""
+    gateway = lab.push_gateway
+    canary = {"CANARY_FCM_TOKEN": "canary:APA91bF-test_phone", "CANARY_INTERVAL": "2s"}
+    gateway.settings |= canary
+    gateway.restart()
+    yield
+    for name in canary:
+        del gateway.settings[name]
+    gateway.restart()
+
+
+@contextmanager
 def another_secret(lab: Lab) -> Iterator[None]:
     """The gateway of the first node was given a new secret, and Prosody was not."""
     gateway = lab.push_gateway

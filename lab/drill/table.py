@@ -174,6 +174,19 @@ DRILLS = (
             "PushLatencyHigh": "each push waits for a provider until it is too old",
         },
     ),
+    Drill(
+        "PushKeyFileExposed",
+        "chmod 644 on the APNs key",
+        lambda lab: faults.exposed(lab.providers.key_path),
+        {"handler": "voip"},
+    ),
+    Drill(
+        "PushCanaryLost",
+        "a canary on prosody1 whose phone never comes",
+        faults.lost_canary,
+        {"handler": "fcm"},
+        beside={"PushGatewayDown": "it is restarted with the canary, and without"},
+    ),
     Drill("PushesWakeNobody", "APNs and FCM accept every push and deliver none", faults.deaf_phones),
     Drill(
         "PushSecretRefused",

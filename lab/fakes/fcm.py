@@ -119,6 +119,7 @@ class FakeFcm(Http2Server):
     Attributes:
         answer: called for every push that is in order; the default accepts it.
         received: every push that was in order, in order of arrival.
+        validated: the same of those that asked for a dry run.
         refusals: why requests were not in order.
     """
 
@@ -127,6 +128,7 @@ class FakeFcm(Http2Server):
         self._valid = valid
         self.answer: Callable[[Request], None] = accept
         self.received: list[Received] = []
+        self.validated: list[Received] = []
         self.refusals: list[str] = []
 
     def _take(self, request: Request) -> None:
@@ -155,7 +157,7 @@ class FakeFcm(Http2Server):
         elif not self._valid(headers.get("authorization", "").removeprefix("Bearer ")):
             self._refuse(request, 401, "UNAUTHENTICATED")
         else:
-            self.received.append(received)
+            (self.validated if body.get("validate_only") is True else self.received).append(received)
             self.answer(request)
 
     def _refuse(self, request: Request, status: int, code: str) -> None:

@@ -30,6 +30,7 @@ EQUIVALENT: Final = {
     ("Watchdog", "1 -> 2 at 7"): "an alert fires on any value",
     ("Watchdog", "1 -> 0 at 7"): "an alert fires on any value",
     ("JobMissing", "without job"): "absent() gives the same label; the rule's own is for promtool's duplicate check",
+    ("PushSecretRefused", "increase -> rate at 0"): "either is above 0 when something increased",
     ("ProsodyProbeFails", "increase -> rate at 0"): "either is 0 when nothing increased",
     ("TargetFileUnreadable", "increase -> rate at 0"): "either is above 0 when something increased",
     ("TargetDown", "without job"): "`up` has the same label; the rule's own is for promtool's duplicate check",

@@ -15,7 +15,8 @@ from lab.scraping import Scrape, scrape
 from lab.servers.gateway import SECRET
 from lab.servers.prosody import DOMAIN
 from lab.stack import Lab
-from lab.users.accounts import PASSWORD, create_accounts, username
+from lab.users.accounts import PASSWORD, ask, create_accounts, username
+from tests.dashboards.model import DASHBOARDS
 from tests.live.prosody import lua
 from tests.live.push import ANDROID, SERVICE, Stack, asleep
 from xmpp.client import Client
@@ -23,6 +24,29 @@ from xmpp.client import Client
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+MANY, NEVER_BACK = 10_000, 500
+# Sleeping sessions as mod_smacks leaves them, but without a network; then what the bridge and mod_smacks say of each.
+_MANY = f"""
+local host = prosody.hosts["{DOMAIN}"];
+for i = 1, {MANY} do
+    local session = {{ username = "sleeper" .. i; host = "{DOMAIN}"; resource = "phone"; hibernating = os.time() }};
+    host.sessions[session.username] = {{ sessions = {{ phone = session }} }};
+    local info = {{ jid = "push.commeazy.com"; node = "token" .. i; resource = "phone"; timestamp = 1 }};
+    local push = {{ username = session.username; info = info; kind = i % 2 == 0 and "call" or "message" }};
+    host.events.fire_event("push_http/asked", {{ push = push }});
+    host.events.fire_event("push_http/answered", {{ push = push; outcome = "sent" }});
+end
+for i = {NEVER_BACK} + 1, {MANY} do
+    local session = host.sessions["sleeper" .. i].sessions.phone;
+    host.sessions["sleeper" .. i] = nil;
+    host.events.fire_event("smacks-hibernation-end", {{ origin = session; resumed = session }});
+end
+return "done";
+"""
+_NONE_LEFT = f"""
+for i = 1, {NEVER_BACK} do prosody.hosts["{DOMAIN}"].sessions["sleeper" .. i] = nil; end
+return "done";
+"""
 WITHIN = 4  # seconds that a push is watched in this test, in place of the 30 and 60 in force
 PHONES = 20
 _QUICK = SCRIPTS["instrument"].replace("local VERSION = ", "local VERSION = 1000 + ", 1)
@@ -106,7 +130,35 @@ async def test_when_half_of_the_pushes_are_delivered_half_are_silent_exactly(wat
     assert await watched.until(PHONES) == {("message", "woke"): PHONES / 2, ("message", "silent"): PHONES / 2}
     page = await watched.page()
     assert page("prosody_push_wakeup_seconds_count", kind="message") == PHONES / 2
+    gateway = await scrape(f"http://127.0.0.1:{watched.stack.gateway.metrics_port}")
+    assert {name: total(expr, page, gateway) for name, expr in funnel().items()} == {
+        "handed on": PHONES,
+        "received": PHONES,
+        "sent": PHONES,
+        "woke": PHONES / 2,
+        "failed: secret": 0,
+    }
     await caller.disconnect()
+
+
+def funnel() -> dict[str, str]:
+    """The queries of the panel that compares Prosody, gateway, providers and phones, by their words."""
+    panels = DASHBOARDS["push-gateway-health"]["panels"]
+    panels += [inner for panel in panels for inner in panel.get("panels", [])]
+    (panel,) = (panel for panel in panels if panel["title"] == "From Prosody to the phone/s")
+    return {target["legendFormat"].removeprefix("{{instance}} "): target["expr"] for target in panel["targets"]}
+
+
+def total(expr: str, *pages: Scrape) -> float:
+    """What the counters of a query, a sum of rates, stand at."""
+    found = re.findall(r"rate\((\w+)\{([^}]*)\}", expr)
+    assert found
+    sum_of_all = 0.0
+    for name, matchers in found:
+        labels = dict(re.findall(r'(\w+)="([^"]*)"', matchers))
+        (page,) = (page for page in pages if name in page.names)
+        sum_of_all += page(name, **labels)
+    return sum_of_all
 
 
 async def test_each_way_back_is_seen_once(watched: Watched) -> None:
@@ -188,6 +240,36 @@ async def test_a_push_that_no_provider_took_is_no_silent_one(watched: Watched) -
     await asyncio.sleep(WITHIN + 2)
     assert await watched.results() == {}
     await caller.disconnect()
+
+
+async def test_a_canary_that_logs_in_or_resumes_is_counted_by_its_handler(watched: Watched) -> None:
+    name = "synthetic-canary-fcm"
+    await ask(watched.stack.lab.prosody.admin_socket, f"user:create('{name}@{DOMAIN}', '{PASSWORD}')")
+    endpoints = watched.stack.lab.prosody.endpoints()
+    async with aiohttp.ClientSession() as http:
+        phone = Client(endpoints, name, PASSWORD, http=http, resource="phone")
+        await phone.login()
+        phone.abort()
+        await phone.resume()
+        page = await watched.page()
+        assert page.by("prosody_canary_logins_total", "handler") == {"fcm": 2}
+        await phone.disconnect()
+
+
+async def test_ten_thousand_sleeping_sessions_are_told_apart_exactly(watched: Watched) -> None:
+    assert "done" in await lua(watched.stack.lab, _MANY)
+    half_silent, half_woke = NEVER_BACK / 2, (MANY - NEVER_BACK) / 2
+    try:
+        results = await watched.until(MANY)
+    finally:
+        await lua(watched.stack.lab, _NONE_LEFT)
+    assert results == {
+        ("call", "woke"): half_woke,
+        ("message", "woke"): half_woke,
+        ("call", "silent"): half_silent,
+        ("message", "silent"): half_silent,
+    }
+    assert (await watched.page())("prosody_exporter_instrument_errors_total") == 0
 
 
 async def test_a_restart_of_prosody_makes_no_phone_silent(watched: Watched) -> None:

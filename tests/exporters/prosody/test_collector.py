@@ -53,6 +53,7 @@ CONTRACT = {
     "prosody_push_registrations": {"host"},
     "prosody_push_wakeups_total": {"host", "kind", "result"},
     "prosody_push_wakeup_seconds": {"host", "kind"},
+    "prosody_canary_logins_total": {"host", "handler"},
     "prosody_module_loaded": {"host", "module"},
     "prosody_setting": {"name", "host"},
     "prosody_authentication_info": {"host", "provider"},
@@ -277,6 +278,13 @@ def test_what_followed_a_push_is_counted_by_kind_and_result_with_the_time_of_tho
     assert buckets[HOST, "message", "60.0"] == 3
     assert of(found, "prosody_push_wakeup_seconds_count")[HOST, "message"] == 4
     assert of(found, "prosody_push_wakeup_seconds_sum")[HOST, "message"] == 90.25
+
+
+def test_logins_of_the_canaries_are_counted_by_handler() -> None:
+    answer = recorded()
+    answer["instrument"]["counters"]["canary_logins"][HOST] = {"voip": 2, "fcm": 0}
+    found = series(collect(parse_snapshot(json.dumps(answer)), None))
+    assert of(found, "prosody_canary_logins_total") == {("voip", HOST): 2, ("fcm", HOST): 0}
 
 
 def test_what_is_longer_than_the_last_bucket_is_in_the_total_only() -> None:
