@@ -1,7 +1,7 @@
 """The metrics that each job must have, by name, and what each depends on. It does not describe how they are made.
 
-The source is the exporters' tables of families: a new family is expected as soon as it is in its table. This file adds
-what each metric needs besides a running server, and which metrics may be absent.
+The source is the tables of families, the exporters' and the gateway's: a new family is expected as soon as it is in its
+table. This file adds what each metric needs besides a running server, and which metrics may be absent.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from exporters.certificates.families import FAMILIES as CERTIFICATES
 from exporters.coturn.families import FAMILIES as COTURN
 from exporters.prosody.families import FAMILIES as PROSODY
 from exporters.synthetic.families import FAMILIES as SYNTHETIC
+from gateway.families import FAMILIES as GATEWAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,6 +92,9 @@ _OF_KIND: Final = {
 }
 # Families that a healthy exporter may lack, and why.
 OPTIONAL: Final = {
+    "push_canary_total": "is there while the operator names test phones",
+    "push_connection_age_seconds": "is there while a provider is connected",
+    "push_token_age_seconds": "is there once a provider's credentials were good",
     "synthetic_turn_jitter_seconds": "is there once two packets of one run came back",
     "coturn_config_commented_values": "has a sample only for an option with a comment that some coturn misreads",
     "coturn_log_in_configured_place": "has a sample only while coturn's log is read",
@@ -118,29 +122,7 @@ PROMISED: Final[Mapping[str, tuple[Promise, ...]]] = {
         ),
         *_needing("rules/recording.yaml, --prosody.instrument=on and two scrapes", "prosody_stanza_rate"),
     ),
-    "push-gateway": (
-        *_needing(
-            "",
-            "push_voip_sent_total",
-            "push_voip_failed_total",
-            "push_fcm_sent_total",
-            "push_fcm_failed_total",
-            "push_latency_ms",
-            "push_stage_seconds",
-            "push_failures_total",
-            "push_retries_total",
-            "push_expired_total",
-            "push_unregistered_total",
-            "push_requests_total",
-            "push_inflight",
-            "push_provider_state",
-            "push_credentials_valid",
-            "push_key_file_private",
-            "push_gateway_uptime_seconds",
-            "push_gateway_memory_bytes",
-        ),
-        *_needing("rules/recording.yaml", "push_gateway_up"),
-    ),
+    "push-gateway": (*_of(GATEWAY), *_needing("rules/recording.yaml", "push_gateway_up")),
     "haproxy": _needing(
         "rules/recording.yaml, and a backend prosody_ws (prometheus/snippets/haproxy.cfg)", "haproxy_backend_up"
     ),

@@ -14,6 +14,7 @@ from exporters.certificates.families import FAMILIES as CERTIFICATES
 from exporters.coturn.families import FAMILIES as COTURN
 from exporters.prosody.families import FAMILIES as PROSODY
 from exporters.synthetic.families import FAMILIES as SYNTHETIC
+from gateway.families import FAMILIES as GATEWAY
 from lab.fakes.recordings import answers
 
 NAMES = {job: {promise.name for promise in promises} for job, promises in PROMISED.items()}
@@ -28,8 +29,8 @@ def test_every_promised_metric_is_in_every_recorded_answer_or_is_recorded_by_a_r
         assert NAMES[job] - said - RECORDED == set(), source
 
 
-def test_every_family_of_an_exporter_is_promised_or_says_why_it_may_be_absent() -> None:
-    families = {**PROSODY, **COTURN, **CERTIFICATES, **SYNTHETIC}
+def test_every_family_of_ours_is_promised_or_says_why_it_may_be_absent() -> None:
+    families = {**PROSODY, **COTURN, **CERTIFICATES, **SYNTHETIC, **GATEWAY}
     promised = set().union(*NAMES.values())
     assert set(families) - promised == set(OPTIONAL)
     assert set(NEEDS) <= set(families), "a family that is gone needs nothing"
