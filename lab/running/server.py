@@ -56,7 +56,7 @@ class Server(ABC):
         variables: environment variables that win over its own at its next start.
     """
 
-    patience = 20.0  # seconds to get ready, and to end before it is killed
+    patience = 60.0  # seconds to get ready, and to end before it is killed
     target: Target | None = None
     stop_signal = signal.SIGTERM  # how it is asked to end
 

@@ -8,6 +8,7 @@ alerts that stand on it; one of a series recorded for panels, against the panels
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -76,16 +77,18 @@ def mutants() -> Iterator[Mutant]:
     tests = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ALERTS / "tests").glob("*.yaml")}
     for rule in alerts:
         own = {rule["alert"] + ".yaml": _expecting(tests[rule["alert"]], rule)}
+        beneath = standing_on(recordings, rule["expr"] + yaml.safe_dump(own))
         for change, mutant in _changes(rule, rule["alert"]):
-            yield Mutant(_title(rule), change, recordings, [mutant] if mutant else [], own)
+            yield Mutant(_title(rule), change, beneath, [mutant] if mutant else [], own)
     for rule in recordings:
-        others = [other for other in recordings if other is not rule]
         standing = {alert["alert"] for alert in alerts if rule["record"] in alert["expr"]} - {"MetricAbsent"}
         beside = [alert for alert in alerts if alert["alert"] in standing]
         files = {
             name + ".yaml": {**tests[name], "tests": [_only(case, standing) for case in tests[name]["tests"]]}
             for name in sorted(standing)
         }
+        named = " ".join(alert["expr"] for alert in beside) + yaml.safe_dump(files)
+        others = [other for other in standing_on(recordings, named) if other is not rule]
         for change, mutant in _changes(rule, rule["record"]):
             yield Mutant(rule["record"], change, [*others, *([mutant] if mutant else [])], beside, files)
     panels = yaml.safe_load(PANEL_TESTS.read_text(encoding="utf-8"))
@@ -93,6 +96,16 @@ def mutants() -> Iterator[Mutant]:
         own = {PANEL_TESTS.name: _about(panels, rule["record"])}
         for change, mutant in _changes(rule, rule["record"]):
             yield Mutant(rule["record"], change, [mutant] if mutant else [], [], own)
+
+
+def standing_on(rules: list[Rule], text: str) -> list[Rule]:
+    """Return the rules that a text names, and those that they stand on, in their order: promtool is slow with all."""
+    names = {id(rule): str(rule.get("alert") or rule["record"]) for rule in rules}
+    needed: set[str] = set()
+    while more := {*names.values()} & {*re.findall(r"[\w:]+", text)} - needed:
+        needed |= more
+        text = " ".join(rule["expr"] for rule in rules if names[id(rule)] in more)
+    return [rule for rule in rules if names[id(rule)] in needed]
 
 
 def _changes(rule: Rule, name: str) -> Iterator[tuple[str, Rule | None]]:

@@ -14,7 +14,7 @@ from lab.servers.exporters import Exporter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PATIENCE = 20.0
+_PATIENCE = 120.0
 
 
 class Page(Scrape):

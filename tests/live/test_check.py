@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +84,8 @@ def test_an_exporter_that_is_killed_is_a_target_that_is_down(lab: Lab) -> None:
 
 def test_a_server_that_is_killed_is_named_by_its_exporter(lab: Lab) -> None:
     lab.coturn.kill()
-    (failure,) = _until(lab, lambda _, failures: bool(failures))
-    assert failure == "metrics of coturn: coturn_up is 0 on coturn1: its server does not answer"
+    told = ["metrics of coturn: coturn_up is 0 on coturn1: its server does not answer"]
+    _until(lab, lambda _, failures: failures == told)
     lab.coturn.start()
     _well(lab)
 
@@ -112,14 +112,11 @@ def test_a_metric_that_is_gone_is_named_with_what_it_needs(lab: Lab) -> None:
     flags = lab.prosody_exporter.flags
     lab.prosody_exporter.flags = lambda: [*flags(), "--prosody.websocket-url="]
     lab.prosody_exporter.restart()
-    failures = _until(lab, lambda _, failures: any("websocket_ping" in line for line in failures))
-    assert failures == [
-        (
-            "metrics of prosody: prosody1 without prosody_connection_errors_total, prosody_websocket_ping_seconds, "
-            "prosody_websocket_login_mechanisms; there only with the exporter's WebSocket probe "
-            "(--prosody.websocket-url)"
-        )
-    ]
+    told = (
+        "metrics of prosody: prosody1 without prosody_connection_errors_total, prosody_websocket_ping_seconds, "
+        "prosody_websocket_login_mechanisms; there only with the exporter's WebSocket probe (--prosody.websocket-url)"
+    )
+    _until(lab, lambda _, failures: failures == [told])
     lab.prosody_exporter.flags = flags
     lab.prosody_exporter.restart()
     _well(lab)

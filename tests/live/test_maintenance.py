@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PATIENCE = 90.0
+PATIENCE = 240.0
 
 
 @pytest.fixture(scope="module")

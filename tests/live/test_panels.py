@@ -24,7 +24,7 @@ from tests.dashboards.model import selectors
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 # The versions in Debian 12, and later ones: HAProxy, postgres_exporter.
 VERSIONS = (("haproxy-2.6", "postgres-exporter-0.11"), ("haproxy-3.2", "postgres-exporter-0.17"))
 TURN = "turn+1.example.org:9872"  # a name that a regular expression would read in its own way

@@ -44,7 +44,7 @@ def started(folder: Path, unit: str, *flags: str, **environment: str) -> Iterato
 
 def wait_for(folder: Path, process: subprocess.Popen[str], text: str) -> None:
     """Wait for a text in the log of a program that lives on."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while text not in (said := (folder / "log").read_text()):
         assert process.poll() is None, said
         assert time.monotonic() < until, said

@@ -30,7 +30,7 @@ def test_prometheus_loads_every_rule_without_a_warning_and_finds_them_healthy() 
     with Workspace() as lab:
         prometheus = Prometheus(lab)  # its only target is itself: names that resolve nowhere here would be warnings
         prometheus.start()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             groups = prometheus.api.client.ask("api/v1/rules")["data"]["groups"]
             found = [rule for group in groups for rule in group["rules"]]
@@ -252,7 +252,7 @@ def pager() -> Iterator[tuple[int, list[dict[str, Any]]]]:
 
 def wait_for(events: list[dict[str, Any]], action: str) -> dict[str, Any]:
     """Return the first event of this kind."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not (found := [event for event in events if event["event_action"] == action]):
         assert time.monotonic() < deadline, f"no {action} among {events}"
         time.sleep(0.1)  # until Alertmanager has told

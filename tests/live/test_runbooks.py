@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_PATIENCE: Final = 30.0
+_PATIENCE: Final = 120.0
 TOOLS: Final = ("curl", "jq", "openssl", "socat", "ss", "telnet", "top")
 # What the commands must find: mod_offline has loaded by itself, and registration is open.
 _ILL: Final = 'modules_disabled = { "s2s" }\nallow_registration = true\n'

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 GUIDE = (ROOT / "docs/walks.md").read_text(encoding="utf-8")
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 
 @dataclass
