@@ -103,10 +103,10 @@ drill: ## Break the demo once for every alert, and follow each to its receiver; 
 	@lab/install.sh demo
 	@exec $(python) -m lab.drill $(ALERTS)
 
-soak: ## Ten minutes of churn, then 200,000 pushes and ten quiet minutes
+soak: ## Ten minutes of churn, then 200,000 pushes (or PUSHES) and ten quiet minutes
 	@lab/install.sh demo
 	@$(python) -m bench.soak
-	@exec $(python) -m bench.push_gateway soak
+	@exec $(python) -m bench.push_gateway soak $(PUSHES)
 
 loss: ## What becomes of pushes while a provider misbehaves: writes docs/push-loss-report.md; takes some minutes
 	@lab/install.sh test

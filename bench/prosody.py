@@ -36,6 +36,7 @@ ROUNDS = 40
 SCRAPES = 100
 SCRAPE_INTERVAL = 15  # seconds, as Prometheus would
 MESSAGES = 3_000
+WATCHED = 20_000  # pushes, as many as the counting script watches at most
 BATCH = 1_000  # sessions made in one command
 _LUA = Path(__file__).with_name("prosody.lua").read_text()
 # No network traffic but ours, nothing on disk, and no statistics pass of Prosody's own while we look at the loop.
@@ -80,6 +81,14 @@ class Bench:
             upto = min(self.sessions + BATCH, size)
             await self.ask(f"populate({self.sessions + 1}, {upto})")
             self.sessions = upto
+
+    async def watch_pushes(self) -> tuple[float, float]:
+        """Have WATCHED pushes watched; returns bytes and microseconds of CPU for each."""
+        parts = []
+        for first in range(1, WATCHED + 1, BATCH):
+            size, took = (await self.ask(f"watch_pushes({first}, {first + BATCH - 1})")).split()
+            parts.append((float(size), float(took)))
+        return statistics.mean(size for size, _ in parts), statistics.mean(took for _, took in parts)
 
     async def stall(self, action: Callable[[], Awaitable[object]]) -> Stall:
         """Do something ROUNDS times and see how long Prosody's loop stood still at most each time."""
@@ -130,6 +139,22 @@ def _ratios(one: Stall, other: Stall) -> tuple[float, float]:
     )
 
 
+async def _wakeups(bench: Bench) -> None:
+    """What it costs to watch for each push whether its phone comes, at the most pushes that are watched."""
+    size, watched = await bench.watch_pushes()
+    scraped = await bench.stall(lambda: scrape(bench.lab.prosody_exporter.url))
+    counted = await bench.stall(lambda: bench.shell.command("c2s:count()"))
+    back = float(await bench.ask(f"come_back(1, {WATCHED})"))
+    none = float(await bench.ask(f"come_back(1, {WATCHED})"))
+    late, cpu = _ratios(counted, scraped)
+    print(f"\n{WATCHED:,} pushes to sleeping phones watched, {bench.sessions:,} sessions")
+    print(f"  memory           {size:.0f} bytes a push")
+    print(f"  a push           {watched:.1f} us of CPU from asked to answered")
+    print(f"  a phone is back  {back:.1f} us with a watched push, {none:.1f} us without")
+    print(f"  scrape           {scraped}")
+    print(f"  scrape : c2s:count() = 1 : {late:.0f} late, 1 : {cpu:.0f} CPU, by medians (wanted: 1 : 20)")
+
+
 async def _exporter(bench: Bench) -> None:
     process = psutil.Process(bench.lab.prosody_exporter.pid)
     seconds, durations = process.cpu_times(), []
@@ -178,6 +203,7 @@ async def main() -> None:
         bench = Bench(lab)
         await bench.shell.lua(_LUA)
         await _stalls(bench)
+        await _wakeups(bench)
         await _exporter(bench)
         await _stanzas(bench)
         await bench.shell.close()

@@ -2,8 +2,8 @@
 
 Node is the specification's design (bench/push_node.js). It is left out where node and npm are not installed.
 
-`python -m bench.push_gateway soak` instead sends 200,000 pushes, looks whether memory grows, and sends one call after
-ten quiet minutes.
+`python -m bench.push_gateway soak [PUSHES]` instead sends 200,000 pushes, looks whether memory grows, and sends one
+call after ten quiet minutes. It ends with 1 if the gateway needs more than MEMORY_MOST.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ SECONDS = 4.0  # of one round
 ROUNDS = 3
 PROVIDER_DELAY = 0.05  # seconds, at half load
 SOAK = 200_000  # pushes
+MEMORY_MOST = 60e6  # bytes
 QUIET = 600.0  # seconds
 NODE = {"call": "0f1e2d3c4b5a6978" * 4, "message": "dGVzdA:APA91bF-token_of_an_android_phone" * 3}
 _END = b"\r\n\r\nOK"
@@ -196,9 +197,8 @@ def main() -> int:
         for server in (providers, gateway, bare):
             server.start()
         asyncio.run(asyncio.sleep(2))
-        if sys.argv[1:] == ["soak"]:
-            asyncio.run(soak(gateway))
-            return 0
+        if sys.argv[1:2] == ["soak"]:
+            return asyncio.run(soak(gateway, int(sys.argv[2]) if sys.argv[2:] else SOAK))
         print(f"one gateway on one core, {CALLERS} callers, LOG_LEVEL=info, app {BUNDLE_ID}")
         print(f"idle:   {memory(gateway.pid)}")
         node = NodeGateway(lab, providers)
@@ -255,8 +255,8 @@ def full_loads(bare: Bare, gateway: PinnedGateway, node: NodeGateway | None) -> 
     return middle["call"]
 
 
-async def soak(gateway: PushGateway) -> None:
-    """Memory over 200,000 pushes, and a call after a long silence."""
+async def soak(gateway: PushGateway, pushes: int) -> int:
+    """Print memory over so many pushes, and a call after a long silence; returns 1 if memory is too much, else 0."""
     loop = asyncio.get_running_loop()
     delays: list[float] = []
     for kind in ("call", "message"):
@@ -267,7 +267,7 @@ async def soak(gateway: PushGateway) -> None:
                 for _ in range(CALLERS)
             ]
             done = len(delays)
-            while len(delays) - done < SOAK / 10:
+            while len(delays) - done < pushes / 10:
                 await asyncio.sleep(0.01)
             for caller in callers:
                 caller.transport.abort()
@@ -291,6 +291,9 @@ async def soak(gateway: PushGateway) -> None:
     caller.push()
     await caller.answered.wait()
     print(f"one call after {QUIET:.0f} quiet seconds: {1000 * single[-1]:.2f} ms")
+    used = psutil.Process(gateway.pid).memory_info().rss
+    print(f"memory at the end: {used / 1e6:.1f} MB (at most {MEMORY_MOST / 1e6:.0f})")
+    return int(used > MEMORY_MOST)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from lab.running.workspace import ROOT
 HOME: Final = Path(os.environ.get("VERSIONS", ROOT / ".versions")).absolute()
 AT_ONCE: Final = 2  # rows: tests wait more than they compute
 _LIVE: Final = "tests/live/test_{}.py"
+_OF_PROSODY: Final = ("prosody_versions", "prosody_truth", "prosody_settings", "prosody_older_clients")
 _STACK: Final = (_LIVE.format("stack"),)
 _RULES: Final = (_LIVE.format("rules_loaded"), _LIVE.format("prometheus_folder"))
 
@@ -65,7 +66,7 @@ PROGRAMS: Final = (
         "Prosody",
         ("prosody", "lua-dbi-postgresql"),
         ("prosody",),
-        tuple(map(_LIVE.format, ("prosody_versions", "prosody_truth", "prosody_settings", "prosody_older_clients"))),
+        tuple(map(_LIVE.format, (*_OF_PROSODY, "push", "push_kinds", "push_tokens", "push_wakeups"))),
         ("bookworm-backports", "sid"),
     ),
     Program(

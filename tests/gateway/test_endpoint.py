@@ -164,9 +164,12 @@ async def test_the_second_listener_shows_health_and_metrics_only(start: Start) -
         assert answer.status == 404
 
 
-async def test_the_recorded_page_has_what_the_gateway_shows_today(start: Start) -> None:
+async def test_the_recorded_page_has_what_the_gateway_shows_today(start: Start, tmp_path: Path) -> None:
     """Rules, panels and alerts' tests are held against tests/recorded/push-gateway.prom."""
-    caller = await start()
+    account = tmp_path / "account.json"
+    account.touch()
+    canaries = {"CANARY_VOIP_TOKEN": IPHONE, "CANARY_FCM_TOKEN": ANDROID}
+    caller = await start(GOOGLE_APPLICATION_CREDENTIALS=str(account), **canaries)
     page = (await caller.get("/metrics"))[1]
     recorded = (FOLDER / "push-gateway.prom").read_text()
 
