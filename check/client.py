@@ -23,7 +23,11 @@ class CannotAskError(Exception):
     """One line: the address, and why it gave no usable answer."""
 
 
-class NotThereError(CannotAskError):
+class RefusedError(CannotAskError):
+    """The API itself answered that it does not do this, and why."""
+
+
+class NotThereError(RefusedError):
     """The API itself answered that it has no such thing (404)."""
 
 
@@ -85,6 +89,14 @@ class Client:
         """
         query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
         return _json(self._shown(path), self._exchange("GET", path, query=query))
+
+    def post(self, path: str, body: object) -> Any:  # noqa: ANN401 - JSON
+        """Return the JSON that answers this JSON.
+
+        Raises:
+            CannotAskError: there is none, as for `ask`.
+        """
+        return _json(self._shown(path), self._exchange("POST", path, json.dumps(body).encode()))
 
     def send(self, method: str, path: str, body: object = None) -> None:
         """Send JSON to this path, or nothing but the method.
@@ -170,8 +182,14 @@ def _refused(shown: str, error: urllib.error.HTTPError) -> CannotAskError:
         return CannotAskError(f"{shown}: {error.code}, it sends us to {where}: give that address, or log in")
     try:
         said = json.loads(error.read(_MOST_BYTES))
-        words = one_line(str(said.get("error") or said["message"]))
+        words = one_line(_reason(said))
     except (ValueError, RecursionError, LookupError, AttributeError, OSError, http.client.HTTPException):
         return CannotAskError(f"{shown}: {error.code}: is this the address of another server?")
-    kind = NotThereError if error.code == HTTPStatus.NOT_FOUND else CannotAskError
+    kind = NotThereError if error.code == HTTPStatus.NOT_FOUND else RefusedError
     return kind(f"{shown}: {error.code}, {words}")
+
+
+def _reason(said: dict[str, Any]) -> str:
+    """Return why, as Prometheus, Alertmanager and Grafana say it; Grafana has it beside the query that it is about."""
+    about = [result["error"] for result in said.get("results", {}).values() if "error" in result]
+    return str(about[0] if about else said.get("error") or said["message"])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dashboards
-from check import verdicts
+from check import panels, verdicts
 from check.client import CannotAskError
 from check.verdicts import Verdict
 
@@ -60,6 +60,7 @@ def _dashboards(grafana: Grafana | None) -> list[Verdict]:
     if grafana is None:
         return [Verdict("-", "dashboards: not asked, no --grafana given")]
     try:
-        return list(verdicts.dashboards({uid: grafana.provisioned(uid) for uid in uids()}))
+        found = list(verdicts.dashboards({uid: grafana.provisioned(uid) for uid in uids()}))
+        return [*found, *verdicts.panels(panels.check(grafana, panels.read_dashboards()))]
     except CannotAskError as error:
         return [verdicts.fail(f"dashboards: Grafana cannot be asked: {error}")]

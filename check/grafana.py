@@ -1,13 +1,19 @@
-"""Queries Grafana's HTTP API for a dashboard; it judges nothing."""
+"""Queries Grafana's HTTP API for a dashboard, or for what a panel's query gives; it judges nothing."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from check.client import CannotAskError, NotThereError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from check.client import Client
+
+SOURCE = {"type": "prometheus", "uid": "commeazy-prometheus"}  # prometheus/grafana/provisioning/datasources
+_SINCE = "now-5m"
+_MILLISECONDS = 15_000  # between the points of a graph
 
 
 class Grafana:
@@ -33,4 +39,36 @@ class Grafana:
         try:
             return bool(answer["meta"]["provisioned"])
         except (LookupError, TypeError):
+            raise CannotAskError(f"{self.client.url}: what it answers is not Grafana's answer") from None
+
+    def nodes(self, job: str) -> list[str]:
+        """Return the nodes of a job that are scraped. This and the next two are a `check.panels.Source`."""
+        return sorted(labels["instance"] for labels in self.instant(f'up{{job="{job}"}}'))
+
+    def instant(self, expr: str) -> list[dict[str, str]]:
+        """Return the labels of every series that a query gives now."""
+        return [field.get("labels", {}) for field, _ in self._fields(expr, instant=True)]
+
+    def graph(self, expr: str) -> list[float]:
+        """Return all values of all series that a query gives for the last five minutes; null is NaN."""
+        fields = self._fields(expr, instant=False)
+        return [float("nan") if value is None else float(value) for _, values in fields for value in values]
+
+    def _fields(self, expr: str, *, instant: bool) -> Iterator[tuple[dict[str, Any], list[float | None]]]:
+        """Yield the fields that are numbers: what each is, and its values."""
+        query = {
+            "refId": "A",
+            "datasource": SOURCE,
+            "expr": expr,
+            "instant": instant,
+            "range": not instant,
+            "intervalMs": _MILLISECONDS,
+            "maxDataPoints": 100,
+        }
+        answer = self.client.post("api/ds/query", {"queries": [query], "from": _SINCE, "to": "now"})
+        try:
+            for frame in answer["results"]["A"].get("frames") or []:
+                columns = zip(frame["schema"]["fields"], frame["data"]["values"], strict=True)
+                yield from (column for column in columns if column[0]["type"] == "number")
+        except (LookupError, TypeError, AttributeError, ValueError):
             raise CannotAskError(f"{self.client.url}: what it answers is not Grafana's answer") from None

@@ -1,6 +1,7 @@
-"""Asks a Prometheus for every panel of every dashboard, as Grafana would, and says which have no data; draws nothing.
+"""Asks Prometheus, or Grafana, for every panel of every dashboard, and says which have no data; draws nothing.
 
-`python -m check.panels --prometheus http://localhost:9090` ends with 1 if a panel is empty that may not be.
+`python -m check.panels --prometheus http://localhost:9090` ends with 1 if a panel is empty that may not be;
+`commeazy-check --grafana` asks through Grafana's own query API.
 Each panel is asked twice: for all nodes, and for the first one alone. A panel that is empty while all is well says why,
 where Grafana would say "No data".
 """
@@ -14,13 +15,14 @@ import re
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
 import dashboards
-from check.client import CannotAskError, Client
+from check.client import CannotAskError, Client, RefusedError
 from dashboards import promql
 from toolkit.values import duration
 
@@ -31,7 +33,7 @@ FOLDER = Path(str(dashboards.__file__)).parent
 NO_DATA = "NO DATA"  # Grafana's text for a panel that must not be empty; any other text is the reason why it may be
 _FAULTS = {NO_DATA, promql.PROSODY.word, promql.CERTIFICATES.word}  # verdicts of a tile that has no number to judge
 ALL = ".+"
-_RANGE, _STEP = 300, 10  # seconds a graph looks back here, and between its points
+RANGE, _STEP = 300, 10  # seconds a graph looks back here, and between its points
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def _panels(title: str, panels: Sequence[dict[str, Any]]) -> Iterator[Panel]:
             yield Panel(title, panel["title"], queries, None if said == NO_DATA else said)
 
 
-def filled_in(expr: str, nodes: Mapping[str, str], rate_interval: str) -> str:
+def filled_in(expr: str, nodes: Mapping[str, str], rate_interval: str = "$__rate_interval") -> str:
     """Return a query with values in place of the variables, as Grafana sends it."""
     for name, value in nodes.items():
         expr = expr.replace(f"${name}", value)
@@ -121,26 +123,42 @@ def as_regex(node: str) -> str:
     return re.escape(node).replace("\\", r"\\")
 
 
-def check(url: str, dashboards: Sequence[Dashboard]) -> Report:
-    """Ask Prometheus at this address for every panel.
+class Source(Protocol):
+    """What answers a panel's queries: Prometheus itself, or Grafana, which asks it. All raise CannotAskError."""
+
+    def nodes(self, job: str) -> list[str]:
+        """Return the nodes of a job that are scraped, as a dashboard's variable lists them."""
+
+    def instant(self, expr: str) -> list[dict[str, str]]:
+        """Return the labels of every series that a query gives now."""
+
+    def graph(self, expr: str) -> list[float]:
+        """Return all values of all series that a query gives for the last minutes."""
+
+
+def check(source: Source, dashboards: Sequence[Dashboard]) -> Report:
+    """Ask for every panel.
 
     Raises:
-        CannotAskError: it does not answer, or refuses a query.
+        CannotAskError: the source does not answer. A query that it refuses is a line of the report.
     """
     report = Report()
-    interval = _rate_interval(url)
     for dashboard in dashboards:
-        first = {name: _nodes(url, job) for name, job in dashboard.jobs.items()}
+        first = {name: source.nodes(job) for name, job in dashboard.jobs.items()}
         choices = {"all nodes": dict.fromkeys(dashboard.jobs, ALL)}
         if all(first.values()):
             choices["one node"] = {name: as_regex(nodes[0]) for name, nodes in first.items()}
         for panel in dashboard.panels:
-            missing = [
-                f"{query.ref} for {choice}"
-                for query in panel.queries
-                for choice, nodes in choices.items()
-                if not _has_data(url, query, filled_in(query.expr, nodes, interval))
-            ]
+            try:
+                missing = [
+                    f"{query.ref} for {choice}"
+                    for query in panel.queries
+                    for choice, nodes in choices.items()
+                    if not _has_data(source, query.instant, filled_in(query.expr, nodes))
+                ]
+            except RefusedError as error:
+                report.wrong.append(f"{panel.name}: {error}")
+                continue
             if not missing:
                 report.filled.append(panel.name)
             elif panel.may_be_empty:
@@ -150,31 +168,48 @@ def check(url: str, dashboards: Sequence[Dashboard]) -> Report:
     return report
 
 
-def _has_data(url: str, query: Query, expr: str) -> bool:
-    now = time.time()
-    if query.instant:
-        found = [series["metric"] for series in _api(url, "query", query=expr)["result"]]
+def _has_data(source: Source, instant: bool, expr: str) -> bool:  # noqa: FBT001 - a query is one or the other
+    if instant:
         # A tile has a word for NaN, and a verdict for what does not answer.
-        return any(metric.get("verdict") not in _FAULTS for metric in found)
-    times = {"start": f"{now - _RANGE:.3f}", "end": f"{now:.3f}", "step": str(_STEP)}
-    graphs = _api(url, "query_range", query=expr, **times)["result"]
-    return any(not math.isnan(float(value)) for graph in graphs for _, value in graph["values"])
+        return any(labels.get("verdict") not in _FAULTS for labels in source.instant(expr))
+    return any(not math.isnan(value) for value in source.graph(expr))
 
 
-def _nodes(url: str, job: str) -> list[str]:
-    """Return the nodes of a job that Prometheus scrapes, as the variable lists them."""
-    found = _api(url, "query", query=f'up{{job="{job}"}}')["result"]
-    return sorted(series["metric"]["instance"] for series in found)
+class PrometheusItself:
+    """Prometheus, asked as Grafana asks it.
 
+    Args:
+        url: of Prometheus.
+    """
 
-def _rate_interval(url: str) -> str:
-    """Return four scrape intervals, as Grafana does for $__rate_interval."""
-    config = yaml.safe_load(_api(url, "status/config")["yaml"])
-    return f"{4 * duration(config['global']['scrape_interval']):.0f}s"
+    def __init__(self, url: str) -> None:
+        self._client = Client(url, timeout=30)
 
+    @cached_property
+    def _rate_interval(self) -> str:
+        """Four scrape intervals, as Grafana does for $__rate_interval."""
+        config = yaml.safe_load(self._ask("status/config")["yaml"])
+        return f"{4 * duration(config['global']['scrape_interval']):.0f}s"
 
-def _api(url: str, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON
-    return Client(url, timeout=30).ask(f"api/v1/{path}", **parameters)["data"]
+    def nodes(self, job: str) -> list[str]:
+        """See Source."""
+        return sorted(labels["instance"] for labels in self.instant(f'up{{job="{job}"}}'))
+
+    def instant(self, expr: str) -> list[dict[str, str]]:
+        """See Source."""
+        query = expr.replace("$__rate_interval", self._rate_interval)
+        return [series["metric"] for series in self._ask("query", query=query)["result"]]
+
+    def graph(self, expr: str) -> list[float]:
+        """See Source."""
+        now = time.time()
+        times = {"start": f"{now - RANGE:.3f}", "end": f"{now:.3f}", "step": str(_STEP)}
+        query = expr.replace("$__rate_interval", self._rate_interval)
+        series = self._ask("query_range", query=query, **times)["result"]
+        return [float(value) for one in series for _, value in one["values"]]
+
+    def _ask(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON
+        return self._client.ask(f"api/v1/{path}", **parameters)["data"]
 
 
 def main() -> int:
@@ -183,7 +218,7 @@ def main() -> int:
     parser.add_argument("--prometheus", default="http://localhost:9090", metavar="URL", help="(default %(default)s)")
     url = parser.parse_args().prometheus
     try:
-        report = check(url, read_dashboards())
+        report = check(PrometheusItself(url), read_dashboards())
     except CannotAskError as error:
         sys.stderr.write(f"panels: {error}\n")
         return 2

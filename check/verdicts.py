@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from alerts.thresholds import Threshold
     from check.contract import Promise
+    from check.panels import Report
     from check.prometheus import Rule, Sample, Target
 
 _COPY_RULES = "copy the rules again and reload Prometheus (prometheus/README.md)"
@@ -321,6 +322,15 @@ def dashboards(found: Mapping[str, bool | None]) -> Iterator[Verdict]:
         yield fail("dashboards: this installation has none to ask for; install the wheel again")
     elif all(found.values()):
         yield ok(f"dashboards: {len(found)} of {len(found)} provisioned: {', '.join(found)}")
+
+
+def panels(report: Report) -> Iterator[Verdict]:
+    """Judge whether Grafana shows data in every panel."""
+    for line in report.wrong:
+        yield fail(f"panel {line}: NO DATA in Grafana" if line.endswith(")") else f"panel {line}")
+    if not report.wrong:
+        rest = f", {len(report.empty)} are empty as they may be when all is well" if report.empty else ""
+        yield ok(f"panels: {len(report.filled)} have data in Grafana{rest}")
 
 
 def _counted(number: int, what: str) -> str:

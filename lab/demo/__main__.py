@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from check.client import CannotAskError
 from check.contract import PROMISED
 from check.examination import examine
-from check.panels import Report, check, read_dashboards
+from check.panels import PrometheusItself, Report, check, read_dashboards
 from check.verdicts import selector
 from lab.demo import journeys
 from lab.demo.breakdowns import BREAKDOWNS
@@ -122,7 +122,7 @@ def _wait_for_panels(lab: Lab) -> Report:
     dashboards = read_dashboards()
     asked = [dashboard for dashboard in dashboards if set(dashboard.jobs.values()) <= jobs]
     deadline = time.monotonic() + DEADLINE
-    while (report := check(lab.prometheus.url, asked)).wrong and time.monotonic() < deadline:
+    while (report := check(PrometheusItself(lab.prometheus.url), asked)).wrong and time.monotonic() < deadline:
         _fail_on_a_crash(lab)
     print("\nDashboards, every query for all nodes and for one node:")
     print(*(f"  {line}" for line in report.lines()), sep="\n")

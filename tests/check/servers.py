@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def serving(respond: Respond) -> Iterator[str]:
-    """Run a server that answers each GET by `respond`; the block gets its address."""
+    """Run a server that answers each request by `respond`; the block gets its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            respond(self)
+
+        def do_POST(self) -> None:
             respond(self)
 
         def log_message(self, *_: object) -> None:
@@ -86,17 +89,25 @@ class FakeGrafana:
 
     Args:
         dashboards: uid -> whether it was provisioned from a file.
+
+    Attributes:
+        series: what a query gives, by words of its expression: labels and a value; None for nothing, a text for an
+            error. Any other query gives one series.
     """
 
     USER, PASSWORD, TOKEN = "viewer", "open: sesame", "glsa_abcdefghijklmnop_01234567"
 
     def __init__(self, dashboards: Mapping[str, bool]) -> None:
         self.dashboards = dict(dashboards)
+        self.series: dict[str, tuple[dict[str, str], float | None] | str | None] = {}
 
     def __call__(self, handler: BaseHTTPRequestHandler) -> None:
         basic = base64.b64encode(f"{self.USER}:{self.PASSWORD}".encode()).decode()
         if handler.headers.get("Authorization") not in (f"Bearer {self.TOKEN}", f"Basic {basic}"):
             self._json(handler, 401, {"message": "Unauthorized", "messageId": "session.token.rotate"})
+            return
+        if handler.path == "/api/ds/query":
+            self._query(handler)
             return
         uid = handler.path.removeprefix("/api/dashboards/uid/")
         if uid not in self.dashboards:
@@ -113,6 +124,20 @@ class FakeGrafana:
             **external,
         }
         self._json(handler, 200, {"meta": meta, "dashboard": {"id": 1, "uid": uid, "title": uid, "panels": []}})
+
+    def _query(self, handler: BaseHTTPRequestHandler) -> None:
+        body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+        (query,) = body["queries"]
+        found = next((given for words, given in self.series.items() if words in query["expr"]), ({"instance": "a"}, 1))
+        if isinstance(found, str):
+            self._json(handler, 400, {"results": {"A": {"error": found, "status": 400, "frames": []}}})
+            return
+        frames = []
+        if found:
+            fields = [{"name": "Time", "type": "time"}, {"name": "Value", "type": "number", "labels": found[0]}]
+            schema = {"refId": query["refId"], "fields": fields}
+            frames = [{"schema": schema, "data": {"values": [[1795900000000], [found[1]]]}}]
+        self._json(handler, 200, {"results": {query["refId"]: {"status": 200, "frames": frames}}})
 
     @staticmethod
     def _json(handler: BaseHTTPRequestHandler, status: int, body: dict[str, Any]) -> None:

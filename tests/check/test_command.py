@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -99,6 +100,29 @@ def test_grafana_is_asked_for_all_seven_dashboards(
             "FAIL  dashboard coturn: made by hand, so no update will reach it",
             "FAIL  dashboard haproxy: not in Grafana",
         ]
+
+
+def test_every_panel_is_asked_through_grafana(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grafana = FakeGrafana(dict.fromkeys(uids(), True))
+    monkeypatch.setenv("GRAFANA_AUTH", grafana.TOKEN)
+    with serving(grafana) as there:
+        asked = ("--prometheus", url, "--grafana", there)
+        code, lines, _ = _run(capsys, *asked)
+        assert code == 0
+        assert [line for line in lines if re.fullmatch(r"ok    panels: \d{3} have data in Grafana", line)]
+        grafana.series = {
+            "pg_locks": None,  # may be empty: there is no lock to wait for
+            "prosody_lua_heap_bytes": ({}, None),
+            "coturn_relay_ports": 'execution: found "duplicate" series',
+        }
+        code, lines, _ = _run(capsys, *asked)
+    assert code == 1
+    failures = [line for line in lines if line.startswith("FAIL")]
+    assert any(line.startswith("FAIL  panel Prosody Overview: ") and "NO DATA in Grafana" in line for line in failures)
+    assert any(line.startswith("FAIL  panel Coturn: ") and '"duplicate" series' in line for line in failures)
+    assert not any("PostgreSQL" in line for line in failures)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from check.panels import Panel, Report, as_regex, check, filled_in, read_dashboards
+from check.panels import Panel, PrometheusItself, Report, as_regex, check, filled_in, read_dashboards
 from lab.fakes.recorded import Recorded, grown
 from lab.running.server import Workspace
 from lab.running.workspace import ROOT
@@ -63,7 +63,7 @@ def test_every_panel_has_data_for_all_nodes_and_for_one(prometheus: Prometheus) 
     dashboards = read_dashboards()
     deadline = time.monotonic() + PATIENCE
     # Each round asks some 400 queries; rules and rates need a few scrapes.
-    while (report := check(prometheus.url, dashboards)).wrong or _unexplained(report):
+    while (report := check(PrometheusItself(prometheus.url), dashboards)).wrong or _unexplained(report):
         assert time.monotonic() < deadline, report.lines()
     assert len(report.filled) + len(report.empty) == sum(len(dashboard.panels) for dashboard in dashboards)
 
@@ -96,7 +96,7 @@ def test_a_target_that_is_gone_is_missed(prometheus: Prometheus) -> None:
     deadline = time.monotonic() + PATIENCE
     while not any(line.startswith(missed) for line in wrong):
         assert time.monotonic() < deadline, wrong
-        wrong = check(prometheus.url, read_dashboards()).wrong
+        wrong = check(PrometheusItself(prometheus.url), read_dashboards()).wrong
     assert all(line.startswith("Coturn") for line in wrong)
 
 
@@ -119,7 +119,9 @@ def test_a_real_prosody_with_users_fills_every_panel_about_prosody() -> None:
             if set(dashboard.jobs.values()) == {"prosody", "synthetic"}
         ]
         deadline = time.monotonic() + PATIENCE
-        while (report := check(lab.prometheus.url, dashboards)).wrong or OF_SESSIONS & set(report.empty):
+        while (report := check(PrometheusItself(lab.prometheus.url), dashboards)).wrong or OF_SESSIONS & set(
+            report.empty
+        ):
             assert time.monotonic() < deadline, (report.wrong, OF_SESSIONS & set(report.empty))
         assert {dashboard.title for dashboard in dashboards} == {"Prosody Overview", "Presence Health"}
 
