@@ -29,6 +29,7 @@ TITLES: Final = {
     "servers": "HAProxy, PostgreSQL, coturn",
     "certificates": "certificates",
     "synthetic": "what users get",
+    "promises": "what Section 1 promises",
     "monitoring": "the monitoring itself",
 }
 _FACTS: Final = re.compile(r"\A(?P<title># (?P<alert>\w+)\n\n)(?:\*\*\w+\*\* · .*\n\n?)?")

@@ -9,7 +9,9 @@ from typing import Final
 
 from alerts.catalogue import KNOBS
 from alerts.jobs import JOBS
-from alerts.render import Links, alerting_rules, panel_rules, recording_rules
+from alerts.objectives import load as load_objectives
+from alerts.objectives import measured
+from alerts.render import Links, alerting_rules, panel_rules, promise_rules, recording_rules
 from alerts.thresholds import load
 from toolkit.documents import ConfigError
 
@@ -23,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         links = Links(options.runbook_url, options.dashboard_url)
-        files = render(options.thresholds, links, options.without)
+        files = render(options.thresholds, links, options.without, options.objectives)
         return _check(options.output, files) if options.check else _write(options.output, files)
     except ConfigError as error:
         print(f"generate-rules: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
@@ -33,24 +35,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2
 
 
-def render(overrides: Path | None, links: Links, without: Collection[str] = ()) -> dict[str, str]:
+def render(
+    overrides: Path | None,
+    links: Links,
+    without: Collection[str] = (),
+    objectives: Path | None = None,
+    haste: int = 1,
+) -> dict[str, str]:
     """Return the text of each rule file by its name.
 
     Args:
         overrides: thresholds that differ from the defaults; None for the defaults.
         links: where runbooks and dashboards are found.
         without: jobs that have no targets here.
+        objectives: promises that differ from the defaults; None for the defaults.
+        haste: what every window of the promises is divided by; 1 but for a demonstration.
 
     Raises:
-        ConfigError: for thresholds that cannot be used.
+        ConfigError: for thresholds or objectives that cannot be used.
 
     """
     thresholds = load(KNOBS, overrides)
+    promised = measured(load_objectives(KNOBS, objectives), without)
     sources = "alerts/thresholds.yaml" + (f", {overrides.name}" if overrides else "") + " and alerts/catalogue"
+    measures = "alerts/objectives.yaml" + (f" and {objectives.name}" if objectives else "")
     return {
         "recording.yaml": recording_rules(thresholds, sources),
         "panels.yaml": panel_rules(sources),
-        "alerts.yaml": alerting_rules(thresholds, links, sources, without),
+        "promises.yaml": promise_rules(promised, thresholds, measures, haste),
+        "alerts.yaml": alerting_rules(thresholds, links, sources, without, promised),
     }
 
 
@@ -58,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="generate-rules", description="Write the rule files of Prometheus.")
     add = parser.add_argument
     add("--thresholds", type=Path, metavar="FILE", help="thresholds that differ from alerts/thresholds.yaml")
+    add("--objectives", type=Path, metavar="FILE", help="promises that differ from alerts/objectives.yaml")
     add("--output", type=Path, metavar="DIR", default=RULES, help="where the files go (%(default)s)")
     add("--runbook-url", metavar="URL", default=RUNBOOKS, help="base of the runbooks (%(default)s)")
     add("--dashboard-url", metavar="URL", default=DASHBOARDS, help="base of the dashboards (%(default)s)")

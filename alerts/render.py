@@ -1,18 +1,22 @@
 """Turns catalogue and thresholds into the text of Prometheus' rule files; reads and writes no file."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
 
+from alerts import promises
 from alerts.catalogue import GROUPS, Alert, fill
+from alerts.objectives import Objective
 from alerts.recording import PANELS, RECORDINGS
 from alerts.thresholds import Threshold
+from toolkit.values import duration
 
 # Set for every group, because a `for` of 30s relies on it: the defaults of Prometheus and vmalert differ.
 INTERVAL: Final = "15s"
-WATCHDOG: Final = "Watchdog"
+# They notify nobody, and have a rule all the same.
+WITHOUT_SEVERITY: Final = ("Watchdog", "KnownCause")
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,30 @@ def panel_rules(sources: str) -> str:
     return document({"panels": rules}, "generate-rules", sources)
 
 
+def promise_rules(
+    objectives: Sequence[Objective], thresholds: Mapping[str, Threshold], sources: str, haste: int = 1
+) -> str:
+    """Render `promises.yaml`.
+
+    Args:
+        objectives: those that are measured.
+        thresholds: of every alert; the burn's minimum is the time before there is a verdict.
+        sources: what the header names.
+        haste: what every window is divided by; 1 but for a demonstration.
+    """
+    minimum = number(thresholds["PromiseBurnsFast"].minimum or 0)
+    shorter = {
+        name: every if haste == 1 else f"{int(duration(every)) // haste}s" for name, every in promises.INTERVALS.items()
+    }
+    return document(promises.rules(objectives, minimum, haste), "generate-rules", sources, shorter)
+
+
 def alerting_rules(
-    thresholds: Mapping[str, Threshold], links: Links, sources: str, without: Collection[str] = ()
+    thresholds: Mapping[str, Threshold],
+    links: Links,
+    sources: str,
+    without: Collection[str] = (),
+    objectives: Sequence[Objective] = (),
 ) -> str:
     """Render `alerts.yaml`.
 
@@ -64,10 +90,13 @@ def alerting_rules(
         links: where runbooks and dashboards are found.
         sources: what the header names.
         without: jobs that have no targets here; no alert fires for their absence.
+        objectives: those that are measured; an alert that is a cause names them.
     """
     groups = {
         group: [
-            _rule(alert, thresholds[alert.name], links) for alert in alerts if is_wanted(alert, thresholds, without)
+            _rule(alert, thresholds[alert.name], links, [each.name for each in objectives if alert.name in each.causes])
+            for alert in alerts
+            if is_wanted(alert, thresholds, without)
         ]
         for group, alerts in GROUPS.items()
     }
@@ -77,7 +106,7 @@ def alerting_rules(
 def is_wanted(alert: Alert, thresholds: Mapping[str, Threshold], without: Collection[str] = ()) -> bool:
     """Tell whether an alert has a rule.
 
-    Severity `none` switches an alert off, except the Watchdog, which pages nobody. A metric's absence raises no alert
+    Severity `none` switches an alert off, except those that never notify anybody. A metric's absence raises no alert
     when every alert on the metric is switched off.
 
     Args:
@@ -85,7 +114,7 @@ def is_wanted(alert: Alert, thresholds: Mapping[str, Threshold], without: Collec
         thresholds: of every alert.
         without: jobs that have no targets here.
     """
-    if alert.name == WATCHDOG:
+    if alert.name in WITHOUT_SEVERITY:
         return True
     if thresholds[alert.name].severity == "none" or (alert.name == "JobMissing" and alert.labels["job"] in without):
         return False
@@ -97,7 +126,7 @@ def is_wanted(alert: Alert, thresholds: Mapping[str, Threshold], without: Collec
     return not standing or any(is_wanted(other, thresholds, without) for other in standing)
 
 
-def _rule(alert: Alert, threshold: Threshold, links: Links) -> dict[str, Any]:
+def _rule(alert: Alert, threshold: Threshold, links: Links, spends: Sequence[str]) -> dict[str, Any]:
     numbers = {
         "value": number(threshold.value) if threshold.value is not None else "",
         "minimum": number(threshold.minimum) if threshold.minimum is not None else "",
@@ -116,6 +145,7 @@ def _rule(alert: Alert, threshold: Threshold, links: Links) -> dict[str, Any]:
             "description": alert.description,
             "runbook_url": links.runbook(alert.name),
             "dashboard_url": links.dashboard(alert),
+            **({"promises": f"Spends the budget of {', '.join(spends)}."} if spends else {}),
         },
     }
 
@@ -135,15 +165,18 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def document(rules: Mapping[str, list[dict[str, Any]]], program: str, sources: str, interval: str = INTERVAL) -> str:
+def document(
+    rules: Mapping[str, list[dict[str, Any]]], program: str, sources: str, intervals: Mapping[str, str] | None = None
+) -> str:
     """Return a rule file.
 
     Args:
         rules: by group.
         program: that makes the file, for its head.
         sources: what it is made from.
-        interval: between two evaluations.
+        intervals: between two evaluations of a group, where it is not INTERVAL.
     """
-    groups = [{"name": name, "interval": interval, "rules": group} for name, group in rules.items()]
+    every = intervals or {}
+    groups = [{"name": name, "interval": every.get(name, INTERVAL), "rules": group} for name, group in rules.items()]
     header = f"# Generated by {program} from {sources}; edits here are lost.\n"
     return header + yaml.dump({"groups": groups}, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True)

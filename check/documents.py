@@ -31,7 +31,7 @@ def rules() -> str:
     recorded = [
         {"record": RECORDED, "expr": item.recorded, "labels": {"id": item.id}} for item in checklist().items.values()
     ]
-    return document({"checklist": recorded}, "make generate", "check/checklist.yaml", INTERVAL)
+    return document({"checklist": recorded}, "make generate", "check/checklist.yaml", {"checklist": INTERVAL})
 
 
 def page(text: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dashboards
-from check import panels, verdicts
+from check import panels, retention, verdicts
 from check.client import CannotAskError
 from check.verdicts import Verdict
 
@@ -46,6 +46,7 @@ def examine(
         *verdicts.alertmanagers(prometheus.alertmanagers(), prometheus.query(verdicts.refusals())),
         *verdicts.own_failures(prometheus.query(verdicts.failures())),
         *verdicts.metrics(targets, present, silent),
+        retention.judge(prometheus.retention()),
         *verdicts.call_settings(prometheus.query(verdicts.ack_delay())),
     ]
 

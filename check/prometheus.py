@@ -73,6 +73,13 @@ class Prometheus:
         """Return the addresses it sends alerts to."""
         return self._ask("alertmanagers", _alertmanagers)
 
+    def retention(self) -> str:
+        """Return how long it keeps data, as it says it: `15d`, or `90d or 50GiB`; "" if it does not say."""
+        try:
+            return self._ask("status/runtimeinfo", lambda data: str(data["storageRetention"]))
+        except CannotAskError:  # VictoriaMetrics has no such page
+            return ""
+
     def _ask(self, path: str, read: Callable[[Any], _Answer], **parameters: str) -> _Answer:
         answer = self.client.ask(f"api/v1/{path}", **parameters)
         try:

@@ -6,8 +6,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from alerts import promises
 from alerts.catalogue import GROUPS, KNOBS
 from alerts.jobs import JOBS
+from alerts.objectives import load as load_objectives
+from alerts.objectives import measured
 from alerts.recording import PANELS, RECORDINGS
 from alerts.render import is_wanted
 from alerts.thresholds import load
@@ -18,6 +21,7 @@ from check.items import RECORDED, checklist
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from alerts.objectives import Objective
     from alerts.thresholds import Threshold
     from check.contract import Promise
     from check.panels import Report
@@ -115,17 +119,17 @@ def metrics(found: Sequence[Target], present: Iterable[Sample], silent: Iterable
     """
     seen = {(job, instance, name.removesuffix("_count")) for job, instance, name in map(_place, present)}
     mute = {(job, instance) for job, instance, _ in map(_place, silent)}
-    for job, promises in PROMISED.items():
+    for job, promised in PROMISED.items():
         up = {target.instance for target in found if target.job == job and target.health == "up"}
         if not up:
             yield Verdict("-", f"metrics of {job}: not looked for, as none of its targets is up")
             continue
         asked = sorted(instance for instance in up if (job, instance) not in mute)
         wrong = [f"{ANSWERS[job]} is 0 on {instance}: its server does not answer" for instance in sorted(up - {*asked})]
-        wrong += _absent(job, promises, asked, seen)
+        wrong += _absent(job, promised, asked, seen)
         yield from (fail(f"metrics of {job}: {each}") for each in wrong)
         if not wrong:
-            yield ok(f"metrics of {job}: {_counted(len(promises), 'metric')} on {_counted(len(asked), 'node')}")
+            yield ok(f"metrics of {job}: {_counted(len(promised), 'metric')} on {_counted(len(asked), 'node')}")
 
 
 def _place(sample: Sample) -> tuple[str, str, str]:
@@ -170,7 +174,10 @@ def call_settings(found: Iterable[Sample]) -> Iterator[Verdict]:
 
 
 def rules(
-    found: Sequence[Rule], thresholds: Mapping[str, Threshold] | None = None, without: Collection[str] = ()
+    found: Sequence[Rule],
+    thresholds: Mapping[str, Threshold] | None = None,
+    without: Collection[str] = (),
+    objectives: Mapping[str, Objective] | None = None,
 ) -> Iterator[Verdict]:
     """Judge whether every rule of the catalogue is loaded, and healthy.
 
@@ -178,6 +185,7 @@ def rules(
         found: the loaded rules.
         thresholds: the operator's; None for the defaults.
         without: jobs that have no targets here.
+        objectives: the operator's; None for the defaults.
     """
     used = load(KNOBS) if thresholds is None else thresholds
     severities = {name: threshold.severity for name, threshold in used.items()}
@@ -201,8 +209,17 @@ def rules(
         )
     recorded: set[_Key] = {(each.record, ()) for each in (*RECORDINGS, *PANELS)}
     recorded |= {(RECORDED, (("id", item),)) for item in checklist().items}
+    recorded |= _promised(measured(objectives or load_objectives(KNOBS), without))
     recording = [rule for rule in found if not rule.alerting and _key(rule) in recorded]
     yield from _loaded("recording rules", recorded, recording)
+
+
+def _promised(objectives: Sequence[Objective]) -> set[_Key]:
+    """Return the rules that measure the promises."""
+    every = (rule for group in promises.rules(objectives, "0").values() for rule in group)
+    return {
+        (r["record"], tuple(sorted((k, v) for k, v in r.get("labels", {}).items() if k != "severity"))) for r in every
+    }
 
 
 def _key(rule: Rule) -> _Key:

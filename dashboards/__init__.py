@@ -1,1 +1,1 @@
-"""The seven Grafana dashboards of Section 14 as code; `generate-dashboards` writes the JSON beside its source."""
+"""The seven Grafana dashboards of Section 14, and the promises, as code; `generate-dashboards` writes the JSON."""

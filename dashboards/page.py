@@ -1,4 +1,4 @@
-"""What all seven dashboards share: place and order of panels, variables, links, alerts; knows no service's metrics."""
+"""What all eight dashboards share: place and order of panels, variables, links, alerts; knows no service's metrics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HEADING, TILE, ALERTS, TALL = 1, 4, 4, 8  # heights in its rows; tiles, alerts a
 
 @dataclass(frozen=True)
 class Place:
-    """One dashboard of the seven. Its variable `node` lists the nodes that Prometheus scrapes in this job.
+    """One dashboard of the eight. Its variable `node` lists the nodes that Prometheus scrapes in this job.
 
     Args:
         title: of the dashboard.
@@ -41,14 +41,15 @@ class Place:
     link: str
 
 
-SEVEN = {
+EIGHT = {
     "prosody-overview": Place("Prosody Overview", "prosody", "Prosody"),
     "presence-health": Place("Presence Health", "prosody", "Presence"),
     "websocket-health": Place("WebSocket Health", "prosody", "WebSocket"),
     "push-gateway-health": Place("Push Gateway Health", "push-gateway", "Push"),
-    "postgresql": Place("PostgreSQL", "postgresql", "PostgreSQL"),
+    "postgresql": Place("PostgreSQL", "postgresql", "Postgres"),
     "coturn": Place("Coturn", "coturn", "Coturn"),
     "haproxy": Place("HAProxy", "haproxy", "HAProxy"),
+    "promises": Place("Promises", "prosody", "Promises"),
 }
 LANDING = "prosody-overview"  # shows the alerts of every job; the others those of theirs
 _SAME_MACHINES = {"prosody", "push-gateway"}  # Section 3: a push gateway beside each Prosody
@@ -99,18 +100,18 @@ def page(
     rows: Sequence[Row],
     exporter: str | None = None,
 ) -> Page:
-    """Return one of the seven: tiles, firing alerts, nodes beside the most telling graph, then rows of detail.
+    """Return one of the eight: tiles, firing alerts, nodes beside the most telling graph, then rows of detail.
 
     Args:
-        uid: a key of `SEVEN`.
+        uid: a key of `EIGHT`.
         about: what the service does, what bad looks like and what to do, in Markdown.
         tiles: what is down, and how far each signal is from its limit; five at most.
-        nodes: the table with a row for each node.
+        nodes: the table with a row for each node, or each promise.
         graph: the graph that shows best how the service does.
         rows: what answers the next questions, in reading order.
         exporter: a second job whose metrics are shown; its nodes are the variable `exporter`.
     """
-    place = SEVEN[uid]
+    place = EIGHT[uid]
     jobs = {"node": place.job} | ({"exporter": exporter} if exporter else {})
     head = (_alert_counts(uid, jobs), *tiles)
     panels = [
@@ -141,7 +142,7 @@ def page(
             annotations=core.Annotations(
                 [_annotation(uid, jobs, severity, colour) for severity, colour in _SEVERITIES.items()]
             ),
-            links=[_link(place, other, there) for other, there in SEVEN.items() if other != uid],
+            links=[_link(place, other, there) for other, there in EIGHT.items() if other != uid],
             panels=_with_ids(panels),
         )
     )
@@ -264,7 +265,7 @@ def _nodes(name: str, job: str) -> Panel:
     query = f'label_values(up{{job="{job}"}}, instance)'  # `up` is there even when the target is down
     variable = core.Template(
         name=name,
-        label="Node" if name == "node" else f"Node of {job}",
+        label="Node" if name == "node" else job,
         dataSource=SOURCE,
         query={"query": query, "refId": "StandardVariableQuery"},
         includeAll=True,

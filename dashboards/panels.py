@@ -80,7 +80,7 @@ def series(
                 "defaults": {
                     "min": None if any("-Y" in str(each) for each in line_overrides(asked)) else 0,
                     "noValue": _said(empty),
-                    "links": [_only_this_node(asked)],
+                    "links": _only_this_node(asked),
                     "custom": {"axisSoftMax": _LEAST_AXIS.get(unit, 1)},
                 },
             },
@@ -176,9 +176,12 @@ def _said(empty: str) -> str:
     return empty if empty == NO_DATA else f"Nothing to show: {empty}, or the query failed."
 
 
-def _only_this_node(queries: Sequence[Query]) -> dict[str, str]:
+def _only_this_node(queries: Sequence[Query]) -> list[dict[str, str]]:
     """Return where a click on a line leads: the same dashboard, the line's node alone in the variable it obeys."""
-    (variable,) = {name for query in queries for name in re.findall(r'instance=~"\$(\w+)"', query.expr)}
+    variables = {name for query in queries for name in re.findall(r'instance=~"\$(\w+)"', query.expr)}
+    if not variables:  # the lines are no nodes
+        return []
+    (variable,) = variables
     node = "${__field.labels.instance}"
     path = f"/d/${{__dashboard.uid}}?var-{variable}={node}"
-    return {"title": f"Only {node}", "url": path + "&${datasource:queryparam}&${__url_time_range}"}
+    return [{"title": f"Only {node}", "url": path + "&${datasource:queryparam}&${__url_time_range}"}]

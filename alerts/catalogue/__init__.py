@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from alerts.catalogue import certificates, monitoring, prosody, push_gateway, servers, synthetic
+from alerts.catalogue import certificates, monitoring, promises, prosody, push_gateway, servers, synthetic
 from alerts.catalogue.alert import Alert, fill
 
 GROUPS: Final[dict[str, tuple[Alert, ...]]] = {
@@ -11,8 +11,13 @@ GROUPS: Final[dict[str, tuple[Alert, ...]]] = {
     "servers": servers.ALERTS,
     "certificates": certificates.ALERTS,
     "synthetic": synthetic.ALERTS,
+    "promises": promises.ALERTS,
     "monitoring": monitoring.ALERTS,
 }
-KNOBS: Final = {alert.name: alert.knobs for alerts in GROUPS.values() for alert in alerts}
+_ALL: Final = tuple(alert for alerts in GROUPS.values() for alert in alerts)
+# Alerts that share a name share their numbers, too.
+KNOBS: Final = {
+    alert.name: frozenset[str]().union(*(each.knobs for each in _ALL if each.name == alert.name)) for alert in _ALL
+}
 
 __all__ = ["GROUPS", "KNOBS", "Alert", "fill"]

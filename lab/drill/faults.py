@@ -115,6 +115,15 @@ def blocked(prosody: Prosody, seconds: float) -> Iterator[None]:
 
 
 @contextmanager
+def all_blocked(lab: Lab) -> Iterator[None]:
+    """Every Prosody works for a fifth of a second in every turn of its event loop."""
+    with ExitStack() as nodes:
+        for node in lab.nodes:
+            nodes.enter_context(blocked(node.prosody, 0.2))
+        yield
+
+
+@contextmanager
 def restarted_with(node: Node, lines: str) -> Iterator[None]:
     """Somebody changed Prosody's configuration and restarted it."""
     node.configure(lines)

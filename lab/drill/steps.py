@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from lab.drill.table import Drill
 
 PATIENCE = 90.0  # seconds for an alert to fire, once its cause is there
-TEST_USERS = ("Synthetic", "PresenceBoundHigh")  # alerts that may fire beside any real fault: users notice it, too
+# Alerts that may fire beside any real fault: users notice it, too.
+TEST_USERS = ("Synthetic", "PresenceBoundHigh", "Promise", "KnownCause")
 NOTICE = 45.0  # seconds for Alertmanager to notify, two of its shortened group intervals
 
 

@@ -50,6 +50,7 @@ _WSS = {"instance": "monitoring", "target": "wss"}
 _ONE_NODE_LEFT = "one node is left behind HAProxy"
 _CALLS_FAIL = "it counts the same failures, over six hours"
 _NO_DOOR = "the node's own port is gone with it"
+_SLOW = {"ProsodyEventLoopSlow": "the event loop is slow"}
 _SETTINGS = {
     "ProsodyRegistrationOpen": "allow_registration = true",
     "ProsodyEncryptionNotRequired": "c2s_require_encryption = false",
@@ -73,6 +74,15 @@ DRILLS = (
         by_silence=True,
         beside={"MonitoringTargetDown": "Alertmanager is a target too"},
     ),
+    # Early, while a tenth of the time that was measured is short.
+    Drill(
+        "PromiseNotMeasured",
+        "the synthetic-user exporter killed",
+        lambda lab: faults.killed(lab.synthetic),
+        {"sloth_slo": "login"},
+        minimum=60,
+        beside={"MonitoringTargetDown": "it is a target too"},
+    ),
     # Prosody
     Drill(
         "ProsodySessionsHigh",
@@ -87,7 +97,10 @@ DRILLS = (
         lambda lab: faults.crowd(lab.prosody, 170),
         _ON_1,
         value=150,
-        beside={"ProsodySessionsHigh": "the lower step of the same stairs"},
+        beside={
+            "ProsodySessionsHigh": "the lower step of the same stairs",
+            "ConnectionsHeadroomLow": "its limit is the same in this drill, and there are two nodes",
+        },
         silenced=("ProsodySessionsHigh",),
     ),
     Drill(
@@ -333,14 +346,9 @@ DRILLS = (
     # What users get
     Drill(
         "SyntheticMessagesFailing",
-        "Prosody frozen on prosody2",
-        lambda lab: faults.frozen(lab.nodes[1].prosody),
+        "mod_message unloaded on prosody2: messages bounce",
+        lambda lab: faults.unloaded(lab.nodes[1].prosody, "message"),
         {"from": "prosody2", "to": "prosody2"},
-        beside={
-            "ProsodyDown": "it hangs",
-            "HaproxyBackendNodesLow": _ONE_NODE_LEFT,
-            "CertificateProbeFailed": _NO_DOOR,
-        },
     ),
     Drill(
         "SyntheticLoginsFailing",
@@ -380,6 +388,45 @@ DRILLS = (
         beside={"MonitoringTargetDown": "it does not answer while it stands still"},
     ),
     Drill("SyntheticForeignSession", "somebody logs in as a test user", faults.thief),
+    # What Section 1 promises
+    Drill(
+        "PromiseBurnsFast",
+        "a fifth of a second of work in every turn of both Prosodys' event loops",
+        faults.all_blocked,
+        {"sloth_slo": "message-fast"},
+        minimum=60,
+        beside=_SLOW,
+    ),
+    Drill(
+        "PromiseBurnsSlowly",
+        "a fifth of a second of work in every turn of both Prosodys' event loops",
+        faults.all_blocked,
+        {"sloth_slo": "message-fast"},
+        minimum=60,
+        beside=_SLOW,
+    ),
+    Drill(
+        "ConnectionsHeadroomLow",
+        "175 more users on prosody1",
+        lambda lab: faults.crowd(lab.prosody, 170),
+        value=150,
+        beside={
+            "ProsodySessionsHigh": "its limit is 80 in this drill",
+            "ProsodySessionsCritical": "its limit is the same in this drill, and most sessions are on one node",
+        },
+    ),
+    Drill(
+        "KnownCause",
+        "Prosody killed on prosody2",
+        lambda lab: faults.killed(lab.nodes[1].prosody),
+        _ON_2,
+        beside={
+            "ProsodyDown": "it is the cause",
+            "HaproxyBackendNodesLow": _ONE_NODE_LEFT,
+            "CertificateProbeFailed": _NO_DOOR,
+        },
+        untold=True,
+    ),
     # The monitoring itself
     Drill(
         "NodeDown",

@@ -36,12 +36,14 @@ class Prometheus(WebServer):
 
     Attributes:
         thresholds: a file for `generate-rules --thresholds`; None for the committed rules. Set it before the start.
+        haste: what every window of the promises is divided by, if there are such thresholds.
     """
 
     def __init__(self, lab: Workspace, interval: int = 2) -> None:
         super().__init__(lab, "prometheus")
         self.interval = interval
         self.thresholds: Path | None = None
+        self.haste = 1
         self.target = Target("prometheus", "localhost", self.port)
 
     def prepare(self) -> None:
@@ -50,7 +52,7 @@ class Prometheus(WebServer):
         config = self.directory / "prometheus.yml"
         config.write_text(yaml.safe_dump(self.configured(yaml.safe_load(config.read_text()))))
         if self.thresholds is not None:
-            for name, text in render(self.thresholds, Links(RUNBOOKS, DASHBOARDS)).items():
+            for name, text in render(self.thresholds, Links(RUNBOOKS, DASHBOARDS), haste=self.haste).items():
                 (self.directory / "rules" / name).write_text(text)
         for rules in (self.directory / "rules").glob("*.yaml"):
             text = rules.read_text(encoding="utf-8")
@@ -82,6 +84,7 @@ class Prometheus(WebServer):
             f"--storage.tsdb.path={self.directory / 'data'}",
             f"--web.listen-address=127.0.0.1:{self.port}",
             "--web.enable-lifecycle",
+            "--storage.tsdb.retention.time=90d",  # as docs/install.md has it
             # What it says before it has found Alertmanager is lost, and would be said again only after a minute.
             f"--rules.alert.resend-delay={2 * self.interval}s",
         ]

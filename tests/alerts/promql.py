@@ -68,14 +68,20 @@ def _of_call(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:
     return _labels(node.args[0], labels)
 
 
+def _is_scalar(node: Any) -> bool:  # noqa: ANN401
+    return isinstance(node, promql.NumberLiteral) or (isinstance(node, promql.Call) and node.func.name == "time")
+
+
 def _of_both(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:  # noqa: ANN401
-    if isinstance(node.rhs, promql.NumberLiteral):
+    if _is_scalar(node.rhs):
         return _labels(node.lhs, labels)
-    if isinstance(node.lhs, promql.NumberLiteral):
+    if _is_scalar(node.lhs):
         return _labels(node.rhs, labels)
     left, right = _labels(node.lhs, labels), _labels(node.rhs, labels)
     if str(node.op) == "or":
         return left & right
+    if node.modifier and node.modifier.card == promql.VectorMatchCardinality.ManyToOne:
+        return left | frozenset(node.modifier.group_labels)
     modifier = node.modifier.matching if node.modifier else None
     if str(node.op) in ("and", "unless") or modifier is None:
         return left

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import promql_parser as promql
 import pytest
@@ -15,14 +15,18 @@ from lab.fakes.recordings import SOURCES, Series, answers
 from tests.alerts.mutation import rules
 from tests.alerts.promql import TARGET, result_labels, selectors
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 DASHBOARDS = Path(__file__).parents[2] / "dashboards"
-RECORDINGS = {rule["record"]: rule["expr"] for rule in rules("recording.yaml") + rules("panels.yaml")}
+RECORDED = [rule for file in ("recording.yaml", "panels.yaml", "promises.yaml") for rule in rules(file)]
+RECORDINGS = {rule["record"]: rule["expr"] for rule in RECORDED}
 _OF_ALERTS = TARGET | {"alertname", "severity"}
 PROMETHEUS_OWN = {"up": TARGET, "ALERTS": _OF_ALERTS | {"alertstate"}, "ALERTS_FOR_STATE": _OF_ALERTS}
 
 
 def _asked_by_rules() -> list[tuple[str, str]]:
-    every = rules("recording.yaml") + rules("panels.yaml") + rules("alerts.yaml")
+    every = RECORDED + rules("alerts.yaml")
     return [(rule.get("alert") or rule["record"], rule["expr"]) for rule in every]
 
 
@@ -113,14 +117,23 @@ def test_latency_has_a_bucket_edge_at_the_threshold_and_finite_ones_above() -> N
         assert any(2000 < edge < float("inf") for edge in edges), f"{source}: the percentile could never exceed 2,000"
 
 
+def labels_of_recordings(known: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    """Return the labels of each recorded series, given those of all others; a promise's own rules add its name."""
+    labels = dict(known)
+    # What stands on itself, or on a rule further down, has the labels that its rule adds.
+    labels |= {rule["record"]: frozenset(rule["labels"]) for rule in RECORDED if "labels" in rule}
+    for rule in RECORDED:
+        labels[rule["record"]] = result_labels(rule["expr"], labels) | frozenset(rule.get("labels", ()))
+    return {record: labels[record] for record in RECORDINGS}
+
+
 def test_no_panel_or_alert_text_uses_a_label_that_its_expression_does_not_have() -> None:
     labels = {}
     for name, sources in KNOWN.items():
         sets = [frozenset(found) for series in sources.values() for found in series[name]]
         labels[name] = TARGET | frozenset.intersection(*sets)
     labels |= PROMETHEUS_OWN
-    for record, expr in RECORDINGS.items():
-        labels[record] = result_labels(expr, labels)
+    labels |= labels_of_recordings(labels)
     checked = 0
     for rule in rules("alerts.yaml"):
         has = result_labels(rule["expr"], labels)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from alerts import promises
 from alerts.catalogue import GROUPS, KNOBS
 from alerts.jobs import JOBS
+from alerts.objectives import load as load_objectives
+from alerts.objectives import measured
 from alerts.recording import PANELS, RECORDINGS
 from alerts.thresholds import load
 from check import verdicts
@@ -38,6 +41,11 @@ RULES: list[dict[str, Any]] = [
         for alert in group
     ),
     *({"name": each.record, "type": "recording", "health": "ok"} for each in (*RECORDINGS, *PANELS)),
+    *(
+        {"name": rule["record"], "type": "recording", "health": "ok", "labels": rule.get("labels", {})}
+        for group in promises.rules(measured(load_objectives(KNOBS)), "0").values()
+        for rule in group
+    ),
     *({"name": RECORDED, "type": "recording", "health": "ok", "labels": {"id": item}} for item in checklist().items),
 ]
 SERIES: list[dict[str, Any]] = [
@@ -60,6 +68,7 @@ def prometheus() -> dict[str, Any]:
         "/api/v1/targets": data(activeTargets=TARGETS, droppedTargets=[]),
         "/api/v1/rules": data(groups=[{"name": "all", "file": "all.yaml", "rules": RULES}]),
         "/api/v1/alertmanagers": data(activeAlertmanagers=[{"url": "http://localhost:9093/api/v2/alerts"}]),
+        "/api/v1/status/runtimeinfo": data(storageRetention="90d"),
         f"/api/v1/query {verdicts.presence()}": found(SERIES),
         f"/api/v1/query {verdicts.silence()}": found([]),
         f"/api/v1/query {verdicts.refusals()}": found([]),

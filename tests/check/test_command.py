@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
     from tests.check.servers import Respond
 
-SEVEN = [
+EIGHT = [
     "coturn",
     "haproxy",
     "postgresql",
     "presence-health",
+    "promises",
     "prosody-overview",
     "push-gateway-health",
     "websocket-health",
@@ -78,18 +79,18 @@ def test_one_thing_wrong_is_one_line_and_1(
     assert len([line for line in lines if line.startswith("FAIL  ")]) == 1
 
 
-def test_grafana_is_asked_for_all_seven_dashboards(
+def test_grafana_is_asked_for_all_dashboards(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert uids() == SEVEN
-    grafana = FakeGrafana(dict.fromkeys(SEVEN, True))
+    assert uids() == EIGHT
+    grafana = FakeGrafana(dict.fromkeys(EIGHT, True))
     with serving(grafana) as there:
         asked = ("--prometheus", url, "--grafana", there)
         password = tmp_path / "password"
         password.write_text(f"{grafana.USER}:{grafana.PASSWORD}\n")
         code, lines, _ = _run(capsys, *asked, "--grafana-auth", str(password))
         assert code == 0
-        assert f"ok    dashboards: 7 of 7 provisioned: {', '.join(SEVEN)}" in lines
+        assert f"ok    dashboards: 8 of 8 provisioned: {', '.join(EIGHT)}" in lines
         monkeypatch.setenv("GRAFANA_AUTH", grafana.TOKEN)
         assert _run(capsys, *asked)[0] == 0
         grafana.dashboards["coturn"] = False

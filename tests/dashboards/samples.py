@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from lab.fakes.recordings import FOLDER, SOURCES, answers
-from tests.alerts.promql import TARGET, result_labels
-from tests.alerts.test_reality import PROMETHEUS_OWN, RECORDINGS
+from tests.alerts.promql import TARGET
+from tests.alerts.test_reality import PROMETHEUS_OWN, RECORDINGS, labels_of_recordings
 
 __all__ = ["LABELS", "RECORDINGS", "TYPES"]
 
@@ -29,5 +29,4 @@ for _job in SOURCES:
             LABELS[_name] = TARGET | frozenset.intersection(
                 *map(frozenset, _sets), LABELS.get(_name, frozenset(_sets[0]))
             )
-for _record, _expr in RECORDINGS.items():
-    LABELS[_record] = result_labels(_expr, LABELS)
+LABELS |= labels_of_recordings(LABELS)

@@ -19,6 +19,11 @@ from toolkit.values import duration
 RED, ORANGE = "dark-red", "orange"
 # Which alerts' thresholds each tile and each graph shows, written by hand: uid, panel, alerts from the mildest on.
 LIMITS: dict[tuple[str, str], list[str]] = {
+    ("promises", "Least measured"): ["PromiseNotMeasured"],
+    ("promises", "Measured"): ["PromiseNotMeasured"],
+    ("promises", "Burn rate, windows that page"): ["PromiseBurnsSlowly", "PromiseBurnsFast"],
+    ("promises", "Burn rate, windows that make a ticket"): ["PromiseBurnsSlowly", "PromiseBurnsFast"],
+    ("promises", "Sessions for each node but the largest"): ["ConnectionsHeadroomLow"],
     ("prosody-overview", "Messages that do not arrive"): ["SyntheticMessagesFailing"],
     ("prosody-overview", "Logins that fail"): ["SyntheticLoginsFailing"],
     ("prosody-overview", "Tries made, of those configured"): ["SyntheticJourneysMissing"],
@@ -84,6 +89,8 @@ COLUMNS: dict[tuple[str, str], list[str]] = {
     ("coturn", "allocations"): ["CoturnAllocationsHigh"],
     ("coturn", "quota"): ["CoturnQuotaNearlyUsed"],
     ("haproxy", "in use"): ["HaproxyBackendNodesLow"],
+    ("promises", "burn"): ["PromiseBurnsSlowly", "PromiseBurnsFast"],
+    ("promises", "measured"): ["PromiseNotMeasured"],
 }
 SUCCESSES = {"VoIP success, worst", "FCM success, worst"}  # 1 minus what the alert watches
 FILE = yaml.safe_load(DEFAULTS.read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from alerts.render import Links
 from lab.fakes.recordings import SOURCES, answers
 from tests.alerts.promql import selectors
 from tests.alerts.test_reality import RECORDINGS
-from tests.dashboards.model import DASHBOARDS, DATA_PANELS, FOLDER, SEVEN, all_panels, plain
+from tests.dashboards.model import DASHBOARDS, DATA_PANELS, EIGHT, FOLDER, all_panels, plain
 
 RUNBOOKS = FOLDER.parent / "docs/runbooks"
 CATALOGUE = [alert for alerts in GROUPS.values() for alert in alerts]
@@ -30,18 +30,18 @@ def _urls(node: Any) -> list[str]:  # noqa: ANN401 - JSON
     return own + [url for value in node.values() for url in _urls(value)]
 
 
-@pytest.mark.parametrize("uid", SEVEN)
+@pytest.mark.parametrize("uid", EIGHT)
 def test_every_link_leads_to_a_dashboard_that_exists_or_to_the_runbook_of_the_alert(uid: str) -> None:
     for url in _urls(DASHBOARDS[uid]):
         to = re.match(r"/d/([\w-]+|\$\{__dashboard\.uid\})\?", url)
         runbook = url.startswith("https://") and url.endswith("/docs/runbooks/${__value.raw}.md")
-        assert runbook or (to and to[1] in (*SEVEN, "${__dashboard.uid}")), url
+        assert runbook or (to and to[1] in (*EIGHT, "${__dashboard.uid}")), url
 
 
-@pytest.mark.parametrize("uid", SEVEN)
+@pytest.mark.parametrize("uid", EIGHT)
 def test_the_links_lead_to_the_other_six_with_time_range_and_data_source(uid: str) -> None:
     links = DASHBOARDS[uid]["links"]
-    assert [_there(link) for link in links] == [other for other in SEVEN if other != uid]
+    assert [_there(link) for link in links] == [other for other in EIGHT if other != uid]
     assert all(link["keepTime"] for link in links)
     assert all("${datasource:queryparam}" in link["url"] for link in links)
 
@@ -52,7 +52,9 @@ def _there(link: dict[str, Any]) -> str:
 
 
 def test_links_carry_the_node_where_the_other_dashboard_knows_it() -> None:
-    on_prosody_machines = {"prosody-overview", "presence-health", "websocket-health", "push-gateway-health"}
+    on_prosody_machines = {
+        *("prosody-overview", "presence-health", "websocket-health", "push-gateway-health", "promises"),
+    }
     for uid, found in DASHBOARDS.items():
         for link in found["links"]:
             both = {uid, _there(link)}
@@ -63,7 +65,12 @@ def test_a_click_on_a_line_chooses_its_node_in_the_variable_that_the_line_obeys_
     seen = set()
     for panel in DATA_PANELS:
         if panel.json["type"] == "timeseries":
-            (asked,) = {name for t in panel.json["targets"] for name in re.findall(r'instance=~"\$(\w+)"', t["expr"])}
+            asked = {name for t in panel.json["targets"] for name in re.findall(r'instance=~"\$(\w+)"', t["expr"])}
+            if panel.uid == "promises":  # they are about the whole service
+                assert not asked
+                assert not panel.json["fieldConfig"]["defaults"]["links"]
+                continue
+            (asked,) = asked
             (link,) = panel.json["fieldConfig"]["defaults"]["links"]
             node = f"var-{asked}=${{__field.labels.instance}}"
             kept = "${datasource:queryparam}&${__url_time_range}"
@@ -130,6 +137,9 @@ def test_an_alert_chooses_its_node_in_the_variable_that_lists_it_and_nothing_if_
     _, *variables = DASHBOARDS[alert.dashboard]["templating"]["list"]
     listed = {v["name"]: re.findall(r'job="([\w-]+)"', v["query"]["query"]) for v in variables}
     chosen = re.findall(r"\?var-(\w+)=", Links("", "").dashboard(alert))
+    if alert.dashboard == "promises":  # they are about the whole service
+        assert not chosen
+        return
     jobs = {job for selector in _asked(alert) if selector.name != "checklist_item" for job in _jobs(selector)}
     if alert.name == "NodeDown":  # of every job; the nodes with two are Prosody's machines
         assert chosen == ["node"]
@@ -141,6 +151,6 @@ def test_an_alert_chooses_its_node_in_the_variable_that_lists_it_and_nothing_if_
 
 @pytest.mark.parametrize("name", sorted({alert.name for alert in CATALOGUE}))
 def test_a_runbook_names_the_dashboard_that_its_alert_opens(name: str) -> None:
-    titles = {SEVEN[alert.dashboard] for alert in CATALOGUE if alert.name == name}
+    titles = {EIGHT[alert.dashboard] for alert in CATALOGUE if alert.name == name}
     said = (RUNBOOKS / f"{name}.md").read_text(encoding="utf-8").split("\nDashboard: ")[1].strip()
     assert said == titles.pop() if len(titles) == 1 else said.startswith("the one ")

@@ -115,6 +115,9 @@ GRAPHS = [
 @pytest.mark.parametrize("asked", GRAPHS, ids=names(GRAPHS))
 def test_a_unit_is_what_the_query_gives(asked: Asked) -> None:
     unit = asked.panel.json["fieldConfig"]["defaults"]["unit"]
+    if asked.panel.uid == "promises" and asked.panel.json["title"].startswith(("Burn", "Sessions")):
+        assert unit in ("short", "locale"), "how many times, or how many for each node"
+        return
     given = measured_in(promql.parse(asked.expr))
     assert unit in UNITS[given], f"{unit} is no unit of {given or 'a number'}"
     if given in ("/s", "/h") and unit == "short":

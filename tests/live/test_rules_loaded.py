@@ -39,11 +39,13 @@ def test_prometheus_loads_every_rule_without_a_warning_and_finds_them_healthy() 
             time.sleep(0.1)  # until each group was evaluated once; Prometheus announces nothing
         lines = prometheus.log.read_text().splitlines()
     assert {rule["health"] for rule in found} == {"ok"}, [rule["lastError"] for rule in found if rule["health"] != "ok"]
-    assert len(found) == sum(len(rules(file)) for file in ("alerts.yaml", "recording.yaml", "panels.yaml"))
+    assert len(found) == sum(
+        len(rules(file)) for file in ("alerts.yaml", "recording.yaml", "panels.yaml", "promises.yaml")
+    )
     assert not [line for line in lines if "level=warn" in line.lower() or "level=error" in line.lower()]
 
 
-ON_1 = {"instance": "prosody1"}
+ON_1, ON_2 = {"instance": "prosody1"}, {"instance": "prosody2"}
 LAG = "pg_replication_lag_bytes"
 INHIBITED = {
     "the page silences its ticket on the same node": (
@@ -145,6 +147,31 @@ INHIBITED = {
             {"alertname": "PushGatewayDown", "severity": "critical", "job": "push-gateway", **ON_1},
         ],
         [1],
+    ),
+    "a node's own page explains the burn that it causes and what its test users notice, nothing of another node": (
+        [
+            {"alertname": "KnownCause", "severity": "none", "of": "node", **ON_2, "from": "prosody2", "to": "prosody2"},
+            {"alertname": "PromiseBurnsFast", "severity": "critical", "sloth_id": "commeazy-login", **ON_2},
+            {"alertname": "PromiseBurnsFast", "severity": "critical", "sloth_id": "commeazy-login", **ON_1},
+            {"alertname": "PromiseBurnsFast", "severity": "critical", "sloth_id": "commeazy-message-delivered"},
+            {"alertname": "PromiseBurnsSlowly", "severity": "warning", "sloth_id": "commeazy-login"},
+            {"alertname": "SyntheticMessagesFailing", "severity": "critical", "from": "prosody1", "to": "prosody2"},
+            {"alertname": "SyntheticMessagesFailing", "severity": "critical", "from": "prosody2", "to": "prosody1"},
+            {"alertname": "SyntheticMessagesFailing", "severity": "critical", "from": "prosody1", "to": "prosody1"},
+            {"alertname": "SyntheticLoginsFailing", "severity": "critical", "to": "prosody2"},
+            {"alertname": "SyntheticLoginsFailing", "severity": "critical", "to": "any"},
+        ],
+        [1, 5, 6, 8],
+    ),
+    "a page about a whole service explains the burn of its promises, wherever it is": (
+        [
+            {"alertname": "KnownCause", "severity": "none", "of": "promise", "sloth_id": "commeazy-login"},
+            {"alertname": "PromiseBurnsFast", "severity": "critical", "sloth_id": "commeazy-login"},
+            {"alertname": "PromiseBurnsFast", "severity": "critical", "sloth_id": "commeazy-login", **ON_1},
+            {"alertname": "PromiseBurnsFast", "severity": "critical", "sloth_id": "commeazy-turn"},
+            {"alertname": "SyntheticLoginsFailing", "severity": "critical", "to": "prosody1"},
+        ],
+        [1, 2],
     ),
     "a target that cannot be read has no verdict": (
         [

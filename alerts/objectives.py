@@ -1,0 +1,172 @@
+"""Reads the objectives: what Section 1 promises, and the counters that measure it. It writes no rule."""
+
+from __future__ import annotations
+
+import math
+import re
+from argparse import ArgumentTypeError
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import yaml
+
+from alerts.jobs import JOBS
+from alerts.thresholds import SEVERITIES
+from toolkit.documents import ConfigError, Section, compose, entries
+from toolkit.values import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+DEFAULTS: Final = Path(__file__).with_name("objectives.yaml")
+SERVICE: Final = "commeazy"
+# The label that names these nodes as alerts do; what happens on one of them is that node's doing.
+_LABELS: Final = ("instance", "from", "to")
+_KEYS: Final = (
+    *("objective", "window", "good", "total", "nodes", "jobs", "minimum", "severity", "causes", "section", "reason"),
+)
+_COUNTER: Final = r"[a-z][a-z0-9_]*_(?:total|count|bucket)(?:\{[^{}]*\})?"
+_SUM: Final = re.compile(rf"{_COUNTER}(?: [-+] {_COUNTER})*")
+_DAY: Final = 86400
+_DAYS: Final = (7, 365)  # the shortest window that holds every alert's, and a year
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One promise.
+
+    Attributes:
+        name: in `sloth_slo`.
+        percent: of all events that must be good.
+        days: over how many days.
+        good, total: counters of events, added and subtracted.
+        nodes: the labels that name the nodes of an event.
+        jobs: the job that measures, then the others it needs.
+        minimum: the least number of bad events in an alert's longer window.
+        severity: critical, warning or none.
+        causes: critical alerts that explain why the budget burns.
+        section: of the specification.
+        reason: why these numbers, and what breaks the promise.
+    """
+
+    name: str
+    percent: float
+    days: int
+    good: str
+    total: str
+    nodes: tuple[str, ...]
+    jobs: tuple[str, ...]
+    minimum: int
+    severity: str
+    causes: tuple[str, ...]
+    section: str
+    reason: str
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels by which sloth's rules and dashboards know it."""
+        return {"sloth_id": f"{SERVICE}-{self.name}", "sloth_service": SERVICE, "sloth_slo": self.name}
+
+
+def load(alerts: Collection[str], overrides: Path | None = None) -> dict[str, Objective]:
+    """Read the objectives and, over them, what another file says differently.
+
+    Args:
+        alerts: the names of all alerts.
+        overrides: a file of the same shape in which a promise names its reason and whatever differs.
+
+    Returns each objective by its name. Raises ConfigError for the first thing wrong in either file.
+    """
+    fields = _read(DEFAULTS)
+    for name, section in _read(overrides).items() if overrides else ():
+        if name not in fields:
+            raise ConfigError(
+                section.path, _line(section), f"there is no promise {name}; there are {', '.join(fields)}"
+            )
+        if "reason" not in section.values:
+            section.wrong("reason", "must be given: say why the number is what it is")
+        section.values = fields[name].values | section.values
+        fields[name] = section
+    return {name: _objective(name, section, alerts) for name, section in fields.items()}
+
+
+def measured(objectives: Mapping[str, Objective], without: Collection[str] = ()) -> list[Objective]:
+    """Return the objectives that have rules: severity none switches one off, and so does a job without targets."""
+    return [each for each in objectives.values() if each.severity != "none" and not {*each.jobs} & {*without}]
+
+
+def _read(path: Path) -> dict[str, Section]:
+    root = compose(path, "--objectives")
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(path, None, "holds no promises; write `message-delivered:` and, indented, its keys")
+    return {name: Section(path, node, name, _KEYS) for name, _, node in entries(path, root, "the file").values()}
+
+
+def _line(section: Section) -> int:
+    return min(entry.line for entry in section.values.values()) - 1
+
+
+def _objective(name: str, section: Section, alerts: Collection[str]) -> Objective:
+    for key in _KEYS:
+        if key not in section.values:
+            section.wrong(key, "must be given")
+    if (severity := section.text("severity")) not in SEVERITIES:
+        section.wrong("severity", f"must be one of {', '.join(SEVERITIES)}")
+    percent = _number(section, "objective")
+    if not 0 < percent < 100:  # noqa: PLR2004 - per cent
+        section.wrong("objective", "must be above 0 and below 100: per cent, such as 99.9")
+    minimum = _number(section, "minimum")
+    if minimum < 1 or minimum != int(minimum):
+        section.wrong("minimum", "must be a whole number of events, at least 1")
+    return Objective(
+        name=name,
+        percent=percent,
+        days=_days(section),
+        good=_sum(section, "good"),
+        total=_sum(section, "total"),
+        nodes=_among(section, "nodes", _LABELS),
+        jobs=_among(section, "jobs", JOBS),
+        minimum=int(minimum),
+        severity=severity,
+        causes=_among(section, "causes", alerts, least=0),
+        section=section.text("section"),
+        reason=" ".join(section.text("reason").split()),
+    )
+
+
+def _number(section: Section, key: str) -> float:
+    try:
+        number = float(section.text(key))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        section.wrong(key, "must be a number")
+    return number
+
+
+def _days(section: Section) -> int:
+    try:
+        days = duration(section.text("window")) / _DAY
+    except ArgumentTypeError:
+        days = 0
+    if days != int(days) or not _DAYS[0] <= days <= _DAYS[1]:
+        section.wrong("window", f"must be whole days, {_DAYS[0]}d to {_DAYS[1]}d, such as 30d")
+    return int(days)
+
+
+def _sum(section: Section, key: str) -> str:
+    text = " ".join(section.text(key).split())
+    if not _SUM.fullmatch(text):
+        section.wrong(key, 'must be counters, with + or - between them: requests_total{code="200"} - retries_total')
+    return text
+
+
+def _among(section: Section, key: str, known: Collection[str], least: int = 1) -> tuple[str, ...]:
+    names = section.texts(key)
+    for name in names:
+        if name not in known:
+            section.wrong(key, f"has {name!r}, which does not exist")
+    if len(names) < least:
+        section.wrong(key, "must name at least one")
+    return names

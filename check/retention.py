@@ -1,0 +1,34 @@
+"""Judges whether Prometheus keeps its data for as long as the promises look back. No I/O."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from alerts.catalogue import KNOBS
+from alerts.objectives import load
+from check import verdicts
+from check.client import one_line
+from check.verdicts import Verdict
+
+_RETENTION: Final = re.compile(r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:\d+m)?(?:\d+s)?")
+
+
+def judge(said: str, days: int | None = None) -> Verdict:
+    """Judge whether Prometheus keeps its data for as long as the longest promise.
+
+    Args:
+        said: by Prometheus, such as `15d` or `12w6d or 50GiB`; "" if it does not say.
+        days: of the longest promise; None for that of the defaults.
+    """
+    needed = days or max(each.days for each in load(KNOBS).values())
+    found = _RETENTION.fullmatch(said.split(" or ", maxsplit=1)[0])
+    if not found or not said[:1].isdigit():
+        return Verdict("-", f"retention: not known; the promises need {needed} days")
+    kept = sum(int(number) * size for number, size in zip(found.groups("0"), (365, 7, 1, 1 / 24), strict=True))
+    if kept <= needed:
+        return verdicts.fail(
+            f"retention: Prometheus keeps {one_line(said)}, and promises look back {needed} days; start it with "
+            "--storage.tsdb.retention.time=90d (docs/install.md)"
+        )
+    return verdicts.ok(f"retention: {one_line(said)}, and promises look back {needed} days")

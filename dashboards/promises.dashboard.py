@@ -1,0 +1,162 @@
+"""Promises: is what Section 1 promises kept, what is left of each budget, who spends it, and is it measured at all."""
+
+from dashboards.limits import above, below
+from dashboards.page import folded, page, row
+from dashboards.panels import series
+from dashboards.pieces import Query
+from dashboards.promql import PROSODY
+from dashboards.prosody import nodes_down
+from dashboards.tables import Column, table
+from dashboards.tiles import figure, stat
+
+_BY = "max by (sloth_slo)"
+_BUDGET = "on (sloth_slo) group_left () max by (sloth_slo) (slo:error_budget:ratio)"
+_BURN = above("PromiseBurnsSlowly", "PromiseBurnsFast")
+_MEASURED = below("PromiseNotMeasured")
+
+
+def _burn(window: str) -> str:
+    """Return how many times too fast each budget burns in a window."""
+    return f"{_BY} (slo:sli_error:ratio_rate{window}) / {_BUDGET}"
+
+
+def _burns(title: str, about: str, *windows: str) -> object:
+    return series(
+        title,
+        f"{about} 1: the budget lasts exactly as long as the promise.",
+        "short",
+        *(Query(_burn(window), f"{{{{sloth_slo}}}} {window}") for window in windows),
+        limits=_BURN,
+        empty="nothing was measured in these windows",
+    )
+
+
+dashboard = page(
+    "promises",
+    about=(
+        "Each promise of Section 1 is a share of events that must be good over 30 days; the rest is its error budget. "
+        "Bad is a budget that burns faster than it lasts: from 6 times on users notice, and it pages if no other page "
+        "says why. "
+        "What was not measured is unknown, not good, and there is no verdict in the first six hours (docs/promises.md)."
+    ),
+    tiles=[
+        nodes_down(),
+        figure(
+            "Budget left, worst",
+            "Of the promise that has least of its error budget left over 30 days. Below 0: the promise is missed.",
+            "percentunit",
+            "min(slo:period_error_budget_remaining:ratio)",
+        ),
+        figure(
+            "Burn in an hour, fastest",
+            "How many times faster than it lasts the fastest budget burned in the last hour.",
+            "short",
+            f"max({_burn('1h')})",
+        ),
+        stat(
+            "Least measured",
+            "Of what should have been measured in 30 days, or since measuring began, for the promise with the least.",
+            "percentunit",
+            "min(slo:coverage:ratio)",
+            _MEASURED,
+            of=PROSODY,
+        ),
+        figure(
+            "Of 100,000 connections",
+            "All sessions now, of the connections that Section 1 promises.",
+            "percentunit",
+            "sum(slo:connections:ratio)",
+        ),
+    ],
+    nodes=table(
+        "Promises",
+        "Good events now (5m) and over 30 days, what is promised, what is left of the budget, how many times too fast "
+        "it burns, and how much was measured. A dash: not known, or no verdict yet.",
+        {
+            "now": Column(f"1 - {_BY} (slo:sli_error:ratio_rate5m)", "percentunit"),
+            "30 days": Column(f"1 - {_BY} (slo:sli_error:ratio_rate30d)", "percentunit"),
+            "promised": Column(f"{_BY} (slo:objective:ratio)", "percentunit"),
+            "left": Column(f"{_BY} (slo:period_error_budget_remaining:ratio)", "percentunit"),
+            "burn": Column(_burn("1h"), "short", limits=_BURN),
+            "measured": Column(f"{_BY} (slo:coverage:ratio)", "percentunit", limits=_MEASURED),
+        },
+        first=("sloth_slo", "now", "30 days", "promised", "left", "burn", "measured"),
+    ),
+    graph=series(
+        "Budget spent over 30 days",
+        "From 100 % on the promise is missed. It grows back only as bad hours leave the 30 days.",
+        "percentunit",
+        Query(f"{_BY} (slo:period_burn_rate:ratio)", "{{sloth_slo}}"),
+    ),
+    rows=[
+        row(
+            "How fast the budgets burn",
+            _burns("Burn rate, windows that page", "Both windows of a pair must be above.", "1h", "5m", "6h", "30m"),
+            _burns("Burn rate, windows that make a ticket", "Both windows of a pair must be above.", "1d", "2h", "3d"),
+        ),
+        row(
+            "Who spends them, and room for sessions",
+            series(
+                "Bad events of each pair of nodes, 30m",
+                "The places where events are bad. All pairs with one node: that node. Calls: the panel beside it.",
+                "short",
+                Query("sum by (sloth_slo, from, to) (slo:bad_events:by_place30m)", "{{sloth_slo}} {{from}} {{to}}"),
+                empty="no event was bad in half an hour",
+            ),
+            series(
+                "Bad events that involve a node",
+                "Of all bad events of half an hour. One node above 90 % explains them, and a page names it.",
+                "percentunit",
+                Query("max by (sloth_slo, instance) (slo:bad_events_of_node:ratio)", "{{sloth_slo}} {{instance}}"),
+                empty="no event was bad in half an hour",
+            ),
+            series(
+                "Sessions for each node but the largest",
+                "How many sessions each node would have if the largest failed and all its users came to the others.",
+                "locale",
+                Query('sum(prosody_c2s_sessions) / (count(up{job="prosody"}) - 1)', "each node"),
+                limits=above("ConnectionsHeadroomLow"),
+            ),
+            series(
+                "Measured",
+                "What was measured, of what should have been, over 30 days or since measuring began.",
+                "percentunit",
+                Query(f"{_BY} (slo:coverage:ratio)", "{{sloth_slo}}"),
+                limits=_MEASURED,
+            ),
+        ),
+        folded(
+            "What the alerts compare",
+            table(
+                "Bad events in each window",
+                "Fewer than the least number wake nobody. Seconds: how long the promise has been measured.",
+                {
+                    **{
+                        window: Column(f"{_BY} (slo:bad_events:increase{window})")
+                        for window in ("1h", "6h", "1d", "3d")
+                    },
+                    "least": Column(f"{_BY} (slo:bad_events:minimum)"),
+                    "measured for": Column(f"{_BY} (slo:measured:seconds)", "s"),
+                },
+                first=("sloth_slo", "1h", "6h", "1d", "3d", "least", "measured for"),
+            ),
+            table(
+                "Explained by",
+                "The node that nine of ten bad events involve; no node: none does.",
+                {"explained": Column("slo:explained_by:bool", "none")},
+                first=("sloth_slo", "instance", "explained"),
+                hidden=("sloth_id", "sloth_service"),
+            ),
+            table(
+                "What keeps a page back",
+                "A promise of severity warning pages nobody; a known cause pages in place of the promise.",
+                {
+                    "severity": Column("max by (sloth_slo, severity) (sloth_slo_info)", "none"),
+                    "known cause": Column(f"{_BY} (slo:known_cause:bool)", "none"),
+                },
+                first=("sloth_slo", "severity", "known cause"),
+                hidden=(),
+            ),
+        ),
+    ],
+)
