@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 import struct
 import sys
@@ -59,9 +60,33 @@ class Quick(http2.ServerConnection):
         self._transport.write(b"".join(frames))
 
 
+class QuickHttp1(asyncio.Protocol):
+    """FCM by HTTP/1.1, as firebase-admin speaks it: answers 200 to every request whose body is here."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport, self._buffer = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        """Look at lengths only."""
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            length = re.search(rb"content-length: *(\d+)", self._buffer[:end], re.IGNORECASE)
+            size = end + 4 + (int(length[1]) if length else 0)
+            if len(self._buffer) < size:
+                return
+            self._buffer = self._buffer[size:]
+            asyncio.get_running_loop().call_later(Quick.delay, self._answer)
+
+    def _answer(self) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n"
+        self._transport.write(head + b'{"name":"x"}')
+
+
 async def main() -> None:
     """Serve until the end."""
-    delay, chain, key, account, token_port, *ports = sys.argv[1:]
+    delay, chain, key, account, token_port, http1_port, *ports = sys.argv[1:]
     Quick.delay = float(delay)
 
     def context(protocol: str) -> ssl.SSLContext:
@@ -73,6 +98,7 @@ async def main() -> None:
     tokens = TokenEndpoint(context("http/1.1"))
     tokens.account = json.loads(Path(account).read_text())
     await tokens.start(int(token_port))
+    await asyncio.get_running_loop().create_server(QuickHttp1, "127.0.0.1", int(http1_port), ssl=context("http/1.1"))
     server = http2.Http2Server(lambda _: None, context("h2"))
     for port in ports:
         await asyncio.get_running_loop().create_server(lambda: Quick(server), "127.0.0.1", int(port), ssl=context("h2"))

@@ -135,10 +135,14 @@ class QuickProviders(Providers):
 
     delay = 0.0
 
+    def __init__(self, lab: Workspace) -> None:
+        super().__init__(lab)
+        self.http1_port = lab.ports.reserve()
+
     def command(self) -> list[str]:
         """Run them on the second core."""
         chain, key = self.lab.certificate("localhost")
-        ports = (self.token_port, self.apns_port, self.fcm_port)
+        ports = (self.token_port, self.http1_port, self.apns_port, self.fcm_port)
         arguments = [str(self.delay), str(chain), str(key), str(self.account_path), *map(str, ports)]
         return ["taskset", "-c", _OTHER, sys.executable, "-m", "bench.push_fakes", *arguments]
 
@@ -201,7 +205,7 @@ def main() -> int:
             return asyncio.run(soak(gateway, int(sys.argv[2]) if sys.argv[2:] else SOAK))
         print(f"one gateway on one core, {CALLERS} callers, LOG_LEVEL=info, app {BUNDLE_ID}")
         print(f"idle:   {memory(gateway.pid)}")
-        node = NodeGateway(lab, providers)
+        node = NodeGateway(lab, providers, providers.http1_port)
         absent = node.install()
         if absent:
             print(f"node is left out: {absent}")

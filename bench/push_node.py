@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lab.fakes.providers import Providers
     from lab.running.server import Workspace
 
-PACKAGES = ("express", "express-rate-limit", "@parse/node-apn")
+PACKAGES = ("express", "express-rate-limit", "@parse/node-apn", "firebase-admin")
 
 
 class NodeGateway(Server):
@@ -26,12 +26,14 @@ class NodeGateway(Server):
     Args:
         lab: where it runs.
         providers: where it sends to.
+        fcm_port: where FCM speaks HTTP/1.1, as firebase-admin does.
     """
 
-    def __init__(self, lab: Workspace, providers: Providers) -> None:
+    def __init__(self, lab: Workspace, providers: Providers, fcm_port: int) -> None:
         super().__init__(lab, "node")
         self.port = lab.ports.reserve()
         self._providers = providers
+        self._fcm_port = fcm_port
 
     def install(self) -> str:
         """Install its packages in the lab's directory. Returns why it cannot be compared with, empty if it can."""
@@ -64,7 +66,7 @@ class NodeGateway(Server):
             "APNS_TEAM_ID": apns.TEAM_ID,
             "APNS_BUNDLE_ID": apns.BUNDLE_ID,
             "APNS_PORT": str(self._providers.apns_port),
-            "FCM_URL": f"https://localhost:{self._providers.fcm_port}",
+            "FCM_PORT": str(self._fcm_port),
         }
 
     def failed(self) -> int:

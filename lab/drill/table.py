@@ -49,6 +49,13 @@ _ON_2 = {"instance": "prosody2"}
 _WSS = {"instance": "monitoring", "target": "wss"}
 _ONE_NODE_LEFT = "one node is left behind HAProxy"
 _CALLS_FAIL = "it counts the same failures, over six hours"
+_ON_CHECKLIST = "the checklist has this, too"
+_GATEWAY_RESTARTED_TWICE = {  # for the fault, and for its repair
+    "PushGatewayDown": "it is down in between",
+    "PushGatewayCrashLoop": "two restarts in a drill's short window look like a loop",
+    "PushLatencyHigh": "pushes wait while it starts",
+    "ChecklistItemFails": _ON_CHECKLIST,
+}
 _NO_DOOR = "the node's own port is gone with it"
 _SLOW = {"ProsodyEventLoopSlow": "the event loop is slow"}
 _SETTINGS = {
@@ -170,11 +177,13 @@ DRILLS = (
         "PushVoipCredentialsInvalid",
         "the APNs key overwritten, gateways reloaded",
         lambda lab: faults.spoiled(lab, lab.providers.key_path),
+        beside={"ChecklistItemFails": _ON_CHECKLIST},
     ),
     Drill(
         "PushFcmCredentialsInvalid",
         "the service account overwritten, gateways reloaded",
         lambda lab: faults.spoiled(lab, lab.providers.account_path),
+        beside={"ChecklistItemFails": _ON_CHECKLIST},
     ),
     Drill(
         "PushProviderUnreachable",
@@ -185,6 +194,7 @@ DRILLS = (
             "PushFcmFailuresHigh": "no message is delivered",
             "PushCallsFailing": _CALLS_FAIL,
             "PushLatencyHigh": "each push waits for a provider until it is too old",
+            "ChecklistItemFails": _ON_CHECKLIST,
         },
     ),
     Drill(
@@ -198,14 +208,15 @@ DRILLS = (
         "a canary on prosody1 whose phone never comes",
         faults.lost_canary,
         {"handler": "fcm"},
-        beside={"PushGatewayDown": "it is restarted with the canary, and without"},
+        beside=_GATEWAY_RESTARTED_TWICE,
     ),
-    Drill("PushesWakeNobody", "APNs and FCM accept every push and deliver none", faults.deaf_phones),
+    Drill("PushesWakeNobody", "APNs and FCM accept every push and deliver none", faults.deaf_phones, minimum=3),
     Drill(
         "PushSecretRefused",
         "a new secret for the gateway, not for Prosody",
         faults.another_secret,
         _ON_1,
+        beside=_GATEWAY_RESTARTED_TWICE,
     ),
     Drill(
         "PushFcmFailuresHigh",
@@ -223,7 +234,12 @@ DRILLS = (
         "push gateway killed and restarted three times",
         lambda lab: faults.crash_loop(lab, lab.push_gateway, 3),
         _ON_1,
-        beside={"PushGatewayDown": "it is down in between"},
+        beside={
+            "PushGatewayDown": "it is down in between",
+            "TargetFlapping": "likewise, seen by Prometheus",
+            "PushLatencyHigh": "pushes wait for its next start",
+            "ChecklistItemFails": _ON_CHECKLIST,
+        },
     ),
     Drill(
         "PushGatewayMemoryHigh",
