@@ -85,7 +85,7 @@ lint: ## Style, types, Prometheus' configuration, and that generated files are u
 	$(call if-there,promtool,check rules $(wildcard alerts/rules/*.yaml))
 	$(call if-there,promtool,check config $(wildcard prometheus/prometheus*.yml))
 	$(call if-there,amtool,check-config prometheus/alertmanager.yml)
-	$(call if-there,shellcheck,lab/install.sh lab/versions.sh lab/prosody.sh .ci/run)
+	$(call if-there,shellcheck,lab/install.sh lab/versions.sh lab/prosody.sh lab/servers/machine.sh $(wildcard deploy/hosts/commeazy-*) .ci/run)
 	@before=$$($(changes)) && $(MAKE) --no-print-directory generate && [[ $$($(changes)) == "$$before" ]] || \
 	    { echo "make generate changed files: look at them and commit them" >&2; git status --short >&2; exit 1; }
 

@@ -27,6 +27,7 @@ TITLES: Final = {
     "prosody": "Prosody",
     "push-gateway": "the push gateway",
     "servers": "HAProxy, PostgreSQL, coturn",
+    "hosts": "hosts, failover, backups",
     "certificates": "certificates",
     "synthetic": "what users get",
     "promises": "what Section 1 promises",

@@ -99,6 +99,20 @@ JOBS: Final = {
             serving=True,
         ),
         Job(
+            "node",
+            9100,
+            "hosts",
+            (
+                *_NODES,
+                *("haproxy1", "haproxy2", "postgres1", "postgres2", "coturn1", "coturn2", "coturn3", "monitoring"),
+            ),
+            (
+                "Debian's prometheus-node-exporter on every host, by the name that the host's other targets have as "
+                "their `instance`: a node on which nothing answers is one page."
+            ),
+            comment="The hosts themselves: disk, memory, processor, clock, units, network.",
+        ),
+        Job(
             "certificates",
             9873,
             "websocket-health",

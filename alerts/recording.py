@@ -17,6 +17,14 @@ class Recording:
     serves: str | None = None
 
 
+def _full_in() -> str:
+    shrinks = "(-deriv(node_filesystem_avail_bytes[<window>]) > 0)"
+    return (
+        f"min by (job, instance, mountpoint) (\n  node_filesystem_avail_bytes / {shrinks}\n"
+        "  unless node_filesystem_readonly == 1\n)"
+    )
+
+
 RECORDINGS: Final = (
     Recording(
         "prosody_stanza_rate",
@@ -77,6 +85,85 @@ RECORDINGS: Final = (
         "(increase(push_fcm_sent_total[<window>]) + increase(push_fcm_failed_total[<window>]))",
         "NaN when nothing was pushed.",
         serves="PushFcmFailuresHigh",
+    ),
+    Recording(
+        "instance_mountpoint:node_filesystem_free:ratio",
+        "min by (job, instance, mountpoint) (\n"
+        "  node_filesystem_avail_bytes / node_filesystem_size_bytes unless node_filesystem_readonly == 1\n"
+        ")",
+        "A disk that cannot be written to does not fill.",
+    ),
+    Recording(
+        "instance_mountpoint:node_filesystem_full_seconds:short",
+        _full_in(),
+        "Until it is full at the rate of the last hour; only of a disk that grows fuller.",
+        serves="HostDiskFullSoon",
+    ),
+    Recording(
+        "instance_mountpoint:node_filesystem_full_seconds:long",
+        _full_in(),
+        "The same at the rate of six hours.",
+        serves="HostDiskFilling",
+    ),
+    Recording(
+        "instance:node_cpu_used:ratio",
+        '1 - avg by (job, instance) (rate(node_cpu_seconds_total{mode="idle"}[<window>]))',
+        "Over all processors; what other machines take counts as used.",
+        serves="HostProcessorBusy",
+    ),
+    Recording(
+        "instance:node_cpu_stolen:ratio",
+        'avg by (job, instance) (rate(node_cpu_seconds_total{mode="steal"}[<window>]))',
+        "What the hypervisor gave to other machines.",
+        serves="HostProcessorBusy",
+    ),
+    Recording(
+        "instance:node_oom_kills:increase",
+        "increase(node_vmstat_oom_kill[<window>])",
+        "The exporter does not say that it is a counter.",
+        serves="HostProcessKilled",
+    ),
+    Recording(
+        "instance_name:node_systemd_restarts:increase",
+        "increase(node_systemd_service_restart_total[<window>]) > 0",
+        "Most services are never restarted, and with `> 0` those leave no series.",
+        serves="HostUnitRestarts",
+    ),
+    Recording(
+        "instance_kind:backup_age_days:now",
+        "(time() - max by (job, instance, kind) (backup_last_success_timestamp_seconds)) / 86400",
+        "By the host that made it.",
+    ),
+    Recording(
+        "instance:haproxy_errors:ratio",
+        "sum by (job, instance) "
+        '(increase(haproxy_frontend_http_responses_total{code="5xx",proxy!="stats"}[<window>]))\n'
+        "/\n"
+        'sum by (job, instance) (increase(haproxy_frontend_http_responses_total{proxy!="stats"}[<window>]))',
+        "NaN when nothing was answered. The statistics page answers Prometheus.",
+        serves="HaproxyErrorsHigh",
+    ),
+    Recording(
+        "instance_proxy:haproxy_retries:increase",
+        "sum by (job, instance, proxy) (increase(haproxy_backend_retry_warnings_total[<window>]))\n"
+        "+ sum by (job, instance, proxy) (increase(haproxy_backend_redispatch_warnings_total[<window>]))",
+        "To the same server, or to another instead.",
+        serves="HaproxyRetriesHigh",
+    ),
+    Recording(
+        "instance:pg_archiver_failures:increase",
+        "sum by (job, instance) (increase(pg_stat_archiver_failed_count[<window>]))",
+        "PostgreSQL tries each file again until it succeeds.",
+        serves="PostgresArchivingFails",
+    ),
+    Recording(
+        "instance:pg_archive_age_seconds:max",
+        "max by (job, instance) (\n"
+        "  pg_stat_archiver_last_archive_age\n"
+        "  and on (job, instance) pg_stat_archiver_archived_count > 0\n"
+        "  unless on (job, instance) pg_settings_in_hot_standby == 1\n"
+        ")",
+        "A server that never archived anything does not archive; a replica does not, either.",
     ),
     Recording(
         "instance_handler:push_latency_ms:p99",

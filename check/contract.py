@@ -133,6 +133,24 @@ PROMISED: Final[Mapping[str, tuple[Promise, ...]]] = {
         Promise("pg_replication_lag_bytes", "rules/recording.yaml, and a replica of the primary", by_job=True),
     ),
     "coturn": (*_of(COTURN), *_needing("", "coturn_up")),
+    "node": (
+        *_needing(
+            "rules/recording.yaml, and the flags of deploy/hosts/prometheus-node-exporter",
+            "instance_mountpoint:node_filesystem_free:ratio",
+            "instance:node_cpu_used:ratio",
+        ),
+        *_needing(
+            "the flags of deploy/hosts/prometheus-node-exporter",
+            "node_memory_MemAvailable_bytes",
+            "node_time_seconds",
+            "node_network_transmit_bytes_total",
+        ),
+        Promise(
+            "instance_kind:backup_age_days:now",
+            "rules/recording.yaml, and backups by commeazy-backup (docs/install.md)",
+            by_job=True,
+        ),
+    ),
     "synthetic": tuple(_of(SYNTHETIC)),
     "certificates": (*_of(CERTIFICATES), *_needing("", "certificate_exporter_config_last_reload_successful")),
     "prometheus": _needing(

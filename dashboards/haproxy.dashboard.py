@@ -1,6 +1,6 @@
 """HAProxy: do users reach a Prosody, which of the nodes are in use, and where requests wait or fail."""
 
-from dashboards.limits import below
+from dashboards.limits import above, below
 from dashboards.page import folded, page, row
 from dashboards.panels import series, states
 from dashboards.pieces import Look, Query
@@ -59,11 +59,13 @@ dashboard = page(
             "locale",
             f'sum(increase(haproxy_frontend_http_responses_total{{code="5xx",{_USERS},instance=~"$node"}}[10m]))',
         ),
-        figure(
+        stat(
             "Connections used, most",
             "Share of global maxconn on the HAProxy that uses most of it. At 100 % new users wait.",
             "percentunit",
             f"max({_CONNECTIONS_USED})",
+            above("HaproxyConnectionsHigh"),
+            of=HAPROXY,
         ),
     ],
     nodes=nodes(
@@ -74,7 +76,9 @@ dashboard = page(
             "in use": Column(f"max by (instance) ({_IN_USE})", limits=below("HaproxyBackendNodesLow")),
             "requests/s": Column(_REQUESTS),
             "5xx/s": Column(_REFUSED),
-            "conns": Column(f"max by (instance) ({_CONNECTIONS_USED})", "percentunit"),
+            "conns": Column(
+                f"max by (instance) ({_CONNECTIONS_USED})", "percentunit", limits=above("HaproxyConnectionsHigh")
+            ),
             "waiting": Column('sum by (instance) (haproxy_backend_current_queue{instance=~"$node"})'),
             "idle": Column('max by (instance) (haproxy_process_idle_time_percent{instance=~"$node"})', "percent"),
         },
@@ -145,13 +149,11 @@ dashboard = page(
                 empty="no check has failed",
             ),
             series(
-                "Retries and redispatches/s",
-                "Tries to connect again, and requests that went to another server instead.",
+                "Connections that took another try, 10m",
+                "To the same server, or to another instead.",
                 "short",
-                Query(rates("haproxy_backend_retry_warnings_total", "proxy"), "{{instance}} {{proxy}} retries"),
-                Query(
-                    rates("haproxy_backend_redispatch_warnings_total", "proxy"), "{{instance}} {{proxy}} redispatches"
-                ),
+                Query('instance_proxy:haproxy_retries:increase{instance=~"$node"}', "{{instance}} {{proxy}}"),
+                limits=above("HaproxyRetriesHigh"),
             ),
         ),
         folded(
@@ -162,6 +164,14 @@ dashboard = page(
                 "short",
                 Query(rates("haproxy_frontend_http_responses_total", "code", where=_USERS), "{{instance}} {{code}}"),
                 stacked=True,
+            ),
+            series(
+                "Share of 5xx answers, 5m",
+                "Of all answers of the users' frontends: who connects is turned away.",
+                "percentunit",
+                'instance:haproxy_errors:ratio{instance=~"$node"}',
+                limits=above("HaproxyErrorsHigh"),
+                empty="nothing was answered",
             ),
             series(
                 "Refused and malformed requests/s",
@@ -194,6 +204,7 @@ dashboard = page(
                 "Of global maxconn. At 100 % new users wait.",
                 "percentunit",
                 _CONNECTIONS_USED,
+                limits=above("HaproxyConnectionsHigh"),
             ),
             series(
                 "Idle time",

@@ -1,4 +1,4 @@
-"""What all eight dashboards share: place and order of panels, variables, links, alerts; knows no service's metrics."""
+"""What all dashboards share: place and order of panels, variables, links, alerts; knows no service's metrics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HEADING, TILE, ALERTS, TALL = 1, 4, 4, 8  # heights in its rows; tiles, alerts a
 
 @dataclass(frozen=True)
 class Place:
-    """One dashboard of the eight. Its variable `node` lists the nodes that Prometheus scrapes in this job.
+    """One dashboard. Its variable `node` lists the nodes that Prometheus scrapes in this job.
 
     Args:
         title: of the dashboard.
@@ -41,7 +41,7 @@ class Place:
     link: str
 
 
-EIGHT = {
+PLACES = {
     "prosody-overview": Place("Prosody Overview", "prosody", "Prosody"),
     "presence-health": Place("Presence Health", "prosody", "Presence"),
     "websocket-health": Place("WebSocket Health", "prosody", "WebSocket"),
@@ -50,6 +50,7 @@ EIGHT = {
     "coturn": Place("Coturn", "coturn", "Coturn"),
     "haproxy": Place("HAProxy", "haproxy", "HAProxy"),
     "promises": Place("Promises", "prosody", "Promises"),
+    "hosts": Place("Hosts", "node", "Hosts"),  # beside Section 14's seven
 }
 LANDING = "prosody-overview"  # shows the alerts of every job; the others those of theirs
 _SAME_MACHINES = {"prosody", "push-gateway"}  # Section 3: a push gateway beside each Prosody
@@ -100,10 +101,10 @@ def page(
     rows: Sequence[Row],
     exporter: str | None = None,
 ) -> Page:
-    """Return one of the eight: tiles, firing alerts, nodes beside the most telling graph, then rows of detail.
+    """Return one dashboard: tiles, firing alerts, nodes beside the most telling graph, then rows of detail.
 
     Args:
-        uid: a key of `EIGHT`.
+        uid: a key of `PLACES`.
         about: what the service does, what bad looks like and what to do, in Markdown.
         tiles: what is down, and how far each signal is from its limit; five at most.
         nodes: the table with a row for each node, or each promise.
@@ -111,7 +112,7 @@ def page(
         rows: what answers the next questions, in reading order.
         exporter: a second job whose metrics are shown; its nodes are the variable `exporter`.
     """
-    place = EIGHT[uid]
+    place = PLACES[uid]
     jobs = {"node": place.job} | ({"exporter": exporter} if exporter else {})
     head = (_alert_counts(uid, jobs), *tiles)
     panels = [
@@ -142,7 +143,7 @@ def page(
             annotations=core.Annotations(
                 [_annotation(uid, jobs, severity, colour) for severity, colour in _SEVERITIES.items()]
             ),
-            links=[_link(place, other, there) for other, there in EIGHT.items() if other != uid],
+            links=[_link(place, other, there) for other, there in PLACES.items() if other != uid],
             panels=_with_ids(panels),
         )
     )

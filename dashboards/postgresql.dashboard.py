@@ -57,11 +57,13 @@ dashboard = page(
             'sum(rate(pg_stat_database_xact_commit{instance=~"$node"}[5m]))'
             ' + sum(rate(pg_stat_database_xact_rollback{instance=~"$node"}[5m]))',
         ),
-        figure(
+        stat(
             "Connections used, most",
             "Share of max_connections on the server that uses most of them. At 100 % nobody can log in.",
             "percentunit",
             f"max({_CONNECTIONS_USED})",
+            above("PostgresConnectionsHigh"),
+            of=POSTGRESQL,
         ),
     ],
     nodes=nodes(
@@ -76,9 +78,9 @@ dashboard = page(
             ),
             "replicas": Column(f"count by (instance) ({_STREAMING})", limits=below("PostgresReplicaMissing")),
             "lag": Column(f"max by (instance) ({_LAG})", "decbytes", limits=above("PostgresReplicationLagHigh")),
-            "connections": Column(_CONNECTIONS_USED, "percentunit"),
+            "connections": Column(_CONNECTIONS_USED, "percentunit", limits=above("PostgresConnectionsHigh")),
             "transactions/s": Column(f"sum by (instance) ({_TRANSACTIONS})"),
-            "longest": Column(_LONGEST, "s"),
+            "longest": Column(_LONGEST, "s", limits=above("PostgresTransactionLong")),
         },
     ),
     graph=series(
@@ -118,6 +120,7 @@ dashboard = page(
                 "Age of the oldest open transaction. One that stays open holds locks and keeps dead rows.",
                 "s",
                 _LONGEST,
+                limits=above("PostgresTransactionLong"),
             ),
         ),
         folded(
@@ -140,6 +143,21 @@ dashboard = page(
                 "Of max_connections. At 100 % nobody can log in.",
                 "percentunit",
                 _CONNECTIONS_USED,
+                limits=above("PostgresConnectionsHigh"),
+            ),
+            series(
+                "Age of the last archived WAL",
+                "Since archive_command last succeeded. A server that never archived has no line, nor has a replica.",
+                "s",
+                'instance:pg_archive_age_seconds:max{instance=~"$node"}',
+                limits=above("PostgresArchiveOld"),
+                empty="nothing was ever archived",
+            ),
+            series(
+                "Archiving that failed, 15m",
+                "Tries of archive_command that failed. PostgreSQL keeps the file and tries again.",
+                "short",
+                'instance:pg_archiver_failures:increase{instance=~"$node"}',
             ),
         ),
         folded(

@@ -64,6 +64,7 @@ GATEWAY = Service("push-gateway", "push_gateway_up")
 POSTGRESQL = Service("postgresql", "pg_up")
 COTURN = Service("coturn", "coturn_up")
 HAPROXY = Service("haproxy", "up")
+HOSTS = Service("node", "up")
 CERTIFICATES = Endpoints("ssl_certificate_probe_success")
 
 

@@ -19,6 +19,8 @@ prometheus-alertmanager prometheus-alertmanager
 haproxy     haproxy
 turnserver  coturn
 postgres    postgresql
+prometheus-node-exporter prometheus-node-exporter
+linux.uml   user-mode-linux kmod
 prometheus-postgres-exporter prometheus-postgres-exporter
 setpriv     util-linux
 systemd-analyze systemd
@@ -39,6 +41,8 @@ nft         nftables
 iptables    iptables
 logrotate   logrotate
 vmalert     victoria-metrics
+keepalived  keepalived
+apt_info.py prometheus-node-exporter-collectors
 nginx       nginx-light
 nghttpd     nghttp2-server
 nghttpx     nghttp2-proxy
@@ -66,6 +70,8 @@ is_there() {
         postgres) command -v postgres || command -v pg_ctlcluster ;; # Debian keeps the first off PATH
         lua-dbi-postgresql) lua5.4 -e 'require "dbd.postgresql"' 2>/dev/null ;; # no program but a library of Prosody's Lua
         prometheus-alertmanager) command -v "$1" || command -v alertmanager ;;
+        prometheus-node-exporter) command -v "$1" || command -v node_exporter ;;
+        apt_info.py) [[ -e /usr/share/prometheus-node-exporter-collectors/$1 ]] ;;
         prometheus-postgres-exporter) command -v "$1" || command -v postgres_exporter ;;
         *) command -v "$1" ;;
     esac

@@ -14,6 +14,7 @@ from lab.servers.exporters import CertificateExporter, Exporter, SyntheticExport
 from lab.servers.gateway import PushGateway
 from lab.servers.generator import Generator
 from lab.servers.haproxy import Haproxy
+from lab.servers.machine import Machine
 from lab.servers.postgresql import PostgresExporter, Postgresql, Queries
 from lab.servers.prometheus import Prometheus
 from lab.servers.prosody import Prosody
@@ -63,6 +64,7 @@ class Lab(Workspace):
             mod_limits is off, under which Prosody 13.0.1 finds no silent phone.
 
     Attributes:
+        pair: the hosts of the HAProxies, machines of their own; the lab's HAProxy runs on this one. Two if it is quiet.
         nodes: the Prosody hosts; prosody, push_gateway and prosody_exporter are the first one's.
     """
 
@@ -96,6 +98,12 @@ class Lab(Workspace):
             self.synthetic.wishes["cross_node"] = "not_expected"
         if quiet:
             self.synthetic.wishes["cross_node"] = "not_expected"
+        backups = ("commeazy-backup base true", "commeazy-backup restore_test true")
+        self.pair = [Machine(self, "haproxy1", "commeazy-keepalived-state INSTANCE VI_2 MASTER 100", *backups)]
+        if quiet:
+            self.pair.append(Machine(self, "haproxy2", "commeazy-keepalived-state INSTANCE VI_2 BACKUP 90"))
+            ports = [self.ports.reserve() for _ in self.pair]
+            self.pair[0].cable, self.pair[1].cable = (ports[0], ports[1]), (ports[1], ports[0])
         self.receivers = Receivers(self)
         self.alertmanager = Alertmanager(self, self.receivers)
         self.prometheus = Prometheus(self)
@@ -132,6 +140,7 @@ class Lab(Workspace):
             *(self.postgresql, self.replica, *self.postgres_exporters, self.queries, self.providers),
             *(server for node in self.nodes for server in (node.push_gateway, node.prosody, node.exporter)),
             *(self.haproxy, self.coturn, self.coturn_exporter, self.certificate_exporter, self.synthetic),
+            *self.pair,
             *(self.receivers, self.alertmanager, self.prometheus, self.traffic, self.calls),
         )
         for server in servers:

@@ -136,6 +136,23 @@ WATCHED: Final = (
         "alertmanager_notifications_failed_total",
         variable=None,
     ),
+    *_of(
+        'up{job="node"} == 1',
+        JOBS["node"].dashboard,
+        "instance_mountpoint:node_filesystem_free:ratio",
+        "node_memory_MemAvailable_bytes",
+        "instance:node_cpu_used:ratio",
+        "node_time_seconds",
+        "node_network_transmit_bytes_total",
+    ),
+    # Whichever host it is that makes them.
+    *_of(
+        'group by (job) (up{job="node"} == 1)',
+        JOBS["node"].dashboard,
+        'instance_kind:backup_age_days:now{kind="base"}',
+        'instance_kind:backup_age_days:now{kind="restore_test"}',
+        by="job",
+    ),
     *_of('up{job="synthetic"} == 1', _OVERVIEW, "synthetic_journeys_total", variable="exporter"),
 )
 

@@ -1,11 +1,10 @@
-"""Alerts about HAProxy, PostgreSQL and coturn, the servers that Prosody leans on."""
+"""Alerts about HAProxy and coturn, which users reach first."""
 
 from typing import Final
 
 from alerts.catalogue.alert import Alert
 
 _HAPROXY: Final = "haproxy"
-_POSTGRESQL: Final = "postgresql"
 _COTURN: Final = "coturn"
 
 ALERTS: Final = (
@@ -41,77 +40,40 @@ ALERTS: Final = (
         dashboard=_HAPROXY,
     ),
     Alert(
-        name="PostgresDown",
-        expr="pg_up == 0",
-        summary="{{ $labels.instance }}: PostgreSQL does not answer its exporter",
-        description=(
-            "Nobody can log in and contact lists do not load; open sessions go on. See whether the failover happened."
-        ),
-        dashboard=_POSTGRESQL,
-    ),
-    # A target that does not answer may be the primary: then nobody knows, and TargetDown says so.
-    Alert(
-        name="PostgresNoPrimary",
-        expr=("min by (job) (pg_settings_in_hot_standby) == 1\nunless on (job) up == 0"),
-        summary="{{ $labels.job }}: no server is the primary; all that answer are in recovery",
-        description="Nobody can register or change contacts, and logins may fail. Promote the replica that is ahead.",
-        dashboard=_POSTGRESQL,
+        name="HaproxyConnectionsHigh",
+        expr="haproxy_process_current_connections / haproxy_process_max_connections > <value>",
+        summary="{{ $labels.instance }}: {{ $value | humanizePercentage }} of maxconn is in use (limit <limit>)",
+        description="At the limit new users wait until others leave. Raise maxconn, with the memory it takes.",
+        dashboard=_HAPROXY,
     ),
     Alert(
-        name="PostgresSplitBrain",
-        expr="count by (job) (pg_settings_in_hot_standby == 0) > 1",
-        summary="{{ $labels.job }}: {{ $value }} servers are a primary and take writes",
-        description=(
-            "Accounts and contacts diverge with every write. Find out which one Prosody uses, and stop the other now."
-        ),
-        dashboard=_POSTGRESQL,
+        name="HaproxyRequestsWait",
+        expr="max by (job, instance, proxy) (haproxy_backend_current_queue) > 0",
+        summary='{{ $labels.instance }}: {{ $value | printf "%.0f" }} requests wait for {{ $labels.proxy }}',
+        description="Every server has as many connections as its maxconn allows. Raise it, or add a node.",
+        dashboard=_HAPROXY,
     ),
+    # As PushVoipFailuresHigh: the share, and enough failures to speak of one.
     Alert(
-        name="PostgresReplicationLagHigh",
-        expr="pg_replication_lag_bytes > <value>",
-        summary="{{ $labels.instance }}: {{ $labels.replica }} is {{ $value | humanize }}B behind (limit <limit>)",
-        description=(
-            "A failover now would lose accounts and contacts. Check whether the replica is connected, its disk and its "
-            "network."
-        ),
-        dashboard=_POSTGRESQL,
-    ),
-    # NaN, and nothing else, differs from itself: the slot keeps no WAL.
-    Alert(
-        name="PostgresSlotLost",
+        name="HaproxyErrorsHigh",
         expr=(
-            "group by (job, instance, slot_name) "
-            "(pg_replication_slots_pg_wal_lsn_diff != pg_replication_slots_pg_wal_lsn_diff)"
+            "instance:haproxy_errors:ratio > <value>\n"
+            "and sum by (job, instance) "
+            '(increase(haproxy_frontend_http_responses_total{code="5xx",proxy!="stats"}[<window>])) >= <minimum>'
         ),
-        summary="{{ $labels.instance }}: the replication slot {{ $labels.slot_name }} keeps no WAL",
-        description=(
-            "Its replica can never catch up, so there may be nothing to fail over to. Make the replica again, or drop "
-            "the slot."
-        ),
-        dashboard=_POSTGRESQL,
+        summary="{{ $labels.instance }}: {{ $value | humanizePercentage }} of the answers are 5xx (limit <limit>)",
+        description="Users who connect are turned away. See whether a Prosody takes connections, and HAProxy's log.",
+        dashboard=_HAPROXY,
     ),
-    # Without a slot a lost replica leaves no series at all, so the servers that answer stand for zero replicas.
-    # Only what replays WAL has a lag (`>= 0` drops NaN): an archiver is no replica. What streams from a replica is no
-    # replica of the primary, and neither is a subscription, which has the name of its logical slot.
     Alert(
-        name="PostgresReplicaMissing",
-        expr=(
-            "(\n"
-            "  count by (job) (\n"
-            '    (pg_stat_replication_pg_wal_lsn_diff{state="streaming"} >= 0)\n'
-            "    unless on (job, instance) pg_settings_in_hot_standby == 1\n"
-            "    unless on (job, instance, application_name) label_replace(\n"
-            '      pg_replication_slots_active{database!=""}, "application_name", "$1", "slot_name", "(.*)"\n'
-            "    )\n"
-            "  )\n"
-            "  or\n  0 * group by (job) (pg_up == 1)\n) < <value>"
+        name="HaproxyRetriesHigh",
+        expr="instance_proxy:haproxy_retries:increase > <value>",
+        summary=(
+            '{{ $labels.instance }}: {{ $value | printf "%.0f" }} connections to {{ $labels.proxy }} took another try '
+            "in <window>"
         ),
-        summary="{{ $labels.job }}: {{ $value }} replicas are streaming (needs <limit>)",
-        description=(
-            "Users notice nothing until the primary fails; then there is nothing to fail over to. Bring the replica "
-            "back."
-        ),
-        dashboard=_POSTGRESQL,
+        description="A Prosody accepts connections late or not at all, between two checks. See which, and its log.",
+        dashboard=_HAPROXY,
     ),
     Alert(
         name="CoturnDown",

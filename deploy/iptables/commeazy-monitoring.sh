@@ -6,7 +6,7 @@ set -eu
 # The addresses of the monitoring host, separated by commas. An empty value admits nobody.
 monitoring=10.0.1.50
 monitoring6=
-metrics=9871,9872,9873,9874,9875,9876,8404,9187,9641
+metrics=9100,9871,9872,9873,9874,9875,9876,8404,9187,9641
 push=5281,5282
 chain=COMMEAZY-MONITORING
 

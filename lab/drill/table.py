@@ -2,47 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
 from lab.drill import faults
+from lab.drill.drill import Drill
+from lab.drill.host_table import HOST_DRILLS
 from lab.fakes.providers import Mood
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
-
-    from lab.stack import Lab
-
-
-@dataclass(frozen=True)
-class Drill:
-    """One alert, and the fault that causes it.
-
-    Attributes:
-        alert: its name.
-        fault: what the drill does, in words.
-        breaking: does it on entering, undoes it on leaving.
-        labels: labels that the alert must have.
-        value: a threshold that one machine can reach, where it cannot reach the specification's.
-        minimum: the same for the threshold's minimum.
-        beside: other alerts that may fire, each with the reason.
-        silenced: those of them that Alertmanager must silence.
-        untold: nobody can be told while it lasts; the other server of a pair would tell.
-        by_silence: the alert always fires; what counts is that it stops arriving.
-    """
-
-    alert: str
-    fault: str
-    breaking: Callable[[Lab], AbstractContextManager[None]]
-    labels: Mapping[str, str] = field(default_factory=dict)
-    value: float | None = None
-    minimum: float | None = None
-    beside: Mapping[str, str] = field(default_factory=dict)
-    silenced: tuple[str, ...] = ()
-    by_silence: bool = False
-    untold: bool = False
-
+__all__ = ["DRILLS", "Drill"]
 
 _ON_1 = {"instance": "prosody1"}
 _ON_2 = {"instance": "prosody2"}
@@ -443,6 +408,7 @@ DRILLS = (
         },
         untold=True,
     ),
+    *HOST_DRILLS,
     # The monitoring itself
     Drill(
         "NodeDown",

@@ -11,6 +11,7 @@ from lab.running.workspace import ROOT
 FOLDER: Final = ROOT / "tests/recorded"
 # The recordings of each job, oldest version first; each must have what the rules read.
 SOURCES: Final = {
+    "node": ("node-exporter-1.5",),
     "prosody": ("prosody-exporter",),
     "push-gateway": ("push-gateway",),
     "haproxy": ("haproxy-2.6", "haproxy-3.2"),

@@ -36,11 +36,12 @@ atexit.unregister(cleanup_subprocesses)
 
 @dataclass(frozen=True)
 class Target:
-    """How Prometheus scrapes a server: in which job, under which node name, at which port of 127.0.0.1."""
+    """How Prometheus scrapes a server: in which job, under which node name, at which port of which address."""
 
     job: str
     instance: str
     port: int
+    host: str = "127.0.0.1"
 
 
 class Server(ABC):

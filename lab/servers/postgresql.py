@@ -52,6 +52,8 @@ class Postgresql(Server):
         self.hand_over(self.directory)
         if self._primary is None:
             self.run("initdb", "-D", str(data), "-A", "trust", "-U", "postgres", "--no-sync")
+            with (data / "postgresql.conf").open("a", encoding="utf-8") as file:  # there, so that a test can change it
+                file.write("archive_mode = on\narchive_command = 'true'\narchive_timeout = 30\n")
         else:
             primary = f"host=127.0.0.1 port={self._primary.port} user=postgres application_name={self.name}"
             options = ["-D", str(data), "-R", "-c", "fast", "-X", "stream", "--no-sync", "-C", "-S", SLOT]

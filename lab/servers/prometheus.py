@@ -68,7 +68,7 @@ class Prometheus(WebServer):
         targets = [server.target for server in (*self.lab.servers, self) if server.target is not None]
         for file in (self.directory / "targets").glob("*.yml"):
             groups = [
-                {"targets": [f"127.0.0.1:{target.port}"], "labels": {"instance": target.instance}}
+                {"targets": [f"{target.host}:{target.port}"], "labels": {"instance": target.instance}}
                 for target in dict.fromkeys(targets)
                 if target.job == file.stem
             ]

@@ -61,7 +61,7 @@ def _of_call(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:
             return frozenset(m.name for m in node.args[0].matchers.matchers if m.op == promql.MatchOp.Equal)
         case "histogram_quantile":
             return _labels(node.args[1], labels) - {"le"}
-        case "vector":
+        case "vector" | "time":
             return frozenset()
         case "label_replace" | "label_join":
             return _labels(node.args[0], labels) | {str(node.args[1].val)}
@@ -78,6 +78,8 @@ def _of_both(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:
     if _is_scalar(node.lhs):
         return _labels(node.rhs, labels)
     left, right = _labels(node.lhs, labels), _labels(node.rhs, labels)
+    if isinstance(node.lhs, promql.Call) and node.lhs.func.name == "time":
+        return right
     if str(node.op) == "or":
         return left & right
     if node.modifier and node.modifier.card == promql.VectorMatchCardinality.ManyToOne:

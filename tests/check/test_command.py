@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from tests.check.servers import Respond
 
-EIGHT = [
+PAGES = [
     "coturn",
     "haproxy",
+    "hosts",
     "postgresql",
     "presence-health",
     "promises",
@@ -79,18 +80,18 @@ def test_one_thing_wrong_is_one_line_and_1(
     assert len([line for line in lines if line.startswith("FAIL  ")]) == 1
 
 
-def test_grafana_is_asked_for_all_dashboards(
+def test_grafana_is_asked_for_every_dashboard(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert uids() == EIGHT
-    grafana = FakeGrafana(dict.fromkeys(EIGHT, True))
+    assert uids() == PAGES
+    grafana = FakeGrafana(dict.fromkeys(PAGES, True))
     with serving(grafana) as there:
         asked = ("--prometheus", url, "--grafana", there)
         password = tmp_path / "password"
         password.write_text(f"{grafana.USER}:{grafana.PASSWORD}\n")
         code, lines, _ = _run(capsys, *asked, "--grafana-auth", str(password))
         assert code == 0
-        assert f"ok    dashboards: 8 of 8 provisioned: {', '.join(EIGHT)}" in lines
+        assert f"ok    dashboards: 9 of 9 provisioned: {', '.join(PAGES)}" in lines
         monkeypatch.setenv("GRAFANA_AUTH", grafana.TOKEN)
         assert _run(capsys, *asked)[0] == 0
         grafana.dashboards["coturn"] = False

@@ -88,7 +88,7 @@ def test_a_job_that_is_left_out_needs_no_targets_and_must_have_none() -> None:
 
 
 def test_targets_of_jobs_that_are_not_ours_are_not_judged() -> None:
-    other = Target("node", "prosody1", "down", "x", "http://prosody1:9100/metrics", 0)
+    other = Target("mysql", "prosody1", "down", "x", "http://prosody1:9104/metrics", 0)
     assert not _failures(list(verdicts.targets([*FOUND, other])))
 
 

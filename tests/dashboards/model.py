@@ -18,7 +18,7 @@ DASHBOARDS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))
 }
 # The dashboards that there must be: uid and title, by hand.
-EIGHT = {
+PAGES = {
     "prosody-overview": "Prosody Overview",
     "presence-health": "Presence Health",
     "websocket-health": "WebSocket Health",
@@ -27,6 +27,7 @@ EIGHT = {
     "coturn": "Coturn",
     "haproxy": "HAProxy",
     "promises": "Promises",
+    "hosts": "Hosts",
 }
 RATE_INTERVAL = timedelta(seconds=4711)  # what stands for $__rate_interval: nobody writes it by hand
 

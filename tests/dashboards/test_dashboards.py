@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.dashboards.model import DASHBOARDS, EIGHT, FOLDER, all_panels
+from tests.dashboards.model import DASHBOARDS, FOLDER, PAGES, all_panels
 
 ROOT = FOLDER.parent
 PROVISIONING = ROOT / "prometheus/grafana/provisioning"
@@ -32,15 +32,16 @@ JOBS = {
     "coturn": {"node": "coturn", "exporter": "synthetic"},
     "haproxy": {"node": "haproxy"},
     "promises": {"node": "prosody"},
+    "hosts": {"node": "node"},
 }
 
 
-def test_there_are_the_seven_of_the_specification_and_the_promises() -> None:
-    assert {uid: found["title"] for uid, found in DASHBOARDS.items()} == EIGHT
+def test_there_are_the_seven_of_the_specification_the_promises_and_the_hosts() -> None:
+    assert {uid: found["title"] for uid, found in DASHBOARDS.items()} == PAGES
     assert all(found["uid"] == uid for uid, found in DASHBOARDS.items())
 
 
-@pytest.mark.parametrize("uid", EIGHT)
+@pytest.mark.parametrize("uid", PAGES)
 def test_a_dashboard_is_of_the_schema_that_grafana_9_4_to_12_read(uid: str) -> None:
     found = DASHBOARDS[uid]
     assert found["schemaVersion"] == 39
@@ -54,7 +55,7 @@ def test_a_dashboard_is_of_the_schema_that_grafana_9_4_to_12_read(uid: str) -> N
             assert set(step) == {"color", "value"}
 
 
-@pytest.mark.parametrize("uid", EIGHT)
+@pytest.mark.parametrize("uid", PAGES)
 def test_variables_are_a_data_source_and_nodes_from_a_metric_that_is_always_there(uid: str) -> None:
     source, *nodes = DASHBOARDS[uid]["templating"]["list"]
     assert (source["name"], source["type"], source["query"]) == ("datasource", "datasource", "prometheus")
@@ -67,14 +68,14 @@ def test_variables_are_a_data_source_and_nodes_from_a_metric_that_is_always_ther
         assert variable["query"]["query"] == f'label_values(up{{job="{JOBS[uid][variable["name"]]}"}}, instance)'
 
 
-@pytest.mark.parametrize("uid", EIGHT)
+@pytest.mark.parametrize("uid", PAGES)
 def test_every_variable_that_is_used_is_there(uid: str) -> None:
     grafanas = {"__rate_interval", "__field", "__value", "__dashboard", "__url_time_range"}
     used = set(re.findall(r"\$\{?(\w+)", json.dumps(DASHBOARDS[uid])))
     assert used - grafanas - {"__all"} == {"datasource", *JOBS[uid]}
 
 
-@pytest.mark.parametrize("uid", EIGHT)
+@pytest.mark.parametrize("uid", PAGES)
 def test_the_data_source_is_ours_where_it_is_provisioned(uid: str) -> None:
     # Without a value Grafana takes the first Prometheus by name, not the default one.
     (provisioned,) = yaml.safe_load((PROVISIONING / "datasources/commeazy.yaml").read_text())["datasources"]
@@ -82,7 +83,7 @@ def test_the_data_source_is_ours_where_it_is_provisioned(uid: str) -> None:
     assert (source["current"]["text"], source["current"]["value"]) == (provisioned["name"], provisioned["uid"])
 
 
-@pytest.mark.parametrize("uid", EIGHT)
+@pytest.mark.parametrize("uid", PAGES)
 def test_firing_alerts_are_annotations_in_the_colour_of_their_severity_for_old_and_new_grafana(uid: str) -> None:
     marks = DASHBOARDS[uid]["annotations"]["list"]
     assert [mark["iconColor"] for mark in marks] == ["dark-red", "orange"]
@@ -96,7 +97,7 @@ def test_firing_alerts_are_annotations_in_the_colour_of_their_severity_for_old_a
         assert mark["target"]["refId"]
 
 
-@pytest.mark.parametrize("uid", EIGHT)
+@pytest.mark.parametrize("uid", PAGES)
 def test_ids_and_ref_ids_are_unique_and_there(uid: str) -> None:
     ids = [panel.json["id"] for panel in all_panels(uid)]
     assert len(set(ids)) == len(ids)
@@ -107,7 +108,7 @@ def test_ids_and_ref_ids_are_unique_and_there(uid: str) -> None:
         assert all(refs)
 
 
-@pytest.mark.parametrize("uid", EIGHT)
+@pytest.mark.parametrize("uid", PAGES)
 def test_no_panel_overlaps_another_or_leaves_the_grid(uid: str) -> None:
     top = DASHBOARDS[uid]["panels"]
     for panels in (top, *([heading, *heading["panels"]] for heading in top if heading.get("panels"))):
@@ -124,7 +125,7 @@ def test_no_panel_overlaps_another_or_leaves_the_grid(uid: str) -> None:
                 taken[cell] = panel["title"]
 
 
-@pytest.mark.parametrize("uid", EIGHT)
+@pytest.mark.parametrize("uid", PAGES)
 def test_panels_fill_the_width_and_are_large_enough_for_what_they_show(uid: str) -> None:
     lines: dict[tuple[int | None, int], list[dict[str, Any]]] = {}
     for heading in DASHBOARDS[uid]["panels"]:
@@ -144,7 +145,7 @@ def test_panels_fill_the_width_and_are_large_enough_for_what_they_show(uid: str)
             assert len(panel["title"]) * LETTER <= width * COLUMN - BESIDE_TITLE, f"{panel['title']} is cut off"
 
 
-@pytest.mark.parametrize("uid", EIGHT)
+@pytest.mark.parametrize("uid", PAGES)
 def test_the_first_screen_shows_what_is_down_how_far_limits_are_what_fires_each_node_and_a_whole_graph(
     uid: str,
 ) -> None:
@@ -157,7 +158,7 @@ def test_the_first_screen_shows_what_is_down_how_far_limits_are_what_fires_each_
     assert (nodes["type"], graph["type"]) == ("table", "timeseries")
 
 
-@pytest.mark.parametrize("uid", EIGHT)
+@pytest.mark.parametrize("uid", PAGES)
 def test_detail_is_folded_away_at_the_end_and_so_is_what_the_dashboard_is_about(uid: str) -> None:
     rows = [panel for panel in DASHBOARDS[uid]["panels"] if panel["type"] == "row"]
     assert all(panel["collapsed"] == bool(panel["panels"]) for panel in rows)
@@ -168,7 +169,7 @@ def test_detail_is_folded_away_at_the_end_and_so_is_what_the_dashboard_is_about(
     assert len(re.findall(r"\.(?:\s|$)", text["options"]["content"].split("\n\n")[0])) in (3, 4)
 
 
-@pytest.mark.parametrize("uid", EIGHT)
+@pytest.mark.parametrize("uid", PAGES)
 def test_the_links_to_the_others_fit_into_one_line_beside_the_variables(uid: str) -> None:
     links = sum(len(link["title"]) * LETTER + 60 for link in DASHBOARDS[uid]["links"])
     variables = 220 + sum(len(v["label"]) * LETTER + 90 for v in DASHBOARDS[uid]["templating"]["list"][1:])
@@ -251,7 +252,7 @@ SIGNALS: dict[str, list[tuple[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("uid", EIGHT)
+@pytest.mark.parametrize("uid", SIGNALS)
 def test_every_signal_of_the_specification_is_on_the_first_two_screens(uid: str) -> None:
     seen = {panel["title"]: panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in DASHBOARDS[uid]["panels"]}
     for signal, title in SIGNALS[uid]:
@@ -262,4 +263,4 @@ def test_the_guide_names_the_panel_of_every_signal() -> None:
     guide = (ROOT / "docs/dashboards.md").read_text(encoding="utf-8")
     for uid, signals in SIGNALS.items():
         for signal, title in signals:
-            assert f"| {EIGHT[uid]} | {signal} | {title} |" in guide
+            assert f"| {PAGES[uid]} | {signal} | {title} |" in guide

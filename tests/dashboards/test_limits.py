@@ -64,6 +64,31 @@ LIMITS: dict[tuple[str, str], list[str]] = {
     ("coturn", "Quota used, worst node"): ["CoturnQuotaNearlyUsed"],
     ("coturn", "Share of the quota in use"): ["CoturnQuotaNearlyUsed"],
     ("haproxy", "Prosody nodes in use"): ["HaproxyBackendNodesLow"],
+    ("haproxy", "Connections used, most"): ["HaproxyConnectionsHigh"],
+    ("haproxy", "Share of connections in use"): ["HaproxyConnectionsHigh"],
+    ("haproxy", "Connections that took another try, 10m"): ["HaproxyRetriesHigh"],
+    ("haproxy", "Share of 5xx answers, 5m"): ["HaproxyErrorsHigh"],
+    ("postgresql", "Connections used, most"): ["PostgresConnectionsHigh"],
+    ("postgresql", "Share of connections in use"): ["PostgresConnectionsHigh"],
+    ("postgresql", "Longest transaction"): ["PostgresTransactionLong"],
+    ("postgresql", "Age of the last archived WAL"): ["PostgresArchiveOld"],
+    ("hosts", "Disk free, least"): ["HostDiskSpaceLow"],
+    ("hosts", "Disk free"): ["HostDiskSpaceLow"],
+    ("hosts", "Files free"): ["HostDiskSpaceLow"],
+    ("hosts", "Time until a disk is full, by the last hour"): ["HostDiskFullSoon"],
+    ("hosts", "Time until a disk is full, by the last 6 hours"): ["HostDiskFilling"],
+    ("hosts", "Memory available, least"): ["HostMemoryLow"],
+    ("hosts", "Memory available"): ["HostMemoryLow"],
+    ("hosts", "Processors in use, most"): ["HostProcessorBusy"],
+    ("hosts", "Processors in use"): ["HostProcessorBusy"],
+    ("hosts", "Age of the last base backup"): ["PostgresBackupOld"],
+    ("hosts", "Since a backup was last restored"): ["PostgresRestoreTestOld"],
+    ("hosts", "Restarts in 15 minutes"): ["HostUnitRestarts"],
+    ("hosts", "Clock off by"): ["HostClockWrong"],
+    ("hosts", "Sent"): ["HostNetworkBusy"],
+    ("hosts", "Received"): ["HostNetworkBusy"],
+    ("hosts", "Connection table in use"): ["HostConntrackNearlyFull"],
+    ("hosts", "Open files"): ["HostFilesNearlyUsed"],
 }
 # Tiles of things of which one is enough, by the alert that says how bad it is: no threshold, bad from 1 on.
 COUNTED = {
@@ -71,6 +96,7 @@ COUNTED = {
     ("websocket-health", "Not trusted"): "CertificateNotTrusted",
     ("websocket-health", "Renewed, not served"): "CertificateNotReloaded",
     ("coturn", "Calls without a port"): "CoturnPortsExhausted",
+    ("hosts", "Failed units"): "HostUnitFailed",
 }
 # The columns of tables whose cells have the colour that the alert would give them.
 COLUMNS: dict[tuple[str, str], list[str]] = {
@@ -91,6 +117,13 @@ COLUMNS: dict[tuple[str, str], list[str]] = {
     ("haproxy", "in use"): ["HaproxyBackendNodesLow"],
     ("promises", "burn"): ["PromiseBurnsSlowly", "PromiseBurnsFast"],
     ("promises", "measured"): ["PromiseNotMeasured"],
+    ("haproxy", "conns"): ["HaproxyConnectionsHigh"],
+    ("postgresql", "connections"): ["PostgresConnectionsHigh"],
+    ("postgresql", "longest"): ["PostgresTransactionLong"],
+    ("hosts", "disk free"): ["HostDiskFull"],
+    ("hosts", "memory"): ["HostMemoryLow"],
+    ("hosts", "processor"): ["HostProcessorBusy"],
+    ("hosts", "clock off"): ["HostClockWrong"],
 }
 SUCCESSES = {"VoIP success, worst", "FCM success, worst"}  # 1 minus what the alert watches
 FILE = yaml.safe_load(DEFAULTS.read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from alerts.render import Links
 from lab.fakes.recordings import SOURCES, answers
 from tests.alerts.promql import selectors
 from tests.alerts.test_reality import RECORDINGS
-from tests.dashboards.model import DASHBOARDS, DATA_PANELS, EIGHT, FOLDER, all_panels, plain
+from tests.dashboards.model import DASHBOARDS, DATA_PANELS, FOLDER, PAGES, all_panels, plain
 
 RUNBOOKS = FOLDER.parent / "docs/runbooks"
 CATALOGUE = [alert for alerts in GROUPS.values() for alert in alerts]
@@ -30,18 +30,18 @@ def _urls(node: Any) -> list[str]:  # noqa: ANN401 - JSON
     return own + [url for value in node.values() for url in _urls(value)]
 
 
-@pytest.mark.parametrize("uid", EIGHT)
+@pytest.mark.parametrize("uid", PAGES)
 def test_every_link_leads_to_a_dashboard_that_exists_or_to_the_runbook_of_the_alert(uid: str) -> None:
     for url in _urls(DASHBOARDS[uid]):
         to = re.match(r"/d/([\w-]+|\$\{__dashboard\.uid\})\?", url)
         runbook = url.startswith("https://") and url.endswith("/docs/runbooks/${__value.raw}.md")
-        assert runbook or (to and to[1] in (*EIGHT, "${__dashboard.uid}")), url
+        assert runbook or (to and to[1] in (*PAGES, "${__dashboard.uid}")), url
 
 
-@pytest.mark.parametrize("uid", EIGHT)
-def test_the_links_lead_to_the_other_six_with_time_range_and_data_source(uid: str) -> None:
+@pytest.mark.parametrize("uid", PAGES)
+def test_the_links_lead_to_the_others_with_time_range_and_data_source(uid: str) -> None:
     links = DASHBOARDS[uid]["links"]
-    assert [_there(link) for link in links] == [other for other in EIGHT if other != uid]
+    assert [_there(link) for link in links] == [other for other in PAGES if other != uid]
     assert all(link["keepTime"] for link in links)
     assert all("${datasource:queryparam}" in link["url"] for link in links)
 
@@ -151,6 +151,6 @@ def test_an_alert_chooses_its_node_in_the_variable_that_lists_it_and_nothing_if_
 
 @pytest.mark.parametrize("name", sorted({alert.name for alert in CATALOGUE}))
 def test_a_runbook_names_the_dashboard_that_its_alert_opens(name: str) -> None:
-    titles = {EIGHT[alert.dashboard] for alert in CATALOGUE if alert.name == name}
+    titles = {PAGES[alert.dashboard] for alert in CATALOGUE if alert.name == name}
     said = (RUNBOOKS / f"{name}.md").read_text(encoding="utf-8").split("\nDashboard: ")[1].strip()
     assert said == titles.pop() if len(titles) == 1 else said.startswith("the one ")

@@ -34,7 +34,14 @@ UNITS = (
     "synthetic-exporter",
     "commeazy-firewall",
 )
-METRICS = {9871: "prosody1", 9872: "coturn1", 9874: "prosody1", 8404: "haproxy1", 9187: "postgres-exporter"}
+METRICS = {
+    9100: "prosody1",
+    9871: "prosody1",
+    9872: "coturn1",
+    9874: "prosody1",
+    8404: "haproxy1",
+    9187: "postgres-exporter",
+}
 _COTURN_PASSWORD = "password-of-the-trial"
 PATIENCE = 240.0  # seconds until commeazy-check must be content: some scrapes and evaluations at their real intervals
 
@@ -149,7 +156,9 @@ class Operator:
     def edit_targets(self) -> None:
         """Keep the first node of each kind, and write the receivers' secrets."""
         for file in (self.monitoring.path / "etc/prometheus/targets").glob("*.yml"):
-            file.write_text(re.sub(r"^ *- (prosody|coturn|haproxy)[23]:.*\n", "", file.read_text(), flags=re.MULTILINE))
+            file.write_text(
+                re.sub(r"^ *- (prosody|coturn|haproxy|postgres)[23]:.*\n", "", file.read_text(), flags=re.MULTILINE)
+            )
         for name in ("pagerduty-routing-key", "ticket-token", "deadmansswitch-token"):
             (self.monitoring.path / "etc/alertmanager/secrets" / name).write_text("made-up\n")
 
@@ -300,6 +309,6 @@ class Operator:
 
 HOSTS_FILE = {
     "localhost": "127.0.0.1",
-    f"prosody1 coturn1 haproxy1 postgres-exporter {' '.join(NAMES)}": NODE_ADDRESS,
+    f"prosody1 coturn1 haproxy1 postgres1 postgres-exporter {' '.join(NAMES)}": NODE_ADDRESS,
     "monitoring": MONITORING_ADDRESS,
 }

@@ -139,7 +139,8 @@ def running(name: str) -> int | None:
 
 def variables(path: Path) -> dict[str, str]:
     """Read an environment file (systemd.exec(5)), as far as ours and Debian's go."""
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    text = path.read_text(encoding="utf-8").replace("\\\n", "")
+    lines = [line.strip() for line in text.splitlines()]
     pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     return {key: "".join(shlex.split(value, comments=False)) if value[:1] in "\"'" else value for key, value in pairs}
 
@@ -158,6 +159,10 @@ def main() -> None:
     now = "--now" in rest
     units = [word.removesuffix(".service") for word in rest if not word.startswith("-")]
     for unit in units:
+        if unit.endswith(".timer"):  # nothing runs at its time here
+            if not Path(f"/lib/systemd/system/{unit}").exists():
+                sys.exit(f"Failed to find {unit}: Unit not found.")
+            continue
         read(unit)
         if verb in ("stop", "restart") or (verb == "disable" and now):
             stop(unit)

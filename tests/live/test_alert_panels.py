@@ -10,7 +10,7 @@ import yaml
 
 from alerts.generate import RULES
 from check.panels import ALL, filled_in
-from tests.dashboards.model import DASHBOARDS, EIGHT
+from tests.dashboards.model import DASHBOARDS, PAGES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ FIRING = {
 COTURN, PROSODY = FIRING
 # What each dashboard shows of them, by the chosen nodes.
 SHOWN: dict[tuple[str, str], list[str]] = {
-    **{(uid, ALL): [] for uid in EIGHT},
+    **{(uid, ALL): [] for uid in PAGES},
     ("prosody-overview", ALL): [COTURN, PROSODY],  # the landing page: alerts of every job
     ("presence-health", ALL): [PROSODY],
     ("websocket-health", ALL): [PROSODY],
@@ -72,6 +72,6 @@ def test_the_alerts_of_the_service_and_the_chosen_nodes_are_counted_and_listed_w
     _promtool(tmp_path, [str(path) for path in sorted(RULES.glob("*.yaml"))], expected)
 
 
-@pytest.mark.parametrize("uid", EIGHT)
+@pytest.mark.parametrize("uid", PAGES)
 def test_no_alert_is_counted_while_nobody_evaluates_the_rules_and_0_would_be_a_lie(uid: str, tmp_path: Path) -> None:
     _promtool(tmp_path, [], [(expr, {}) for expr in _asked(uid, "Firing alerts", ALL)])

@@ -28,7 +28,7 @@ PATIENCE = 240.0
 # The versions in Debian 12, and later ones: HAProxy, postgres_exporter.
 VERSIONS = (("haproxy-2.6", "postgres-exporter-0.11"), ("haproxy-3.2", "postgres-exporter-0.17"))
 TURN = "turn+1.example.org:9872"  # a name that a regular expression would read in its own way
-TABLES_OF_NODES = {"Nodes", "Servers", "HAProxys"}  # a dash in a cell: only a primary knows its replicas
+TABLES_OF_NODES = {"Nodes", "Servers", "HAProxys", "Hosts"}  # a dash in a cell: only a primary knows its replicas
 OF_SESSIONS = {"Memory per session", "Share of sessions that hibernate", "Updates for each session an hour"}
 
 
@@ -47,6 +47,7 @@ def prometheus(request: pytest.FixtureRequest) -> Iterator[Prometheus]:
             ("coturn", TURN, "coturn-exporter"),
             ("certificates", "monitoring1", "certificate-exporter"),
             ("synthetic", "monitoring1", "synthetic-exporter"),
+            ("node", "haproxy1", "node-exporter-1.5"),
         ):
             Recorded(lab, job, instance, recording).start()
         server = Prometheus(lab, interval=1)

@@ -1,0 +1,347 @@
+"""Ways to break a host of the lab, HAProxy's limits and PostgreSQL's archive: context managers, as in faults.py."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import psutil
+
+from lab.drill.faults import all_drained, unreachable
+from lab.running.workspace import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lab.servers.machine import Machine
+    from lab.stack import Lab
+
+_DISK = 40  # MB of the disk that fills
+_PATIENCE = 60.0
+
+
+@contextmanager
+def filled(machine: Machine, megabytes: int, kilobytes: int = 0) -> Iterator[None]:
+    """A disk of 40 MB holds so much, and so much more each second."""
+    machine.run(f"mount -t tmpfs -o size={_DISK}m tmpfs /srv; head -c {megabytes}M /dev/zero >/srv/first")
+    if kilobytes:
+        script = machine.directory / "grow.py"
+        script.write_text(
+            "import time\nwith open('/srv/more', 'ab', buffering=0) as file:\n"
+            f"    while True:\n        file.write(bytes({kilobytes}000))\n        time.sleep(1)\n",
+            encoding="utf-8",
+        )
+        _serve(machine, "grow", "/usr/bin/python3 /run/lab/grow.py")
+    yield
+    machine.run("systemctl stop grow 2>/dev/null || true; umount -l /srv")
+
+
+@contextmanager
+def short_of_memory(machine: Machine) -> Iterator[None]:
+    """Files in memory leave a twentieth of it."""
+    machine.run(
+        "mount -t tmpfs -o size=100% tmpfs /mnt; "
+        "head -c $(awk '/^MemTotal/ {t=$2} /^MemAvailable/ {a=$2} END {print int(a - t / 20)}' /proc/meminfo)K "
+        "/dev/zero >/mnt/ballast"
+    )
+    yield
+    machine.run("umount -l /mnt")
+
+
+@contextmanager
+def out_of_memory(machine: Machine) -> Iterator[None]:
+    """A program takes memory until the kernel ends it."""
+    machine.run("tail /dev/zero || true")
+    yield
+
+
+@contextmanager
+def busy(machine: Machine) -> Iterator[None]:
+    """A program computes without end."""
+    _serve(machine, "spin", "/bin/sh -c 'while :; do :; done'")
+    yield
+    machine.run("systemctl stop spin")
+
+
+@contextmanager
+def clock_set(machine: Machine, seconds: int) -> Iterator[None]:
+    """Somebody set the clock."""
+    machine.run(f"date -s '{seconds} seconds'")
+    yield
+    machine.run(f"date -s '{-seconds} seconds'")
+
+
+@contextmanager
+def failed_unit(machine: Machine) -> Iterator[None]:
+    """A service cannot be started."""
+    _serve(machine, "broken", "/bin/false")
+    yield
+    machine.run("systemctl reset-failed broken")
+
+
+@contextmanager
+def restarting_unit(machine: Machine) -> Iterator[None]:
+    """A service ends by itself again and again, and is started again."""
+    _serve(machine, "loop", "/bin/sleep 0.5", "Restart=always\nRestartSec=1\n[Unit]\nStartLimitIntervalSec=0\n")
+    yield
+    machine.run("systemctl stop loop")
+
+
+def _serve(machine: Machine, name: str, command: str, more: str = "") -> None:
+    file = machine.directory / f"{name}.service"
+    file.write_text(f"[Service]\nExecStart={command}\n{more}", encoding="utf-8")
+    machine.run(f"cp /run/lab/{name}.service /run/units/; systemctl daemon-reload; systemctl start {name} || true")
+
+
+@contextmanager
+def few_files(machine: Machine) -> Iterator[None]:
+    """Somebody lowered fs.file-max to hardly more than is in use."""
+    before = machine.run("cat /proc/sys/fs/file-max").strip()
+    machine.run("read -r used rest </proc/sys/fs/file-nr; echo $((used * 10 / 9)) >/proc/sys/fs/file-max")
+    yield
+    machine.run(f"echo {before} >/proc/sys/fs/file-max")
+
+
+@contextmanager
+def many_connections(machine: Machine) -> Iterator[None]:
+    """The firewall's table has room for 100 connections, and 95 are made."""
+    machine.run(
+        "iptables-legacy -A OUTPUT -m conntrack --ctstate INVALID -j DROP; "
+        "echo 100 >/proc/sys/net/netfilter/nf_conntrack_max; "
+        "echo 600 >/proc/sys/net/netfilter/nf_conntrack_udp_timeout; "
+        f'bash -c "for port in {{1001..1095}}; do echo x >/dev/udp/{machine.gateway}/\\$port; done" || true'
+    )
+    yield
+    machine.run(
+        "echo 262144 >/proc/sys/net/netfilter/nf_conntrack_max; iptables-legacy -F OUTPUT; "
+        "echo 1 >/proc/sys/net/netfilter/nf_conntrack_udp_timeout"
+    )
+
+
+@contextmanager
+def flood(machine: Machine) -> Iterator[None]:
+    """The host sends as much as it can."""
+    script = machine.directory / "flood.py"
+    script.write_text(
+        "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        f"while True:\n    s.sendto(bytes(1400), ('{machine.gateway}', 9))\n",
+        encoding="utf-8",
+    )
+    _serve(machine, "flood", "/usr/bin/python3 /run/lab/flood.py")
+    yield
+    machine.run("systemctl stop flood")
+
+
+@contextmanager
+def reboot_needed(machine: Machine) -> Iterator[None]:
+    """An update asked for a reboot, and Debian's collector tells."""
+    machine.run(f"touch /run/reboot-required; {_APT}")
+    yield
+    machine.run(f"rm /run/reboot-required; {_APT}")
+
+
+_APT = (
+    "/usr/share/prometheus-node-exporter-collectors/apt_info.py >/run/lab/apt; "
+    "mv /run/lab/apt /run/lab/textfiles/apt.prom"
+)
+
+
+@contextmanager
+def old_backup(machine: Machine, kind: str, days: int) -> Iterator[None]:
+    """No backup has succeeded for days: the last was made when the clock said so, and tonight's fails."""
+    backup = f"TEXTFILES=/run/lab/textfiles {_SCRIPTS}/commeazy-backup {kind}"
+    machine.run(f"date -s '-{days} days'; {backup} true; date -s '{days} days'; {backup} false || true")
+    yield
+    machine.run(f"{backup} true")
+
+
+_SCRIPTS = "/run/hosts"
+
+
+@contextmanager
+def no_master(lab: Lab) -> Iterator[None]:
+    """Keepalived was stopped on both HAProxies."""
+    with _pair(lab):
+        for machine in lab.pair:
+            machine.run("systemctl stop keepalived")
+        yield
+        for machine in lab.pair:
+            machine.run("systemctl start keepalived")
+        _until_one_is_master(lab)
+
+
+@contextmanager
+def two_masters(lab: Lab) -> Iterator[None]:
+    """The two HAProxies do not hear each other any more."""
+    with _pair(lab):
+        for machine in lab.pair:
+            machine.run("iptables-legacy -I INPUT -i vec1 -p 112 -j DROP")
+        yield
+        for machine in lab.pair:
+            machine.run("iptables-legacy -D INPUT -i vec1 -p 112 -j DROP")
+        _until_one_is_master(lab)
+
+
+@contextmanager
+def _pair(lab: Lab) -> Iterator[None]:
+    for number, machine in enumerate(lab.pair):
+        (machine.directory / "keepalived.conf").write_text(
+            "global_defs {\n  script_user root\n  enable_script_security\n}\n"
+            "vrrp_instance VI_1 {\n  state BACKUP\n  interface vec1\n  virtual_router_id 51\n"
+            f"  priority {100 - number}\n  advert_int 1\n  virtual_ipaddress {{\n    10.9.0.100/24\n  }}\n"
+            "  notify /run/notify\n  notify_stop /run/notify\n}\n",
+            encoding="utf-8",
+        )
+        machine.run(
+            f"ip address replace 10.9.0.{number + 1}/24 dev vec1; ip link set vec1 up; "
+            "printf '#!/bin/sh\\nTEXTFILES=/run/lab/textfiles exec /run/hosts/commeazy-keepalived-state \"$@\"\\n' "
+            ">/run/notify; chmod 755 /run/notify"
+        )
+        _serve(machine, "keepalived", "/usr/sbin/keepalived -n -D -l -f /run/lab/keepalived.conf")
+    _until_one_is_master(lab)
+    yield
+    for machine in lab.pair:
+        machine.run("systemctl stop keepalived; sleep 1; rm -f /run/lab/textfiles/keepalived-VI_1.prom")
+
+
+def _until_one_is_master(lab: Lab) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        files = [machine.textfiles / "keepalived-VI_1.prom" for machine in lab.pair]
+        said = sorted(file.read_text(encoding="utf-8").split()[-1] for file in files if file.exists())
+        if said == ["1", "2"]:
+            return
+        if time.monotonic() > deadline:
+            raise LabError(f"keepalived's states are {said}, not 1 and 2; {lab.pair[0].last_words()}")
+        time.sleep(0.2)
+
+
+# HAProxy ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def idle_connections(lab: Lab, count: int) -> Iterator[None]:
+    """So many clients that connect and say nothing."""
+    with ExitStack() as clients:
+        for _ in range(count):
+            clients.enter_context(socket.create_connection(("127.0.0.1", lab.haproxy.tls_port), timeout=10))
+        yield
+
+
+@contextmanager
+def narrow_servers(lab: Lab) -> Iterator[None]:
+    """Somebody gave the servers of the backend a maxconn of one."""
+    for node in lab.nodes:
+        lab.haproxy.tell(f"set maxconn server prosody_ws/{node.prosody.name} 1")
+    with _asking(lab):
+        yield
+    for node in lab.nodes:
+        lab.haproxy.tell(f"set maxconn server prosody_ws/{node.prosody.name} 0")
+
+
+@contextmanager
+def turned_away(lab: Lab) -> Iterator[None]:
+    """Users connect while no server is in use."""
+    with all_drained(lab), _asking(lab):
+        yield
+
+
+@contextmanager
+def not_accepting(lab: Lab) -> Iterator[None]:
+    """Users connect while the Prosodys accept nothing."""
+    with ExitStack() as cut:
+        for node in lab.nodes:
+            cut.enter_context(unreachable(lab, node))
+        with _asking(lab):
+            yield
+
+
+@contextmanager
+def _asking(lab: Lab) -> Iterator[None]:
+    """Six clients that ask for a WebSocket again and again."""
+    over = threading.Event()
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def ask() -> None:
+        while not over.wait(0.1):
+            with (
+                suppress(OSError),
+                socket.create_connection(("127.0.0.1", lab.haproxy.tls_port), timeout=10) as raw,
+                context.wrap_socket(raw) as client,
+            ):
+                client.sendall(
+                    b"GET /xmpp-websocket HTTP/1.1\r\nHost: lab\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: bGFiIGxhYiBsYWIgbGFiIQ==\r\n"
+                    b"Sec-WebSocket-Protocol: xmpp\r\n\r\n"
+                )
+                client.recv(1000)
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    yield
+    over.set()
+    for thread in threads:
+        thread.join()
+
+
+# PostgreSQL ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def connected(lab: Lab, count: int) -> Iterator[None]:
+    """A program holds so many connections."""
+    server = lab.postgresql
+    command = [
+        server.program("pgbench"),
+        *server.connection,
+        "-n",
+        "-c",
+        str(count),
+        "-R",
+        "1",
+        "-T",
+        "600",
+        "postgres",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as clients:
+        yield
+        clients.terminate()
+
+
+@contextmanager
+def open_transaction(lab: Lab) -> Iterator[None]:
+    """Somebody's transaction does not end."""
+    server = lab.postgresql
+    command = [server.program("psql"), *server.connection, "-d", "postgres", "-c", "SELECT pg_sleep(600)"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as client:
+        yield
+        server.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'")
+        client.wait(30)
+
+
+@contextmanager
+def archived_by(lab: Lab, command: str) -> Iterator[None]:
+    """Somebody gave PostgreSQL this archive_command."""
+    server = lab.postgresql
+    before = server.ask("SHOW archive_command")
+    _archive(lab, command)
+    yield
+    _archive(lab, before)
+    for child in psutil.Process(server.pid).children(recursive=True):
+        with suppress(psutil.Error):
+            if child.name() == "sleep":
+                child.kill()
+    server.ask("SELECT pg_switch_wal()")
+
+
+def _archive(lab: Lab, command: str) -> None:
+    lab.postgresql.ask(f"ALTER SYSTEM SET archive_command = '{command}'")
+    lab.postgresql.ask("SELECT pg_reload_conf()")
+    lab.postgresql.ask("SELECT pg_switch_wal()")

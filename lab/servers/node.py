@@ -1,0 +1,54 @@
+"""Debian's node exporter in the lab, on this machine, with the flags that our guide gives it."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from lab.running.programs import program
+from lab.running.server import Target, WebServer, http_answers
+from lab.running.workspace import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lab.running.server import Workspace
+
+_SHIPPED = ROOT / "deploy/hosts/prometheus-node-exporter"
+FOLDER = "/var/lib/prometheus/node-exporter"
+
+
+def flags(address: str, folder: Path | str) -> list[str]:
+    """Return the shipped command line with another address and another folder of text files."""
+    text = _SHIPPED.read_text(encoding="utf-8").partition('ARGS="')[2].rpartition('"')[0].replace("\\\n", "")
+    assert text.count(":9100") == text.count(FOLDER) == 1
+    return text.replace("=:9100", f"={address}").replace(FOLDER, str(folder)).split()
+
+
+class NodeExporter(WebServer):
+    """One host of the lab, as seen by Debian's node exporter. All hosts of the lab are this one machine.
+
+    Args:
+        lab: where it runs.
+        name: of the host.
+    """
+
+    def __init__(self, lab: Workspace, name: str) -> None:
+        super().__init__(lab, f"{name}-node")
+        self.target = Target("node", name, self.port)
+
+    @property
+    def textfiles(self) -> Path:
+        """The folder of the textfile collector."""
+        folder = self.directory / "textfiles"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def command(self) -> list[str]:
+        """Run it on loopback."""
+        exporter = program("node_exporter", "prometheus-node-exporter")
+        return [exporter, *flags(f"127.0.0.1:{self.port}", self.textfiles)]
+
+    def is_ready(self) -> bool:
+        """Its page answers."""
+        return http_answers(f"{self.url}/metrics", HTTPStatus.OK)
