@@ -29,7 +29,11 @@ PATIENCE = 240.0
 VERSIONS = (("haproxy-2.6", "postgres-exporter-0.11"), ("haproxy-3.2", "postgres-exporter-0.17"))
 TURN = "turn+1.example.org:9872"  # a name that a regular expression would read in its own way
 TABLES_OF_NODES = {"Nodes", "Servers", "HAProxys", "Hosts"}  # a dash in a cell: only a primary knows its replicas
-OF_HOSTS = {"Time until a disk is full, by the last hour", "Time until a disk is full, by the last 6 hours"}
+OF_DISKS_AND_WAL = {
+    "Time until a disk is full, by the last hour",
+    "Time until a disk is full, by the last 6 hours",
+    "Age of the last archived WAL",
+}
 OF_SESSIONS = {"Memory per session", "Share of sessions that hibernate", "Updates for each session an hour"}
 
 
@@ -62,7 +66,7 @@ def _unexplained(report: Report) -> set[str]:
         "Firing alerts",
         *TABLES_OF_NODES,
         *OF_SESSIONS,
-        *OF_HOSTS,
+        *OF_DISKS_AND_WAL,
     }
 
 
