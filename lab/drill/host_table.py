@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lab.drill import faults, host_faults
+from lab.drill import host_faults
 from lab.drill.drill import Drill
 
 if TYPE_CHECKING:

@@ -78,8 +78,6 @@ def _of_both(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:
     if _is_scalar(node.lhs):
         return _labels(node.rhs, labels)
     left, right = _labels(node.lhs, labels), _labels(node.rhs, labels)
-    if isinstance(node.lhs, promql.Call) and node.lhs.func.name == "time":
-        return right
     if str(node.op) == "or":
         return left & right
     if node.modifier and node.modifier.card == promql.VectorMatchCardinality.ManyToOne:
