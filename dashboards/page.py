@@ -44,10 +44,10 @@ class Place:
 PLACES = {
     "prosody-overview": Place("Prosody Overview", "prosody", "Prosody"),
     "presence-health": Place("Presence Health", "prosody", "Presence"),
-    "websocket-health": Place("WebSocket Health", "prosody", "WebSocket"),
+    "websocket-health": Place("WebSocket Health", "prosody", "WSS"),
     "push-gateway-health": Place("Push Gateway Health", "push-gateway", "Push"),
-    "postgresql": Place("PostgreSQL", "postgresql", "Postgres"),
-    "coturn": Place("Coturn", "coturn", "Coturn"),
+    "postgresql": Place("PostgreSQL", "postgresql", "SQL"),
+    "coturn": Place("Coturn", "coturn", "TURN"),
     "haproxy": Place("HAProxy", "haproxy", "HAProxy"),
     "promises": Place("Promises", "prosody", "Promises"),
     "hosts": Place("Hosts", "node", "Hosts"),  # beside Section 14's seven
@@ -266,7 +266,7 @@ def _nodes(name: str, job: str) -> Panel:
     query = f'label_values(up{{job="{job}"}}, instance)'  # `up` is there even when the target is down
     variable = core.Template(
         name=name,
-        label="Node" if name == "node" else job,
+        label="Node" if name == "node" else "From",
         dataSource=SOURCE,
         query={"query": query, "refId": "StandardVariableQuery"},
         includeAll=True,
