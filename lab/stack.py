@@ -45,11 +45,12 @@ class Node:
     push_gateway: PushGateway
     exporter: Exporter
     always: str = ""
+    times: str = SHORT_TIMES
 
     def configure(self, lines: str = "") -> None:
         """Make the Prosody impatient and its gateway's client from its next start on; further global lines win."""
         settings, host, of_host = self.push_gateway.bridge.partition("VirtualHost")
-        self.prosody.config = SHORT_TIMES + self.always + settings + lines + host + of_host
+        self.prosody.config = self.times + self.always + settings + lines + host + of_host
 
 
 class Lab(Workspace):
@@ -62,21 +63,32 @@ class Lab(Workspace):
             (docs/architectures.md); else they are spread, as the specification has it.
         quiet: whether no alert fires by itself: users of different nodes, who cannot reach each other, do not try, and
             mod_limits is off, under which Prosody 13.0.1 finds no silent phone.
+        nodes: how many Prosody hosts.
+        times: the settings by which a Prosody waits for phones, in place of the specification's.
 
     Attributes:
         pair: the hosts of the HAProxies, machines of their own; the lab's HAProxy runs on this one. Two if it is quiet.
         nodes: the Prosody hosts; prosody, push_gateway and prosody_exporter are the first one's.
     """
 
-    def __init__(self, *, prosody_config: str = "", active_passive: bool = False, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        prosody_config: str = "",
+        active_passive: bool = False,
+        quiet: bool = False,
+        nodes: int = 2,
+        times: str = SHORT_TIMES,
+    ) -> None:
         super().__init__()
+        self._times = times
         self.postgresql = Postgresql(self, "postgres1")
         self.replica = Postgresql(self, "postgres2", primary=self.postgresql)
         self.queries = Queries(self.postgresql)
         self.postgres_exporters = [PostgresExporter(server) for server in (self.postgresql, self.replica)]
         self.providers = Providers(self)
         always = 'modules_disabled = { "offline"; "s2s"; "limits" }\n' if quiet else ""
-        self.nodes = [self._node(name, prosody_config, always) for name in ("prosody1", "prosody2")]
+        self.nodes = [self._node(f"prosody{number + 1}", prosody_config, always) for number in range(nodes)]
         self.prosody = self.nodes[0].prosody
         self.push_gateway = self.nodes[0].push_gateway
         self.prosody_exporter = self.nodes[0].exporter
@@ -123,6 +135,7 @@ class Lab(Workspace):
                 ],
             ),
             always,
+            self._times,
         )
 
     def start(self, *servers: Server) -> None:

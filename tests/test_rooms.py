@@ -35,8 +35,9 @@ MAY_USE: Final = {
     "lab.stack": ("lab.running", "lab.fakes", "lab.servers", "lab.users", *_PRODUCT),
     "lab.demo": (*_LAB, "lab.drill", *_PRODUCT),  # it shows the drill's faults
     "lab.drill": (*_LAB, *_PRODUCT),
+    "lab.scale": (*_LAB, *_PRODUCT),
     "bench": (*_LAB, *_PRODUCT),
-    "tests": (*_LAB, "lab.demo", "lab.drill", "lab.release", "bench", *_PRODUCT),
+    "tests": (*_LAB, "lab.demo", "lab.drill", "lab.scale", "lab.release", "bench", *_PRODUCT),
 }
 TARGETS: Final = sorted(path.name for path in (ROOT / "exporters").iterdir() if (path / "__main__.py").exists())
 

@@ -33,13 +33,13 @@ _MAX_PORT = 65535
 _LONGEST = 3600.0  # seconds
 # What the operator sets: seconds by default and at least, and which journeys it is for.
 INTERVALS: dict[str, tuple[float, float, tuple[str, ...]]] = {
-    "login": (60, 5, (names.LOGIN,)),
+    "login": (60, 2, (names.LOGIN,)),
     "message": (15, 1, (names.MESSAGE,)),
-    "presence": (300, 5, (names.ONLINE, names.AWAY)),
+    "presence": (300, 2, (names.ONLINE, names.AWAY)),
     "force_quit": (120, 10, (names.FORCE_QUIT,)),
     "vanish": (300, 10, (names.VANISH,)),
-    "resume": (300, 5, (names.RESUME,)),
-    "turn": (60, 15, (names.CREDENTIALS, names.ALLOCATE, *names.RELAYS.values())),
+    "resume": (300, 2, (names.RESUME,)),
+    "turn": (60, 5, (names.CREDENTIALS, names.ALLOCATE, *names.RELAYS.values())),
 }
 # The most that all journeys together may do a second, whatever the intervals say.
 MOST_MESSAGES, MOST_LOGINS = 20.0, 3.0

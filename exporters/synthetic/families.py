@@ -48,7 +48,7 @@ FAMILIES = Families(
         "counter",
         "synthetic_turn_packets_total",
         (*_RELAY, "result"),
-        "Packets sent through a relay to another relay on the same server and back, by what became of them.",
+        "Packets sent through a relay to its own address and back, by what became of them.",
     ),
     Family(
         "histogram",

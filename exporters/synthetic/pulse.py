@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-_BEAT = 0.5  # seconds
+_BEAT = 1.0  # seconds
 _STALL = 1.0  # seconds without a beat, beyond the pause between two
 
 

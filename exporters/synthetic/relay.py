@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -42,7 +42,7 @@ class Media:
         sent: how many.
         round_trips: seconds, of those that came back.
         jitter: RFC 3550 section 6.4.1, in seconds; None with fewer than two.
-        first: seconds from the beginning, connection and relays included, until the first came back; None if none did.
+        first: seconds from the beginning, connection and relay included, until the first came back; None if none did.
     """
 
     sent: int
@@ -94,19 +94,18 @@ async def allocate(relay: Relay, credentials: Credentials, tls: ssl.SSLContext) 
 
 
 async def send_media(relay: Relay, transport: str, credentials: Credentials, tls: ssl.SSLContext) -> Media:
-    """Send packets from one relay to another one on the same server, and from there back. Raises RelayError."""
+    """Send packets through a relay to the relay's own address, from where they come back. Raises RelayError.
+
+    A packet passes as in a call: from one phone to the relay, and from the relay to a phone.
+    """
     run = _Run()
-    async with AsyncExitStack() as stack:
-        near = await stack.enter_async_context(_relay(relay, transport, credentials, tls, run.returned))
-        far = await stack.enter_async_context(_relay(relay, transport, credentials, tls, run.echo))
+    async with _relay(relay, transport, credentials, tls, run.returned) as leg:
         try:
             async with asyncio.timeout(_PATIENCE):
-                await near.permit(far.relayed)
-                await far.permit(near.relayed)
+                await leg.permit(leg.relayed)
         except TimeoutError:
             raise RelayError("timeout", f"no permission for a peer within {_PATIENCE:g} s") from None
-        run.far = far
-        await run.send(near, far.relayed)
+        await run.send(leg)
     return run.media()
 
 
@@ -120,12 +119,6 @@ class _Run:
         self._sent: list[float] = []
         self._back: dict[int, float] = {}  # number -> when, in the order of arrival
         self._all_back = asyncio.Event()
-        self.far: Leg | None = None
-
-    def echo(self, peer: bytes, data: bytes) -> None:
-        """Send a packet of this run back to where it came from."""
-        if self.far is not None and data.startswith(self._id):
-            self.far.send(peer, data)
 
     def returned(self, _: bytes, data: bytes) -> None:
         """Note a packet that came back; a second copy of it does not count."""
@@ -135,13 +128,13 @@ class _Run:
             if len(self._back) == PACKETS:
                 self._all_back.set()
 
-    async def send(self, near: Leg, peer: bytes) -> None:
+    async def send(self, leg: Leg) -> None:
         """Send every packet at its time, then wait for the last ones."""
         start = self._clock()
         for number in range(PACKETS):
             await asyncio.sleep(max(0.0, start + number * PACKET_EVERY - self._clock()))
             self._sent.append(self._clock())
-            near.send(peer, (self._id + number.to_bytes(4)).ljust(PACKET_BYTES, b"\0"))
+            leg.send(leg.relayed, (self._id + number.to_bytes(4)).ljust(PACKET_BYTES, b"\0"))
         with suppress(TimeoutError):
             async with asyncio.timeout(_STRAGGLERS):
                 await self._all_back.wait()

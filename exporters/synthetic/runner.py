@@ -168,17 +168,18 @@ class _Crew:
 
     async def _turn(self) -> None:
         """Ask every node for credentials, try each at every relay, and send media through each with one of them."""
-        do = self._journeys
-        given = {name: await do.credentials(self._senders[name]) for name in credential_nodes(self._settings)}
+        do, nodes = self._journeys, credential_nodes(self._settings)
+        # At once: where nobody answers, each costs its deadline, and all together must stay within the interval.
+        given = await asyncio.gather(*(do.credentials(self._senders[name]) for name in nodes))
         self._turn_round += 1
-        usable = [one for one in given.values() if one is not None]
+        usable = [one for one in given if one is not None]
         chosen = usable[self._turn_round % len(usable)] if usable else None
 
         async def at(index: int) -> None:
             relay = self._settings.relays[index]
-            for name, credentials in given.items():
-                await do.allocate(name, relay, credentials, self._tls)
-            for transport in relay.transports:  # one after the other: two relays at a time are all it takes of a quota
+            tries = zip(nodes, given, strict=True)
+            await asyncio.gather(*(do.allocate(name, relay, credentials, self._tls) for name, credentials in tries))
+            for transport in relay.transports:  # one after the other: media needs one relay at a time
                 await do.media(relay, transport, chosen, self._tls)
 
         await asyncio.gather(*(at(index) for index in range(len(self._settings.relays))))

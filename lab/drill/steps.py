@@ -6,6 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
+from exporters.synthetic.names import ANY
 from lab.drill.watch import LOOK, QUIET, Watch
 
 if TYPE_CHECKING:
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from lab.drill.table import Drill
 
 PATIENCE = 90.0  # seconds for an alert to fire, once its cause is there
-# Alerts that may fire beside any real fault: users notice it, too.
-TEST_USERS = ("Synthetic", "PresenceBoundHigh", "Promise", "KnownCause")
+# Alerts about what users were promised: they may fire beside any real fault.
+PROMISES = ("Promise", "KnownCause")
 NOTICE = 45.0  # seconds for Alertmanager to notify, two of its shortened group intervals
 
 
@@ -56,13 +57,18 @@ def _see_what_else_fired(watch: Watch, result: Result) -> None:
     """Query which other alerts fired since the beginning, between two looks too."""
     since = math.ceil(time.time() - result.began)
     fired = watch.lab.prometheus.query(
-        f'group by (alertname) (last_over_time(ALERTS{{alertstate="firing"}}[{since}s]))'
+        f'group by (alertname, from, to) (last_over_time(ALERTS{{alertstate="firing"}}[{since}s]))'
     )
     names = {sample.labels["alertname"] for sample in fired} - {result.drill.alert, "Watchdog"}
-    names = {name for name in names if not name.startswith(TEST_USERS)}
+    names = {name for name in names if not name.startswith(PROMISES)}
     result.beside = {name: name in watch.silenced for name in sorted(names)}
     result.revived = watch.revived
     result.wrong += [f"{name} fired too, unexplained" for name in result.beside if name not in result.drill.beside]
+    broken = {node.prosody.name for node in watch.lab.nodes} & set(result.drill.labels.values())
+    for sample in fired:
+        between = {sample.labels[key] for key in ("from", "to") if key in sample.labels}
+        if broken and between and not between & (broken | {ANY}):
+            result.wrong.append(f"{sample.labels['alertname']} fired for {' and '.join(between)}, which nothing broke")
 
 
 def _check_notification(watch: Watch, result: Result, alert: dict[str, Any]) -> None:

@@ -23,6 +23,15 @@ _GATEWAY_RESTARTED_TWICE = {  # for the fault, and for its repair
 }
 _NO_DOOR = "the node's own port is gone with it"
 _SLOW = {"ProsodyEventLoopSlow": "the event loop is slow"}
+# What test users notice, as all users do.
+_NO_LOGINS = {"SyntheticLoginsFailing": "test users cannot log in either"}
+_NOBODY_THERE = {
+    **_NO_LOGINS,
+    "SyntheticMessagesFailing": "test users lose messages, too",
+    "SyntheticTurnCredentialsFailing": "test users get no TURN credentials either",
+}
+_SLOW_TRIES = {"SyntheticJourneysMissing": "a try that waits takes longer than its interval, which is short here"}
+_NO_RELAY = {"SyntheticRelayLosesMedia": "test users get no relay either"}
 _SETTINGS = {
     "ProsodyRegistrationOpen": "allow_registration = true",
     "ProsodyEncryptionNotRequired": "c2s_require_encryption = false",
@@ -44,7 +53,10 @@ DRILLS = (
         "Alertmanager killed",
         lambda lab: faults.killed(lab.alertmanager),
         by_silence=True,
-        beside={"MonitoringTargetDown": "Alertmanager is a target too"},
+        beside={
+            "MonitoringTargetDown": "Alertmanager is a target too",
+            "NotificationsDropped": "nobody takes them while it is down",
+        },
     ),
     # Early, while a tenth of the time that was measured is short.
     Drill(
@@ -97,7 +109,7 @@ DRILLS = (
         "Prosody killed",
         lambda lab: faults.killed(lab.prosody),
         _ON_1,
-        beside={"HaproxyBackendNodesLow": _ONE_NODE_LEFT, "CertificateProbeFailed": _NO_DOOR},
+        beside={"HaproxyBackendNodesLow": _ONE_NODE_LEFT, "CertificateProbeFailed": _NO_DOOR, **_NOBODY_THERE},
     ),
     Drill(
         "ProsodyProbeFails",
@@ -111,6 +123,13 @@ DRILLS = (
         "half a second of work in every turn of Prosody's event loop",
         lambda lab: faults.blocked(lab.prosody, 0.5),
         _ON_1,
+        beside={
+            **_NOBODY_THERE,
+            "SyntheticPresenceLate": "what contacts see waits for the loop, too",
+            **_SLOW_TRIES,
+            "HaproxyBackendNodesLow": "HAProxy's checks wait for the loop and take the node for dead",
+            "HaproxyServerDown": "likewise",
+        },
     ),
     Drill(
         "ProsodyWebSocketLoginsImpossible",
@@ -120,6 +139,7 @@ DRILLS = (
         beside={
             "ProsodyDown": "on a busy machine the restart takes longer than its `for`",
             "CertificateProbeFailed": _NO_DOOR,
+            **_NOBODY_THERE,
         },
     ),
     Drill("ProsodyStoresMessages", "mod_mam loaded", lambda lab: faults.loaded(lab.prosody, "mam"), _ON_1),
@@ -220,13 +240,14 @@ DRILLS = (
         "prosody2 taken out of the backend",
         lambda lab: faults.drained(lab, "prosody2"),
         {"instance": "haproxy1", "proxy": "prosody_ws"},
+        beside=_NO_LOGINS,
     ),
     Drill(
         "HaproxyNoNodes",
         "every node taken out of the backend",
         faults.all_drained,
         {"instance": "haproxy1", "proxy": "prosody_ws"},
-        beside={"HaproxyBackendNodesLow": "none is fewer than two"},
+        beside={"HaproxyBackendNodesLow": "none is fewer than two", **_NO_LOGINS},
         silenced=("HaproxyBackendNodesLow",),
     ),
     Drill(
@@ -234,7 +255,7 @@ DRILLS = (
         "the way from HAProxy to prosody2 cut",
         lambda lab: faults.unreachable(lab, lab.nodes[1]),
         {"instance": "haproxy1", "server": "prosody2"},
-        beside={"HaproxyBackendNodesLow": _ONE_NODE_LEFT},
+        beside={"HaproxyBackendNodesLow": _ONE_NODE_LEFT, **_NO_LOGINS},
     ),
     Drill("PostgresSlotLost", "a slot made and never used", faults.unused_slot, {"instance": "postgres1"}),
     Drill(
@@ -242,6 +263,7 @@ DRILLS = (
         "the table of the accounts renamed",
         faults.accounts_gone,
         minimum=3,
+        beside=_NO_LOGINS,
     ),
     Drill(
         "PostgresDown",
@@ -270,6 +292,7 @@ DRILLS = (
             "PostgresReplicaMissing": "a primary that is gone streams to nobody, nor at once when it is back",
             "MetricAbsent": "only the primary measures the lag; it may outlast the page by a scrape, and be sent then",
             "ProsodyLoginsFail": "Prosody asks the primary",
+            **_NO_LOGINS,
             "ProsodyDown": "a Prosody whose PostgreSQL dies may crash with it: docs/prosody.md",
         },
         silenced=("PostgresDown",),
@@ -290,7 +313,7 @@ DRILLS = (
         "coturn killed",
         lambda lab: faults.killed(lab.coturn),
         {"instance": "coturn1"},
-        beside={"CertificateProbeFailed": "its TLS port is gone with it"},
+        beside={"CertificateProbeFailed": "its TLS port is gone with it", **_NO_RELAY, **_SLOW_TRIES},
     ),
     Drill(
         "CoturnAllocationsHigh",
@@ -311,9 +334,10 @@ DRILLS = (
         "coturn restarted with four relay ports",
         faults.few_ports,
         {"instance": "coturn1"},
+        beside=_NO_RELAY,
     ),
     # Certificates. First the alert that inhibits the others: the end of an inhibited alert is not notified.
-    Drill("CertificateProbeFailed", "HAProxy takes no connection", faults.closed_door, _WSS),
+    Drill("CertificateProbeFailed", "HAProxy takes no connection", faults.closed_door, _WSS, beside=_NO_LOGINS),
     Drill(
         "CertificateExpiringSoon", "HAProxy serves one with 10 days left", lambda lab: faults.served(lab, days=10), _WSS
     ),
@@ -322,6 +346,7 @@ DRILLS = (
         "HAProxy serves one of an unknown authority",
         lambda lab: faults.served(lab, trusted=False),
         _WSS,
+        beside=_NO_LOGINS,
     ),
     Drill("CertificateNotReloaded", "certificate renewed, HAProxy not reloaded", faults.not_reloaded, _WSS),
     # What users get
@@ -340,12 +365,14 @@ DRILLS = (
     ),
     Drill(
         "SyntheticPresenceLate",
-        "smacks_hibernation_time = 600, reloaded",
-        lambda lab: faults.configured(lab.nodes[0], "smacks_hibernation_time = 600\n"),
+        "smacks_hibernation_time = 600, restarted: mod_smacks reads it only when it is loaded",
+        lambda lab: faults.restarted_with(lab.nodes[0], "smacks_hibernation_time = 600\n"),
         {"journey": "presence_force_quit", "from": "prosody1"},
         beside={
             "ProsodyHibernationTimeHigh": "the setting is too long",
             "PresenceBoundHigh": "the setting is too long",
+            "ProsodyDown": "on a busy machine the restart takes longer than its `for`",
+            **_NOBODY_THERE,
         },
     ),
     _reloaded("PresenceBoundHigh", "network_settings = { read_timeout = 60 }"),
@@ -360,12 +387,13 @@ DRILLS = (
         "coturn frozen",
         lambda lab: faults.frozen(lab.coturn),
         {"of": "tries", "to": "coturn1"},
-        beside={"CoturnDown": "it hangs", "CertificateProbeFailed": "its TLS port is gone with it"},
+        beside={"CoturnDown": "it hangs", "CertificateProbeFailed": "its TLS port is gone with it", **_SLOW_TRIES},
     ),
     Drill(
         "SyntheticJourneysMissing",
         "the exporter gets a fifth of the time it needs",
         lambda lab: faults.starved(lab.synthetic),
+        value=0.4,  # of two tries in the window one may fall outside it
         beside={"MonitoringTargetDown": "it does not answer while it stands still"},
     ),
     Drill("SyntheticForeignSession", "somebody logs in as a test user", faults.thief),
@@ -420,6 +448,7 @@ DRILLS = (
             "PushGatewayDown": "part of the node",
             "HaproxyBackendNodesLow": _ONE_NODE_LEFT,
             "CertificateProbeFailed": _NO_DOOR,
+            **_NOBODY_THERE,
         },
         silenced=("TargetDown", "PushGatewayDown"),
     ),

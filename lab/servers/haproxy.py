@@ -33,20 +33,24 @@ class Haproxy(certified.Haproxy):
 
     Args:
         lab: where it runs.
-        prosodies: the servers of its backend, up to the specification's three.
+        prosodies: the servers of its backend; the specification has three.
+        name: unique in the lab; the node's name as well.
 
     Attributes:
+        most_connections: it accepts at a time, from the next start on; the specification's 100,000 need more
+            descriptors than a user may open.
         active_passive: whether all users are on the first Prosody while that is up (docs/architectures.md), from the
             next start on.
     """
 
-    def __init__(self, lab: Workspace, prosodies: Sequence[Prosody]) -> None:
-        super().__init__(lab)
+    def __init__(self, lab: Workspace, prosodies: Sequence[Prosody], name: str = "haproxy1") -> None:
+        super().__init__(lab, name)
         self.active_passive = False
+        self.most_connections = 2000
         self._prosodies = prosodies
         self.stats_port = self.lab.ports.reserve()
         self.health_port = self.lab.ports.reserve()  # of a server the specification names and does not describe
-        self.target = Target("haproxy", "haproxy1", self.stats_port)
+        self.target = Target("haproxy", name, self.stats_port)
 
     @property
     def address(self) -> str:
@@ -80,8 +84,9 @@ class Haproxy(certified.Haproxy):
         """Write the certificate and the configuration."""
         self.write_certificate()
         specified = [_SERVER.format(number + 1, number) for number in range(3)]
+        servers = [self._server(number) for number in range(len(self._prosodies))]
         replaced = {
-            "    maxconn 100000": "    maxconn 2000",  # more descriptors than a user may open
+            "    maxconn 100000": f"    maxconn {self.most_connections}",
             "    log /dev/log local0": "    log stdout format raw local0",
             "    stats socket /run/haproxy/admin.sock": (f"    stats socket {self._admin_socket}"),
             "    bind *:443 ssl crt /etc/ssl/commeazy/commeazy.com.pem": (
@@ -89,10 +94,7 @@ class Haproxy(certified.Haproxy):
             ),
             "    option httpchk GET /health": "    option httpchk GET /xmpp-websocket",
             **dict.fromkeys(specified, ""),
-            **{
-                line: line.replace(f"10.0.1.1{number}:5280", f"127.0.0.1:{prosody.http_port}") + self._role(number)
-                for number, (line, prosody) in enumerate(zip(specified, self._prosodies, strict=False))
-            },
+            specified[0]: "\n".join(servers),
             "    http-check expect status 200": "\n".join(
                 [
                     "    http-check expect status 200",
@@ -116,10 +118,15 @@ class Haproxy(certified.Haproxy):
             text = text.replace(line, value)
         (self.directory / "haproxy.cfg").write_text(text, encoding="utf-8")
 
-    def _role(self, number: int) -> str:
+    def _server(self, number: int) -> str:
+        """Return the line of a server: the specification's first, with another name and address."""
+        line = _SERVER.format(1, 0).replace("prosody1", self._prosodies[number].name)
+        line = line.replace("10.0.1.10:5280", f"127.0.0.1:{self._prosodies[number].http_port}")
         if not self.active_passive:
-            return ""
-        return " backup" if number else " on-marked-down shutdown-sessions on-marked-up shutdown-backup-sessions"
+            return line
+        return line + (
+            " backup" if number else " on-marked-down shutdown-sessions on-marked-up shutdown-backup-sessions"
+        )
 
     def is_ready(self) -> bool:
         """It listens for users, and tells about itself."""

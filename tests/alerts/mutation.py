@@ -155,7 +155,11 @@ def _expecting(test: Rule, rule: Rule) -> Rule:
             for check in case.get("alert_rule_test", ())
             if check["alertname"] == rule["alert"]
         ]
-        expressions = case.get("promql_expr_test", []) if not static else []
+        expressions = [
+            check
+            for check in case.get("promql_expr_test", ())
+            if all(f'{key}="{value}"' in check["expr"] for key, value in static.items())
+        ]
         cases.append({**case, "alert_rule_test": checks, "promql_expr_test": expressions})
     return {**test, "tests": cases}
 

@@ -150,7 +150,6 @@ class _Leg(asyncio.DatagramProtocol):
         self.tap, self.client = tap, client
         self.sent: set[bytes] = set()
         self.back: set[bytes] = set()
-        self.begins: bool | None = None  # whether it sent media before it got any; the echo does not
         self.transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -158,8 +157,6 @@ class _Leg(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002 - asyncio's signature
         if int.from_bytes(data[:2]) == _DATA:
-            if self.begins is None:
-                self.begins = False
             if self.tap.loses():
                 return
             self.back.add(_payload(data))
@@ -175,7 +172,7 @@ class UdpTap(asyncio.DatagramProtocol):
         lose_every: 0 to lose none.
 
     Attributes:
-        sent, returned: packets of the legs that began: how many there were, and how many of those came back.
+        sent, returned: packets of media: how many there were, and how many of those came back.
     """
 
     def __init__(self, port: int, lose_every: int) -> None:
@@ -208,8 +205,6 @@ class UdpTap(asyncio.DatagramProtocol):
 
     def _pass(self, leg: _Leg, data: bytes) -> None:
         if int.from_bytes(data[:2]) == _SEND:
-            if leg.begins is None:
-                leg.begins = True
             leg.sent.add(_payload(data))
             if self.loses():
                 return
@@ -218,15 +213,11 @@ class UdpTap(asyncio.DatagramProtocol):
 
     @property
     def sent(self) -> int:
-        return sum(len(leg.sent) for leg in self._beginners)
+        return sum(len(leg.sent) for leg in self._legs.values())
 
     @property
     def returned(self) -> int:
-        return sum(len(leg.back & leg.sent) for leg in self._beginners)
-
-    @property
-    def _beginners(self) -> list[_Leg]:
-        return [leg for leg in self._legs.values() if leg.begins]
+        return sum(len(leg.back & leg.sent) for leg in self._legs.values())
 
 
 def _payload(indication: bytes) -> bytes:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporters.synthetic.__main__ import main
-from exporters.synthetic.config import load
+from exporters.synthetic.config import INTERVALS, load
+from exporters.synthetic.journeys import MESSAGE_DEADLINE
 from exporters.synthetic.runner import places
 from lab.running.workspace import ROOT
 from toolkit.documents import ConfigError
@@ -167,3 +168,8 @@ def test_the_program_ends_with_2_and_one_line(folder: Path, capsys: pytest.Captu
     said = capsys.readouterr().err
     assert "holds no usable PEM certificate" in said
     assert len(said.splitlines()) == 1
+
+
+def test_a_dead_node_is_told_within_twenty_seconds_at_the_default_interval() -> None:
+    longest_pause, _, _ = INTERVALS["message"]
+    assert longest_pause + MESSAGE_DEADLINE <= 20

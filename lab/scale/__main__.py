@@ -1,0 +1,93 @@
+"""`make scale USERS=10000`: real users in great number, and whether everything that watches them tells the truth."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from argparse import ArgumentTypeError
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab.running.workspace import ROOT, LabError
+from lab.scale import report, target
+from lab.scale.judge import Verdict, of_run
+from lab.scale.plan import guard, plan
+from lab.scale.run import run, say
+from lab.scale.site import INTERVAL, Site
+from toolkit.documents import ConfigError
+from xmpp.errors import XmppError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_QUICK_INTERVAL = 5  # seconds between two scrapes of a short run
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scale", description=__doc__)
+    parser.add_argument("--users", type=_number, default=10_000, help="how many (10000)")
+    parser.add_argument("--seconds", type=_number, help="how long they live before a node is lost")
+    parser.add_argument("--guard", action="store_true", help="a short run that writes no report")
+    parser.add_argument("--report", action="store_true", help="write the report from the kept results, and end")
+    parser.add_argument("--target", metavar="URL", help="a door that exists, wss://HOST/PATH, in place of the lab's")
+    parser.add_argument("--accounts", type=Path, metavar="FILE", help="user@domain and password, one account a line")
+    parser.add_argument("--ca", metavar="FILE", help="the authority of the target's certificate")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; return 0 if all promises were kept, 1 if not, 2 for wrong usage, 130 if interrupted.
+
+    In the lab, where users and servers share one machine, a promise about speed is told and decides nothing.
+    """
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if (args.target is None) != (args.accounts is None):
+        parser.error("--target needs --accounts, and --accounts needs --target")
+    wanted = guard(args.users) if args.guard else plan(args.users)
+    if args.seconds:
+        wanted = replace(wanted, seconds=float(args.seconds))
+    try:
+        if args.report:
+            report.write()
+            return 0
+        if args.target:
+            with tempfile.TemporaryDirectory() as folder:
+                verdicts = target.run(args.target, args.accounts, args.ca, wanted, Path(folder) / "log")
+            return _tell(verdicts, speed=True)
+        with Site(args.users, _QUICK_INTERVAL if args.guard else INTERVAL) as site:
+            result = run(site, wanted)
+        if not args.guard:
+            report.keep(result)
+            report.write()
+            say(f"Written to {report.REPORT.relative_to(ROOT)}.")
+        return _tell(of_run(result), speed=False)
+    except (ConfigError, ArgumentTypeError) as error:
+        print(f"scale: {error}", file=sys.stderr)
+        return 2
+    except (LabError, XmppError) as error:
+        print(f"scale failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped; nothing is left behind.")
+        return 130
+
+
+def _tell(verdicts: list[Verdict], *, speed: bool) -> int:
+    for verdict in verdicts:
+        kept = "kept    " if verdict.kept else "NOT KEPT"
+        note = "" if speed or not verdict.speed else "  (users and servers share this machine: not judged)"
+        say(f"  {kept}  {verdict.what}: {verdict.found}{note}")
+    return 0 if all(verdict.kept for verdict in verdicts if speed or not verdict.speed) else 1
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 1_000_000:  # noqa: PLR2004 - more than any door carries
+        raise ArgumentTypeError(f"{text!r} is not a number from 1 to 1000000")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Judges a run by what the specification promises and by what is true. Pure: it measures nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MESSAGE_P99 = 0.1  # seconds: Section 1
+PUSH_P99 = 2.0  # seconds: Section 1
+_VISITS = 3  # sessions of test users that are ending at any moment, for each node: some take minutes to
+# Alerts that a lost node causes without naming it, and why they are right.
+_WITHOUT_NAME: Final = {
+    "HaproxyBackendNodesLow": "one node is left",
+    "SyntheticMessagesFailing": "the test users who come as all users do were on the lost node",
+    "SyntheticLoginsFailing": "the test users who come as all users do were sent to the lost node",
+    "SyntheticTurnCredentialsFailing": "likewise",
+    "SyntheticPresenceLate": "their contacts were on the lost node",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One promise, and whether it was kept.
+
+    Args:
+        what: it is, in words.
+        kept: whether.
+        found: what was found.
+        speed: whether a slower machine alone could break it.
+    """
+
+    what: str
+    kept: bool
+    found: str
+    speed: bool = False
+
+
+def of_life(lived: Mapping[str, Any]) -> list[Verdict]:
+    """Judge what users got while they lived."""
+    counts, p99 = lived["counts"], lived["message_seconds"]["p99"]
+    sent, delivered = counts.get("sent", 0), counts.get("delivered", 0)
+    return [
+        Verdict("no message is lost", sent == delivered and sent > 0, f"{sent} sent, {delivered} received"),
+        Verdict(
+            "messages take less than 100 ms (P99)",
+            p99 is not None and p99 < MESSAGE_P99,
+            "unknown" if p99 is None else f"{p99 * 1000:.0f} ms",
+            speed=True,
+        ),
+    ]
+
+
+def of_truth(result: Mapping[str, Any]) -> list[Verdict]:
+    """Judge whether every source counts what is there."""
+    truth, said = result["truth"], result["sources"]
+    residents = said["test users' sessions"] or 0
+    visits = _VISITS * (result["nodes"] + 1)
+    opened, asleep = truth.get("open", 0), truth.get("asleep", 0)
+    expected = {
+        "Prosody's own list": opened + asleep + residents,
+        "`prosody_c2s_sessions`": opened + asleep + residents,
+        "`prosody_c2s_hibernated_sessions`": asleep,
+        "`haproxy_frontend_current_sessions`": opened + residents,
+    }
+    return [
+        Verdict(
+            f"{source} counts {wanted:.0f} sessions",
+            said[source] is not None and abs(said[source] - wanted) <= visits,
+            "nothing" if said[source] is None else f"{said[source]:.0f}",
+        )
+        for source, wanted in expected.items()
+    ]
+
+
+def of_loss(result: Mapping[str, Any]) -> list[Verdict]:
+    """Judge what a lost node did."""
+    lost = result["lost"]
+    wrong = [text for alert in result["alerts"] if not (text := why(alert, result))[1]]
+    return [
+        Verdict(
+            f"the {lost['sessions']} users of a node that is killed come back",
+            lost["all_back"],
+            f"after {lost['seconds']:.0f} s",
+        ),
+        Verdict("every alert that fired was right", not wrong, f"{len(wrong)} were not"),
+    ]
+
+
+def of_pushes(result: Mapping[str, Any]) -> list[Verdict]:
+    """Judge how long a call took to the provider; nothing if there was none."""
+    p99 = result["asked"]["push_p99"]
+    if p99 is None:
+        return []
+    return [Verdict("pushes take less than 2 s (P99)", p99 < PUSH_P99, f"{p99 * 1000:.0f} ms", speed=True)]
+
+
+def of_run(result: Mapping[str, Any]) -> list[Verdict]:
+    """Judge a whole run in the lab."""
+    return [*of_truth(result), *of_life(result["lived"]), *of_pushes(result), *of_loss(result)]
+
+
+def why(alert: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, bool]:
+    """Return what an alert's cause is, and whether it was right to fire."""
+    labels, node = alert["labels"], result["lost"]["node"]
+    if alert["from"] < result["killed_at"]:
+        return "before anything was broken", False
+    if any(node in value for value in labels.values()):
+        return f"{node} was killed", True
+    if (reason := _WITHOUT_NAME.get(labels["alertname"])) is not None:
+        return reason, True
+    return "no cause is known", False
