@@ -100,6 +100,7 @@ def page(
     graph: Panel,
     rows: Sequence[Row],
     exporter: str | None = None,
+    users: str | None = None,
 ) -> Page:
     """Return one dashboard: tiles, firing alerts, nodes beside the most telling graph, then rows of detail.
 
@@ -111,9 +112,11 @@ def page(
         graph: the graph that shows best how the service does.
         rows: what answers the next questions, in reading order.
         exporter: a second job whose metrics are shown; its nodes are the variable `exporter`.
+        users: a third one, of test users; its nodes are the variable `users`.
     """
     place = PLACES[uid]
-    jobs = {"node": place.job} | ({"exporter": exporter} if exporter else {})
+    others = {"exporter": exporter, "users": users}
+    jobs = {"node": place.job} | {variable: job for variable, job in others.items() if job}
     head = (_alert_counts(uid, jobs), *tiles)
     panels = [
         *_line(head, 0, TILE, len(head)),

@@ -6,6 +6,7 @@ from dashboards.panels import heatmap, series
 from dashboards.pieces import CALM, CRITICAL, Look, Query
 from dashboards.promql import CERTIFICATES, PROSODY, buckets, rates
 from dashboards.prosody import event_loop_lag, nodes_down, open_file_descriptors, prosody_answers
+from dashboards.synthetic import login_stages
 from dashboards.tables import Column, nodes, table
 from dashboards.tiles import figure, stat
 
@@ -20,6 +21,7 @@ _EXPIRING = THRESHOLDS["CertificateExpiringSoon"]
 dashboard = page(
     "websocket-health",
     exporter="certificates",
+    users="synthetic",
     about=(
         "Each app holds one WebSocket connection over TLS, through HAProxy to a Prosody; on every node the exporter "
         "holds one too, and times a ping on it. "
@@ -84,7 +86,7 @@ dashboard = page(
     ),
     rows=[
         row(
-            "Errors, and how long a ping takes",
+            "Errors, and how long pings and logins take",
             series(
                 "Ping round trip",
                 "Round trip of a ping on the exporter's connection. P99: one ping in a hundred took longer. It waits "
@@ -101,6 +103,7 @@ dashboard = page(
                 Query(_ERRORS, "{{instance}} {{reason}}"),
                 empty="no connection has failed",
             ),
+            login_stages(),
         ),
         row(
             "Certificates",

@@ -1,6 +1,7 @@
 """XMPP over WebSocket (RFC 7395), one element a message; HTTP, TLS and framing are aiohttp's."""
 
 import asyncio
+import socket
 from collections.abc import Mapping  # noqa: TC003
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,9 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
+from toolkit.names import Names
 from xmpp.elements import MAX_ELEMENT, parse_frame
 from xmpp.errors import ConnectionEndedError, NameNotFoundError, ProtocolError, TlsError, UpgradeError, XmppError
 from xmpp.transport import WATCH, Endpoints, connection_failure, features_of, lap, reset
@@ -17,22 +20,46 @@ FRAMING = "urn:ietf:params:xml:ns:xmpp-framing"
 _SWITCHING_PROTOCOLS = 101
 
 
-def http_session(*, local_address: str | None = None) -> aiohttp.ClientSession:
+def http_session(*, local_address: str | None = None, names: Names | None = None) -> aiohttp.ClientSession:
     """Return an HTTP session that opens a new connection each time and times the stages of its login.
 
     Args:
         local_address: to connect from; None for what the system chooses.
+        names: resolves the names; None for asyncio's few threads, which a DNS that hangs occupies.
     """
     connector = aiohttp.TCPConnector(
         limit=0,
         force_close=True,  # a login connects, as a phone does
         use_dns_cache=False,
+        resolver=_Resolver(names) if names else None,
         local_addr=(local_address, 0) if local_address else None,
     )
     traces = aiohttp.TraceConfig()
     traces.on_dns_resolvehost_end.append(_resolved)
     traces.on_connection_create_end.append(_connected)
     return aiohttp.ClientSession(connector=connector, trace_configs=[traces])
+
+
+class _Resolver(AbstractResolver):
+    """Lets `toolkit.names` resolve what aiohttp asks for."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """See AbstractResolver."""
+        return [
+            ResolveResult(
+                hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=socket.AI_NUMERICHOST
+            )
+            for kind, _, proto, _, address in await self._names.find(host, port)
+            if family in (socket.AF_UNSPEC, kind)
+        ]
+
+    async def close(self) -> None:
+        """See AbstractResolver."""
 
 
 async def _resolved(_: aiohttp.ClientSession, __: SimpleNamespace, ___: Any) -> None:  # noqa: ANN401 - aiohttp's

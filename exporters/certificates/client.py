@@ -14,10 +14,10 @@ from exporters.certificates.certificate import Contents
 from exporters.certificates.config import FILE, POSTGRESQL
 from exporters.certificates.files import read_files, read_leaf
 from exporters.certificates.handshake import BELOW_1_2, WEAK, context, handshake
-from exporters.certificates.names import Names
 from exporters.certificates.snapshot import Chain, Observation
 from exporters.certificates.starttls import begin
 from exporters.certificates.verdict import WEAK_PROTOCOL, Authorities, is_for_host, is_for_libpq, judge
+from toolkit.names import Names
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from exporters.synthetic.leg import Way
+from toolkit.names import Names
 from xmpp.client import Client
 from xmpp.errors import UpgradeError, XmppError
 from xmpp.transport import Endpoints
@@ -45,18 +47,21 @@ class Door:
     Args:
         settings: of the exporter.
         marks: sign the resource of each session.
-        tls: trusts who may answer the door; None for a door without TLS.
+        tls: trusts who may answer.
+
+    Attributes:
+        way: how servers are reached, relays too.
     """
 
-    def __init__(self, settings: Settings, marks: Marks, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, settings: Settings, marks: Marks, tls: ssl.SSLContext) -> None:
         self._settings = settings
         self._marks = marks
-        self._tls = tls
+        self.way = Way(Names(), tls)
         self._http: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
         """Prepare the HTTP side; nothing connects yet."""
-        self._http = http_session()
+        self._http = http_session(names=self.way.names)
 
     async def close(self) -> None:
         """Let go of the HTTP side."""
@@ -69,7 +74,7 @@ class Door:
         server = Endpoints(
             domain=self._settings.domain,
             websocket_url=node.url,
-            tls=self._tls,
+            tls=self.way.tls,
             server_name=node.server_name,
             headers={WANTED: node.name} if node.chosen else {},
         )

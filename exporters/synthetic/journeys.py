@@ -34,7 +34,6 @@ from exporters.synthetic.snapshot import Place
 from xmpp.errors import StanzaError, XmppError
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
     from xml.etree.ElementTree import Element
@@ -301,27 +300,27 @@ class Journeys:
         self._tally.lifetime(node, found.lifetime if found else None)
         return found
 
-    async def allocate(self, node: str, at: Relay, given: relay.Credentials | None, tls: ssl.SSLContext) -> None:
+    async def allocate(self, node: str, at: Relay, given: relay.Credentials | None) -> None:
         """Get a relay with the credentials that a node gave."""
         place, began = Place(ALLOCATE, node, at.name), self._clock()
         if given is None:
             self._record(place, began, "no_credentials")
             return
         try:
-            await relay.allocate(at, given, tls)
+            await relay.allocate(at, given, self._door.way)
         except RelayError as error:
             self._record(place, began, error.reason, str(error))
         else:
             self._record(place, began, OK, seconds=self._clock() - began)
 
-    async def media(self, at: Relay, transport: str, given: relay.Credentials | None, tls: ssl.SSLContext) -> None:
+    async def media(self, at: Relay, transport: str, given: relay.Credentials | None) -> None:
         """Send packets through a relay and back."""
         place, began = Place(RELAYS[transport], at.name, at.name), self._clock()
         if given is None:
             self._record(place, began, "no_credentials")
             return
         try:
-            media = await relay.send_media(at, transport, given, tls)
+            media = await relay.send_media(at, transport, given, self._door.way)
         except RelayError as error:
             self._record(place, began, error.reason, str(error))
             return

@@ -7,9 +7,10 @@ import socket
 import ssl
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from toolkit import stun
+from toolkit.names import Names  # noqa: TC001 - a field's type
 from toolkit.stun import Attribute, Credentials, MalformedError, Method, Response
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ class RelayError(Exception):
         self.reason = reason
 
 
+class Way(NamedTuple):
+    """How relay servers are reached: who resolves their names, and who may answer over TLS."""
+
+    names: Names
+    tls: ssl.SSLContext
+
+
 class Leg(asyncio.DatagramProtocol, asyncio.Protocol):
     """One TURN client.
 
@@ -49,7 +57,7 @@ class Leg(asyncio.DatagramProtocol, asyncio.Protocol):
     """
 
     def __init__(self, transport: str, on_data: Callable[[bytes, bytes], None]) -> None:
-        self._datagrams = transport == "udp"
+        self._datagrams, self._secure = transport == "udp", transport == "tls"
         self._on_data = on_data
         self._transport: asyncio.Transport | asyncio.DatagramTransport | None = None
         self._buffer = bytearray()
@@ -59,24 +67,32 @@ class Leg(asyncio.DatagramProtocol, asyncio.Protocol):
         self.relayed = b""
 
     @classmethod
-    async def connect(
-        cls, relay: Relay, transport: str, tls: ssl.SSLContext, on_data: Callable[[bytes, bytes], None]
-    ) -> Leg:
+    async def connect(cls, relay: Relay, transport: str, way: Way, on_data: Callable[[bytes, bytes], None]) -> Leg:
         """Connect to a relay server; nothing is allocated yet. Raises RelayError."""
-        loop = asyncio.get_running_loop()
         leg = cls(transport, on_data)
+        port = relay.tls_port if transport == "tls" else relay.port
         try:
-            if transport == "udp":
-                await loop.create_datagram_endpoint(lambda: leg, remote_addr=(relay.host, relay.port))
-            elif transport == "tcp":
-                await loop.create_connection(lambda: leg, relay.host, relay.port)
-            else:
-                await loop.create_connection(
-                    lambda: leg, relay.host, relay.tls_port, ssl=tls, server_hostname=relay.server_name
-                )
+            addresses = [str(found[4][0]) for found in await way.names.find(relay.host, port)]
         except OSError as error:
             raise _not_connected(error) from None
-        return leg
+        failure: OSError | None = None
+        for address in dict.fromkeys(addresses):
+            try:
+                await leg._open(address, port, relay.server_name, way.tls)
+            except OSError as error:
+                failure = error
+            else:
+                return leg
+        raise _not_connected(failure or OSError("no address"))
+
+    async def _open(self, address: str, port: int, server_name: str, tls: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        if self._datagrams:
+            await loop.create_datagram_endpoint(lambda: self, remote_addr=(address, port))
+        elif self._secure:
+            await loop.create_connection(lambda: self, address, port, ssl=tls, server_hostname=server_name)
+        else:
+            await loop.create_connection(lambda: self, address, port)
 
     # What asyncio calls ----------------------------------------------------------------------------------------
 

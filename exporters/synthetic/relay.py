@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from exporters.synthetic.leg import Leg, RelayError
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Callable
     from xml.etree.ElementTree import Element
 
     from exporters.synthetic.config import Relay
+    from exporters.synthetic.leg import Way
 
 SERVICES = "urn:xmpp:extdisco:2"  # XEP-0215
 PACKETS, PACKET_EVERY, PACKET_BYTES = 100, 0.02, 160  # as audio: 50 a second, for two seconds
@@ -70,14 +70,14 @@ def _lifetime(expires: str) -> float | None:
 
 @asynccontextmanager
 async def _relay(
-    relay: Relay, transport: str, credentials: Credentials, tls: ssl.SSLContext, on_data: Callable[[bytes, bytes], None]
+    relay: Relay, transport: str, credentials: Credentials, way: Way, on_data: Callable[[bytes, bytes], None]
 ) -> AsyncIterator[Leg]:
     """Have a relay inside the context. Raises RelayError."""
     leg: Leg | None = None
     try:
         try:
             async with asyncio.timeout(_PATIENCE):
-                leg = await Leg.connect(relay, transport, tls, on_data)
+                leg = await Leg.connect(relay, transport, way, on_data)
                 await leg.allocate(credentials.username, credentials.password)
         except TimeoutError:
             raise RelayError("timeout", f"no relay within {_PATIENCE:g} s") from None
@@ -87,19 +87,19 @@ async def _relay(
             await leg.close()
 
 
-async def allocate(relay: Relay, credentials: Credentials, tls: ssl.SSLContext) -> None:
+async def allocate(relay: Relay, credentials: Credentials, way: Way) -> None:
     """Get a relay over UDP, and release it. Raises RelayError."""
-    async with _relay(relay, "udp", credentials, tls, lambda _, __: None):
+    async with _relay(relay, "udp", credentials, way, lambda _, __: None):
         pass
 
 
-async def send_media(relay: Relay, transport: str, credentials: Credentials, tls: ssl.SSLContext) -> Media:
+async def send_media(relay: Relay, transport: str, credentials: Credentials, way: Way) -> Media:
     """Send packets through a relay to the relay's own address, from where they come back. Raises RelayError.
 
     A packet passes as in a call: from one phone to the relay, and from the relay to a phone.
     """
     run = _Run()
-    async with _relay(relay, transport, credentials, tls, run.returned) as leg:
+    async with _relay(relay, transport, credentials, way, run.returned) as leg:
         try:
             async with asyncio.timeout(_PATIENCE):
                 await leg.permit(leg.relayed)

@@ -91,7 +91,6 @@ class _Crew:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._tls = tls_of(settings)
         self._pulse = Pulse()
         marks = Marks(settings.passwords.values())
         self._tally = Tally(
@@ -105,7 +104,7 @@ class _Crew:
             },
             settings.vantage,
         )
-        self._door = Door(settings, marks, self._tls)
+        self._door = Door(settings, marks, tls_of(settings))
         self._journeys = Journeys(settings.domain, self._door, marks, self._tally, self._pulse)
         accounts = (settings.sender, *settings.receivers.values())
         self._foreign = Foreign(frozenset(f"{account}@{settings.domain}" for account in accounts), marks)
@@ -178,9 +177,9 @@ class _Crew:
         async def at(index: int) -> None:
             relay = self._settings.relays[index]
             tries = zip(nodes, given, strict=True)
-            await asyncio.gather(*(do.allocate(name, relay, credentials, self._tls) for name, credentials in tries))
+            await asyncio.gather(*(do.allocate(name, relay, credentials) for name, credentials in tries))
             for transport in relay.transports:  # one after the other: media needs one relay at a time
-                await do.media(relay, transport, chosen, self._tls)
+                await do.media(relay, transport, chosen)
 
         await asyncio.gather(*(at(index) for index in range(len(self._settings.relays))))
 

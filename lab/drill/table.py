@@ -394,7 +394,10 @@ DRILLS = (
         "the exporter gets a fifth of the time it needs",
         lambda lab: faults.starved(lab.synthetic),
         value=0.4,  # of two tries in the window one may fall outside it
-        beside={"MonitoringTargetDown": "it does not answer while it stands still"},
+        beside={
+            "MonitoringTargetDown": "it does not answer while it stands still",
+            "TargetFlapping": "it answers some scrapes and not others",
+        },
     ),
     Drill("SyntheticForeignSession", "somebody logs in as a test user", faults.thief),
     # What Section 1 promises

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 RESULTS = ROOT / "lab/scale/results"
 REPORT = ROOT / "docs/scale-report.md"
-PREFACE = RESULTS / "preface.md"
+PREFACE = ROOT / "lab/scale/preface.md"
 _MB, _KB = 1e6, 1e3
 
 

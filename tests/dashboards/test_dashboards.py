@@ -26,7 +26,7 @@ SCREEN = 17  # of Grafana's rows fit below the variables on a screen 768 high
 JOBS = {
     "prosody-overview": {"node": "prosody", "exporter": "synthetic"},
     "presence-health": {"node": "prosody", "exporter": "synthetic"},
-    "websocket-health": {"node": "prosody", "exporter": "certificates"},
+    "websocket-health": {"node": "prosody", "exporter": "certificates", "users": "synthetic"},
     "push-gateway-health": {"node": "push-gateway"},
     "postgresql": {"node": "postgresql"},
     "coturn": {"node": "coturn", "exporter": "synthetic"},

@@ -76,7 +76,7 @@ def test_a_click_on_a_line_chooses_its_node_in_the_variable_that_the_line_obeys_
             kept = "${datasource:queryparam}&${__url_time_range}"
             assert link["url"] == f"/d/${{__dashboard.uid}}?{node}&{kept}", panel.name
             seen.add(asked)
-    assert seen == {"node", "exporter"}
+    assert seen == {"node", "exporter", "users"}
 
 
 # --- From an alert ---------------------------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ import pytest
 
 from exporters.certificates.client import REASONS, Client
 from exporters.certificates.collector import label
-from exporters.certificates.names import Names
 from exporters.certificates.starttls import may_proceed, offers_starttls
 from lab.servers.pki import Authority, Issued
 from tests.exporters.certificates.fakes import HOST, server, silence, target, tls
+from toolkit.names import Names
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:

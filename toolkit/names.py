@@ -1,4 +1,4 @@
-"""Resolves the names of targets; a name that DNS does not answer delays no other."""
+"""Resolves host names; one that DNS does not answer delays no other, and its lookups do not pile up."""
 
 from __future__ import annotations
 
