@@ -165,7 +165,7 @@ ALERTS: Final = (
             f"min by ({_SOURCE}, journey) (\n  sum by ({_SOURCE}, journey, from, to) "
             '(rate(synthetic_journeys_total{result!="suspended"}[<window>]))\n)\n'
             f"* on ({_SOURCE}, journey) synthetic_journey_interval_seconds < <value>\n"
-            'and on (job, instance) up{job="synthetic"} offset <window> == 1'
+            "and on (job, instance) up offset <window> == 1"
         ),
         summary=(
             "{{ $labels.journey }}: only {{ $value | humanizePercentage }} of the tries were made (needs <limit>)"

@@ -37,6 +37,11 @@ EQUIVALENT: Final = {
     ("PushSecretRefused", "increase -> rate at 0"): "either is above 0 when something increased",
     ("ProsodyProbeFails", "increase -> rate at 0"): "either is 0 when nothing increased",
     ("TargetFileUnreadable", "increase -> rate at 0"): "either is above 0 when something increased",
+    (
+        "SyntheticRelayLosesMedia",
+        'journey=~"turn_(udp|tcp|tls)", -> (nothing) at 80',
+    ): "what is divided by has no others",
+    ("SyntheticRelayLosesMedia", 'journey=~"turn_(udp|tcp|tls)", -> (nothing) at 238'): "what is divided has no others",
     ("TargetDown", "without job"): "`up` has the same label; the rule's own is for promtool's duplicate check",
 }
 _FILES: Final = ("recording.yaml", "alerts.yaml")

@@ -32,7 +32,7 @@ def lab() -> Iterator[Lab]:
         for node in lab.nodes:
             node.prosody.config = PROSODY_QUICK
         prosodies = [node.prosody for node in lab.nodes]
-        lab.synthetic.wishes["intervals"] = dict(QUICK) | {"login": "3s", "turn": "5s"}
+        lab.synthetic.wishes["intervals"] = dict(QUICK) | {"login": "3s", "presence": "3s", "turn": "5s"}
         lab.start(*prosodies, lab.haproxy, lab.coturn, lab.synthetic)
         yield lab
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 LOSE_EVERY = 10
+HOLD = 0.3  # seconds on the way of each message: more than what a busy machine adds, and above the edge of 0.25
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ async def watched(lab: Lab) -> AsyncIterator[tuple[SyntheticExporter, Seen, UdpT
             os.setpriority(os.PRIO_PROCESS, 0, -15)
             stack.callback(os.setpriority, os.PRIO_PROCESS, 0, 0)
         prosodies = [node.prosody for node in lab.nodes]
-        ports = [await stack.enter_async_context(websocket_tap(prosody.http_port, seen)) for prosody in prosodies]
+        ports = [await stack.enter_async_context(websocket_tap(prosody.http_port, seen, HOLD)) for prosody in prosodies]
         udp, tap = await asyncio.get_running_loop().create_datagram_endpoint(
             lambda: UdpTap(lab.coturn.port, LOSE_EVERY), local_addr=("127.0.0.1", 0)
         )
@@ -82,11 +83,11 @@ def mean(page: Scrape, journey: str, **labels: str) -> float:
 
 
 def median(page: Scrape, journey: str) -> tuple[float, float]:
-    """Return the width and the middle of the bucket that holds the median of a journey, in seconds."""
+    """Return the edges of the bucket that holds the median of a journey, in seconds."""
     lower, half = 0.0, page("synthetic_journey_seconds_count", journey=journey) / 2
     for edge in EDGES:
         if page("synthetic_journey_seconds_bucket", journey=journey, le=str(float(edge))) >= half:
-            return edge - lower, (edge + lower) / 2
+            return lower, edge
         lower = edge
     raise AssertionError("the median is above every edge")
 
@@ -102,9 +103,9 @@ async def test_every_histogram_says_what_passed_on_the_wire(
     took = seen.took()
     told = page("synthetic_journey_seconds_count", journey="message")
     assert abs(len(took) - told) <= 2, "a message or two may pass between the two looks"
-    # Not the mean: on a busy machine a message may wait for the tap itself, before the tap can see it.
-    width, half = median(page, "message")
-    assert abs(statistics.median(took) - half) < 0.005 + width
+    assert page("synthetic_journey_seconds_bucket", journey="message", le="0.25") == 0, "none was as fast as that"
+    lower, upper = median(page, "message")
+    assert lower <= statistics.median(took) <= upper, "the histogram's median is that of the wire"
     assert sum(took) / len(took) < mean(page, "message"), "the tap sees a part of the way"
     assert page("synthetic_journeys_total", journey="message", result="ok") == told
 
@@ -148,7 +149,7 @@ async def test_it_leaves_nothing_behind(lab: Lab, watched: tuple[SyntheticExport
 
     before = stored()
     assert any("roster" in name for name in before)
-    page = await until(exporter, "presence_force_quit", 2, **{"from": "prosody1"})
+    page = await until(exporter, "presence_force_quit", 1, **{"from": "prosody1"})
     for journey in ("resume", "presence_away", "message", "login"):
         assert page("synthetic_journeys_total", journey=journey, result="ok", **{"from": "prosody1"}) > 0
     assert stored() == before

@@ -100,8 +100,14 @@ class Seen:
 
 
 @contextlib.asynccontextmanager
-async def websocket_tap(port: int, seen: Seen) -> AsyncIterator[int]:
-    """Pass everything on to a Prosody's HTTP port; yield the port to connect to instead."""
+async def websocket_tap(port: int, seen: Seen, hold: float = 0.0) -> AsyncIterator[int]:
+    """Pass everything on to a Prosody's HTTP port; yield the port to connect to instead.
+
+    Args:
+        port: of Prosody.
+        seen: gets what passes.
+        hold: seconds for which each message to a client is held back.
+    """
     writers: set[asyncio.StreamWriter] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -122,6 +128,7 @@ async def websocket_tap(port: int, seen: Seen) -> AsyncIterator[int]:
             frames = Frames()
             with contextlib.suppress(OSError):
                 while data := await there.read(65536):
+                    await asyncio.sleep(hold * (b"<probe" in data))
                     for text in frames.feed(data):
                         address = seen.down(text) or address
                     writer.write(data)
