@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; return 0 if all promises were kept, 1 if not, 2 for wrong usage, 130 if interrupted.
 
-    In the lab, where users and servers share one machine, a promise about speed is told and decides nothing.
+    In the lab, where users and servers share one machine, a promise about speed is printed and decides nothing.
     """
     parser = _parser()
     args = parser.parse_args(arguments)

@@ -31,6 +31,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = (
     1.0,
     30.0,
 )  # seconds before a user tries again, doubled each time, of which half is chance
+_AWAKE = 2.0  # seconds for which a phone that was woken reads and acknowledges what has come
 _STUCK = 60.0  # seconds after which a login under way is given up
 _KEPT = 100_000  # times remembered
 
@@ -73,6 +74,7 @@ class Crowd:
         self._logins: deque[float] = deque(maxlen=_KEPT)
         self._last = time.monotonic()
         self._sleeping: list[Session] = []
+        self._drowsy: deque[tuple[float, Session]] = deque()
 
     # What a session says ---------------------------------------------------------------------------------------
 
@@ -100,9 +102,7 @@ class Crowd:
         self.counts["resumed" if resumed else "logins"] += 1
         self._logins.append(time.monotonic() - session.began)
         if session.token:
-            session.phase = "asleep"
-            session.drop()
-            self._sleeping.append(session)
+            self._drowsy.append((time.monotonic() + _AWAKE, session))
 
     def lost(self, session: Session, why: str) -> None:
         """See Host."""
@@ -112,6 +112,10 @@ class Crowd:
         self._tries[session.user] += 1
         pause = min(_FIRST_PAUSE * 2**tries, _LONGEST_PAUSE) * self._chance.uniform(0.5, 1)
         heappush(self._later, (time.monotonic() + pause, next(self._order), session))
+
+    def bounced(self) -> None:
+        """See Host."""
+        self.counts["bounced"] += 1
 
     def delivered(self, seconds: float, *, kept: bool) -> None:
         """See Host."""
@@ -145,6 +149,12 @@ class Crowd:
             self._owed[what] = min(self._owed[what] + rate * passed, max(rate, 1.0))
         while self._later and self._later[0][0] <= now:
             self._wanting.append(heappop(self._later)[2])
+        while self._drowsy and self._drowsy[0][0] <= now:
+            session = self._drowsy.popleft()[1]
+            if session.phase == "open":
+                session.phase = "asleep"
+                session.drop()
+                self._sleeping.append(session)
         while self._wanting and len(self._under_way) < _AT_ONCE and self._owed["logins"] >= 1:
             self._owed["logins"] -= 1
             session = self._wanting.popleft()
@@ -160,9 +170,10 @@ class Crowd:
                 do()
 
     def _any(self) -> Session | None:
+        """Choose one who is there to stay."""
         for _ in range(20):
             session = self._chance.choice(self._sessions)
-            if session.phase == "open":
+            if session.phase == "open" and not session.token:
                 return session
         return None
 
@@ -171,7 +182,7 @@ class Crowd:
         sender = self._any()
         others = self._neighbours[sender.source or "here"] if sender else []
         receiver = self._chance.choice(others) if others else None
-        if sender and receiver and receiver.phase == "open":
+        if sender and receiver and receiver.phase == "open" and not receiver.token:
             self.counts["sent"] += 1
             self._say(sender, receiver, f"<body>at {time.monotonic():.6f}</body>")
 
@@ -181,7 +192,7 @@ class Crowd:
             return
         receiver = self._sleeping.pop(self._chance.randrange(len(self._sleeping)))
         heappush(self._later, (time.monotonic() + self._chance.uniform(0.5, 2), next(self._order), receiver))
-        near = [one for one in self._neighbours[receiver.source or "here"] if one.phase == "open"]
+        near = [one for one in self._neighbours[receiver.source or "here"] if one.phase == "open" and not one.token]
         if near:
             self.counts["calls"] += 1
             self._say(
@@ -232,7 +243,7 @@ class Crowd:
         return {}
 
     def _forget(self, _: dict[str, Any]) -> dict[str, Any]:
-        """Begin counting anew."""
+        """Begin to count again from zero."""
         self.counts.clear()
         self._took.clear()
         self._logins.clear()

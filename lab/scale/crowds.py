@@ -69,7 +69,7 @@ class Crowds:
     Args:
         place: where they connect.
         accounts: name and password of each.
-        asleep: the share whose connection is broken and whose phone is registered for pushes.
+        asleep: the share of phones without a connection, which only a push reaches.
         log: gets what the processes complain about.
     """
 

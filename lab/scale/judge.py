@@ -12,7 +12,10 @@ MESSAGE_P99 = 0.1  # seconds: Section 1
 PUSH_P99 = 2.0  # seconds: Section 1
 _VISITS = 3  # sessions of test users that are ending at any moment, for each node: some take minutes to
 # Alerts that a lost node causes without naming it, and why they are right.
+_RUSH: Final = "ProsodyEventLoopSlow"  # true while everybody comes at once
 _WITHOUT_NAME: Final = {
+    "ProsodyEventLoopSlow": "the others take the users of the lost node, all at once",
+    "HaproxyNoNodes": "so many came at once that the nodes left missed HAProxy's checks",
     "HaproxyBackendNodesLow": "one node is left",
     "SyntheticMessagesFailing": "the test users who come as all users do were on the lost node",
     "SyntheticLoginsFailing": "the test users who come as all users do were sent to the lost node",
@@ -41,9 +44,13 @@ class Verdict:
 def of_life(lived: Mapping[str, Any]) -> list[Verdict]:
     """Judge what users got while they lived."""
     counts, p99 = lived["counts"], lived["message_seconds"]["p99"]
-    sent, delivered = counts.get("sent", 0), counts.get("delivered", 0)
+    sent, delivered, bounced = (counts.get(what, 0) for what in ("sent", "delivered", "bounced"))
     return [
-        Verdict("no message is lost", sent == delivered and sent > 0, f"{sent} sent, {delivered} received"),
+        Verdict(
+            "no message is lost",
+            sent == delivered and sent > 0,
+            f"{sent} sent, {delivered} received, {bounced} came back",
+        ),
         Verdict(
             "messages take less than 100 ms (P99)",
             p99 is not None and p99 < MESSAGE_P99,
@@ -105,6 +112,8 @@ def of_run(result: Mapping[str, Any]) -> list[Verdict]:
 def why(alert: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, bool]:
     """Return what an alert's cause is, and whether it was right to fire."""
     labels, node = alert["labels"], result["lost"]["node"]
+    if alert["from"] < result["killed_at"] and labels["alertname"] == _RUSH:
+        return "everybody came at once", True
     if alert["from"] < result["killed_at"]:
         return "before anything was broken", False
     if any(node in value for value in labels.values()):

@@ -28,12 +28,13 @@ _TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
 _MEDIUM, _LONG = 126, 127  # of a frame's length (RFC 6455 section 5.2)
 _ID = re.compile(rb"<enabled[^>]* id='([^']+)'")
 _SENT_AT = re.compile(rb"<body>at ([0-9.]+)</body>")
+_ERROR = re.compile(rb"^<message[^>]* type='error'")
 _BLOCKING = (errno.EINPROGRESS, errno.EAGAIN)
 _CHUNK = bytearray(65536)  # what every session reads into
 
 
 class Host(Protocol):
-    """Who holds the sessions, and what it is told."""
+    """Who holds the sessions, and what sessions tell it."""
 
     domain: str
     path: str
@@ -54,6 +55,9 @@ class Host(Protocol):
 
     def delivered(self, seconds: float, *, kept: bool) -> None:
         """A message has arrived; so long it took, and whether the server had to keep it for a resumption."""
+
+    def bounced(self) -> None:
+        """A message has come back as an error."""
 
 
 class LostError(Exception):
@@ -247,7 +251,9 @@ class Session:
                 self.phase = "open"
                 self.host.opened(self, resumed=self._resuming)
                 self.began = time.monotonic()
-        elif (sent := _SENT_AT.search(data)) is not None and b"type='error'" not in data[:300]:
+        elif data.startswith(b"<message") and _ERROR.search(data):
+            self.host.bounced()
+        elif (sent := _SENT_AT.search(data)) is not None:
             at = float(sent[1])
             self.host.delivered(time.monotonic() - at, kept=at < self.began)
 
