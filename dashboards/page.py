@@ -278,7 +278,7 @@ def _nodes(name: str, job: str) -> Panel:
         refresh=core.REFRESH_ON_TIME_RANGE_CHANGE,
         sort=core.SORT_ALPHA_ASC,
         default="$__all",
-        hide=core.HIDE_LABEL if name == "users" else core.SHOW,  # a third label would push the links into a second line
+        hide=core.HIDE_VARIABLE if name == "users" else core.SHOW,  # a third would push the links into a second line
     )
     variable._current = {"selected": True, "text": ["All"], "value": ["$__all"]}  # noqa: SLF001 - grafanalib writes a multi's default as one value
     return variable
