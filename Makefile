@@ -8,7 +8,7 @@ if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else 
 archive = commeazy-monitoring-$(shell sed -n 's/^__version__ = "\(.*\)".*/\1/p' toolkit/__init__.py)
 sources := $(wildcard alerts bench check dashboards exporters gateway lab tests toolkit xmpp)
 
-.PHONY: help fuzz audit demo drill scale check screenshots dist test versions try-install incidents mutants generate lint bench soak loss lock clean
+.PHONY: help promises fuzz audit demo drill scale check screenshots dist test versions try-install incidents mutants generate lint bench soak loss lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -107,6 +107,10 @@ scale: ## Real users in great number, USERS=10000: writes docs/scale-report.md; 
 	@lab/install.sh demo
 	@PROSODY=$$(lab/prosody.sh) && export PROSODY && exec $(python) -m lab.scale --users $(or $(USERS),10000) \
 	    $(if $(GUARD),--guard) $(if $(TARGET),--target $(TARGET) --accounts $(ACCOUNTS)) $(if $(CA),--ca $(CA))
+
+promises: ## Kill a node of the lab: one page that names cause and promise, and the budget falls by what was lost; five minutes
+	@lab/install.sh demo
+	@exec $(python) -m lab.drill.promises
 
 soak: ## Ten minutes of churn, then 200,000 pushes (or PUSHES) and ten quiet minutes
 	@lab/install.sh demo

@@ -88,6 +88,7 @@ dashboard = page(
         "percentunit",
         Query(f"{_BY} (slo:period_burn_rate:ratio)", "{{sloth_slo}}"),
     ),
+    exporter="synthetic",
     rows=[
         row(
             "How fast the budgets burn",

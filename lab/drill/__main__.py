@@ -18,7 +18,7 @@ from lab.drill import faults
 from lab.drill.report import REPORT, Result, report
 from lab.drill.steps import drill_by_silence, drill_one, wait_for_the_all_clear
 from lab.drill.table import DRILLS, Drill
-from lab.drill.thresholds import HASTE, PROMISES, write_thresholds
+from lab.drill.thresholds import HASTE, write_thresholds
 from lab.drill.watch import Watch
 from lab.running.workspace import ROOT, LabError
 from lab.stack import Lab
@@ -52,7 +52,6 @@ def main() -> int:
 def _run(lab: Lab, drills: Sequence[Drill], *, complete: bool) -> int:
     began = time.monotonic()
     lab.prometheus.thresholds = write_thresholds(lab.directory / "drill.yaml", load(KNOBS))
-    lab.prometheus.haste = PROMISES
     lab.alertmanager.haste = HASTE
     lab.traffic.rate = RATE
     print("Starting everything on 127.0.0.1 ...", flush=True)

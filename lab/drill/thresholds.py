@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from alerts.thresholds import Threshold
 
 HASTE = 15  # how many times shorter than in production: 30 s between scrapes become 2
-PROMISES = 60  # the same for the promises: an hour becomes a minute, 30 days half a day
 _HOLD = (4, 10)  # seconds: the shortest `for` is two scrapes; a longer one shows nothing more
 _LONGEST_WINDOW = 60  # seconds: a fault that is over must leave every window before the next drill
 

@@ -33,7 +33,8 @@ _SWAPS: Final = {
     r"\babsent\b": ("",),
 }
 _NUMBER: Final = re.compile(r"(?<![\w.:])\d+(?:\.\d+)?(?![\w.:])")
-_WINDOW: Final = re.compile(r"\[(\d+)m\]")
+_WINDOW: Final = re.compile(r"\[(\d+)([mhd])\]")
+_MINUTES: Final = {"m": 1, "h": 60, "d": 1440}
 _HOLD: Final = re.compile(r"(\d+)([smh])")
 _CLAUSE: Final = re.compile(r"\b(?:by|on|ignoring) \(([^)]*)\)")
 _MATCHER: Final = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
@@ -46,6 +47,8 @@ def of_rule(rule: Rule) -> Iterator[tuple[str, Rule]]:
         yield change, rule | {"expr": expr}
     if "record" in rule:
         yield "another name", rule | {"record": rule["record"] + "_mutant"}
+        for key, text in rule.get("labels", {}).items():
+            yield f"{key}: {text}!", rule | {"labels": rule["labels"] | {key: text + "!"}}
         return
     yield "another name", rule | {"alert": rule["alert"] + "Mutant"}
     for hold in _holds(rule.get("for")):
@@ -113,7 +116,8 @@ def _of_operators(expr: str, code: Callable[[re.Match[str]], bool]) -> Iterator[
         for match in filter(code, re.finditer(pattern, expr)):
             yield from ((*match.span(), text) for text in replacements)
     for match in _WINDOW.finditer(expr):
-        yield from ((*match.span(), f"[{int(match[1]) * factor // 2}m]") for factor in (1, 4))
+        minutes = int(match[1]) * _MINUTES[match[2]]
+        yield from ((*match.span(), f"[{minutes * factor // 2}m]") for factor in (1, 4))
     for match in _CLAUSE.finditer(expr):
         labels = [label.strip() for label in match[1].split(",")]
         for label in labels:

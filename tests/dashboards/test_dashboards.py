@@ -31,7 +31,7 @@ JOBS = {
     "postgresql": {"node": "postgresql"},
     "coturn": {"node": "coturn", "exporter": "synthetic"},
     "haproxy": {"node": "haproxy"},
-    "promises": {"node": "prosody"},
+    "promises": {"node": "prosody", "exporter": "synthetic"},
     "hosts": {"node": "node"},
 }
 

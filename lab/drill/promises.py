@@ -1,0 +1,119 @@
+"""`make promises`: kills a node and follows its promises: one page that names cause and promise, and the budget.
+
+Every window is divided by 60, so an hour is a minute and 30 days are half a day; Alertmanager is the real one.
+What the outage cost is counted twice, by the rules and from the test users' counters, and the two must agree.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import yaml
+
+from alerts.catalogue import KNOBS
+from alerts.thresholds import load
+from lab.drill import faults
+from lab.drill.thresholds import HASTE, write_thresholds
+from lab.drill.watch import Watch
+from lab.running.workspace import LabError
+from lab.stack import Lab
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BEFORE = 90.0  # seconds of measuring before the node is killed
+OUTAGE = 60.0  # seconds until it comes back
+AFTER = 90.0  # seconds, in which no second page may come
+_SLO = "login"
+_COUNTED = 'synthetic_journeys_total{journey="login",result!="suspended"}'
+_GOOD = 'synthetic_journeys_total{journey="login",result="ok"}'
+_CLOSE = 0.1  # how far what the rules say may be from what was counted, of the latter
+
+
+def main() -> int:
+    """Run it; return 0 if there was one page and the budget fell by what was lost, else 1."""
+    try:
+        with Lab(quiet=True) as lab:
+            return _run(lab)
+    except KeyboardInterrupt:
+        print("\nStopped; nothing is left behind.")
+        return 130
+    except LabError as error:
+        print(f"promises failed: {error}", file=sys.stderr)
+        return 1
+
+
+def _thresholds(lab: Lab) -> Path:
+    """Shorten every duration as a drill does; two nodes, of which one is enough, and a verdict after half a minute."""
+    path = write_thresholds(lab.directory / "promises.yaml", load(KNOBS))
+    wanted = yaml.safe_load(path.read_text(encoding="utf-8"))
+    wanted["HaproxyBackendNodesLow"]["value"] = 1
+    for alert in ("PromiseBurnsFast", "PromiseBurnsSlowly", "PromiseNotMeasured"):
+        wanted[alert]["minimum"] = 30
+    path.write_text(yaml.safe_dump(wanted), encoding="utf-8")
+    return path
+
+
+def _objectives(lab: Lab) -> Path:
+    """Leave out what depends on how busy this machine is."""
+    path = lab.directory / "objectives.yaml"
+    path.write_text("message-fast: {severity: none, reason: A busy machine of its own delivers later than 100 ms.}\n")
+    return path
+
+
+def _run(lab: Lab) -> int:
+    lab.prometheus.thresholds = _thresholds(lab)
+    lab.prometheus.objectives = _objectives(lab)
+    lab.alertmanager.haste = HASTE
+    print("Starting everything on 127.0.0.1 ...", flush=True)
+    for _ in lab.start_all():
+        pass
+    watch = Watch(lab)
+    watch.until(lambda _: False, BEFORE)
+    began = time.time()
+    node = lab.nodes[1]
+    print("Everything on prosody2 is killed.", flush=True)
+    # The exporter comes back first: without it, and with the gateway, the node would be up and Prosody unwatched.
+    with faults.killed(node.exporter, node.prosody, node.push_gateway):
+        watch.until(lambda _: False, OUTAGE)
+        print(f"  burns in Prometheus: {_burning(lab)}")
+        back = time.time()
+    print("It is back.", flush=True)
+    watch.until(lambda _: False, AFTER)
+    told = [one for one in lab.receivers.notifications() if one.receiver == "page" and one.at > began]
+    pages = {(one.alert, one.text) for one in told if one.at < back and not one.resolved}
+    for alert, text in sorted(pages):
+        print(f"  page: {alert}: {text}")
+    # The parts of a node come back one after the other; one that is late has a page of its own.
+    later = {one.alert for one in told if one.at >= back and not one.resolved} - {alert for alert, _ in pages}
+    print(f"  pages after it was back: {', '.join(sorted(later)) or 'none'}")
+    wrong = [] if len({alert for alert, _ in pages}) == 1 else [f"{len(pages)} pages, not one"]
+    wrong += ["a burn paged after it was back"] if "PromiseBurnsFast" in later else []
+    wrong += [] if any("prosody2" in text and _SLO in text for _, text in pages) else ["no page names node and promise"]
+    wrong += _compare(lab)
+    for each in wrong:
+        print(f"WRONG: {each}")
+    return 1 if wrong else 0
+
+
+def _burning(lab: Lab) -> str:
+    found = lab.prometheus.query('ALERTS{alertname="PromiseBurnsFast"}')
+    names = (f"{one.labels['sloth_slo']} ({one.labels.get('instance', 'no node')})" for one in found)
+    return ", ".join(sorted(names)) or "none"
+
+
+def _compare(lab: Lab) -> list[str]:
+    """Compare what the rules say was lost with what the test users counted since they started."""
+    total, good = (lab.prometheus.query(f"sum({counter})")[0].value for counter in (_COUNTED, _GOOD))
+    (left,) = lab.prometheus.query(f'slo:period_error_budget_remaining:ratio{{sloth_slo="{_SLO}"}}')
+    (budget,) = lab.prometheus.query(f'slo:error_budget:ratio{{sloth_slo="{_SLO}"}}')
+    said, counted = (1 - left.value) * budget.value, 1 - good / total
+    print(f"  {_SLO}: {total - good:.0f} of {total:.0f} failed, {counted:.2%}; the rules say {said:.2%}")
+    print(f"  budget left: {left.value:.0%} of {budget.value:.1%}")
+    return [] if abs(said - counted) <= _CLOSE * counted else ["the budget did not fall by what was lost"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

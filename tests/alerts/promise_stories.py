@@ -1,0 +1,283 @@
+"""The stories of each promise and what its rules must make of them, as promtool's test files. Runs nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from tests.alerts.promises import COUNTERS, GAP, PAIRS, SLOW, Case, Segment, Story, case, rule_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+_BEFORE: Final = (
+    (5, 1200, 0),
+    (60, 20, 0),
+)  # five hours' worth of events, then an hour; what happens begins at minute 66
+_ALWAYS: Final = {slo: 9 if counters.places is PAIRS else 3 for slo, counters in COUNTERS.items()}  # places
+
+# By objective: when a total outage pages, when the outage of one node of three does, and what each page says.
+OUTAGE: Final = {
+    "message-delivered": (68, "50.0"),
+    "message-fast": (76, "18.3"),
+    "login": (68, "50.0"),
+    "presence-gone": None,
+    "call-push": (76, "18.3"),
+    "turn": (68, "50.0"),
+}
+ONE_NODE: Final = {
+    "message-delivered": (69, "37.0"),
+    "message-fast": (83, "16.7"),
+    "login": (70, "27.8"),
+    "presence-gone": None,
+    "call-push": (93, "15.6"),
+    "turn": (70, "27.8"),
+}
+# After ten minutes of outage: the last minute of the page, and its burn. Of 99.9 % the six hours keep it.
+RECOVERED: Final = {
+    "message-delivered": (104, "25.1"),
+    "message-fast": (79, "16.7"),
+    "login": (104, "25.1"),
+    "presence-gone": None,
+    "call-push": (79, "16.7"),
+    "turn": (104, "25.1"),
+}
+# In a silent night: so many failures wake nobody, and one more does, so many minutes later.
+FEW: Final = {"message-delivered": 2, "message-fast": 4, "login": 2, "presence-gone": 4, "call-push": 4, "turn": 2}
+
+
+def _from(expected: tuple[int, str] | None, node: str = "") -> dict[int, tuple[str, str] | None]:
+    """Return that there is no page a minute before, and one then."""
+    return {expected[0] - 1: None, expected[0]: (node, expected[1])} if expected else {95: None}
+
+
+def _until(expected: tuple[int, str] | None) -> dict[int, tuple[str, str] | None]:
+    """Return that there is a page, and a minute later none."""
+    return {expected[0]: ("", expected[1]), expected[0] + 1: None} if expected else {76: None}
+
+
+def stories(slo: str) -> Iterator[Story]:
+    """Yield what may happen to one promise."""
+    second = ("prosody2", "coturn2")
+    first = COUNTERS[slo].places[0]
+    percent = "100.0" if slo in ("message-fast", "presence-gone", "call-push") else "1000.0"
+    down = (30, 0, 20)
+    yield Story("total outage", lambda _: (*_BEFORE, down), _from(OUTAGE[slo]))
+    yield Story(
+        "one node of three",
+        lambda place: (*_BEFORE, down if {*place} & {*second} else (30, 20, 0)),
+        _from(ONE_NODE[slo], "coturn2" if slo == "turn" else "prosody2"),
+    )
+    if slo in SLOW:
+        yield Story("everything comes too late", lambda _: (*_BEFORE, down), _from(OUTAGE[slo]), late=True)
+    lost = ((66, 1, 0), (1, 0, 1), (20, 1, 0))
+    yield Story(
+        "one lost probe", lambda place: lost if place == first else ((87, 1, 0),), {67: None, 69: None, 72: None}
+    )
+    for more in (0, 1):
+        failed = FEW[slo] + more
+        quiet = ((5, 100, 0), (60, 0, 0), (failed, 0, 1), (20, 0, 0))
+        pages = {67 + failed: (first[0], percent) if more and slo != "presence-gone" else None}
+        yield Story(
+            f"{failed} failures in a silent night",
+            lambda place, quiet=quiet: quiet if place == first else ((sum(each[0] for each in quiet), 0, 0),),  # type: ignore[misc]
+            pages,
+        )
+    yield Story(
+        "a gap",
+        lambda _: (*_BEFORE, (20, *GAP), (20, 20, 0)),
+        {66: None, 87: None, 95: None},
+        [("slo:bad_events:increase1h", 90, 0)],
+    )
+    yield Story(
+        "a restart sets the counters to zero",
+        lambda _: (*_BEFORE, (1, -2, 0), (20, 20, 0)),
+        {66: None, 68: None, 80: None},
+        [("slo:bad_events:increase1h", 80, 0)],
+    )
+    yield Story(
+        "an outage in the first minutes of measuring",
+        lambda _: (down,),
+        {10: None, 30: None},
+        [("slo:period_error_budget_remaining:ratio", 30, None), ("slo:measured:seconds", 30, 1800)],
+        young=True,
+    )
+    yield Story(
+        "nothing happens at all",
+        lambda _: ((70, 0, 0),),
+        {70: None},
+        [
+            ("slo:sli_error:ratio_rate1h", 70, None),
+            ("slo:current_burn_rate:ratio", 70, None),
+            ("slo:period_error_budget_remaining:ratio", 70, None),
+        ],
+    )
+    yield Story("recovered after ten minutes", lambda _: (*_BEFORE, (10, 0, 20), (45, 20, 0)), _until(RECOVERED[slo]))
+
+
+# The pages about a whole service that explain each promise's burn. Those of a node have a rule of their own.
+_SERVICE: Final = ("HaproxyNoNodes", "HaproxyBackendNodesLow")
+CAUSES: Final[dict[str, tuple[str, ...]]] = {
+    "message-delivered": (*_SERVICE, "SyntheticMessagesFailing", "SyntheticLoginsFailing"),
+    "message-fast": (*_SERVICE, "SyntheticMessagesFailing", "SyntheticLoginsFailing"),
+    "login": (
+        *("ProsodyLoginsFail", "ProsodyWebSocketLoginsImpossible", *_SERVICE),
+        *("PostgresDown", "PostgresNoPrimary", "CertificateNotTrusted", "SyntheticLoginsFailing"),
+    ),
+    "presence-gone": (),
+    "call-push": ("PushProviderUnreachable", "PushVoipCredentialsInvalid"),
+    "turn": ("SyntheticTurnCredentialsFailing",),
+}
+_NO_CAUSES: Final = (
+    ("ProsodyStoresMessages", "critical", "firing"),
+    ("HaproxyNoNodes", "warning", "firing"),
+    ("SyntheticLoginsFailing", "critical", "pending"),
+    ("ProsodyDown", "critical", "firing"),
+)
+
+
+def _explained(slo: str, told: Case) -> Case:
+    """Let one cause fire in each hour, then what is none, and ask each time whether a cause is known."""
+    every = [*((name, "critical", "firing") for name in CAUSES[slo]), *_NO_CAUSES]
+    for hour, (alert, severity, state) in enumerate(every, start=1):
+        labels = f'alertname="{alert}",severity="{severity}",alertstate="{state}",instance="x"'
+        told["input_series"].append({"series": f"ALERTS{{{labels}}}", "values": f"_x{60 * hour} 1 _x60"})
+        known = [{"labels": "{}", "value": 1}] if hour <= len(CAUSES[slo]) else []
+        ask = {"expr": "sum(slo:known_cause:bool)", "eval_time": f"{60 * hour}m", "exp_samples": known}
+        told["promql_expr_test"].append(ask)
+    return told
+
+
+def chronicle(slo: str) -> Case:
+    """Return fourteen hours with bad events 3, 20, 50, 90, 300 and 600 minutes ago, and what is recorded of them."""
+    counters, places = COUNTERS[slo], _ALWAYS[slo]
+    first = counters.places[0]
+    bursts = (
+        *_minutes(600 - 300, 32),
+        *_minutes(300 - 90, 16),
+        *_minutes(90 - 50, 8),
+        *_minutes(50 - 20, 4),
+        *_minutes(20 - 3, 2),
+    )
+    busy = ((239, 1, 0), *bursts, (1, 1, 1), (3, 1, 0))
+    bad = {"5m": 1, "30m": 3, "1h": 7, "2h": 15, "6h": 31}
+    minutes = {"5m": 5, "30m": 30, "1h": 60, "2h": 120, "6h": 360}
+    asks: list[tuple[str, int, float | None]] = []
+    for window, events in bad.items():
+        every = places * minutes[window] + events
+        asks.append((f'slo:bad_events:increase{window}{{sloth_window="{window}"}}', 840, events))
+        asks.append((f'slo:events:increase{window}{{sloth_window="{window}"}}', 840, every))
+        asks.append((f'slo:sli_error:ratio_rate{window}{{sloth_window="{window}"}}', 840, events / every))
+    budget = 0.01 if slo in ("message-fast", "presence-gone", "call-push") else 0.001
+    asks += [
+        ("slo:bad_events:by_place30m", 840, 3),
+        (f'slo:bad_events_of_node:ratio{{instance="{first[0]}"}}', 840, 1),
+        (f'slo:explained_by:bool{{instance="{first[0]}"}}', 840, 1),
+        ("slo:error_budget:ratio", 840, budget),
+        ("slo:objective:ratio", 840, 1 - budget),
+        ("slo:time_period:days", 840, 30),
+        ("slo:bad_events:minimum", 840, FEW[slo] + 1),
+        (f'sloth_slo_info{{severity="{"warning" if slo == "presence-gone" else "critical"}"}}', 840, 1),
+        ("slo:current_burn_rate:ratio", 840, 1 / (5 * places + 1) / budget),
+        ("slo:due:rate", 840, 0.2 if slo == "call-push" else places / 48.6),
+    ]
+    told = Story("what each short window holds", lambda place: busy if place == first else ((840, 1, 0),), {}, asks)
+    return _explained(slo, case(slo, told))
+
+
+def _minutes(apart: int, bad: int) -> tuple[Segment, Segment]:
+    """Return a minute with these bad events, and good minutes until the next."""
+    return (1, 1, bad), (apart - 1, 1, 0)
+
+
+def years(slo: str) -> Case:
+    """Return sixty days, six hours a step, with bad events half a day, 2, 5, 20 and 50 days ago."""
+    counters, places = COUNTERS[slo], _ALWAYS[slo]
+    first = counters.places[0]
+    bursts = (*_minutes(200 - 80, 16), *_minutes(80 - 20, 8), *_minutes(20 - 8, 4), *_minutes(8 - 2, 2))
+    busy = ((39, 1, 0), *bursts, (1, 1, 1), (2, 1, 0))
+    end = 60 * 24 * 60
+    asks: list[tuple[str, int, float | None]] = []
+    for window, days, events in (("1d", 1, 1), ("3d", 3, 3), ("30d", 30, 15)):
+        every = 4 * days * places + events
+        asks.append((f'slo:bad_events:increase{window}{{sloth_window="{window}"}}', end, events))
+        asks.append((f'slo:events:increase{window}{{sloth_window="{window}"}}', end, every))
+        asks.append((f'slo:sli_error:ratio_rate{window}{{sloth_window="{window}"}}', end, events / every))
+    budget = 0.01 if slo in ("message-fast", "presence-gone", "call-push") else 0.001
+    burn = 15 / (120 * places + 15) / budget
+    made, due = (3 * 121, 0.2) if slo == "call-push" else (120 * places + 15, places / 48.6)
+    asks += [
+        ("slo:period_burn_rate:ratio", end, burn),
+        ("slo:period_error_budget_remaining:ratio", end, 1 - burn),
+        ("slo:measured:seconds", end, 2_592_000),
+        ("slo:coverage:ratio", end, made / (due * 2_592_000)),
+    ]
+    return case(
+        slo,
+        Story("what each long window holds", lambda place: busy if place == first else ((240, 1, 0),), {}, asks),
+        "6h",
+    )
+
+
+def files(slos: Sequence[str], kinds: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return promtool's test files by name, without the rules: those of each promise are in `rule_groups`."""
+    found = {}
+    for slo in slos:
+        for name, rules, every, cases in (
+            ("stories", "page", "1m", [case(slo, story) for story in stories(slo)]),
+            ("short", "rules", "1h", [chronicle(slo)]),
+            ("long", "rules", "6h", [years(slo)]),
+        ):
+            if name not in kinds:
+                continue
+            found[f"{slo}-{name}"] = {
+                "rule_files": [f"{slo}.{rules}.yaml"],
+                "group_eval_order": ["promises", "promises-days", "pages"],
+                "evaluation_interval": every,
+                "tests": cases,
+            }
+    return found
+
+
+_PAGES_NEED_NOT: Final = ("2h", "1d", "3d", "coverage", "due", "known_cause")
+
+
+def write(
+    folder: Path,
+    changed: Callable[[str], list[dict[str, Any]]] = rule_groups,
+    slos: Sequence[str] = tuple(COUNTERS),
+    kinds: Sequence[str] = ("stories", "short", "long"),
+) -> list[Path]:
+    """Write test files and the rules of promises into a folder.
+
+    Args:
+        folder: where they go.
+        changed: gives the rules of a promise, by group.
+        slos: which promises.
+        kinds: which of their files.
+
+    Returns the test files.
+    """
+    for slo in slos:
+        groups = changed(slo)
+        (folder / f"{slo}.rules.yaml").write_text(yaml.safe_dump({"groups": groups}), encoding="utf-8")
+        # What a page does not stand on would only take time: it is evaluated every minute of every story.
+        paging = [
+            group
+            | {
+                "rules": [
+                    rule
+                    for rule in group["rules"]
+                    if not any(word in rule.get("record", "") for word in _PAGES_NEED_NOT)
+                ]
+            }
+            for group in groups
+        ]
+        (folder / f"{slo}.page.yaml").write_text(yaml.safe_dump({"groups": paging}), encoding="utf-8")
+    paths = []
+    for name, content in files(slos, kinds).items():
+        paths.append(folder / f"{name}.yaml")
+        paths[-1].write_text(yaml.safe_dump(content), encoding="utf-8")
+    return paths
