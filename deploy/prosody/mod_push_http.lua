@@ -113,13 +113,16 @@ end
 
 ---------- What a stanza is worth ----------
 
--- The message in a stanza. A carbon of what the user sent is none, nor is a carbon that is not from the user's own account: anybody
--- can send something that looks like one (XEP-0280, 11).
+-- The message in a stanza. A carbon of what the user sent to others is none, nor is a carbon that is not from the user's own
+-- account: anybody can send something that looks like one (XEP-0280, 11). Of what users send to themselves Prosody 13.0.6 makes the
+-- "sent" carbon only.
 local function message_in(stanza, user)
 	local carbon = stanza:get_child("received", xmlns_carbons) or stanza:get_child("sent", xmlns_carbons);
 	if not carbon then return stanza; end
-	if carbon.name == "sent" or stanza.attr.from ~= user then return nil; end
-	return carbon:find("{urn:xmpp:forward:0}forwarded/{jabber:client}message");
+	if stanza.attr.from ~= user then return nil; end
+	local message = carbon:find("{urn:xmpp:forward:0}forwarded/{jabber:client}message");
+	if carbon.name == "sent" and message and jid.bare(message.attr.to) ~= user then return nil; end
+	return message;
 end
 
 -- "call", "message", or nil for what is no reason to wake a phone; and the message itself. A call is a <propose/> (XEP-0353).

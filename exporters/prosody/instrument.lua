@@ -29,6 +29,7 @@ elseif previous and previous.version >= VERSION then
 end
 
 local filters = require "prosody.util.filters";
+local jid_bare = require "prosody.util.jid".bare;
 local monotonic = require "prosody.util.time".monotonic;
 local sha1 = require "prosody.util.hashes".sha1;
 local storagemanager = require "prosody.core.storagemanager";
@@ -462,12 +463,14 @@ local function stream_closing(event)
 	count("stream_errors", transport_of(session), STREAM_ERRORS[condition] and condition or "undefined-condition");
 end
 
--- A carbon of what the user sent is no message to the user, nor is one that is not from the user's own account.
+-- A carbon of what the user sent to others is no message to the user, nor is one that is not from the user's own account.
 local function message_in(stanza, user)
 	local carbon = stanza:get_child("received", "urn:xmpp:carbons:2") or stanza:get_child("sent", "urn:xmpp:carbons:2");
 	if not carbon then return stanza; end
-	if carbon.name == "sent" or stanza.attr.from ~= user then return nil; end
-	return carbon:find("{urn:xmpp:forward:0}forwarded/{jabber:client}message");
+	if stanza.attr.from ~= user then return nil; end
+	local message = carbon:find("{urn:xmpp:forward:0}forwarded/{jabber:client}message");
+	if carbon.name == "sent" and message and jid_bare(message.attr.to) ~= user then return nil; end
+	return message;
 end
 
 -- As the bridge has it: kind_of in deploy/prosody/mod_push_http.lua.

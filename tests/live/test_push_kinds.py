@@ -128,7 +128,8 @@ async def test_a_call_to_the_tablet_alone_and_one_to_oneself_ring_the_phone_and_
     await stack.received("apns", 2)
     await quiet(stack)
     assert stack.so_far() == {"apns": ["call"] * 2, "fcm": ["call"] * 2}
-    assert (await stack.counted())["call"] == 4
+    # Before 13.0.6 Prosody makes two carbons of a call to oneself, and each is asked for.
+    assert (await stack.counted())["call"] in (4, 6)
     for client in (tablet, caller):
         await client.disconnect()
 
