@@ -38,6 +38,7 @@ _ALONE = {  # queries that give one figure
     "series": 'prometheus_tsdb_head_series{{job="prometheus"}}',
     "samples_a_second": 'rate(prometheus_tsdb_head_samples_appended_total{{job="prometheus"}}[{window}])',
     "rule_seconds": "sum(prometheus_rule_group_last_duration_seconds)",
+    "node_flaps": 'sum(haproxy_server_check_up_down_total{{proxy="prosody_ws"}})',
     "database_connections": "sum(pg_stat_database_numbackends)",
 }
 

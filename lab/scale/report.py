@@ -69,6 +69,11 @@ def _run(result: Mapping[str, Any]) -> Iterator[str]:
         f"logins. PostgreSQL had at most {lost['database_clients']} clients meanwhile. What clients met: "
         f"{_list(lost['failures'])}.\n"
     )
+    flaps = asked.get("node_flaps")
+    yield (
+        f"Before that, HAProxy took a node for dead {_number(flaps)} times; each time, users who come then are on "
+        "another node than their neighbours.\n"
+    )
     yield "Each node:\n"
     yield from _table(
         ("", "sessions", "memory without users", "with", "for each session", "loop lag, mean", "P99", "longest scrape"),

@@ -51,6 +51,7 @@ def a_run(**changes: object) -> dict[str, Any]:
             "series": 1000.0,
             "samples_a_second": 50.0,
             "rule_seconds": 0.1,
+            "node_flaps": 3.0,
             **{name: {"prosody1": 0.001, "prosody2": None} for name in ("loop_lag_p99", "loop_lag_mean")},
             "scrape_longest": {"prosody1": 0.05},
         },
@@ -139,6 +140,7 @@ def test_the_report_says_what_is_unknown_and_what_was_not_kept(tmp_path: Path, m
     assert text.index("## 20 users") < text.index("## 100 users")
     assert "| Prosody's own list counts 106 sessions | **not kept** | nothing |" in text
     assert "| prosody2 | 50 | 20 MB | 24 MB | 80 KB | unknown | unknown | unknown |" in text
+    assert "HAProxy took a node for dead 3 times" in text
     assert "| 210 s | 240 s | ProsodyDown (instance prosody2) | yes: prosody2 was killed |" in text
 
 
