@@ -14,7 +14,8 @@ from lab.servers.exporters import CertificateExporter, Exporter, SyntheticExport
 from lab.servers.gateway import PushGateway
 from lab.servers.generator import Generator
 from lab.servers.haproxy import Haproxy
-from lab.servers.machine import Machine
+from lab.servers.machine import Machine, lacking
+from lab.servers.node import NodeExporter
 from lab.servers.postgresql import PostgresExporter, Postgresql, Queries
 from lab.servers.prometheus import Prometheus
 from lab.servers.prosody import Prosody
@@ -68,6 +69,7 @@ class Lab(Workspace):
 
     Attributes:
         pair: the hosts of the HAProxies, machines of their own; the lab's HAProxy runs on this one. Two if it is quiet.
+        hosts: what starts of them: where there can be no such machine, this one in their place.
         nodes: the Prosody hosts; prosody, push_gateway and prosody_exporter are the first one's.
     """
 
@@ -110,12 +112,17 @@ class Lab(Workspace):
             self.synthetic.wishes["cross_node"] = "not_expected"
         if quiet:
             self.synthetic.wishes["cross_node"] = "not_expected"
-        backups = ("commeazy-backup base true", "commeazy-backup restore_test true")
-        self.pair = [Machine(self, "haproxy1", "commeazy-keepalived-state INSTANCE VI_2 MASTER 100", *backups)]
+        told = (
+            "commeazy-keepalived-state INSTANCE VI_2 MASTER 100",
+            "commeazy-backup base true",
+            "commeazy-backup restore_test true",
+        )
+        self.pair = [Machine(self, "haproxy1", *told)]
         if quiet:
             self.pair.append(Machine(self, "haproxy2", "commeazy-keepalived-state INSTANCE VI_2 BACKUP 90"))
             ports = [self.ports.reserve() for _ in self.pair]
             self.pair[0].cable, self.pair[1].cable = (ports[0], ports[1]), (ports[1], ports[0])
+        self.hosts: list[Server] = [*self.pair] if lacking() is None else [NodeExporter(self, "haproxy1", *told)]
         self.receivers = Receivers(self)
         self.alertmanager = Alertmanager(self, self.receivers)
         self.prometheus = Prometheus(self)
@@ -153,7 +160,7 @@ class Lab(Workspace):
             *(self.postgresql, self.replica, *self.postgres_exporters, self.queries, self.providers),
             *(server for node in self.nodes for server in (node.push_gateway, node.prosody, node.exporter)),
             *(self.haproxy, self.coturn, self.coturn_exporter, self.certificate_exporter, self.synthetic),
-            *self.pair,
+            *self.hosts,
             *(self.receivers, self.alertmanager, self.prometheus, self.traffic, self.calls),
         )
         for server in servers:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from lab.running.server import Server, Target, http_answers
 from lab.running.workspace import ROOT, LabError
-from lab.servers.node import flags
+from lab.servers.node import flags, tell
 
 if TYPE_CHECKING:
     from lab.running.server import Workspace
@@ -90,10 +90,7 @@ class Machine(Server):
         node = f"[Service]\nUser=prometheus\nExecStart=/usr/bin/prometheus-node-exporter {exporter}\n"
         for name, text in {**_UNITS, "node.service": node}.items():
             (self.directory / "units" / name).write_text(text, encoding="utf-8")
-        for told in self._told:
-            script, *arguments = told.split()
-            environment = os.environ | {"TEXTFILES": str(self.textfiles)}
-            subprocess.run([ROOT / "deploy/hosts" / script, *arguments], check=True, env=environment)
+        tell(self._told, self.textfiles)
 
     def command(self) -> list[str]:
         """Boot a kernel whose root is this machine's, read-only."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from lab.running.server import Target, WebServer, http_answers
 from lab.running.workspace import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lab.running.server import Workspace
@@ -25,16 +28,26 @@ def flags(address: str, folder: Path | str) -> list[str]:
     return text.replace("=:9100", f"={address}").replace(FOLDER, str(folder)).split()
 
 
+def tell(told: Sequence[str], folder: Path) -> None:
+    """Run commands of deploy/hosts that write into a folder of text files."""
+    for command in told:
+        script, *arguments = command.split()
+        environment = os.environ | {"TEXTFILES": str(folder)}
+        subprocess.run([ROOT / "deploy/hosts" / script, *arguments], check=True, env=environment)
+
+
 class NodeExporter(WebServer):
-    """One host of the lab, as seen by Debian's node exporter. All hosts of the lab are this one machine.
+    """One host of the lab where there can be no `Machine`: this very machine, by Debian's node exporter.
 
     Args:
         lab: where it runs.
         name: of the host.
+        told: commands of deploy/hosts that have run on it before.
     """
 
-    def __init__(self, lab: Workspace, name: str) -> None:
+    def __init__(self, lab: Workspace, name: str, *told: str) -> None:
         super().__init__(lab, f"{name}-node")
+        self._told = told
         self.target = Target("node", name, self.port)
 
     @property
@@ -43,6 +56,10 @@ class NodeExporter(WebServer):
         folder = self.directory / "textfiles"
         folder.mkdir(exist_ok=True)
         return folder
+
+    def prepare(self) -> None:
+        """Write what its scripts have told."""
+        tell(self._told, self.textfiles)
 
     def command(self) -> list[str]:
         """Run it on loopback."""
