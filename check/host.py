@@ -100,13 +100,19 @@ def _unit(facts: Facts, name: str) -> None:
     known = _properties(f"{name}.service")
     if not known:
         return
-    restarts, enabled = known.get("Restart") in _RESTARTING, known.get("UnitFileState") == "enabled"
-    facts.add("commeazy_unit_restarts", restarts, unit=name)
-    facts.add("commeazy_unit_enabled", enabled, unit=name)
-    if not restarts:
-        facts.wrong.append(f"{name}: systemd does not restart it; Restart=always is missing")
-    if not enabled:
-        facts.wrong.append(f"{name}: does not start with the host; systemctl enable {name}")
+    for family, name_of, good, advice in (
+        ("commeazy_unit_restarts", "Restart", _RESTARTING, "systemd does not restart it; Restart=always is missing"),
+        (
+            "commeazy_unit_enabled",
+            "UnitFileState",
+            ("enabled",),
+            "does not start with the host; systemctl enable it",
+        ),
+    ):
+        if said := known.get(name_of):
+            facts.add(family, said in good, unit=name)
+            if said not in good:
+                facts.wrong.append(f"{name}: {advice}")
     if (seconds := restart_seconds(known)) is not None:
         facts.add("commeazy_unit_restart_seconds", seconds, unit=name)
 

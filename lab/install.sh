@@ -47,6 +47,8 @@ nginx       nginx-light
 nghttpd     nghttp2-server
 nghttpx     nghttp2-proxy
 node        nodejs
+dnsmasq     dnsmasq-base
+prometheus-node-exporter prometheus-node-exporter
 "
 venv=.venv
 

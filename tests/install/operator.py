@@ -34,6 +34,12 @@ UNITS = (
     "synthetic-exporter",
     "commeazy-firewall",
 )
+# What the checklist says after the guide; the rest depends on how long the trial has run, and on what its roots lack.
+EXPECTED = {
+    **dict.fromkeys(("A4", "A6", "B5", "B6", "B7", "C2", "C4", "E1", "E4", "E13", "F1", "F2", "G1", "J1", "J2"), "ok"),
+    **dict.fromkeys(("A5", "A7", "A8", "G2", "I1", "I4"), "UNKNOWN"),
+    "A1": "FAIL",  # Debian's Prosody
+}
 METRICS = {
     9100: "prosody1",
     9871: "prosody1",
@@ -162,6 +168,19 @@ class Operator:
         for name in ("pagerduty-routing-key", "ticket-token", "deadmansswitch-token"):
             (self.monitoring.path / "etc/alertmanager/secrets" / name).write_text("made-up\n")
 
+    def edit_checklist(self) -> None:
+        """Name a port that is open, two that must be closed, and the database, with its password."""
+        self.node.run("""runuser -u postgres -- psql -q -c "ALTER ROLE commeazy_check PASSWORD 'of-the-trial'" """)
+        pgpass = self.monitoring.path / "root/.pgpass"
+        pgpass.write_text("*:*:*:commeazy_check:of-the-trial\n")
+        pgpass.chmod(0o600)
+        file = self.monitoring.path / "etc/commeazy/checklist.yml"
+        settings = yaml.safe_load(file.read_text())
+        del settings["dns"]  # the trial has no name server
+        settings["ports"] = {"open": ["prosody1:443"], "closed": ["prosody1:5281", "prosody1:5282"]}
+        settings["storage"] = {"database": "host=postgres-exporter dbname=prosody user=commeazy_check"}
+        file.write_text(yaml.safe_dump(settings))
+
     def edit_web(self) -> None:
         """Write the hash that was printed on the monitoring host."""
         file = self.node.path / "etc/commeazy/web/web.yml"
@@ -227,6 +246,29 @@ class Operator:
             for unit in UNITS:
                 if (root.path / f"etc/systemd/system/{unit}.service").exists():
                     self.verify(root, unit)
+
+    def checklist(self) -> None:
+        """See 68 lines; what must be right on a fresh installation is, and what the guide says is not, is not."""
+        command = "/opt/commeazy/monitoring/bin/commeazy-check --checklist --format=json || [[ $? == 1 ]]"
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            found = {each["id"]: each for each in json.loads(self.monitoring.run(command))["items"]}
+            wrong = [f"{key}: {found[key]}" for key, status in EXPECTED.items() if found[key]["status"] != status]
+            if not wrong:
+                break
+            self._must(time.monotonic() < deadline, f"the checklist says what the guide expects: {wrong}")
+            time.sleep(3)
+        self._must(len(found) == 68, "the checklist has 68 items")
+        self._must("YOURS" not in {each["status"] for each in found.values()}, "nobody has attested anything yet")
+        attest = "/opt/commeazy/monitoring/bin/commeazy-check --attest I4 --by Trial && "
+        said = self.monitoring.run(
+            f"{attest}(/opt/commeazy/monitoring/bin/commeazy-check --checklist --section I || true)"
+        )
+        self._must("YOURS   I4" in said, f"what is attested is YOURS: {said}")
+        exported = (self.monitoring.path / "var/lib/prometheus/node-exporter/commeazy_checklist.prom").read_text()
+        self._must('checklist_probe_ok{id="J2"} 1' in exported, f"the timer exports what the checks saw: {exported}")
+        facts = (self.node.path / "var/lib/prometheus/node-exporter/commeazy_host.prom").read_text()
+        self._must('commeazy_secret_files_open{kind="push"} 0' in facts, f"the keys are closed: {facts}")
 
     def verify(self, root: Root, unit: str) -> None:
         """Have this machine's systemd read a unit with its drop-ins; our program, which it has not, is replaced."""

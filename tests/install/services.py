@@ -16,18 +16,21 @@ NAMES: Final = {"xmpp.commeazy.com": ("xmpp.commeazy.com", "commeazy.com"), "tur
 HAPROXY: Final = ROOT / "lab/servers/haproxy.section-7.cfg"
 COTURN: Final = ROOT / "lab/servers/coturn.section-13.conf"
 PROSODY: Final = ROOT / "lab/servers/prosody.appendix-a.cfg.lua"
-# Beside Appendix A: one node without its database, and no parameters that take minutes to make.
+# Beside Appendix A: one node, its database on the same machine, and no parameters that take minutes to make.
 _PROSODY: Final = """
 Include "/etc/prosody/appendix-a.cfg.lua"
 Include "/etc/prosody/trial.cfg.lua"
 """
-_TRIAL: Final = 'storage = "internal"\nssl:value().dhparam = nil\n'
+_TRIAL: Final = """
+sql = { driver = "PostgreSQL"; database = "prosody"; host = "127.0.0.1"; username = "prosody"; password = "of-the-trial" }
+ssl:value().dhparam = nil
+"""
 
 
 def install(node: Root) -> bytes:
     """Install and start all four; return the certificate of the authority that signed theirs."""
     backports = "prosody/$(. /etc/os-release; echo $VERSION_CODENAME)-backports"
-    node.install(backports, "coturn", "haproxy", "postgresql")
+    node.install(backports, "coturn", "haproxy", "postgresql", "lua-dbi-postgresql")
     node.install("iptables", "python3")  # a choice of firewall, and what plays systemctl
     authority = trustme.CA()
     for name, names in NAMES.items():
@@ -43,7 +46,10 @@ def install(node: Root) -> bytes:
         usermod -aG ssl-cert prosody; usermod -aG ssl-cert turnserver
         chgrp -R ssl-cert /etc/letsencrypt; chmod -R g+rX /etc/letsencrypt
         install -d -o haproxy /run/haproxy
+        echo "listen_addresses = '*'" >>/etc/postgresql/15/main/postgresql.conf
+        echo "host all all 10.77.0.0/16 scram-sha-256" >>/etc/postgresql/15/main/pg_hba.conf
         pg_ctlcluster 15 main start
+        runuser -u postgres -- psql -qc "CREATE ROLE prosody LOGIN PASSWORD 'of-the-trial'" -c "CREATE DATABASE prosody OWNER prosody"
         runuser -u postgres -- psql -qc "SELECT pg_create_physical_replication_slot('replica', true)" >/dev/null
         systemctl start prosody coturn haproxy
         """

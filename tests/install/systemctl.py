@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """Plays systemctl in a root without systemd: starts a unit's ExecStart as its user, with environment and credentials.
 
-It knows start, stop, restart, reload, enable, disable and daemon-reload. What it does not do: sandboxing, Restart=,
-dependencies, starting at boot. It is copied into the root and run by the root's own Python: it imports nothing of ours.
+It knows start, stop, restart, reload, enable, disable, daemon-reload, some of show; a timer runs its service once.
+What it does not do: sandboxing, Restart=, dependencies, starting at boot. It is copied into the root and run by the
+root's own Python: it imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def start(name: str) -> None:
     """Start it; fail if it ends at once."""
     unit = read(name)
     if unit["Type"] == ["oneshot"]:
-        commands(unit["ExecStart"])
+        oneshot(unit)
         return
     user = unit["User"][-1] if unit["User"] else "nobody" if unit["DynamicUser"] == ["yes"] else "root"
     account = pwd.getpwnam(user)
@@ -128,6 +129,15 @@ def commands(lines: list[str]) -> None:
         subprocess.run(shlex.split(line), check=True)
 
 
+def oneshot(unit: dict[str, list[str]]) -> None:
+    """Run the commands of a unit that does something and ends; SuccessExitStatus= says what else is no failure."""
+    good = {0, *(int(word) for line in unit["SuccessExitStatus"] for word in line.split())}
+    for line in unit["ExecStart"]:
+        code = subprocess.run(shlex.split(line), check=False).returncode
+        if code not in good:
+            sys.exit(f"Job failed with {code}: {line}")
+
+
 def running(name: str) -> int | None:
     """Return its process id, if it lives."""
     file = STATE / f"{name}.pid"
@@ -157,11 +167,13 @@ def main() -> None:
     """Do what is asked."""
     verb, *rest = sys.argv[1:]
     now = "--now" in rest
-    units = [word.removesuffix(".service") for word in rest if not word.startswith("-")]
+    words = [word for word in rest if not word.startswith("-")]
+    # Another package's timer starts nothing at its time here; ours run their service once.
+    words = [word for word in words if not (word.endswith(".timer") and Path(f"/lib/systemd/system/{word}").exists())]
+    units = [re.sub(r"\.(service|timer)$", "", word) for word in words]
     for unit in units:
-        if unit.endswith(".timer"):  # nothing runs at its time here
-            if not Path(f"/lib/systemd/system/{unit}").exists():
-                sys.exit(f"Failed to find {unit}: Unit not found.")
+        if verb == "show":
+            print("LoadState=loaded", *(f"Restart={value}" for value in read(unit)["Restart"]), sep="\n")
             continue
         read(unit)
         if verb in ("stop", "restart") or (verb == "disable" and now):
@@ -170,7 +182,7 @@ def main() -> None:
             start(unit)
         if verb == "reload":
             reload(unit)
-    if verb not in ("start", "stop", "restart", "reload", "enable", "disable", "daemon-reload"):
+    if verb not in ("start", "stop", "restart", "reload", "enable", "disable", "daemon-reload", "show"):
         sys.exit(f"systemctl {verb} is not played here")
 
 
