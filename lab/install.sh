@@ -47,7 +47,7 @@ nginx       nginx-light
 nghttpd     nghttp2-server
 nghttpx     nghttp2-proxy
 node        nodejs
-dnsmasq     dnsmasq-base
+nsd         nsd
 prometheus-node-exporter prometheus-node-exporter
 "
 venv=.venv

@@ -22,7 +22,9 @@ Include "/etc/prosody/appendix-a.cfg.lua"
 Include "/etc/prosody/trial.cfg.lua"
 """
 _TRIAL: Final = """
-sql = { driver = "PostgreSQL"; database = "prosody"; host = "127.0.0.1"; username = "prosody"; password = "of-the-trial" }
+sql = {
+    driver = "PostgreSQL"; database = "prosody"; host = "127.0.0.1"; username = "prosody"; password = "of-the-trial";
+}
 ssl:value().dhparam = nil
 """
 
@@ -49,7 +51,8 @@ def install(node: Root) -> bytes:
         echo "listen_addresses = '*'" >>/etc/postgresql/15/main/postgresql.conf
         echo "host all all 10.77.0.0/16 scram-sha-256" >>/etc/postgresql/15/main/pg_hba.conf
         pg_ctlcluster 15 main start
-        runuser -u postgres -- psql -qc "CREATE ROLE prosody LOGIN PASSWORD 'of-the-trial'" -c "CREATE DATABASE prosody OWNER prosody"
+        runuser -u postgres -- psql -qc "CREATE ROLE prosody LOGIN PASSWORD 'of-the-trial'"
+        runuser -u postgres -- psql -qc "CREATE DATABASE prosody OWNER prosody"
         runuser -u postgres -- psql -qc "SELECT pg_create_physical_replication_slot('replica', true)" >/dev/null
         systemctl start prosody coturn haproxy
         """

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import socket
 import time
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,7 @@ from check.site import Name, Site
 from exporters.prosody.client import AdminShell
 from lab.drill.thresholds import HASTE, write_thresholds
 from lab.running.programs import program
-from lab.running.server import Server, Target, WebServer, http_answers
+from lab.running.server import Server, Target, WebServer, http_answers, tcp_accepts
 from lab.running.workspace import ROOT
 from lab.servers.prosody import DATABASE
 from lab.stack import Lab
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from check.probes import Result
+    from lab.running.server import Workspace
     from lab.servers.prosody import Prosody
 
 NAME = "xmpp.commeazy.com"
@@ -97,10 +97,10 @@ class NodeExporter(WebServer):
 
 
 class NameServer(Server):
-    """dnsmasq as the zone's name server; set its answer and restart it."""
+    """nsd as the zone's own name server; set its answer and restart it."""
 
-    def __init__(self, lab: Lab) -> None:
-        super().__init__(lab, "dnsmasq")
+    def __init__(self, lab: Workspace) -> None:
+        super().__init__(lab, "nsd")
         self.port = lab.ports.reserve()
         self.answer = ("192.0.2.10", 60)
 
@@ -109,25 +109,26 @@ class NameServer(Server):
         """Where it listens."""
         return f"127.0.0.1:{self.port}"
 
+    def prepare(self) -> None:
+        """Write a zone with one name of the service."""
+        here, (address, ttl) = self.directory, self.answer
+        (here / "zone").write_text(
+            "$ORIGIN commeazy.com.\n@ 3600 IN SOA ns1 admin 1 3600 600 86400 60\n@ 3600 IN NS ns1\n"
+            f"ns1 3600 IN A 127.0.0.1\nxmpp {ttl} IN A {address}\n"
+        )
+        (here / "nsd.conf").write_text(
+            f'server:\n ip-address: 127.0.0.1\n port: {self.port}\n username: ""\n chroot: ""\n zonesdir: "{here}"\n'
+            f' pidfile: ""\n database: ""\n zonelistfile: "{here}/list"\n xfrdfile: "{here}/xfrd"\n xfrdir: "{here}"\n'
+            "remote-control:\n control-enable: no\nzone:\n name: commeazy.com\n zonefile: zone\n"
+        )
+
     def command(self) -> list[str]:
-        """Answer one name, from nothing else than this command line."""
-        record = f"--host-record={NAME},{self.answer[0]},{self.answer[1]}"
-        here = (f"--port={self.port}", "--listen-address=127.0.0.1", "--bind-interfaces")
-        return [
-            "dnsmasq",
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--no-resolv",
-            "--no-hosts",
-            "--local=/com/",
-            *here,
-            record,
-        ]
+        """Run in the foreground."""
+        return ["nsd", "-d", "-c", str(self.directory / "nsd.conf")]
 
     def is_ready(self) -> bool:
         """It takes a TCP connection."""
-        with closing(socket.socket()) as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return tcp_accepts(self.port)
 
 
 class OldTls(Server):
@@ -151,8 +152,7 @@ class OldTls(Server):
 
     def is_ready(self) -> bool:
         """It takes a connection."""
-        with closing(socket.socket()) as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return tcp_accepts(self.port)
 
 
 class Stage:

@@ -94,7 +94,9 @@ async def test_hashed_passwords_and_allowed_stores_are_right_and_an_account_in_t
     assert passwords(site).status == "ok"
     assert stores(site).status == "ok"
 
-    lab.prosody.config = 'authentication = "internal_plain"\nmodules_enabled = { "admin_shell"; "offline" }\n'
+    lab.prosody.config = (
+        'authentication = "internal_plain"\nmodules_disabled = { "s2s" }\nmodules_enabled { "offline" }\n'
+    )
     lab.prosody.restart()
     await shell(lab.prosody.admin_socket, f'user:create("plain@{DOMAIN}", "secret-word")')
     assert passwords(site).text == "1 accounts have their password in the clear"
@@ -125,7 +127,7 @@ def test_a_database_that_is_away_is_unknown() -> None:
 
 async def test_prosodys_files_are_counted_like_its_tables() -> None:
     with Lab() as stack:
-        stack.prosody.config = 'modules_enabled = { "admin_shell"; "offline" }\n'
+        stack.prosody.config = ""
         stack.start(stack.prosody)
         files = Site(directory=stack.prosody.directory)
         await shell(stack.prosody.admin_socket, f'user:create("hashed@{DOMAIN}", "secret-word")')
