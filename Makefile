@@ -106,7 +106,7 @@ bench: ## What scrapes, probes, pushes, rules and panels cost, in ratios; takes 
 
 drill: ## Break the demo once for every alert, and follow each to its receiver; takes a quarter of an hour (ALERTS="ProsodyDown ...")
 	@lab/install.sh demo
-	@exec $(python) -m lab.drill $(ALERTS)
+	@PROSODY=$$(lab/prosody.sh) && export PROSODY && exec $(python) -m lab.drill $(ALERTS)
 
 scale: ## Real users in great number, USERS=10000: writes docs/scale-report.md; GUARD=1: short; TARGET=wss://... ACCOUNTS=FILE CA=FILE
 	@lab/install.sh demo

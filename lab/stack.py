@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from alerts.catalogue.prosody import NEW_ENOUGH
 from lab.fakes.providers import Providers
 from lab.fakes.receivers import Receivers
 from lab.running.server import Workspace
@@ -126,6 +128,7 @@ class Lab(Workspace):
         self.receivers = Receivers(self)
         self.alertmanager = Alertmanager(self, self.receivers)
         self.prometheus = Prometheus(self)
+        self.prometheus.any_prosody = not re.fullmatch(NEW_ENOUGH, self.prosody.version)
 
     def _node(self, name: str, config: str, always: str) -> Node:
         prosody = Prosody(self, name, config)

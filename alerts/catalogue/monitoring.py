@@ -300,11 +300,10 @@ ALERTS: Final = (
     # An item that never was right is the work before production, and pages nobody.
     Alert(
         name="ChecklistItemFails",
-        expr="checklist_item == 0 and on (id) max_over_time(checklist_item[<window>]) == 1",
+        expr="checklist_item == 0 and max_over_time(checklist_item[<window>]) == 1",
         summary="{{ $labels.id }} of the production checklist was right and is not any more",
         description=(
-            "What Section 20 demands no longer holds, or a person's word for it is too old. "
-            "`commeazy-check --checklist` says where, and what to do."
+            "Section 20 demands it. Run commeazy-check --checklist: its line says what is wrong, where, and what to do."
         ),
         dashboard=_OVERVIEW,
         variable=None,

@@ -8,6 +8,9 @@ _OVERVIEW: Final = "prosody-overview"
 _PRESENCE: Final = "presence-health"
 _WEBSOCKET: Final = "websocket-health"
 
+# Versions from 13.0.4 on, as Section 20 A demands; PromQL compares no versions.
+NEW_ENOUGH: Final = "13[.]0[.]([4-9]|[1-9][0-9]).*|13[.][1-9].*|(1[4-9]|[2-9][0-9])[.].*"
+
 ALERTS: Final = (
     Alert(
         name="ProsodySessionsHigh",
@@ -159,5 +162,15 @@ ALERTS: Final = (
             "configuration and mod_smacks."
         ),
         dashboard=_PRESENCE,
+    ),
+    Alert(
+        name="ProsodyVersionOld",
+        expr=f'prosody_build_info{{version!~"{NEW_ENOUGH}"}} == 1',
+        summary="{{ $labels.instance }}: Prosody is {{ $labels.version }}, older than 13.0.4",
+        description=(
+            "Older versions leave users online who are gone. Debian has 13.0.1: install it from Prosody's own package "
+            "source."
+        ),
+        dashboard=_OVERVIEW,
     ),
 )

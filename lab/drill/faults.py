@@ -134,6 +134,16 @@ def restarted_with(node: Node, lines: str) -> Iterator[None]:
 
 
 @contextmanager
+def older(prosody: Prosody) -> Iterator[None]:
+    """Somebody installed Debian's Prosody on the node again."""
+    prosody.binary = shutil.which("prosody")
+    prosody.restart()
+    yield
+    prosody.binary = None
+    prosody.restart()
+
+
+@contextmanager
 def unloaded(prosody: Prosody, module: str) -> Iterator[None]:
     """Somebody unloaded a module, or never loaded it."""
     _shell(prosody, f"module:unload('{module}', '{DOMAIN}')")

@@ -144,6 +144,12 @@ DRILLS = (
     ),
     Drill("ProsodyStoresMessages", "mod_mam loaded", lambda lab: faults.loaded(lab.prosody, "mam"), _ON_1),
     *(_reloaded(alert, line) for alert, line in _SETTINGS.items()),
+    Drill(
+        "ProsodyVersionOld",
+        "prosody2 restarted with Debian's Prosody, the rest of the lab having a newer one",
+        lambda lab: faults.older(lab.nodes[1].prosody),
+        _ON_2,
+    ),
     # Push gateway
     Drill("PushGatewayDown", "push gateway frozen", lambda lab: faults.frozen(lab.push_gateway), _ON_1),
     Drill(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LOOK = 0.5  # seconds between two looks
 QUIET = 420.0  # seconds until no alert is left: a promise of three days, hastened, takes that long to forget
 # They go on after the repair, for as long as their windows remember, and what they silence is no other drill's.
-LINGERING = ("Watchdog", "KnownCause", "PromiseBurnsFast", "PromiseBurnsSlowly")
+LINGERING = ("Watchdog", "KnownCause", "PromiseBurnsFast", "PromiseBurnsSlowly", "ChecklistItemFails")
 
 
 @dataclass

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 import check.prometheus
+from alerts.catalogue.prosody import NEW_ENOUGH
 from alerts.generate import DASHBOARDS, RUNBOOKS, render
 from alerts.render import Links
 from check.client import CannotAskError, Client
@@ -39,6 +40,7 @@ class Prometheus(WebServer):
             there.
 
     Attributes:
+        any_prosody: whether ProsodyVersionOld takes any version: the lab's may be older than the specification's.
         thresholds: a file for `generate-rules --thresholds`; None for the committed rules. Set it before the start.
         objectives: a file for `generate-rules --objectives`; None for the defaults. Set it before the start.
         haste: what every window of the promises is divided by: nobody waits days in a lab.
@@ -47,6 +49,7 @@ class Prometheus(WebServer):
     def __init__(self, lab: Workspace, interval: int = 2) -> None:
         super().__init__(lab, "prometheus")
         self.interval = interval
+        self.any_prosody = False
         self.thresholds: Path | None = None
         self.objectives: Path | None = None
         self.haste = PROMISES
@@ -64,6 +67,8 @@ class Prometheus(WebServer):
             (self.directory / "rules" / name).write_text(text)
         for rules in (self.directory / "rules").glob("*.yaml"):
             text = rules.read_text(encoding="utf-8")
+            if self.any_prosody:
+                text = text.replace(f'version!~"{NEW_ENOUGH}"', 'version!~".*"')
             rules.write_text(re.sub(r"interval: \S+\n", f"interval: {self.interval * 500}ms\n", text))
         self.write_targets()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.running.programs import program
@@ -10,8 +13,6 @@ from lab.running.workspace import ROOT, LabError
 from xmpp.transport import Endpoints, trusting
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lab.servers.postgresql import Postgresql
 
 DOMAIN = "commeazy.com"  # Appendix A's VirtualHost
@@ -33,6 +34,7 @@ class Prosody(Server):
             restart the server to change it later.
 
     Attributes:
+        binary: the program, in place of the lab's.
         database: the PostgreSQL that keeps its accounts, started before; None, and they are files of its own.
     """
 
@@ -40,6 +42,7 @@ class Prosody(Server):
         super().__init__(lab, name)
         self.config = config
         self.database: Postgresql | None = None
+        self.binary: str | None = None
         self.c2s_port = lab.ports.reserve()
         self.http_port = lab.ports.reserve()
 
@@ -58,6 +61,14 @@ class Prosody(Server):
         """The address clients and the exporter's probe connect to (RFC 7395)."""
         return f"ws://127.0.0.1:{self.http_port}/xmpp-websocket"
 
+    @property
+    def version(self) -> str:
+        """Of the program, which its start script has beside its source; asking it would start it. "" if unknown."""
+        script = Path(shutil.which(self._program) or self._program)
+        source = re.search("^CFG_SOURCEDIR='(.*)'", script.read_text(encoding="utf-8"), re.MULTILINE)
+        file = Path(source[1]) / "prosody.version" if source else None
+        return file.read_text(encoding="utf-8").strip() if file and file.is_file() else ""
+
     def endpoints(self, authority: Path | None = None) -> Endpoints:
         """Return where clients connect; its certificate is verified against this CA, the lab's unless given."""
         tls = trusting(authority or self.lab.directory / "ca.pem")
@@ -75,7 +86,7 @@ class Prosody(Server):
 
     def command(self) -> list[str]:
         """Run in the foreground, so that the process we started is the server."""
-        return [program("prosody"), "-F", "--config", str(self._config_file)]
+        return [self._program, "-F", "--config", str(self._config_file)]
 
     def environment(self) -> dict[str, str]:
         """Return what the loopback configuration reads."""
@@ -94,6 +105,10 @@ class Prosody(Server):
     def is_ready(self) -> bool:
         """HTTP is answered once its loop runs; a port it could not bind is only a log line to it, so look at both."""
         return http_answers(f"http://127.0.0.1:{self.http_port}/") and tcp_accepts(self.c2s_port)
+
+    @property
+    def _program(self) -> str:
+        return self.binary or program("prosody")
 
     @property
     def _config_file(self) -> Path:

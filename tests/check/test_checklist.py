@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from alerts.catalogue import KNOBS
+from alerts.catalogue.prosody import NEW_ENOUGH
 from check.client import Client
 from check.documents import PAGE, RULES, page, rules
 from check.formats import FORMATS
@@ -63,6 +64,10 @@ def test_what_is_recorded_is_promql(item: Item) -> None:
 def test_the_generated_files_are_up_to_date() -> None:
     assert RULES.read_text() == rules()
     assert PAGE.read_text() == page(PAGE.read_text())
+
+
+def test_the_alert_on_the_version_and_the_item_want_the_same() -> None:
+    assert f'version=~"{NEW_ENOUGH}"' in checklist().items["A1"].expr
 
 
 def test_every_probe_that_an_item_names_exists_and_no_other() -> None:
