@@ -20,6 +20,7 @@ from check.prometheus import Prometheus
 from check.site import load
 from lab.running.workspace import ROOT
 from tests.alerts.promql import selectors
+from tests.live.checklist_table import BREAKS
 from toolkit.documents import ConfigError
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ def test_what_is_recorded_is_promql(item: Item) -> None:
 def test_the_generated_files_are_up_to_date() -> None:
     assert RULES.read_text() == rules()
     assert PAGE.read_text() == page(PAGE.read_text())
+
+
+def test_the_table_of_make_checklist_breaks_every_item_that_a_machine_judges() -> None:
+    assert [each.item for each in BREAKS] == [item.id for item in ITEMS if not item.attest]
 
 
 def test_the_alert_on_the_version_and_the_item_want_the_same() -> None:
