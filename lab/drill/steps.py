@@ -14,13 +14,8 @@ if TYPE_CHECKING:
     from lab.drill.table import Drill
 
 PATIENCE = 90.0  # seconds for an alert to fire, once its cause is there
-<<<<<<< HEAD
-# Alerts about what users were promised: they may fire beside any real fault.
-PROMISES = ("Promise", "KnownCause")
-=======
-# Alerts that may fire beside any real fault: users notice it, too.
-TEST_USERS = ("Synthetic", "PresenceBoundHigh", "Promise", "KnownCause", "ChecklistItemFails")
->>>>>>> f0fa31f (Warn of a Prosody older than Section 20 demands, and of an item that was right and is not any more)
+# Alerts about what users were promised, or Section 20 demands: they may fire beside any real fault.
+PROMISES = ("Promise", "KnownCause", "ChecklistItemFails")
 NOTICE = 45.0  # seconds for Alertmanager to notify, two of its shortened group intervals
 
 

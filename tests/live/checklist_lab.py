@@ -8,8 +8,7 @@ import re
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -28,9 +27,9 @@ from check.prometheus import Prometheus
 from check.site import Name, Site
 from exporters.prosody.client import AdminShell
 from lab.drill.thresholds import HASTE, write_thresholds
-from lab.running.programs import program
-from lab.running.server import Server, Target, WebServer, http_answers, tcp_accepts
+from lab.running.server import Server, tcp_accepts
 from lab.running.workspace import ROOT
+from lab.servers.node import NodeExporter
 from lab.servers.prosody import DATABASE
 from lab.stack import Lab
 from tests.check.servers import FakeGrafana, serving
@@ -68,32 +67,6 @@ def scaled(item: Item) -> Item:
 
 
 ITEMS = tuple(scaled(item) for item in checklist().items.values())
-
-
-class NodeExporter(WebServer):
-    """Debian's node exporter with the textfile collector, as one host of the lab."""
-
-    def __init__(self, lab: Lab, name: str) -> None:
-        super().__init__(lab, f"{name}-node")
-        self.target = Target("node", name, self.port)
-
-    @property
-    def textfiles(self) -> Path:
-        """The folder of the textfile collector."""
-        folder = self.directory / "textfiles"
-        folder.mkdir(exist_ok=True)
-        return folder
-
-    def command(self) -> list[str]:
-        """Run it on loopback, with this collector only."""
-        flags = ("--collector.disable-defaults", "--collector.textfile")
-        exporter = program("node_exporter", "prometheus-node-exporter")
-        address = f"--web.listen-address=127.0.0.1:{self.port}"
-        return [exporter, address, *flags, f"--collector.textfile.directory={self.textfiles}"]
-
-    def is_ready(self) -> bool:
-        """Its page answers."""
-        return http_answers(f"{self.url}/metrics", HTTPStatus.OK)
 
 
 class NameServer(Server):
@@ -189,20 +162,10 @@ class Stage:
         lab.postgresql.ask("SELECT pg_switch_wal()")
 
     def _prometheus(self, prepare: Callable[[], None]) -> Callable[[], None]:
-        """Let it scrape the node exporters, and record the checklist with short windows."""
+        """Let it record the checklist with short windows."""
         prometheus = self.lab.prometheus
-        configured = prometheus.configured
-
-        def with_nodes(config: dict[str, Any]) -> dict[str, Any]:
-            if "node" not in {job["job_name"] for job in config["scrape_configs"]}:
-                config["scrape_configs"].append(
-                    {"job_name": "node", "file_sd_configs": [{"files": ["targets/node.yml"]}]}
-                )
-            return configured(config)
 
         def prepared() -> None:
-            (prometheus.directory / "targets").mkdir(exist_ok=True)
-            (prometheus.directory / "targets" / "node.yml").touch()
             prepare()
             rules = prometheus.directory / "rules" / "checklist.yaml"
             document = yaml.safe_load(rules.read_text())
@@ -211,7 +174,6 @@ class Stage:
             ]
             rules.write_text(yaml.safe_dump(document))
 
-        prometheus.configured = with_nodes  # type: ignore[method-assign] # a test's own
         return prepared
 
     # What the hosts know -----------------------------------------------------------------------------------------
