@@ -3,6 +3,8 @@
 --     psql -d prosody -c "\password commeazy_check"
 -- Prosody makes its tables at its first start, so start it before. Doing it twice does no harm.
 
+\set ON_ERROR_STOP on
+
 DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'commeazy_check') THEN CREATE ROLE commeazy_check LOGIN; END IF;
 END $$;

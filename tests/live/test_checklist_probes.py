@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,6 +37,8 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def site(lab: Lab) -> Site:
     view = ROOT / "deploy" / "postgresql" / "checklist.sql"
+    while "prosodyarchive" not in lab.postgresql.ask("SELECT tablename FROM pg_tables", DATABASE).split():
+        time.sleep(0.1)  # Prosody makes its tables after it listens; the test's own timeout ends an endless wait
     for _ in range(2):  # twice does no harm
         lab.postgresql.run("psql", *lab.postgresql.connection, "-d", DATABASE, "-q", "-f", str(view))
     return Site(database=f"host=127.0.0.1 port={lab.postgresql.port} dbname={DATABASE} user=commeazy_check")
