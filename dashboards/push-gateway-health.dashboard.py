@@ -258,8 +258,15 @@ dashboard = page(
                 "Pushes to your test phones by outcome, and how often those phones came. Nothing is drawn where none "
                 "is set.",
                 "short",
-                Query(rates("push_canary_total", "handler", "outcome"), "{{instance}} {{handler}} {{outcome}}"),
-                Query(rates("prosody_canary_logins_total", "handler"), "{{instance}} {{handler}} came", Look.DASHED),
+                Query(
+                    f"{rates('push_canary_total', 'handler', 'outcome')} > 0", "{{instance}} {{handler}} {{outcome}}"
+                ),
+                Query(
+                    f"{rates('prosody_canary_logins_total', 'handler')} > 0",
+                    "{{instance}} {{handler}} came",
+                    Look.DASHED,
+                ),
+                empty="no test phone was pushed to",
             ),
             heatmap(
                 "How long until the phone is back",

@@ -48,7 +48,6 @@ nghttpd     nghttp2-server
 nghttpx     nghttp2-proxy
 node        nodejs
 nsd         nsd
-prometheus-node-exporter prometheus-node-exporter
 "
 venv=.venv
 

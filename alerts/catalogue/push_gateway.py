@@ -100,8 +100,8 @@ ALERTS: Final = (
         ),
         summary=('no test phone came for {{ $value | printf "%.0f" }} {{ $labels.handler }} canary pushes in <window>'),
         description=(
-            "A phone that is known to work is not woken, so users' phones may not be either. The runbook tells whether "
-            "the push was refused, the phone is off, or it is not delivered."
+            "A phone that is known to work is not woken, so users' phones may not be either. The runbook tells the "
+            "three causes apart."
         ),
         dashboard=_DASHBOARD,
         variable=None,

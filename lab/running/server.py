@@ -126,6 +126,7 @@ class Server(ABC):
         """
         assert threading.current_thread() is threading.main_thread()
         assert self._executor is None, f"{self.name} is started already"
+        assert all(one is self or one.name != self.name for one in self.lab.servers), f"two servers: {self.name}"
         self.prepare()
         command = self.command()
         if shutil.which(command[0]) is None:

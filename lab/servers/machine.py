@@ -57,7 +57,7 @@ class Machine(Server):
     patience = 90.0
 
     def __init__(self, lab: Workspace, name: str, *told: str) -> None:
-        super().__init__(lab, name)
+        super().__init__(lab, f"{name}-host")
         self._told = told
         port = lab.ports.reserve()  # one number that nobody else has, for a network card and its addresses
         self._card = f"lab{port}"

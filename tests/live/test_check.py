@@ -31,7 +31,7 @@ def lab() -> Iterator[Lab]:
             *(stack.postgresql, stack.replica, *stack.postgres_exporters),
             *(stack.providers, stack.push_gateway, stack.prosody, stack.haproxy, stack.coturn),
             *(stack.prosody_exporter, stack.coturn_exporter, stack.certificate_exporter, stack.synthetic),
-            *(stack.receivers, stack.alertmanager, stack.prometheus),
+            *(*stack.hosts, stack.receivers, stack.alertmanager, stack.prometheus),
         ):
             server.start()
         yield stack

@@ -73,7 +73,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing_behind(temporary: Path, moment: str
 def test_it_runs_until_ctrl_c(temporary: Path) -> None:
     demo = Demo(temporary)
     demo.run_until("Running until Ctrl-C.")
-    assert len(demo.servers) == 22 + (home() is not None)
+    assert len(demo.servers) == 23 + (home() is not None)
     demo.process.send_signal(signal.SIGINT)
     assert demo.end() == (0, "\nStopped; nothing is left behind.\n", "")
 
