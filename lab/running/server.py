@@ -126,7 +126,8 @@ class Server(ABC):
         """
         assert threading.current_thread() is threading.main_thread()
         assert self._executor is None, f"{self.name} is started already"
-        assert all(one is self or one.name != self.name for one in self.lab.servers), f"two servers: {self.name}"
+        twins = [one for one in self.lab.servers if one is not self and one.name == self.name]
+        assert not any(one._executor for one in twins), f"{self.name}: two servers of this name would share a folder"  # noqa: SLF001 - of its own kind
         self.prepare()
         command = self.command()
         if shutil.which(command[0]) is None:

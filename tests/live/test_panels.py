@@ -33,6 +33,7 @@ OF_DISKS_AND_WAL = {
     "Time until a disk is full, by the last hour",
     "Time until a disk is full, by the last 6 hours",
     "Age of the last archived WAL",
+    "Units that have failed",
 }
 OF_SESSIONS = {"Memory per session", "Share of sessions that hibernate", "Updates for each session an hour"}
 

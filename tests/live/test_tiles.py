@@ -45,6 +45,15 @@ PARTLY_DOWN: dict[str, dict[str, str]] = {
         'coturn_up{job="coturn",instance="coturn2"}': "0x8",
         'coturn_active_allocations{job="coturn",instance="coturn1"}': "3x8",
     },
+    'up{job="node"': {
+        'up{job="node",instance="db1"}': "1x8",
+        'up{job="node",instance="db2"}': "0x8",
+        'instance_mountpoint:node_filesystem_free:ratio{job="node",instance="db1",mountpoint="/"}': "0.9x8",
+        'node_memory_MemAvailable_bytes{job="node",instance="db1"}': "9x8",
+        'node_memory_MemTotal_bytes{job="node",instance="db1"}': "10x8",
+        'instance:node_cpu_used:ratio{job="node",instance="db1"}': "0.1x8",
+        'node_systemd_unit_state{job="node",instance="db1",name="a.service",state="failed"}': "0x8",
+    },
     'up{job="haproxy"': {
         'up{job="haproxy",instance="haproxy1"}': "1x8",
         'up{job="haproxy",instance="haproxy2"}': "0x8",
