@@ -27,7 +27,7 @@ NOT_HERE: Final = {
     r"^du ": "it reads the whole disk",
     r"/etc/commeazy/(apns|fcm|push-gateway\.env)": "the lab's gateway has its settings from its environment",
     r"^/opt/commeazy/": "it is not installed here; tests/check runs the same program",
-    r"push_canary_total": "no test phone is named here; tests/gateway/test_canary.py names some",
+    r"(push|prosody)_canary_": "no test phone is named here; tests/gateway/test_canary.py names some",
     r"^ss -tnp": "it shows who is connected at the moment, and that may be nobody",
 }
 

@@ -144,6 +144,7 @@ PRINTS: Final = {
     r"synthetic-passwords": r"passwords$",
     r"grep \^push_unregistered": r'^push_unregistered_total\{handler="voip"',
     r"push_\(connection_failures": r'^push_failures_total\{handler="voip"',
+    r"grep \^push_key_file_private": r'^push_key_file_private\{handler="voip"',
     r"grep \^push_requests": r'^push_requests_total\{code="200"\} \d',
     r"push_\(unregistered": r"^push_voip_sent_total \d",
     r"grep \^push_failures": r'^push_failures_total\{handler="voip",reason="BadDeviceToken"\} \d',
