@@ -99,7 +99,6 @@ PRINTS: Final = {
     r"pg_blocking_pids": r"\(0 rows\)",
     r"pg_terminate_backend\(4711\)": r"^ f$",
     r"pg_stat_activity": r" \| postgres \| ",
-    r"query=prosody_up": r"^prosody1\t1$",
     r"9873/metrics": r'^ssl_certificate_verification_info\{reason="ok",target="wss"\} 1',
     r"probe\?target=wss": r'^ssl_certificate_probe_info\{reason="ok",target="wss"\} 1',
     r"-verify_return_error": r"Verification: OK",
