@@ -103,9 +103,9 @@ class _Coturn:
         return collect(snapshot or self.reader.known())
 
     def reload(self) -> None:
-        """Read the settings again; raises ConfigError and then keeps the old ones."""
-        self._use(_load(self._args, self._turnserver))
-        self._changed.set()
+        """Search the process and read the settings again; raises ConfigError and then keeps the old settings."""
+        self._turnserver.search_anew()
+        self._read_settings()
 
     async def run(self) -> None:
         """Keep the reader running, and replace it when the settings were read again."""
@@ -128,11 +128,15 @@ class _Coturn:
         self._identity = identity
         if self._turnserver.command != self._command:
             try:
-                self.reload()
+                self._read_settings()
             except ConfigError as error:
                 _log.error("%s; the settings before it stay in use", error)
             else:
                 _log.info("settings read again")
+
+    def _read_settings(self) -> None:
+        self._use(_load(self._args, self._turnserver))
+        self._changed.set()
 
     def _use(self, config: Configuration) -> None:
         self._identity = self._turnserver.identity

@@ -52,12 +52,14 @@ class Turnserver:
     Args:
         config: path of the file.
 
-    If no turnserver is seen to read it, the only one that reads no file (`-n`) or an unknown file is used.
+    As long as no turnserver was seen to read it, the only one that reads no file (`-n`) or an unknown file is used.
+    After that such a one is another coturn, which does not take the place of ours when ours ends.
     """
 
     def __init__(self, config: Path) -> None:
         self._config = config
         self._process: psutil.Process | None = None
+        self._known_by_its_file = False
         self._log_number = 0
         self._searched = -math.inf
 
@@ -67,6 +69,10 @@ class Turnserver:
         if self._process is None or not _alive(self._process):
             self._process = self._find()
         return (self._process.pid, self._process.create_time()) if self._process else None
+
+    def search_anew(self) -> None:
+        """Forget which process it was: the operator may have started another one in another way."""
+        self._process, self._known_by_its_file = None, False
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -145,14 +151,18 @@ class Turnserver:
                 if process.name() in _NAMES and _alive(process):
                     reads = self._is_read_by(process)
                     if reads:
+                        self._known_by_its_file = True
                         return process
                     if reads is None:
                         unknown.append(process)
-        return unknown[0] if len(unknown) == 1 else None
+        return unknown[0] if len(unknown) == 1 and not self._known_by_its_file else None
 
     def _is_read_by(self, process: psutil.Process) -> bool | None:
         """Whether this turnserver reads the configured file; None if it reads none, or the file is unknown."""
-        given = config_file(process.cmdline()[1:])
+        command = process.cmdline()
+        if not command:
+            return False  # it is about to end: the kernel has taken its memory back already
+        given = config_file(command[1:])
         if given is None:
             return None
         given = given or _DEFAULT_CONFIG

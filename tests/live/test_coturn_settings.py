@@ -135,6 +135,7 @@ def test_a_coturn_is_found_however_it_was_started_and_is_stopped_when_frozen(
     command[0] = lab.coturn.command()[0]
     monkeypatch.setattr(lab.coturn, "command", lambda: command)
     lab.coturn.restart()
+    reload(lab)
     with Allocations(lab.coturn) as calls:
         calls.hold(2)
         page = lab.until(lambda page: page.value("coturn_allocations_total", event="created") == 2)

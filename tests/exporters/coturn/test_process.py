@@ -132,6 +132,34 @@ def test_one_whose_file_is_not_known_is_taken_if_it_is_the_only_one(
     assert found(monkeypatch, config, Running(*arguments, name="sleep")) is None
 
 
+def test_another_coturn_does_not_take_the_place_of_one_that_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "turnserver.conf"
+    config.touch()
+    ours, other = Running("-c", str(config)), Running("-n", "-v")
+    turnserver = Turnserver(config)
+
+    def taken() -> object:
+        return turnserver._process if turnserver.identity else None
+
+    monkeypatch.setattr(psutil, "process_iter", lambda: iter([other, ours]))
+    assert taken() is ours
+    monkeypatch.setattr(psutil, "process_iter", lambda: iter([other]))
+    monkeypatch.setattr(ours, "is_running", lambda: False)
+    assert taken() is None
+    turnserver.search_anew()
+    assert taken() is other
+
+
+def test_a_process_that_is_about_to_end_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "turnserver.conf"
+    config.touch()
+    ending = Running()
+    monkeypatch.setattr(ending, "cmdline", list)
+    assert found(monkeypatch, config, ending) is None
+
+
 def test_a_frozen_process_is_found_and_is_stopped() -> None:
     with subprocess.Popen(["/bin/sleep", "60"]) as process:
         turnserver = Turnserver(Path("/etc/turnserver.conf"))
