@@ -214,9 +214,11 @@ def lab() -> Iterator[Lab]:
 
 
 def run(command: Command, lab: Lab) -> subprocess.CompletedProcess[str]:
-    """Run a command in the lab; what it prints includes what it complains about."""
+    """Run a command in the lab as in a terminal of the usual width; what it prints includes what it complains about."""
     environment = (
-        os.environ | lab.prosody.environment() | {"SSL_CERT_FILE": str(lab.directory / "ca.pem"), "LC_ALL": "C"}
+        os.environ
+        | lab.prosody.environment()
+        | {"SSL_CERT_FILE": str(lab.directory / "ca.pem"), "LC_ALL": "C", "COLUMNS": "80"}
     )
     return subprocess.run(
         ["bash", "-c", in_the_lab(command, lab)],
