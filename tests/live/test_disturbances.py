@@ -99,6 +99,15 @@ class Stage:
             if sample.name in HEALTHY and sample.value != HEALTHY[sample.name]
         ]
 
+    def failures(self) -> list[str]:
+        """Name why probes failed so far."""
+        return [
+            f"{sample.name}{sample.labels}: {sample.value}"
+            for scrape in self.scrapes().values()
+            for sample in scrape.samples
+            if sample.name.endswith("_probe_failures_total") and sample.value
+        ]
+
 
 def _metrics(server: WebServer) -> str:
     port = getattr(server, "metrics_port", server.port)
@@ -137,7 +146,8 @@ def test_a_step_of_a_clock_makes_nothing_look_broken_and_no_number_absurd(stage:
     while time.monotonic() < until:
         seen = stage.scrapes()
         # Google refuses a token request from a wrong clock, so the gateway is right to report that.
-        assert not [line for line in stage.unhealthy() if not line.startswith("push_provider_state")]
+        unhealthy = [line for line in stage.unhealthy() if not line.startswith("push_provider_state")]
+        assert not unhealthy, stage.failures()
         for name, scrape in seen.items():
             assert _absurd(scrape) == []
             assert _fallen(before[name], scrape) == []

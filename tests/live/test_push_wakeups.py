@@ -16,7 +16,7 @@ from lab.servers.gateway import SECRET
 from lab.servers.prosody import DOMAIN, Prosody
 from lab.stack import Lab
 from lab.users.accounts import PASSWORD, ask, create_accounts, username
-from tests.dashboards.model import DASHBOARDS
+from tests.dashboards.model import all_panels
 from tests.live.prosody import lua
 from tests.live.push import ANDROID, SERVICE, Stack, asleep
 from xmpp.client import Client
@@ -143,9 +143,8 @@ async def test_when_half_of_the_pushes_are_delivered_half_are_silent_exactly(wat
 
 def funnel() -> dict[str, str]:
     """The queries of the panel that compares Prosody, gateway, providers and phones, by their words."""
-    panels = DASHBOARDS["push-gateway-health"]["panels"]
-    panels += [inner for panel in panels for inner in panel.get("panels", [])]
-    (panel,) = (panel for panel in panels if panel["title"] == "From Prosody to the phone/s")
+    panels = all_panels("push-gateway-health")
+    (panel,) = (panel.json for panel in panels if panel.json["title"] == "From Prosody to the phone/s")
     return {target["legendFormat"].removeprefix("{{instance}} "): target["expr"] for target in panel["targets"]}
 
 

@@ -119,7 +119,7 @@ async def test_every_histogram_says_what_passed_on_the_wire(
     assert gone
     assert abs(sum(gone) / len(gone) - forced) < 1
     silent = mean(page, "presence_vanish")
-    assert abs(silent - (2 + 2 + forced)) < 2, "two read timeouts, then the same hibernation"
+    assert 1 < silent - forced < 6, "one to two read timeouts of 2 s, then the same hibernation; a second off at most"
 
     # Media: as many packets lost as the tap lost.
     packets = page.by("synthetic_turn_packets_total", "result")
