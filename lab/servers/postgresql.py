@@ -10,6 +10,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lab.running.interrupts import INTERRUPTS
 from lab.running.programs import program
 from lab.running.server import Server, Target, http_answers, tcp_accepts
 from lab.running.workspace import LabError
@@ -51,13 +52,15 @@ class Postgresql(Server):
             return
         self.hand_over(self.directory)
         if self._primary is None:
-            self.run("initdb", "-D", str(data), "-A", "trust", "-U", "postgres", "--no-sync")
+            with INTERRUPTS.held():  # its own child writes on when it is killed
+                self.run("initdb", "-D", str(data), "-A", "trust", "-U", "postgres", "--no-sync")
             with (data / "postgresql.conf").open("a", encoding="utf-8") as file:  # there, so that a test can change it
                 file.write("archive_mode = on\narchive_command = 'true'\narchive_timeout = 30\n")
         else:
             primary = f"host=127.0.0.1 port={self._primary.port} user=postgres application_name={self.name}"
             options = ["-D", str(data), "-R", "-c", "fast", "-X", "stream", "--no-sync", "-C", "-S", SLOT]
-            self.run("pg_basebackup", "-d", primary, *options)
+            with INTERRUPTS.held():
+                self.run("pg_basebackup", "-d", primary, *options)
 
     def settings(self) -> dict[str, str | Path]:
         """Return what its postgresql.conf would say: no Unix socket, and a port on loopback."""

@@ -43,7 +43,7 @@ class Demo:
     def end(self) -> tuple[int, str, str]:
         output, errors = self.process.communicate()
         assert psutil.wait_procs(self.servers, timeout=60)[1] == []
-        assert list(self.temporary.iterdir()) == []
+        assert list(self.temporary.iterdir()) == [], (output, errors)
         return self.process.returncode, output, errors
 
 
