@@ -10,7 +10,6 @@ from typing import Final
 from alerts.catalogue import KNOBS
 from alerts.jobs import JOBS
 from alerts.objectives import load as load_objectives
-from alerts.objectives import measured
 from alerts.render import Links, alerting_rules, panel_rules, promise_rules, recording_rules
 from alerts.thresholds import load
 from toolkit.documents import ConfigError
@@ -56,14 +55,14 @@ def render(
 
     """
     thresholds = load(KNOBS, overrides)
-    promised = measured(load_objectives(KNOBS, objectives), without)
+    promised = load_objectives(KNOBS, objectives).measured(without)
     sources = "alerts/thresholds.yaml" + (f", {overrides.name}" if overrides else "") + " and alerts/catalogue"
     measures = "alerts/objectives.yaml" + (f" and {objectives.name}" if objectives else "")
     return {
         "recording.yaml": recording_rules(thresholds, sources),
         "panels.yaml": panel_rules(sources),
         "promises.yaml": promise_rules(promised, thresholds, measures, haste),
-        "alerts.yaml": alerting_rules(thresholds, links, sources, without, promised),
+        "alerts.yaml": alerting_rules(thresholds, links, sources, without, promised.objectives.values()),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from argparse import ArgumentTypeError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,10 +17,11 @@ from toolkit.documents import ConfigError, Section, compose, entries
 from toolkit.values import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
 DEFAULTS: Final = Path(__file__).with_name("objectives.yaml")
 SERVICE: Final = "commeazy"
+_CONNECTIONS: Final = "connections"
 # The label that names these nodes as alerts do; what happens on one of them is that node's doing.
 _LABELS: Final = ("instance", "from", "to")
 _KEYS: Final = (
@@ -43,7 +44,7 @@ class Objective:
         good, total: counters of events, added and subtracted.
         nodes: the labels that name the nodes of an event.
         jobs: the job that measures, then the others it needs.
-        minimum: the least number of bad events in an alert's longer window.
+        minimum: the least number of bad events, in half an hour for a page, in a ticket's longer window.
         severity: critical, warning or none.
         causes: critical alerts that explain why the budget burns.
         section: of the specification.
@@ -69,14 +70,36 @@ class Objective:
         return {"sloth_id": f"{SERVICE}-{self.name}", "sloth_service": SERVICE, "sloth_slo": self.name}
 
 
-def load(alerts: Collection[str], overrides: Path | None = None) -> dict[str, Objective]:
+@dataclass(frozen=True)
+class Promises:
+    """All that is promised.
+
+    Attributes:
+        objectives: the promises of a share of events, by name.
+        connections: how many sessions there may be at the same time.
+    """
+
+    objectives: dict[str, Objective]
+    connections: int
+
+    def measured(self, without: Collection[str] = ()) -> Promises:
+        """Return what has rules: severity none switches an objective off, and so does a job without targets."""
+        kept = {
+            name: each
+            for name, each in self.objectives.items()
+            if each.severity != "none" and not {*each.jobs} & {*without}
+        }
+        return replace(self, objectives=kept)
+
+
+def load(alerts: Collection[str], overrides: Path | None = None) -> Promises:
     """Read the objectives and, over them, what another file says differently.
 
     Args:
         alerts: the names of all alerts.
         overrides: a file of the same shape in which a promise names its reason and whatever differs.
 
-    Returns each objective by its name. Raises ConfigError for the first thing wrong in either file.
+    Raises ConfigError for the first thing wrong in either file.
     """
     fields = _read(DEFAULTS)
     for name, section in _read(overrides).items() if overrides else ():
@@ -88,19 +111,18 @@ def load(alerts: Collection[str], overrides: Path | None = None) -> dict[str, Ob
             section.wrong("reason", "must be given: say why the number is what it is")
         section.values = fields[name].values | section.values
         fields[name] = section
-    return {name: _objective(name, section, alerts) for name, section in fields.items()}
-
-
-def measured(objectives: Mapping[str, Objective], without: Collection[str] = ()) -> list[Objective]:
-    """Return the objectives that have rules: severity none switches one off, and so does a job without targets."""
-    return [each for each in objectives.values() if each.severity != "none" and not {*each.jobs} & {*without}]
+    connections = _connections(fields.pop(_CONNECTIONS))
+    return Promises({name: _objective(name, section, alerts) for name, section in fields.items()}, connections)
 
 
 def _read(path: Path) -> dict[str, Section]:
     root = compose(path, "--objectives")
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(path, None, "holds no promises; write `message-delivered:` and, indented, its keys")
-    return {name: Section(path, node, name, _KEYS) for name, _, node in entries(path, root, "the file").values()}
+    return {
+        name: Section(path, node, name, _KEYS if name != _CONNECTIONS else ("sessions", "section", "reason"))
+        for name, _, node in entries(path, root, "the file").values()
+    }
 
 
 def _line(section: Section) -> int:
@@ -116,9 +138,6 @@ def _objective(name: str, section: Section, alerts: Collection[str]) -> Objectiv
     percent = _number(section, "objective")
     if not 0 < percent < 100:  # noqa: PLR2004 - per cent
         section.wrong("objective", "must be above 0 and below 100: per cent, such as 99.9")
-    minimum = _number(section, "minimum")
-    if minimum < 1 or minimum != int(minimum):
-        section.wrong("minimum", "must be a whole number of events, at least 1")
     return Objective(
         name=name,
         percent=percent,
@@ -127,7 +146,7 @@ def _objective(name: str, section: Section, alerts: Collection[str]) -> Objectiv
         total=_sum(section, "total"),
         nodes=_among(section, "nodes", _LABELS),
         jobs=_among(section, "jobs", JOBS),
-        minimum=int(minimum),
+        minimum=_count(section, "minimum", "events"),
         severity=severity,
         causes=_among(section, "causes", alerts, least=0),
         section=section.text("section"),
@@ -143,6 +162,20 @@ def _number(section: Section, key: str) -> float:
     if not math.isfinite(number):
         section.wrong(key, "must be a number")
     return number
+
+
+def _count(section: Section, key: str, of: str) -> int:
+    number = _number(section, key)
+    if number < 1 or number != int(number):
+        section.wrong(key, f"must be a whole number of {of}, at least 1")
+    return int(number)
+
+
+def _connections(section: Section) -> int:
+    """Check the one promise that is no share of events."""
+    for key in ("section", "reason"):
+        section.text(key)
+    return _count(section, "sessions", "sessions")
 
 
 def _days(section: Section) -> int:

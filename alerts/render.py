@@ -8,7 +8,7 @@ import yaml
 
 from alerts import promises
 from alerts.catalogue import GROUPS, Alert, fill
-from alerts.objectives import Objective
+from alerts.objectives import Objective, Promises
 from alerts.recording import PANELS, RECORDINGS
 from alerts.thresholds import Threshold
 from toolkit.values import duration
@@ -58,13 +58,11 @@ def panel_rules(sources: str) -> str:
     return document({"panels": rules}, "generate-rules", sources)
 
 
-def promise_rules(
-    objectives: Sequence[Objective], thresholds: Mapping[str, Threshold], sources: str, haste: int = 1
-) -> str:
+def promise_rules(promised: Promises, thresholds: Mapping[str, Threshold], sources: str, haste: int = 1) -> str:
     """Render `promises.yaml`.
 
     Args:
-        objectives: those that are measured.
+        promised: what is measured.
         thresholds: of every alert; the burn's minimum is the time before there is a verdict.
         sources: what the header names.
         haste: what every window is divided by; 1 but for a demonstration.
@@ -73,7 +71,7 @@ def promise_rules(
     shorter = {
         name: every if haste == 1 else f"{int(duration(every)) // haste}s" for name, every in promises.INTERVALS.items()
     }
-    return document(promises.rules(objectives, minimum, haste), "generate-rules", sources, shorter)
+    return document(promises.rules(promised, minimum, haste), "generate-rules", sources, shorter)
 
 
 def alerting_rules(
@@ -81,7 +79,7 @@ def alerting_rules(
     links: Links,
     sources: str,
     without: Collection[str] = (),
-    objectives: Sequence[Objective] = (),
+    objectives: Collection[Objective] = (),
 ) -> str:
     """Render `alerts.yaml`.
 

@@ -8,11 +8,10 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alerts.catalogue import KNOBS
 from alerts.jobs import JOBS
-from alerts.thresholds import load
 from check import attestations, checklist_command, site
 from check.attestations import AttestationError
+from check.chosen import chosen
 from check.client import CannotAskError, Client, CredentialsError, authorization
 from check.examination import examine
 from check.formats import FORMATS
@@ -46,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return checklist_command.host_facts(options.textfile)
         prometheus = Prometheus(_client(options, "prometheus"))
         grafana = Grafana(_client(options, "grafana")) if options.grafana else None
-        thresholds = load(KNOBS, options.thresholds) if options.thresholds else None
+        its_own = chosen(options.thresholds, options.objectives, options.without)
         if options.checklist:
-            return checklist_command.show(options, prometheus, grafana, thresholds)
-        found = examine(prometheus, grafana, thresholds, options.without)
+            return checklist_command.show(options, prometheus, grafana, its_own)
+        found = examine(prometheus, grafana, its_own)
     except (CannotAskError, CredentialsError, ConfigError, AttestationError, LogError, TextfileError) as error:
         print(f"commeazy-check: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
         return 2
@@ -66,6 +65,7 @@ def _parser() -> ArgumentParser:
     add("--grafana", type=_url, metavar="URL", help="ask for the dashboards, too")
     add("--grafana-auth", type=Path, metavar="FILE", help="credentials for Grafana; a service account's token will do")
     add("--thresholds", type=Path, metavar="FILE", help="the thresholds that generate-rules was given")
+    add("--objectives", type=Path, metavar="FILE", help="the promises that generate-rules was given")
     add("--without", action="append", choices=sorted(JOBS), default=[], metavar="JOB", help="as for generate-rules")
     add("--timeout", type=values.seconds, default=10.0, metavar="SECONDS", help="for one answer (default %(default)g)")
     also = parser.add_argument_group("the checklist of Section 20 (docs/checklist.md)").add_argument

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from alerts.thresholds import Threshold
+    from check.chosen import Chosen
     from check.grafana import Grafana
     from check.probes import Result
     from check.prometheus import Prometheus
@@ -28,7 +28,7 @@ def show(
     options: Namespace,
     prometheus: Prometheus,
     grafana: Grafana | None,
-    thresholds: Mapping[str, Threshold] | None,
+    chosen: Chosen,
 ) -> int:
     """Judge the items and print them; returns the exit code."""
     items = checklist().of(options.section or "")
@@ -39,7 +39,7 @@ def show(
         ran[name] = result
         return result
 
-    made = probes(_site(options.site), prometheus, grafana, thresholds, options.without)
+    made = probes(_site(options.site), prometheus, grafana, chosen)
     sources = Sources(
         prometheus,
         {name: lambda name=name, run=run: kept(name, run()) for name, run in made.items()},  # type: ignore[misc] # defaults

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import dashboards
 from check import panels, retention, verdicts
+from check.chosen import Chosen, chosen
 from check.client import CannotAskError
 from check.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from alerts.thresholds import Threshold
     from check.grafana import Grafana
     from check.prometheus import Prometheus
 
@@ -22,31 +20,30 @@ if TYPE_CHECKING:
 def examine(
     prometheus: Prometheus,
     grafana: Grafana | None = None,
-    thresholds: Mapping[str, Threshold] | None = None,
-    without: Collection[str] = (),
+    site: Chosen | None = None,
 ) -> list[Verdict]:
     """Return one verdict for each thing that is asked.
 
     Args:
         prometheus: that watches the service.
         grafana: that shows its dashboards; None for "not asked".
-        thresholds: the operator's; None for the defaults.
-        without: jobs that have no targets here.
+        site: what it chose for its rules; None for the defaults.
 
     Raises:
         CannotAskError: Prometheus gives no answer that can be used. A Grafana that gives none is a verdict.
     """
+    site = site or chosen()
     targets, rules = prometheus.targets(), prometheus.rules()
     present, silent = prometheus.query(verdicts.presence()), prometheus.query(verdicts.silence())
     return [
-        *verdicts.targets(targets, without),
+        *verdicts.targets(targets, site.without),
         *_dashboards(grafana),
-        *verdicts.rules(rules, thresholds, without),
+        *verdicts.rules(rules, site),
         verdicts.watchdog(rules),
         *verdicts.alertmanagers(prometheus.alertmanagers(), prometheus.query(verdicts.refusals())),
         *verdicts.own_failures(prometheus.query(verdicts.failures())),
         *verdicts.metrics(targets, present, silent),
-        retention.judge(prometheus.retention()),
+        retention.judge(prometheus.retention(), site.promised),
         *verdicts.call_settings(prometheus.query(verdicts.ack_delay())),
     ]
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from alerts.catalogue import KNOBS
-from alerts.objectives import load
 from check import verdicts
 from check.client import one_line
 from check.verdicts import Verdict
 
+if TYPE_CHECKING:
+    from alerts.objectives import Promises
+
 _RETENTION: Final = re.compile(r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:\d+m)?(?:\d+s)?")
 
 
-def judge(said: str, days: int | None = None) -> Verdict:
+def judge(said: str, promised: Promises) -> Verdict:
     """Judge whether Prometheus keeps its data for as long as the longest promise.
 
     Args:
         said: by Prometheus, such as `15d` or `12w6d or 50GiB`; "" if it does not say.
-        days: of the longest promise; None for that of the defaults.
+        promised: what has rules.
     """
-    needed = days or max(each.days for each in load(KNOBS).values())
+    needed = max((each.days for each in promised.objectives.values()), default=0)
     found = _RETENTION.fullmatch(said.split(" or ", maxsplit=1)[0])
     if not found or not said[:1].isdigit():
         return Verdict("-", f"retention: not known; the promises need {needed} days")

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Final, Literal
 from alerts import promises
 from alerts.catalogue import GROUPS, KNOBS
 from alerts.jobs import JOBS
-from alerts.objectives import load as load_objectives
-from alerts.objectives import measured
 from alerts.recording import PANELS, RECORDINGS
 from alerts.render import is_wanted
 from alerts.thresholds import load
+from check.chosen import Chosen, chosen
 from check.client import one_line
 from check.contract import ANSWERS, PROMISED
 from check.items import RECORDED, checklist
@@ -21,8 +20,7 @@ from check.items import RECORDED, checklist
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from alerts.objectives import Objective
-    from alerts.thresholds import Threshold
+    from alerts.objectives import Promises
     from check.contract import Promise
     from check.panels import Report
     from check.prometheus import Rule, Sample, Target
@@ -173,50 +171,43 @@ def call_settings(found: Iterable[Sample]) -> Iterator[Verdict]:
         yield ok(f"settings: smacks_max_ack_delay is {limit:g} s or less on {_counted(len(nodes), 'node')}")
 
 
-def rules(
-    found: Sequence[Rule],
-    thresholds: Mapping[str, Threshold] | None = None,
-    without: Collection[str] = (),
-    objectives: Mapping[str, Objective] | None = None,
-) -> Iterator[Verdict]:
+def rules(found: Sequence[Rule], site: Chosen | None = None) -> Iterator[Verdict]:
     """Judge whether every rule of the catalogue is loaded, and healthy.
 
     Args:
         found: the loaded rules.
-        thresholds: the operator's; None for the defaults.
-        without: jobs that have no targets here.
-        objectives: the operator's; None for the defaults.
+        site: what it chose; None for the defaults.
     """
-    used = load(KNOBS) if thresholds is None else thresholds
-    severities = {name: threshold.severity for name, threshold in used.items()}
+    site = site or chosen()
+    severities = {name: threshold.severity for name, threshold in site.thresholds.items()}
     wanted = {
         (alert.name, tuple(sorted(alert.labels.items())))
         for group in GROUPS.values()
         for alert in group
-        if is_wanted(alert, used, without)
+        if is_wanted(alert, site.thresholds, site.without)
     }
     loaded = {_key(rule): dict(rule.labels).get("severity", "") for rule in found if rule.alerting}
     severity = {key: loaded.get(key, severities[key[0]]) for key in wanted}
-    for word, chosen in (
+    for word, these in (
         ("critical alerts", {key for key in wanted if severity[key] == "critical"}),
         ("other alerts", {key for key in wanted if severity[key] != "critical"}),
     ):
         yield from _loaded(
             word,
-            chosen,
-            [rule for rule in found if rule.alerting and _key(rule) in chosen],
+            these,
+            [rule for rule in found if rule.alerting and _key(rule) in these],
             named=word.startswith("critical"),
         )
     recorded: set[_Key] = {(each.record, ()) for each in (*RECORDINGS, *PANELS)}
     recorded |= {(RECORDED, (("id", item),)) for item in checklist().items}
-    recorded |= _promised(measured(objectives or load_objectives(KNOBS), without))
+    recorded |= _promised(site.promised)
     recording = [rule for rule in found if not rule.alerting and _key(rule) in recorded]
     yield from _loaded("recording rules", recorded, recording)
 
 
-def _promised(objectives: Sequence[Objective]) -> set[_Key]:
+def _promised(promised: Promises) -> set[_Key]:
     """Return the rules that measure the promises."""
-    every = (rule for group in promises.rules(objectives, "0").values() for rule in group)
+    every = (rule for group in promises.rules(promised, "0").values() for rule in group)
     return {
         (r["record"], tuple(sorted((k, v) for k, v in r.get("labels", {}).items() if k != "severity"))) for r in every
     }

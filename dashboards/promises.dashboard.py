@@ -62,7 +62,7 @@ dashboard = page(
             of=PROSODY,
         ),
         figure(
-            "Of 100,000 connections",
+            "Of the promised connections",
             "All sessions now, of the connections that Section 1 promises.",
             "percentunit",
             "sum(slo:connections:ratio)",

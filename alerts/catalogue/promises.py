@@ -12,22 +12,25 @@ NODE_CAUSES: Final = (
 )
 # Long window, short window, how many times faster than the budget lasts: 2, 5, 10 and 10 % of 30 days' budget.
 QUICKLY: Final = (("1h", "5m", "14.4"), ("6h", "30m", "<value>"))
+# The bad events of a page are new: hours after an outage the long windows hold enough of it for one lost probe to page.
+LATELY: Final = "30m"
 SLOWLY: Final = (("1d", "2h", "3"), ("3d", "6h", "<value>"))
 _PROMISE: Final = "{{ $labels.sloth_slo }}"
 _FAST: Final = "Users notice: messages, logins or calls fail. No other page says why. See which node or pair it is."
 _SLOW: Final = "At this pace the promise of 30 days is not kept. See which node or pair spends the budget, and when."
 _UNKNOWN: Final = "What was not measured may have been bad. Look at the exporter that measures it, and at Prometheus."
-_SILENT: Final = (
-    "It pages nobody: it silences the burn of a promise that another page explains, and half an hour longer."
-)
+_SILENT: Final = "It pages nobody: it silences the burn of a promise that another page explains, and 35 minutes longer."
 
 
-def _burns(pairs: tuple[tuple[str, str, str], ...]) -> str:
-    """Return how many times too fast a budget burns, in the long window of a pair, while the short one confirms it."""
+def _burns(pairs: tuple[tuple[str, str, str], ...], lately: str = "") -> str:
+    """Return how many times too fast a budget burns, in the long window of a pair, while the short one confirms it.
+
+    `lately` is the window that must hold enough bad events, in place of the long one.
+    """
     return "\n  or\n".join(
         f"  slo:sli_error:ratio_rate{long} / on ({_BY}) slo:error_budget:ratio > {rate}\n"
         f"  and slo:sli_error:ratio_rate{short} / on ({_BY}) slo:error_budget:ratio > {rate}\n"
-        f"  and slo:bad_events:increase{long} >= on ({_BY}) slo:bad_events:minimum"
+        f"  and slo:bad_events:increase{lately or long} >= on ({_BY}) slo:bad_events:minimum"
         for long, short, rate in pairs
     )
 
@@ -38,7 +41,7 @@ ALERTS: Final = (
     Alert(
         name="PromiseBurnsFast",
         expr=(
-            f"(\n  (\n{_burns(QUICKLY)}\n  )\n"
+            f"(\n  (\n{_burns(QUICKLY, LATELY)}\n  )\n"
             f'  {_MEASURED}\n  and on (sloth_id) sloth_slo_info{{severity="critical"}}\n)\n'
             "* on (sloth_id) group_left (instance) slo:explained_by:bool"
         ),

@@ -13,9 +13,9 @@ from check.probes.ports import ports
 from check.probes.storage import passwords, stores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
-    from alerts.thresholds import Threshold
+    from check.chosen import Chosen
     from check.grafana import Grafana
     from check.prometheus import Prometheus
     from check.site import Site
@@ -25,8 +25,7 @@ def probes(
     site: Site | str,
     prometheus: Prometheus,
     grafana: Grafana | None,
-    thresholds: Mapping[str, Threshold] | None = None,
-    without: Collection[str] = (),
+    chosen: Chosen | None = None,
 ) -> dict[str, Callable[[], Result]]:
     """Return what to run for each probe of checklist.yaml.
 
@@ -34,8 +33,7 @@ def probes(
         site: what the operator says, or one line that says why it is not known.
         prometheus: whose rules are looked at.
         grafana: None if none is given.
-        thresholds: the operator's; None for the defaults.
-        without: jobs that have no targets here.
+        chosen: what the site chose for its rules; None for the defaults.
     """
 
     def on_site(probe: Callable[[Site], Result]) -> Callable[[], Result]:
@@ -48,7 +46,7 @@ def probes(
         "stores": on_site(stores),
         "passwords": on_site(passwords),
         "dashboards": lambda: _dashboards(grafana),
-        "rules": lambda: _rules(prometheus, thresholds, without),
+        "rules": lambda: _rules(prometheus, chosen),
     }
 
 
@@ -61,12 +59,12 @@ def _dashboards(grafana: Grafana | None) -> Result:
         return Result("UNKNOWN", f"Grafana cannot be asked: {error}")
 
 
-def _rules(prometheus: Prometheus, thresholds: Mapping[str, Threshold] | None, without: Collection[str]) -> Result:
+def _rules(prometheus: Prometheus, chosen: Chosen | None) -> Result:
     try:
         rules = prometheus.rules()
     except CannotAskError as error:
         return Result("UNKNOWN", f"Prometheus cannot be asked: {error}")
-    return _of([*verdicts.rules(rules, thresholds, without), verdicts.watchdog(rules)])
+    return _of([*verdicts.rules(rules, chosen), verdicts.watchdog(rules)])
 
 
 def _of(found: Iterable[verdicts.Verdict]) -> Result:

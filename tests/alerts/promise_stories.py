@@ -44,6 +44,15 @@ RECOVERED: Final = {
     "call-push": (79, "16.7"),
     "turn": (104, "25.1"),
 }
+# For how many minutes an outage of half an hour, and then the half hour in which the windows hold it, burns too fast.
+BURNED: Final[dict[str, int | None]] = {
+    "message-delivered": 57,
+    "message-fast": 17,
+    "login": 54,
+    "presence-gone": None,
+    "call-push": 6,
+    "turn": 54,
+}
 # In a silent night: so many failures wake nobody, and one more does, so many minutes later.
 FEW: Final = {"message-delivered": 2, "message-fast": 4, "login": 2, "presence-gone": 4, "call-push": 4, "turn": 2}
 
@@ -70,8 +79,14 @@ def stories(slo: str) -> Iterator[Story]:
         lambda place: (*_BEFORE, down if {*place} & {*second} else (30, 20, 0)),
         _from(ONE_NODE[slo], "coturn2" if slo == "turn" else "prosody2"),
     )
-    if slo in SLOW:
-        yield Story("everything comes too late", lambda _: (*_BEFORE, down), _from(OUTAGE[slo]), late=True)
+    bad = SLOW[slo][1]
+    yield Story(
+        "everything is slow",
+        lambda _: (*_BEFORE, down),
+        _from(OUTAGE[slo] if bad else None),
+        [("slo:sli_error:ratio_rate5m", 95, int(bad))],
+        late=True,
+    )
     lost = ((66, 1, 0), (1, 0, 1), (20, 1, 0))
     yield Story(
         "one lost probe", lambda place: lost if place == first else ((87, 1, 0),), {67: None, 69: None, 72: None}
@@ -114,7 +129,30 @@ def stories(slo: str) -> Iterator[Story]:
             ("slo:period_error_budget_remaining:ratio", 70, None),
         ],
     )
+    yield returned(slo)
     yield Story("recovered after ten minutes", lambda _: (*_BEFORE, (10, 0, 20), (45, 20, 0)), _until(RECOVERED[slo]))
+
+
+def returned(slo: str) -> Story:
+    """Return half an hour without a node, whose users fail a minute longer, and later two lost probes elsewhere."""
+    first, second = COUNTERS[slo].places[0], ("prosody2", "coturn2")
+    before = ((5, 60, 0), (60, 1, 0))
+    burns = 'ALERTS{alertname="PromiseBurnsFast",alertstate="firing"}'
+    alone = f'{burns} unless on (instance) ALERTS{{alertname="KnownCause",of="node"}}'
+
+    def segments(place: tuple[str, ...]) -> tuple[Segment, ...]:
+        if {*place} & {*second}:
+            return (*before, (31, 0, 1), (64, 1, 0))
+        lost = int(place == first)
+        return (*before, (55, 1, 0), (1, 1 - lost, lost), (28, 1, 0), (1, 1 - lost, lost), (10, 1, 0))
+
+    return Story(
+        "a node is back, and the windows still hold its outage",
+        segments,
+        {},
+        [(f"count_over_time({burns}[95m])", 160, BURNED[slo]), (f"count_over_time(({alone})[95m:1m])", 160, None)],
+        down=range(67, 96),
+    )
 
 
 # The pages about a whole service that explain each promise's burn. Those of a node have a rule of their own.
@@ -139,11 +177,14 @@ _NO_CAUSES: Final = (
 
 
 def _explained(slo: str, told: Case) -> Case:
-    """Let one cause fire in each hour, then what is none, and ask each time whether a cause is known."""
+    """Let one cause fire in each hour, then what is none; ask each time, 34 minutes later, whether one is known."""
     every = [*((name, "critical", "firing") for name in CAUSES[slo]), *_NO_CAUSES]
+    if CAUSES[slo]:
+        every.append((CAUSES[slo][0], "critical", "firing"))  # too long ago
     for hour, (alert, severity, state) in enumerate(every, start=1):
-        labels = f'alertname="{alert}",severity="{severity}",alertstate="{state}",instance="x"'
-        told["input_series"].append({"series": f"ALERTS{{{labels}}}", "values": f"_x{60 * hour} 1 _x60"})
+        labels = f'alertname="{alert}",severity="{severity}",alertstate="{state}",instance="x{hour}"'
+        ago = 34 if hour <= len(CAUSES[slo]) + len(_NO_CAUSES) else 36
+        told["input_series"].append({"series": f"ALERTS{{{labels}}}", "values": f"_x{60 * hour - ago} 1 _x60"})
         known = [{"labels": "{}", "value": 1}] if hour <= len(CAUSES[slo]) else []
         ask = {"expr": "sum(slo:known_cause:bool)", "eval_time": f"{60 * hour}m", "exp_samples": known}
         told["promql_expr_test"].append(ask)
@@ -185,6 +226,16 @@ def chronicle(slo: str) -> Case:
     ]
     told = Story("what each short window holds", lambda place: busy if place == first else ((840, 1, 0),), {}, asks)
     return _explained(slo, case(slo, told))
+
+
+def ticket(slo: str) -> Case:
+    """Return a good day, an hour of outage and seven good hours, and when that is a ticket; of each promise it is."""
+    asks: list[tuple[str, int, float | None]] = [
+        ('ALERTS{alertname="PromiseBurnsSlowly",alertstate="firing",severity="warning"}', minute, fires)
+        for minute, fires in ((24 * 60 + 15, None), (24 * 60 + 30, 1), (30 * 60 + 45, 1), (31 * 60, None))
+    ]
+    story = Story("an hour of outage is a ticket", lambda _: ((96, 20, 0), (4, 0, 20), (30, 20, 0)), {}, asks)
+    return case(slo, story, "15m")
 
 
 def _minutes(apart: int, bad: int) -> tuple[Segment, Segment]:
@@ -229,6 +280,7 @@ def files(slos: Sequence[str], kinds: Sequence[str]) -> dict[str, dict[str, Any]
             ("stories", "page", "1m", [case(slo, story) for story in stories(slo)]),
             ("short", "rules", "1h", [chronicle(slo)]),
             ("long", "rules", "6h", [years(slo)]),
+            ("ticket", "rules", "15m", [ticket(slo)]),
         ):
             if name not in kinds:
                 continue
@@ -241,6 +293,7 @@ def files(slos: Sequence[str], kinds: Sequence[str]) -> dict[str, dict[str, Any]
     return found
 
 
+KINDS: Final = ("stories", "short", "long", "ticket")
 _PAGES_NEED_NOT: Final = ("2h", "1d", "3d", "coverage", "due", "known_cause")
 
 
@@ -248,7 +301,7 @@ def write(
     folder: Path,
     changed: Callable[[str], list[dict[str, Any]]] = rule_groups,
     slos: Sequence[str] = tuple(COUNTERS),
-    kinds: Sequence[str] = ("stories", "short", "long"),
+    kinds: Sequence[str] = KINDS,
 ) -> list[Path]:
     """Write test files and the rules of promises into a folder.
 

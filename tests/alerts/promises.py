@@ -27,6 +27,7 @@ _URLS: Final = {
     "runbook_url": "https://github.com/commeazy/monitoring/blob/main/docs/runbooks/PromiseBurnsFast.md",
     "dashboard_url": "https://grafana.commeazy.com/d/promises",
 }
+_BURNS: Final = ("PromiseBurnsFast", "PromiseBurnsSlowly", "KnownCause")
 _DESCRIPTION: Final = (
     "Users notice: messages, logins or calls fail. No other page says why. See which node or pair it is."
 )
@@ -96,10 +97,14 @@ COUNTERS: Final = {
     ),
     "turn": _results("turn_tls", _COTURNS),
 }
-# A message, or the answer to a push, that comes too late; for the others late is not bad.
-SLOW: Final = {
-    "message-fast": (f'{_SECONDS}_count{{journey="message"',),
-    "call-push": ("push_voip_sent_total{", 'push_latency_ms_count{handler="voip"'),
+# What counts an event that comes late, and is good all the same, and whether the promise calls it bad.
+SLOW: Final[dict[str, tuple[tuple[str, ...], bool]]] = {
+    "message-delivered": (COUNTERS["message-delivered"].good, False),
+    "message-fast": ((f'{_SECONDS}_count{{journey="message"',), True),
+    "login": (COUNTERS["login"].good, False),
+    "presence-gone": ((f'{_VANISH}"150.0"', f'{_PRESENCE}vanish",result="ok"'), True),
+    "call-push": (("push_voip_sent_total{", 'push_latency_ms_count{handler="voip"'), True),
+    "turn": (COUNTERS["turn"].good, False),
 }
 
 
@@ -114,6 +119,7 @@ class Story:
         asks: PromQL, its minute, and the value; None for no sample.
         young: whether nothing was measured before.
         late: the bad events are late ones.
+        down: the minutes in which a page says that the second node is down.
     """
 
     name: str
@@ -122,10 +128,11 @@ class Story:
     asks: list[tuple[str, int, float | None]] = field(default_factory=list)
     young: bool = False
     late: bool = False
+    down: range = range(0)
 
 
 def rule_groups(slo: str) -> list[dict[str, Any]]:
-    """Return the generated rules of one promise, those of all promises, and the alert that pages."""
+    """Return the generated rules of one promise, those of all promises, the burn alerts, and what keeps them back."""
     groups = yaml.safe_load((RULES / "promises.yaml").read_text(encoding="utf-8"))["groups"]
     alerts = yaml.safe_load((RULES / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
     mine = [
@@ -135,7 +142,7 @@ def rule_groups(slo: str) -> list[dict[str, Any]]:
         }
         for group in groups
     ]
-    paging = [rule for group in alerts for rule in group["rules"] if rule["alert"] == "PromiseBurnsFast"]
+    paging = [rule for group in alerts for rule in group["rules"] if rule["alert"] in _BURNS]
     return [*mine, {"name": "pages", "rules": paging}]
 
 
@@ -173,7 +180,7 @@ def case(slo: str, story: Story, interval: str = "1m") -> Case:
     inputs = [
         one
         for place in counters.places
-        for one in series(counters, place, story.segments(place), late=SLOW.get(slo, ()) if story.late else ())
+        for one in series(counters, place, story.segments(place), late=SLOW[slo][0] if story.late else ())
     ]
     steps = sum(segment[0] for segment in story.segments(counters.places[0]))
     inputs += [
@@ -181,6 +188,10 @@ def case(slo: str, story: Story, interval: str = "1m") -> Case:
         for journey in counters.journeys
     ]
     inputs += [{"series": f'up{{job="push-gateway",instance="{node}"}}', "values": f"1x{steps}"} for node in NODES]
+    if story.down:
+        second = next(place[0] for place in counters.places if place[0].endswith("2"))
+        labels = f'alertname="NodeDown",alertstate="firing",severity="critical",instance="{second}"'
+        inputs.append({"series": f"ALERTS{{{labels}}}", "values": f"_x{story.down.start} 1x{len(story.down) - 1}"})
     me = {"sloth_service": "commeazy", "sloth_slo": slo, "sloth_id": f"commeazy-{slo}"}
     if not story.young:
         labels = ",".join(f'{key}="{value}"' for key, value in me.items())

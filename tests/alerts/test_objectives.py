@@ -10,7 +10,8 @@ import yaml
 from alerts.catalogue import KNOBS
 from alerts.catalogue.promises import NODE_CAUSES
 from alerts.generate import main
-from alerts.objectives import load, measured
+from alerts.objectives import load
+from alerts.promises import HOLDOVER
 from alerts.thresholds import load as load_thresholds
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ BAD = {
         "massage:\n  objective: 99\n  reason: x\n",
         (
             "my.yaml:1: there is no promise massage; there are message-delivered, message-fast, login, presence-gone, "
-            "call-push, turn"
+            "call-push, turn, connections"
         ),
     ),
     "no reason": (
@@ -71,6 +72,14 @@ BAD = {
         "login:\n  reason: x\n  jobs: [xmpp]\n",
         "my.yaml:3: login: jobs has 'xmpp', which does not exist",
     ),
+    "no connections": (
+        "connections:\n  reason: x\n  sessions: 0\n",
+        "my.yaml:3: connections: sessions must be a whole number of sessions, at least 1",
+    ),
+    "an objective of connections": (
+        "connections:\n  objective: 99\n  reason: x\n",
+        "my.yaml:2: connections has no key 'objective'; known are sessions, section, reason",
+    ),
     "no label for a node": ("login:\n  reason: x\n  nodes: []\n", "my.yaml:3: login: nodes must name at least one"),
 }
 
@@ -111,6 +120,16 @@ def test_an_override_changes_its_own_promise_and_nothing_else(tmp_path: Path) ->
     assert {slo for _, slo in changed} == {"login", ""}, "the ratio of 28 days is new for all"
 
 
+def test_the_promised_connections_are_data_too(tmp_path: Path) -> None:
+    mine = tmp_path / "my.yaml"
+    mine.write_text("connections: {sessions: 20_000, reason: A smaller service.}\n")
+    before, after = _rules(tmp_path), _rules(tmp_path, "--objectives", str(mine))
+    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    assert changed == {("slo:connections:ratio", "")}
+    assert before["slo:connections:ratio", ""] == "sum(prosody_c2s_sessions) / 100000"
+    assert after["slo:connections:ratio", ""] == "sum(prosody_c2s_sessions) / 20000"
+
+
 def test_a_promise_is_left_out_by_severity_none_and_with_the_job_it_needs(tmp_path: Path) -> None:
     mine = tmp_path / "my.yaml"
     mine.write_text("login: {severity: none, reason: Nobody logs in.}\n")
@@ -124,13 +143,17 @@ def test_without_a_promise_there_is_no_rule(tmp_path: Path) -> None:
 
 def test_what_explains_a_page_pages_itself() -> None:
     thresholds = load_thresholds(KNOBS)
-    for objective in measured(load(KNOBS)):
+    for objective in load(KNOBS).measured().objectives.values():
         assert all(thresholds[alert].severity == "critical" for alert in objective.causes), objective.name
     assert all(thresholds[alert].severity == "critical" for alert in NODE_CAUSES)
 
 
+def test_a_cause_of_a_node_and_one_of_a_promise_explain_a_burn_equally_long() -> None:
+    assert load_thresholds(KNOBS)["KnownCause"].window == HOLDOVER
+
+
 def test_the_promises_are_those_of_section_1() -> None:
-    promised = {name: (each.percent, each.days, each.severity) for name, each in load(KNOBS).items()}
+    promised = {name: (each.percent, each.days, each.severity) for name, each in load(KNOBS).objectives.items()}
     assert promised == {
         "message-delivered": (99.9, 30, "critical"),
         "message-fast": (99, 30, "critical"),

@@ -8,8 +8,8 @@ from typing import Any
 from alerts import promises
 from alerts.catalogue import GROUPS, KNOBS
 from alerts.jobs import JOBS
+from alerts.objectives import Promises
 from alerts.objectives import load as load_objectives
-from alerts.objectives import measured
 from alerts.recording import PANELS, RECORDINGS
 from alerts.thresholds import load
 from check import verdicts
@@ -27,6 +27,17 @@ TARGETS: list[dict[str, Any]] = [
     }
     for job in JOBS
 ]
+
+
+def promise_rules(promised: Promises) -> list[dict[str, Any]]:
+    """Return the rules that measure these promises, as Prometheus lists them."""
+    return [
+        {"name": rule["record"], "type": "recording", "health": "ok", "labels": rule.get("labels", {})}
+        for group in promises.rules(promised, "0").values()
+        for rule in group
+    ]
+
+
 _SEVERITY = {name: threshold.severity for name, threshold in load(KNOBS).items()}
 RULES: list[dict[str, Any]] = [
     *(
@@ -41,11 +52,7 @@ RULES: list[dict[str, Any]] = [
         for alert in group
     ),
     *({"name": each.record, "type": "recording", "health": "ok"} for each in (*RECORDINGS, *PANELS)),
-    *(
-        {"name": rule["record"], "type": "recording", "health": "ok", "labels": rule.get("labels", {})}
-        for group in promises.rules(measured(load_objectives(KNOBS)), "0").values()
-        for rule in group
-    ),
+    *promise_rules(load_objectives(KNOBS)),
     *({"name": RECORDED, "type": "recording", "health": "ok", "labels": {"id": item}} for item in checklist().items),
 ]
 SERIES: list[dict[str, Any]] = [

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alerts.catalogue import KNOBS
+from alerts.objectives import load
 from check.__main__ import main
 from check.examination import uids
-from tests.check.answers import prometheus
+from tests.check.answers import prometheus, promise_rules
 from tests.check.servers import Api, FakeGrafana, always, serving
 
 if TYPE_CHECKING:
@@ -50,6 +52,30 @@ def test_all_well_is_ok_in_every_line_and_0(url: str, capsys: pytest.CaptureFixt
     assert [line for line in lines if not line.startswith("ok    ")] == [
         "-     dashboards: not asked, no --grafana given"
     ]
+
+
+def test_promises_of_the_sites_own_are_what_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "my.yaml"
+    mine.write_text(
+        "login: {objective: 99.5, window: 90d, reason: Few people log in.}\nturn: {severity: none, reason: No calls.}\n"
+    )
+    answers = prometheus()
+    (group,) = answers["/api/v1/rules"]["data"]["groups"]
+    (first, *_) = shipped = promise_rules(load(KNOBS))
+    at = group["rules"].index(first)
+    group["rules"][at : at + len(shipped)] = promise_rules(load(KNOBS, mine).measured())
+    answers["/api/v1/status/runtimeinfo"]["data"]["storageRetention"] = "1y"
+    with serving(Api(answers)) as url:
+        assert _run(capsys, "--prometheus", url)[0] == 1
+        code, lines, errors = _run(capsys, "--prometheus", url, "--objectives", str(mine))
+        assert (code, errors) == (0, "")
+        assert "ok    retention: 1y, and promises look back 90 days" in lines
+        mine.write_text("login: {objective: 99.5}\n")
+        assert _run(capsys, "--prometheus", url, "--objectives", str(mine)) == (
+            2,
+            [],
+            f"commeazy-check: {mine}:1: login: reason must be given: say why the number is what it is\n",
+        )
 
 
 def _job_missing(answers: dict[str, Any]) -> None:

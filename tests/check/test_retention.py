@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
+from alerts.catalogue import KNOBS
+from alerts.objectives import load
 from check.retention import judge
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SHORT = "; start it with --storage.tsdb.retention.time=90d (docs/install.md)"
 
@@ -24,9 +31,13 @@ SHORT = "; start it with --storage.tsdb.retention.time=90d (docs/install.md)"
     ],
 )
 def test_what_prometheus_keeps_is_compared_with_the_window(said: str, line: str) -> None:
-    assert str(judge(said)) == line
+    assert str(judge(said, load(KNOBS))) == line
 
 
-def test_the_longest_promise_counts() -> None:
-    assert judge("90d", 90).failed
-    assert not judge("91d", 90).failed
+def test_the_longest_promise_counts(tmp_path: Path) -> None:
+    mine = tmp_path / "my.yaml"
+    mine.write_text("login: {window: 90d, reason: Few people log in.}\n")
+    promised = load(KNOBS, mine)
+    assert judge("90d", promised).failed
+    assert not judge("91d", promised).failed
+    assert not judge("90d", promised.measured(["prosody"])).failed, "it has no rules"

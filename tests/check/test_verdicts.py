@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import pytest
 
-from alerts.catalogue import KNOBS
 from alerts.jobs import JOBS
-from alerts.thresholds import load
 from check import verdicts
+from check.chosen import chosen
 from check.contract import ANSWERS, PROMISED
 from check.prometheus import Rule, Sample, Target, _rules, _samples, _targets
 from tests.check.answers import RULES, SERIES, TARGETS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FOUND = _targets({"activeTargets": TARGETS})
 LOADED = _rules({"groups": [{"rules": RULES}]})
@@ -216,16 +219,16 @@ def test_an_operators_own_severity_counts() -> None:
     assert "PushLatencyHigh" in str(next(iter(verdicts.rules(mine))))
 
 
-def test_rules_that_an_operator_switched_off_or_left_out_are_not_missed() -> None:
-    thresholds = load(KNOBS)
-    thresholds["PostgresReplicaMissing"] = dataclasses.replace(thresholds["PostgresReplicaMissing"], severity="none")
+def test_rules_that_an_operator_switched_off_or_left_out_are_not_missed(tmp_path: Path) -> None:
+    own = tmp_path / "my.yaml"
+    own.write_text("PostgresReplicaMissing: {severity: none, reason: One server.}\n")
     gone = {("JobMissing", ("job", "coturn"))}
     mine = [
         rule
         for rule in LOADED
         if rule.name != "PostgresReplicaMissing" and not any((rule.name, pair) in gone for pair in rule.labels)
     ]
-    assert not _failures(list(verdicts.rules(mine, thresholds, ["coturn"])))
+    assert not _failures(list(verdicts.rules(mine, chosen(own, without=["coturn"]))))
     assert len(_failures(list(verdicts.rules(mine)))) == 2
 
 

@@ -17,6 +17,7 @@ from alerts.thresholds import load
 from check import host
 from check.attestations import Attestation
 from check.checklist_command import exported
+from check.chosen import chosen
 from check.client import Client
 from check.examination import uids
 from check.grafana import Grafana
@@ -220,7 +221,7 @@ class Stage:
 
             return run_and_keep
 
-        made = probes(self.site(), prometheus, grafana, load(KNOBS, self.lab.prometheus.thresholds))
+        made = probes(self.site(), prometheus, grafana, chosen(self.lab.prometheus.thresholds))
         now = time.time()
         sources = Sources(prometheus, {name: keeping(name, run) for name, run in made.items()}, self.attestations, now)
         found = {finding.item.id: finding for finding in judge(items, sources)}
