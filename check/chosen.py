@@ -1,4 +1,4 @@
-"""What a site chose when it made its rules: what `generate-rules` was told is told to `commeazy-check`, too."""
+"""What a site chose when it made its rules: `commeazy-check` takes the same flags as `generate-rules`."""
 
 from __future__ import annotations
 
