@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -12,15 +14,35 @@ import yaml
 from alerts.generate import RULES
 from tests.alerts.mutation import PANEL_TESTS, mutants, standing_on
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 TESTS = Path(__file__).parents[2] / "alerts" / "tests"
 FILES = [*sorted(TESTS.glob("*.yaml")), PANEL_TESTS]
+OPEN_ON_THE_LEFT = 3  # the version of Prometheus whose windows are
 STRIDE = 101  # of the mutants that are tried here; `make mutants` tries them all
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_promtool_passes(file: Path, tmp_path: Path) -> None:
-    """With the rules that the file speaks of, and what they stand on: with all of them it takes ten times as long."""
-    test = yaml.safe_load(file.read_text(encoding="utf-8"))
+def main_version() -> int:
+    """Return the first number of promtool's version."""
+    done = subprocess.run(["promtool", "--version"], capture_output=True, text=True, check=True)
+    return int(re.findall(r"version (\d+)\.", done.stdout + done.stderr)[0])
+
+
+def widened(text: str) -> str:
+    """Give each window a millisecond more at its beginning.
+
+    Since Prometheus 3 a window leaves out the sample at its very beginning. The samples of a test stand exactly there;
+    those of a scrape never do, so both versions agree about them.
+    """
+    return re.sub(r"\[(\w+)(:\w*)?\]", r"[\g<1>1ms\2]", text)
+
+
+def complaint(file: Path, test: dict[str, Any], folder: Path, reading: Callable[[str], str] = str) -> str:
+    """Run a test file with the rules that it speaks of, and what they stand on; return what promtool finds wrong.
+
+    With all the rules it takes ten times as long.
+    """
     cases = yaml.safe_dump(test["tests"])
     originals = [(file.parent / name).resolve() for name in test["rule_files"]]
     documents = [yaml.safe_load(original.read_text(encoding="utf-8")) for original in originals]
@@ -29,11 +51,26 @@ def test_promtool_passes(file: Path, tmp_path: Path) -> None:
     for original, document in zip(originals, documents, strict=True):
         for group in document["groups"]:
             group["rules"] = [rule for rule in group["rules"] if rule in needed]
-        (tmp_path / original.name).write_text(yaml.safe_dump(document))
-    (tmp_path / file.name).write_text(yaml.safe_dump(test | {"rule_files": [original.name for original in originals]}))
-    command = ["promtool", "test", "rules", str(tmp_path / file.name)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+        (folder / original.name).write_text(reading(yaml.safe_dump(document, width=10_000)))
+    written = yaml.safe_dump(test | {"rule_files": [original.name for original in originals]}, width=10_000)
+    (folder / file.name).write_text(reading(written))
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(folder / file.name)], capture_output=True, text=True, check=False
+    )
+    return done.stdout + done.stderr if done.returncode else ""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_promtool_passes(file: Path, tmp_path: Path) -> None:
+    test = yaml.safe_load(file.read_text(encoding="utf-8"))
+    found = complaint(file, test, tmp_path)
+    if found and main_version() >= OPEN_ON_THE_LEFT:
+        for case in test["tests"]:
+            one = test | {"tests": [case]}
+            readings = [complaint(file, one, tmp_path), complaint(file, one, tmp_path, widened)]
+            assert "" in readings, readings[1]
+    else:
+        assert not found, found
 
 
 def test_promtool_takes_a_file_as_it_is() -> None:
