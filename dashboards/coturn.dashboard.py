@@ -1,6 +1,6 @@
 """Coturn: do calls behind strict NATs find a relay, how much do they carry, and what will run out first."""
 
-from dashboards.limits import THRESHOLDS, above, none_may_be
+from dashboards.limits import above, none_may_be, threshold
 from dashboards.page import folded, page, row
 from dashboards.panels import heatmap, series, states
 from dashboards.pieces import Look, Query
@@ -15,7 +15,7 @@ _PORTS_USED = (
     'coturn_relay_ports{state="used",instance=~"$node"}'
     ' / ignoring (state) coturn_relay_ports{state="capacity",instance=~"$node"}'
 )
-_REFUSALS = THRESHOLDS["CoturnPortsExhausted"]
+_REFUSALS = threshold("CoturnPortsExhausted")
 _CREATED = rates("coturn_allocations_total", where='event="created"')
 _BINDINGS = rates("coturn_stun_bindings_total")
 

@@ -6,20 +6,19 @@ import os
 import sys
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alerts.catalogue import KNOBS
 from alerts.thresholds import load
 from dashboards.pieces import CALM, CRITICAL, WARNING
 from toolkit.documents import ConfigError
 
-# grafanalib's command takes no options of ours, so what `generate-rules --thresholds` is given comes as a variable.
-OVERRIDES = os.environ.get("THRESHOLDS")
-try:
-    THRESHOLDS = load(KNOBS, Path(OVERRIDES) if OVERRIDES else None)
-except ConfigError as error:
-    print(f"generate-dashboards: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
-    sys.exit(2)
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from alerts.thresholds import Threshold
 
 
 class State(Enum):
@@ -75,17 +74,37 @@ class Limits:
         return sorted([*above, *below], key=lambda test: order.index(test[0]), reverse=True)
 
 
+def threshold(alert: str) -> Threshold:
+    """Return the threshold of an alert, by the defaults and the file that the variable THRESHOLDS names.
+
+    A file that cannot be used ends the program with one line and exit code 2: grafanalib's command, which calls the
+    dashboards, would show a traceback.
+    """
+    return _thresholds()[alert]
+
+
+@cache
+def _thresholds() -> Mapping[str, Threshold]:
+    # grafanalib's command takes no options of ours, so what `generate-rules --thresholds` is given comes as a variable.
+    overrides = os.environ.get("THRESHOLDS")
+    try:
+        return load(KNOBS, Path(overrides) if overrides else None)
+    except ConfigError as error:
+        print(f"generate-dashboards: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
+        sys.exit(2)
+
+
 def above(*alerts: str) -> Limits:
     """Return the limits of alerts that fire above their threshold, the mildest first."""
     edges = [(_value(alert), _state(alert)) for alert in alerts]
-    says = "; ".join(f"{_state(alert).word.lower()} above {THRESHOLDS[alert].limit}" for alert in alerts)
-    return Limits(((None, State.OK), *edges), _sentence(says), f"limit {THRESHOLDS[alerts[0]].limit}")
+    says = "; ".join(f"{_state(alert).word.lower()} above {threshold(alert).limit}" for alert in alerts)
+    return Limits(((None, State.OK), *edges), _sentence(says), f"limit {threshold(alerts[0]).limit}")
 
 
 def below(alert: str) -> Limits:
     """Return the limits of an alert that fires below its threshold."""
-    says = f"{_state(alert).word.lower()} below {THRESHOLDS[alert].limit}"
-    least = f"at least {THRESHOLDS[alert].limit}"
+    says = f"{_state(alert).word.lower()} below {threshold(alert).limit}"
+    least = f"at least {threshold(alert).limit}"
     return Limits(((None, _state(alert)), (_value(alert), State.OK)), _sentence(says), least)
 
 
@@ -110,13 +129,13 @@ def none_may_be(alert: str) -> Limits:
 
 
 def _value(alert: str) -> float:
-    value = THRESHOLDS[alert].value
+    value = threshold(alert).value
     assert value is not None, f"{alert} has no threshold"
     return value
 
 
 def _state(alert: str) -> State:
-    return State[THRESHOLDS[alert].severity.upper()]
+    return State[threshold(alert).severity.upper()]
 
 
 def _sentence(text: str) -> str:

@@ -1,6 +1,6 @@
 """Push Gateway Health: do calls ring and messages arrive, how fast, and which provider, reason or stage is why."""
 
-from dashboards.limits import THRESHOLDS, above, rest_of
+from dashboards.limits import above, rest_of, threshold
 from dashboards.page import folded, page, row
 from dashboards.panels import heatmap, series, states
 from dashboards.pieces import CALM, CRITICAL, Look, Query
@@ -8,10 +8,10 @@ from dashboards.promql import GATEWAY, buckets, rate, rates
 from dashboards.tables import Column, nodes
 from dashboards.tiles import broken, stat
 
-_VOIP = THRESHOLDS["PushVoipFailuresHigh"]
-_FCM = THRESHOLDS["PushFcmFailuresHigh"]
-_SLOW = THRESHOLDS["PushLatencyHigh"]
-_CRASHES = THRESHOLDS["PushGatewayCrashLoop"]
+_VOIP = threshold("PushVoipFailuresHigh")
+_FCM = threshold("PushFcmFailuresHigh")
+_SLOW = threshold("PushLatencyHigh")
+_CRASHES = threshold("PushGatewayCrashLoop")
 
 # What the last minutes said of a gateway that is down says nothing of it now.
 _ALIVE = 'on (instance) push_gateway_up{instance=~"$node"} == 1'
@@ -32,8 +32,8 @@ _RECEIVED = rates("push_requests_total", where='code="200"')
 _SENT = f"{rates('push_voip_sent_total')} + {rates('push_fcm_sent_total')}"
 _WOKE = rates("prosody_push_wakeups_total", where='result="woke"')
 
-_CALLS = THRESHOLDS["PushCallsFailing"]
-_WAKE = THRESHOLDS["PushesWakeNobody"]
+_CALLS = threshold("PushCallsFailing")
+_WAKE = threshold("PushesWakeNobody")
 _SILENT = " / ".join(
     "sum by (instance, kind) (increase("
     f'prosody_push_wakeups_total{{result=~"{result}",instance=~"$node"}}[{_WAKE.window}]))'

@@ -1,6 +1,6 @@
 """WebSocket Health: can the apps connect, how quick is the way to Prosody, and will the certificates last."""
 
-from dashboards.limits import THRESHOLDS, below, none_may_be
+from dashboards.limits import below, none_may_be, threshold
 from dashboards.page import folded, page, row
 from dashboards.panels import heatmap, series
 from dashboards.pieces import CALM, CRITICAL, Look, Query
@@ -16,7 +16,7 @@ _ERRORS = 'instance_transport_reason:prosody_connection_errors:rate2m{transport=
 _PING = 'instance:prosody_websocket_ping_seconds:{}{{instance=~"$node"}}'
 _YES_OR_NO = {"0": ("NO", CRITICAL), "1": ("yes", CALM)}
 
-_EXPIRING = THRESHOLDS["CertificateExpiringSoon"]
+_EXPIRING = threshold("CertificateExpiringSoon")
 
 dashboard = page(
     "websocket-health",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shutil
@@ -208,6 +209,12 @@ def test_thresholds_that_cannot_be_used_are_one_line_and_exit_code_2(tmp_path: P
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "my.yaml:1" in done.stderr
+
+
+def test_importing_the_limits_reads_no_file_and_ends_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THRESHOLDS", "/nowhere/my.yaml")
+    monkeypatch.delitem(sys.modules, "dashboards.limits", raising=False)
+    importlib.import_module("dashboards.limits")
 
 
 # Section 14's signals, by hand: on which dashboard, in which panels of the first two screens.
