@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.families import FAMILIES
-from gateway.metrics import MILLISECONDS, SECONDS
 from toolkit import __version__
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
-    from prometheus_client.core import HistogramMetricFamily, Metric
+    from prometheus_client.core import Metric
 
     from gateway.metrics import HandlerMetrics, Metrics, Status
-    from toolkit.histogram import Histogram
 
 
 def collect(metrics: Metrics, status: Mapping[str, Status]) -> Iterator[Metric]:
@@ -44,12 +42,10 @@ def collect(metrics: Metrics, status: Mapping[str, Status]) -> Iterator[Metric]:
     yield fill("push_inflight", *(((name,), one.inflight) for name, one in handlers.items()))
     yield from _status(status)
     yield from _connections(handlers)
-    latencies: dict[tuple[str, ...], Histogram] = {(name,): one.latency for name, one in handlers.items()}
-    yield _histograms("push_latency_ms", MILLISECONDS, latencies)
-    stages: dict[tuple[str, ...], Histogram] = {
-        (name, stage): seconds for name, one in handlers.items() for stage, seconds in one.stages.items()
-    }
-    yield _histograms("push_stage_seconds", SECONDS, stages)
+    latencies = (((name,), one.latency) for name, one in handlers.items())
+    yield FAMILIES.fill_histograms("push_latency_ms", *latencies)
+    stages = (((name, stage), seconds) for name, one in handlers.items() for stage, seconds in one.stages.items())
+    yield FAMILIES.fill_histograms("push_stage_seconds", *stages)
 
 
 def _status(status: Mapping[str, Status]) -> Iterator[Metric]:
@@ -71,13 +67,6 @@ def _connections(handlers: Mapping[str, HandlerMetrics]) -> Iterator[Metric]:
     failures = {name: one.connection_failures for name, one in handlers.items()}
     yield fill("push_connection_failures_total", *_by_word(failures))
     yield fill("push_token_renewals_total", *_by_word({name: one.renewals for name, one in handlers.items()}))
-
-
-def _histograms(
-    name: str, edges: Sequence[float], histograms: Mapping[tuple[str, ...], Histogram]
-) -> HistogramMetricFamily:
-    rows = ((labels, histogram.counts, histogram.sum) for labels, histogram in histograms.items())
-    return FAMILIES.fill_histograms(name, edges, *rows)
 
 
 def _by_word(counts: Mapping[str, Counter[str]]) -> list[tuple[tuple[str, ...], float]]:

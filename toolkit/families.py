@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from toolkit.histogram import Histogram
 
 Filled = CounterMetricFamily | GaugeMetricFamily
 
@@ -82,26 +82,11 @@ class Families(dict[str, Family]):
             family.add_metric(labels, float(value))
         return family
 
-    def fill_histogram(
-        self, name: str, edges: Sequence[float], counts: Sequence[float], total: float
-    ) -> HistogramMetricFamily:
-        """Return the family `name` as one histogram.
-
-        Args:
-            name: of the family.
-            edges: upper edges of the buckets, ascending.
-            counts: values in each bucket, not cumulative, and last those above every edge.
-            total: sum of all values.
-        """
-        return self.fill_histograms(name, edges, ((), counts, total))
-
-    def fill_histograms(
-        self, name: str, edges: Sequence[float], *rows: tuple[tuple[str, ...], Sequence[float], float]
-    ) -> HistogramMetricFamily:
-        """Return the family `name` as one histogram per row, each as (label values, counts, total); see above."""
+    def fill_histograms(self, name: str, *rows: tuple[tuple[str, ...], Histogram]) -> HistogramMetricFamily:
+        """Return the family `name` with these histograms, each as (label values, histogram)."""
         spec = self[name]
         family = HistogramMetricFamily(name, spec.help, labels=spec.labels)
-        names = [*(str(float(edge)) for edge in edges), "+Inf"]
-        for labels, counts, total in rows:
-            family.add_metric(labels, list(zip(names, accumulate(counts), strict=True)), total)
+        for labels, histogram in rows:
+            names = [*(str(float(edge)) for edge in histogram.edges), "+Inf"]
+            family.add_metric(labels, list(zip(names, accumulate(histogram.counts), strict=True)), histogram.sum)
         return family

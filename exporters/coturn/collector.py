@@ -7,7 +7,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from exporters.coturn.families import FAMILIES
-from exporters.coturn.log_statistics import EDGES, Run
 from exporters.coturn.probe import ALL_REASONS
 
 if TYPE_CHECKING:
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
+    from exporters.coturn.log_statistics import Run
     from exporters.coturn.process import ProcessState
     from exporters.coturn.snapshot import Snapshot
 
@@ -98,5 +98,4 @@ def _log(run: Run) -> Iterator[Metric]:
     known = [((str(code),), run.errors[code]) for code in _CODES]
     other = sum(count for code, count in run.errors.items() if code not in _CODES)
     yield FAMILIES.fill("coturn_allocate_errors_total", *known, (("other",), other))
-    durations = run.durations
-    yield FAMILIES.fill_histogram("coturn_allocation_duration_seconds", EDGES, durations.counts, durations.seconds)
+    yield FAMILIES.fill_histograms("coturn_allocation_duration_seconds", ((), run.durations))

@@ -10,11 +10,12 @@ and the size of all stored data are bounded, and no line raises.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
+
+from toolkit.histogram import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -45,14 +46,6 @@ Value = TypeVar("Value")
 
 
 @dataclass
-class Durations:
-    """How long allocations lasted: `counts` per edge of EDGES and one above the last, and their sum in seconds."""
-
-    counts: list[int] = field(default_factory=lambda: [0] * (len(EDGES) + 1))
-    seconds: float = 0.0
-
-
-@dataclass
 class Run:
     """The counts of one run of coturn, from its start or from where the log was first read.
 
@@ -65,6 +58,7 @@ class Run:
         bindings: logged STUN Binding requests (coturn logs them with log-binding only).
         stray_packets: requests other than TURN's in sessions that never allocated: STUN bindings, up to a minute late.
         probe_bindings: Binding requests that a probe made and that are in neither of these two.
+        durations: how long allocations lasted, in seconds.
         live: open allocations, with the time they began where the log has it.
         probes: open allocations of other probes: of a second exporter, or of the one before this.
         own: open allocations of this exporter's probe.
@@ -78,7 +72,7 @@ class Run:
     bindings: int = 0
     stray_packets: int = 0
     probe_bindings: int = 0
-    durations: Durations = field(default_factory=Durations)
+    durations: Histogram = field(default_factory=lambda: Histogram(EDGES))
     live: dict[bytes, float | None] = field(default_factory=dict)
     probes: dict[bytes, None] = field(default_factory=dict)
     own: dict[bytes, None] = field(default_factory=dict)
@@ -183,9 +177,7 @@ class LogStatistics:
         self.run.events["deleted"] += 1
         began = self.run.live.pop(session, None)
         if began is not None and ended is not None:
-            seconds = max(0.0, ended - began)
-            self.run.durations.counts[bisect_left(EDGES, seconds)] += 1
-            self.run.durations.seconds += seconds
+            self.run.durations.observe(max(0.0, ended - began))
 
 
 def clock(line: bytes) -> float | None:

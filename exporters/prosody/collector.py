@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporters.prosody.families import FAMILIES
 from exporters.prosody.registry import Registry, parse_registry
-from exporters.prosody.snapshot import SHOWS, TRANSPORTS, Counts, Histogram, Process, Rows, Snapshot
+from exporters.prosody.snapshot import SHOWS, TRANSPORTS, Counts, Process, Rows, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -51,7 +51,7 @@ def collect(
         outside: what the server's process uses, seen from outside; used when there is no snapshot.
     """
     if observations is not None:
-        yield _histogram("prosody_websocket_ping_seconds", observations.round_trips)
+        yield FAMILIES.fill_histograms("prosody_websocket_ping_seconds", ((), observations.round_trips))
         if observations.login_mechanisms:
             mechanisms = sorted(observations.login_mechanisms.items())
             yield FAMILIES.fill("prosody_websocket_login_mechanisms", *(((host,), n) for host, n in mechanisms))
@@ -69,14 +69,6 @@ def collect(
         families, left_out = parse_registry(snapshot.registry or Registry(""), is_ours)
         yield FAMILIES.fill("prosody_exporter_registry_families_left_out", ((), left_out))
         yield from families
-
-
-def _histogram(name: str, histogram: Histogram) -> Metric:
-    return FAMILIES.fill_histogram(name, histogram.edges, _all_counts(histogram), histogram.sum_seconds)
-
-
-def _all_counts(histogram: Histogram) -> list[float]:
-    return [*histogram.counts, histogram.total - sum(histogram.counts)]  # the last for what is beyond every edge
 
 
 def _server(snapshot: Snapshot) -> Iterator[Metric]:
@@ -144,12 +136,9 @@ def _events(counts: Counts) -> Iterator[Metric]:
         "prosody_push_registrations", *(((host,), n) for host, n in sorted(counts.registrations.items()))
     )
     yield FAMILIES.fill("prosody_push_wakeups_total", *sorted(counts.wakeups.items()))
-    histograms = sorted(counts.wakeup_seconds.items())
-    edges = histograms[0][1].edges if histograms else ()
-    rows = ((labels, _all_counts(histogram), histogram.sum_seconds) for labels, histogram in histograms)
-    yield FAMILIES.fill_histograms("prosody_push_wakeup_seconds", edges, *rows)
+    yield FAMILIES.fill_histograms("prosody_push_wakeup_seconds", *sorted(counts.wakeup_seconds.items()))
     yield FAMILIES.fill("prosody_canary_logins_total", *_rows(counts.canary_logins))
-    yield _histogram("prosody_event_loop_lag_seconds", counts.lag)
+    yield FAMILIES.fill_histograms("prosody_event_loop_lag_seconds", ((), counts.lag))
 
 
 def _connection_errors(counts: Counts | None, observations: Observations | None) -> Metric:

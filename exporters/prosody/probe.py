@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from exporters.prosody.endpoint import REMEDIES, Closed, Connection, Endpoint, EndpointError
-from exporters.prosody.snapshot import Histogram
 from toolkit.background import running
+from toolkit.histogram import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -40,7 +40,7 @@ class Observations:
         login_mechanisms: host -> SASL mechanisms that it offered at the last look; with 0 nobody can log in.
     """
 
-    round_trips: Histogram = field(default_factory=lambda: Histogram(EDGES, [0.0] * len(EDGES)))
+    round_trips: Histogram = field(default_factory=lambda: Histogram(EDGES))
     errors: dict[str, float] = field(default_factory=lambda: dict.fromkeys(REASONS, 0.0))
     login_mechanisms: dict[str, int] = field(default_factory=dict)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from exporters.prosody.registry import Registry, renew
+from toolkit.histogram import Histogram
 from toolkit.scrape import TargetError
 
 TRANSPORTS = ("websocket", "tcp", "bosh")
@@ -34,31 +34,6 @@ class Sessions:
     hibernated: bool
     show: str
     count: float
-
-
-@dataclass
-class Histogram:
-    """Durations in seconds, counted per bucket.
-
-    Args:
-        edges: upper edges of the buckets, ascending.
-        counts: durations in each bucket, not cumulative; those above the last edge are in `total` only.
-        total: all durations.
-        sum_seconds: their sum.
-    """
-
-    edges: tuple[float, ...]
-    counts: list[float]
-    total: float = 0
-    sum_seconds: float = 0
-
-    def observe(self, seconds: float) -> None:
-        """Count one duration."""
-        bucket = bisect_left(self.edges, seconds)
-        if bucket < len(self.edges):
-            self.counts[bucket] += 1
-        self.total += 1
-        self.sum_seconds += seconds
 
 
 @dataclass(frozen=True)
@@ -204,12 +179,9 @@ def _parse_counts(instrument: Mapping[str, Any]) -> Counts:
 
 
 def _histogram(edges: Sequence[float], histogram: Mapping[str, Any]) -> Histogram:
-    return Histogram(
-        tuple(float(edge) for edge in edges),
-        [float(count) for _, count in zip(edges, histogram["buckets"], strict=True)],
-        float(histogram["count"]),
-        float(histogram["sum"]),
-    )
+    within = [float(count) for _, count in zip(edges, histogram["buckets"], strict=True)]
+    beyond = float(histogram["count"]) - sum(within)
+    return Histogram(tuple(float(edge) for edge in edges), [*within, beyond], float(histogram["sum"]))
 
 
 def _two(words: str) -> tuple[str, str]:

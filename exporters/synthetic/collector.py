@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exporters.synthetic.families import FAMILIES
-from exporters.synthetic.names import EDGES, ROUND_TRIP_EDGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,15 +28,14 @@ def collect(snapshot: Snapshot | None) -> Iterator[Metric]:
         ),
     )
     yield FAMILIES.fill_histograms(
-        "synthetic_journey_seconds", EDGES, *(((here, *place), *counts) for place, counts in snapshot.seconds.items())
+        "synthetic_journey_seconds", *(((here, *place), seconds) for place, seconds in snapshot.seconds.items())
     )
     yield FAMILIES.fill_histograms(
-        "synthetic_login_stage_seconds", EDGES, *(((here, stage), *counts) for stage, counts in snapshot.stages.items())
+        "synthetic_login_stage_seconds", *(((here, stage), seconds) for stage, seconds in snapshot.stages.items())
     )
     yield FAMILIES.fill_histograms(
         "synthetic_turn_round_trip_seconds",
-        ROUND_TRIP_EDGES,
-        *(((here, *relay), *counts) for relay, counts in snapshot.round_trips.items()),
+        *(((here, *relay), seconds) for relay, seconds in snapshot.round_trips.items()),
     )
     for name, values in (
         ("synthetic_last_success_timestamp_seconds", snapshot.successes),

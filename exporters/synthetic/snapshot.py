@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from toolkit.histogram import Histogram
+
 
 class Place(NamedTuple):
     """One journey between two places. Where there is only one place, it stands in both.
@@ -21,13 +23,6 @@ class Place(NamedTuple):
     journey: str
     origin: str
     to: str
-
-
-class Counts(NamedTuple):
-    """A histogram: counts in each bucket, not cumulative, those above every edge last; and the sum in seconds."""
-
-    counts: tuple[int, ...]
-    total: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +48,12 @@ class Snapshot:
 
     vantage: str
     results: Mapping[Place, Mapping[str, int]]
-    seconds: Mapping[Place, Counts]
+    seconds: Mapping[Place, Histogram]
     successes: Mapping[Place, float]
-    stages: Mapping[str, Counts]
+    stages: Mapping[str, Histogram]
     dropped: Mapping[str, int]
     packets: Mapping[tuple[str, str, str], int]
-    round_trips: Mapping[tuple[str, str], Counts]
+    round_trips: Mapping[tuple[str, str], Histogram]
     jitter: Mapping[tuple[str, str], float]
     lifetimes: Mapping[str, float]
     intervals: Mapping[str, float]

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from exporters.synthetic.names import DROPPED, EDGES, OK, PACKETS, RESULTS, ROUND_TRIP_EDGES, STAGES
-from exporters.synthetic.snapshot import Counts, Snapshot
+from exporters.synthetic.snapshot import Snapshot
 from toolkit.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -98,12 +98,12 @@ class Tally:
         return Snapshot(
             vantage=self._vantage,
             results={place: dict(counts) for place, counts in self._results.items()},
-            seconds={place: _frozen(counts) for place, counts in self._seconds.items()},
+            seconds={place: counts.copy() for place, counts in self._seconds.items()},
             successes=dict(self._successes),
-            stages={stage: _frozen(counts) for stage, counts in self._stages.items()},
+            stages={stage: counts.copy() for stage, counts in self._stages.items()},
             dropped=dict(self._dropped),
             packets=dict(self._packets),
-            round_trips={relay: _frozen(counts) for relay, counts in self._round_trips.items()},
+            round_trips={relay: counts.copy() for relay, counts in self._round_trips.items()},
             jitter=dict(self._jitter),
             lifetimes=dict(self._lifetimes),
             intervals=self._intervals,
@@ -111,7 +111,3 @@ class Tally:
             foreign=foreign,
             stalls=stalls,
         )
-
-
-def _frozen(histogram: Histogram) -> Counts:
-    return Counts(tuple(histogram.counts), histogram.sum)
