@@ -142,11 +142,11 @@ def fixed(colour: str) -> dict[str, str]:
 
 def line_overrides(queries: Sequence[Query]) -> list[dict[str, Any]]:
     """Return the colours and looks of a graph's lines: by node, by a label's value, and by what the line counts."""
-    told_by = {label for query in queries for label in query.labels} - {"instance"}
+    coloured = {label for query in queries for label in query.labels} - {"instance"}
     by_value = [
         override("byRegexp", f"/(^| ){re.escape(value)}( |$)/", color=fixed(colour))
         for label in VALUES
-        if label in told_by
+        if label in coloured
         for value, colour in VALUES[label].items()
     ]
     by_node = [
@@ -158,7 +158,7 @@ def line_overrides(queries: Sequence[Query]) -> list[dict[str, Any]]:
         for query in queries
         if query.look is not Look.PLAIN
     ]
-    return [*(by_node if not told_by else by_value), *looks]
+    return [*(by_node if not coloured else by_value), *looks]
 
 
 _LOOKS: dict[Look, dict[str, Any]] = {

@@ -37,7 +37,8 @@ def words(text: str) -> list[Word]:
         pattern, arrow, advice = line.partition(" -> ")
         if not arrow:
             raise ValueError(f"{WORDS.name}: {line!r} has no ` -> `")
-        found.append(Word(re.compile(rf"(?<![\w-])({pattern})(?!\w)", re.IGNORECASE), advice))
+        phrase = pattern.replace(" ", "[ _]")  # an underscore parts words, too, as in a test's name
+        found.append(Word(re.compile(rf"(?<![^\W_])(?<!-)({phrase})(?![^\W_])", re.IGNORECASE), advice))
     return found
 
 

@@ -15,6 +15,8 @@ KNOWN = words(WORDS.read_text(encoding="utf-8"))
         "Mended by a restart.",
         "# mend= the file",
         "It starts anew",
+        "def test_it_is_made_anew_by_itself() -> None:",
+        "def test_what_fires_is_shown() -> None:",
         "every query asked of Prometheus",
         "who was told of it",
         "a client whose server whose port",

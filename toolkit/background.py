@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,4 +51,6 @@ async def _kept_going(job: Callable[[], Awaitable[object]]) -> None:
 
 
 def _name(job: Callable[[], Awaitable[object]]) -> str:
-    return str(getattr(job, "__qualname__", job))
+    """Return the name of the function, without the arguments of a partial one: they may hold what no log may show."""
+    function = job.func if isinstance(job, partial) else job
+    return str(getattr(function, "__qualname__", type(function).__name__))

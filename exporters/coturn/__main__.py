@@ -104,7 +104,7 @@ class _Coturn:
 
     def reload(self) -> None:
         """Search the process and read the settings again; raises ConfigError and then keeps the old settings."""
-        self._turnserver.search_anew()
+        self._turnserver.search_again()
         self._read_settings()
 
     async def run(self) -> None:

@@ -20,7 +20,7 @@ _PROMPT = b"\n> "
 _LARGEST_ANSWER = 1 << 16
 _PATIENCE = 2.0  # seconds for connection, login and answer together
 _FIELD = re.compile(rb"^  ([\w -]{1,64}): (\d{1,10})\b", re.MULTILINE)
-Address = tuple[str, int]
+_SocketAddress = tuple[str, int]
 _ALLOCATIONS = "total-current-allocs"
 _QUOTA = "current realm total-quota"
 
@@ -59,7 +59,7 @@ class AdminCli:
             administrator's, and any process can take the port while coturn does not run.
     """
 
-    def __init__(self, settings: Cli, is_coturns: Callable[[Address, Address], bool]) -> None:
+    def __init__(self, settings: Cli, is_coturns: Callable[[_SocketAddress, _SocketAddress], bool]) -> None:
         self._settings = settings
         self._is_coturns = is_coturns
         self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None

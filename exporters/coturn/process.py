@@ -70,7 +70,7 @@ class Turnserver:
             self._process = self._find()
         return (self._process.pid, self._process.create_time()) if self._process else None
 
-    def search_anew(self) -> None:
+    def search_again(self) -> None:
         """Forget which process it was: the operator may have started another one in another way."""
         self._process, self._known_by_its_file = None, False
 

@@ -18,7 +18,7 @@ from exporters.synthetic.pulse import Pulse
 from exporters.synthetic.residents import Foreign, Resident
 from exporters.synthetic.snapshot import Place
 from exporters.synthetic.tally import Tally
-from toolkit.background import cancel, running
+from toolkit.background import running
 from toolkit.documents import ConfigError
 from xmpp.transport import trusting
 
@@ -139,8 +139,7 @@ class _Crew:
             await self._door.open()
             stack.push_async_callback(self._door.close)
             await stack.enter_async_context(running(self._pulse.run, *(resident.run for resident in residents)))
-            tasks = [asyncio.create_task(self._work(residents), name="journeys")]
-            stack.push_async_callback(cancel, *tasks)
+            await stack.enter_async_context(running(partial(self._work, residents)))
             yield
 
     async def _work(self, residents: list[Resident]) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         ("", (0, 0, 0)),
     ],
 )
-def test_what_is_personal_is_told_from_what_is_not(line: str, found: tuple[int, int, int]) -> None:
+def test_what_is_personal_is_distinguished_from_what_is_not(line: str, found: tuple[int, int, int]) -> None:
     assert tuple(count([line.encode()]).found.values()) == found
 
 

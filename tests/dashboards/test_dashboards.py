@@ -147,7 +147,7 @@ def test_panels_fill_the_width_and_are_large_enough_for_what_they_show(uid: str)
 
 
 @pytest.mark.parametrize("uid", PAGES)
-def test_the_first_screen_shows_what_is_down_how_far_limits_are_what_fires_each_node_and_a_whole_graph(
+def test_the_first_screen_shows_what_is_down_how_far_limits_are_what_is_firing_each_node_and_a_whole_graph(
     uid: str,
 ) -> None:
     first = [panel for panel in DASHBOARDS[uid]["panels"] if panel["gridPos"]["y"] + panel["gridPos"]["h"] <= SCREEN]

@@ -95,7 +95,7 @@ async def test_a_request_without_secret_node_or_type_is_refused(
         (b"", {"Content-Type": "multipart/form-data; boundary=x"}, 415),
     ],
 )
-async def test_a_body_that_cannot_be_read_is_told_why(
+async def test_a_body_that_cannot_be_read_gets_a_reason(
     start: Start, body: bytes, headers: dict[str, str], status: int
 ) -> None:
     caller = await start()

@@ -203,7 +203,7 @@ async def test_after_kill_9_it_starts_again_and_delivers(lab: Workspace, provide
         assert await push(session, gateway, IPHONE, "call") == (200, "sent")
 
 
-async def test_a_bad_key_stops_its_handler_only_and_sighup_takes_the_mended_one(
+async def test_a_bad_key_stops_its_handler_only_and_sighup_takes_the_repaired_one(
     lab: Workspace, providers: Providers
 ) -> None:
     good = providers.key_path.read_text()
@@ -223,7 +223,7 @@ async def test_a_bad_key_stops_its_handler_only_and_sighup_takes_the_mended_one(
         assert await push(session, gateway, IPHONE, "call") == (200, "sent")
 
 
-async def test_a_bad_service_account_stops_its_handler_only_and_sighup_takes_the_mended_one(
+async def test_a_bad_service_account_stops_its_handler_only_and_sighup_takes_the_repaired_one(
     lab: Workspace, providers: Providers
 ) -> None:
     good = providers.account_path.read_text()

@@ -282,7 +282,7 @@ def doubt(word: str, request: Request) -> None:
 
 
 @pytest.mark.parametrize(("word", "kind"), DOUBTFUL)
-async def test_wrong_settings_are_told_from_dead_tokens(
+async def test_wrong_settings_are_distinguished_from_dead_tokens(
     start: Start, apple: FakeApns, google: FakeFcm, word: str, kind: str
 ) -> None:
     """While no other token is accepted, the settings may be wrong (APNS_ENVIRONMENT): registrations are kept."""

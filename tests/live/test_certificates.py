@@ -297,7 +297,7 @@ LIBPQ = [
 ]
 
 
-def test_a_postgresql_certificate_is_valid_for_whom_libpq_accepts_it(stage: Stage) -> None:
+def test_a_postgresql_certificate_is_valid_for_the_names_that_libpq_accepts(stage: Stage) -> None:
     postgresql = next(server for server in stage.servers if isinstance(server, CertifiedPostgresql))
     config = stage.lab.directory / "certificates.yml"
     original = config.read_text()

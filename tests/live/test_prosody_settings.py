@@ -97,7 +97,7 @@ _ALLOWLIST = f"{_REGISTERS}; allowlist_registration_only = true"
         (f'{_ALLOWLIST}; modules_disabled = {{ "register_limits" }}', 0, 0),  # nothing reads the list
     ],
 )
-async def test_restricted_registration_is_told_from_open_registration(
+async def test_restricted_registration_is_distinguished_from_open_registration(
     lab: Lab, config: str, allowed: float, restricted: float
 ) -> None:
     lab.prosody.config = config

@@ -178,7 +178,7 @@ async def test_churn_leaves_exact_totals_and_no_drift(lab: Lab) -> None:
         assert_no_drift(metrics)
 
 
-async def test_a_reconciliation_mends_what_an_event_did_not_tell_and_says_so(lab: Lab) -> None:
+async def test_a_reconciliation_corrects_what_no_event_reported_and_says_so(lab: Lab) -> None:
     lab.start(lab.prosody, lab.prosody_exporter)
     await settled(lab)
     async with traffic_on(lab) as traffic:
@@ -288,7 +288,7 @@ async def test_the_registrations_of_a_deleted_user_are_gone(lab: Lab) -> None:
             await read_until(lab, "prosody_push_registrations", 0)
 
 
-async def test_a_host_that_goes_and_comes_back_is_counted_anew(lab: Lab) -> None:
+async def test_a_host_that_goes_and_comes_back_is_counted_again(lab: Lab) -> None:
     lab.start(lab.prosody, lab.prosody_exporter)
     await settled(lab)
     async with traffic_on(lab) as traffic:

@@ -80,7 +80,7 @@ NODE2 = {"from": "prosody2", "to": "prosody2"}
 
 
 @pytest.mark.parametrize("way", ["kill", "freeze"])
-async def test_a_dead_node_is_told_and_its_return_too(lab: Lab, way: str) -> None:
+async def test_a_dead_node_is_reported_and_its_return_too(lab: Lab, way: str) -> None:
     node = lab.nodes[1].prosody
     await until(lab, "well before", "message", "ok", **NODE2)
     getattr(node, way)()
@@ -107,7 +107,7 @@ async def test_a_login_at_a_node_that_is_down_is_never_taken_for_one_at_another(
 
 
 @pytest.mark.parametrize("way", ["kill", "freeze"])
-async def test_a_dead_relay_is_told(lab: Lab, way: str) -> None:
+async def test_a_dead_relay_is_reported(lab: Lab, way: str) -> None:
     await until(lab, "well before", "turn_allocate", "ok", to="coturn1")
     getattr(lab.coturn, way)()
     async with no_success(lab, "turn_allocate", to="coturn1"):
@@ -119,7 +119,7 @@ async def test_a_dead_relay_is_told(lab: Lab, way: str) -> None:
     await until(lab, "well again", "turn_udp", "ok", to="coturn1")
 
 
-async def test_a_door_that_is_closed_is_told(lab: Lab) -> None:
+async def test_a_door_that_is_closed_is_reported(lab: Lab) -> None:
     lab.haproxy.kill()
     async with no_success(lab, "login", to="any"):
         await told(lab, "login", to="any")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from toolkit import background
@@ -31,6 +32,19 @@ async def test_a_job_that_fails_starts_again_and_is_logged_once(
         await enough.wait()
     [record] = caplog.records
     assert record.exc_info
+
+
+async def test_the_log_names_the_function_of_a_job_and_no_argument(caplog: pytest.LogCaptureFixture) -> None:
+    logged = asyncio.Event()
+
+    async def job(password: str) -> None:
+        asyncio.get_running_loop().call_soon(logged.set)
+        raise ZeroDivisionError(len(password))
+
+    async with running(partial(job, "hunter2")):
+        await logged.wait()
+    [record] = caplog.records
+    assert record.__dict__["job"].endswith(".job")
 
 
 async def test_a_failing_job_leaves_the_others_alone() -> None:

@@ -143,7 +143,7 @@ async def test_a_renewed_certificate_is_served_to_the_next_connection(folder: Pa
         assert await served_certificate(url, trusting(folder)) == "renewed"
 
 
-async def test_a_half_renewed_certificate_leaves_the_old_one_and_is_told_once(
+async def test_a_half_renewed_certificate_leaves_the_old_one_and_is_reported_once(
     folder: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with served(load(folder, SERVER)) as url:

@@ -100,12 +100,12 @@ def test_an_element_that_never_ends_is_given_up_before_it_fills_the_memory(start
     stream = ElementStream()
     stream.feed(HEADER + start)
 
-    def feed_for_ever() -> None:
+    def feed_forever() -> None:
         for _ in range(MAX_ELEMENT // cut + 1):
             stream.feed("x" * cut)
 
     with pytest.raises(ProtocolError, match="more than"):
-        feed_for_ever()
+        feed_forever()
 
 
 def test_many_small_elements_are_not_taken_for_a_large_one() -> None:
@@ -115,7 +115,7 @@ def test_many_small_elements_are_not_taken_for_a_large_one() -> None:
     assert sum(len(stream.feed(message)) for _ in range(2 * MAX_ELEMENT // 1000)) == 2 * MAX_ELEMENT // 1000
 
 
-def test_white_space_between_elements_may_come_for_ever() -> None:
+def test_white_space_between_elements_may_come_forever() -> None:
     stream = ElementStream()
     stream.feed(HEADER)
     for _ in range(3):

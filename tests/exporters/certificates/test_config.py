@@ -108,7 +108,7 @@ def test_the_line_of_the_mistake_is_named(tmp_path: Path) -> None:
         read(tmp_path, "# one\ntargets:\n  - name: a\n    kind: x\n")
 
 
-def test_a_missing_file_and_one_that_is_no_text_are_told(tmp_path: Path) -> None:
+def test_a_missing_file_and_one_that_is_no_text_are_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"check --config\.file"):
         load(tmp_path / "missing.yml")
     (tmp_path / "binary.yml").write_bytes(b"\xff\xfe")

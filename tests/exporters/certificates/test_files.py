@@ -70,7 +70,7 @@ def test_every_format_gives_the_same_leaf(issued: Issued, tmp_path: Path) -> Non
         assert len(chain) == (1 if name.endswith("der") else 2), name
 
 
-def test_what_is_no_certificate_file_is_told(issued: Issued, tmp_path: Path) -> None:
+def test_what_is_no_certificate_file_is_reported(issued: Issued, tmp_path: Path) -> None:
     contents = {
         "cut.pem": issued.chain_pem[:200],
         "key.pem": issued.key_pem,
@@ -84,7 +84,7 @@ def test_what_is_no_certificate_file_is_told(issued: Issued, tmp_path: Path) -> 
 
 
 @given(changes=st.lists(st.tuples(st.integers(0, 10_000), st.binary(min_size=1, max_size=3)), min_size=1, max_size=4))
-def test_a_damaged_certificate_is_read_or_told_whatever_the_damage(
+def test_a_damaged_certificate_is_read_or_reported_whatever_the_damage(
     issued: Issued, changes: list[tuple[int, bytes]]
 ) -> None:
     der = bytearray(issued.certificate.public_bytes(Encoding.DER))
@@ -95,7 +95,7 @@ def test_a_damaged_certificate_is_read_or_told_whatever_the_damage(
         judge(parse_file(bytes(der), at_most=1).certificates, crypto.X509Store(), [HOST])
 
 
-def test_limits_are_told(issued: Issued, tmp_path: Path) -> None:
+def test_limits_are_reported(issued: Issued, tmp_path: Path) -> None:
     many, large = tmp_path / "many.pem", tmp_path / "large.pem"
     many.write_bytes(issued.chain_pem * 200)
     large.write_bytes(b" " * (files.MAX_BYTES + 1))
@@ -103,14 +103,14 @@ def test_limits_are_told(issued: Issued, tmp_path: Path) -> None:
     assert why(large) == "too_large_file"
 
 
-def test_a_missing_file_a_folder_and_a_pipe_are_told(tmp_path: Path) -> None:
+def test_a_missing_file_a_folder_and_a_pipe_are_reported(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert why(tmp_path / "missing") == "no_file"
     assert why(tmp_path) == "unreadable_file"
     assert why(tmp_path / "pipe") == "unreadable_file"
 
 
-def test_a_forbidden_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, issued: Issued) -> None:
+def test_a_forbidden_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, issued: Issued) -> None:
     path = tmp_path / "cert.pem"
     path.write_bytes(issued.chain_pem)
 
@@ -188,13 +188,13 @@ async def test_one_unreadable_file_of_many_keeps_its_last_dates(tmp_path: Path, 
     assert set(after.chains) == {str(good), str(bad)}
 
 
-async def test_a_pattern_without_a_match_is_told(tmp_path: Path) -> None:
+async def test_a_pattern_without_a_match_is_reported(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="nothing matches") as caught:
         await observe(tmp_path / "*.pem")
     assert caught.value.reason == "no_file"
 
 
-async def test_too_many_files_are_told(tmp_path: Path) -> None:
+async def test_too_many_files_are_reported(tmp_path: Path) -> None:
     for number in range(files.MAX_FILES + 1):
         (tmp_path / f"{number}.pem").touch()
     with pytest.raises(TargetError, match="split the target") as caught:

@@ -154,7 +154,9 @@ async def test_a_closed_port_is_refused() -> None:
         (OSError("Multiple exceptions: [Errno 111] ..., [Errno 101] ..."), "unreachable"),
     ],
 )
-async def test_a_host_that_cannot_be_had_is_told(monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str) -> None:
+async def test_a_host_that_cannot_be_had_is_reported(
+    monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str
+) -> None:
     async def no_connection(*_: object, **__: object) -> None:
         raise error
 

@@ -63,7 +63,9 @@ def test_a_sha1_signature_is_weak_except_on_a_root(tmp_path: Path) -> None:
     assert judge(chain[1:], store, [HOST]).reasons == ()
 
 
-async def test_a_self_signed_certificate_is_told_from_an_unknown_issuer(root: Authority, tmp_path: Path) -> None:
+async def test_a_self_signed_certificate_is_distinguished_from_an_unknown_issuer(
+    root: Authority, tmp_path: Path
+) -> None:
     lonely = Authority(HOST)
     chain = await served(Issued(lonely.certificate, lonely.key), tmp_path)
     assert chain.reasons is not None
@@ -171,13 +173,13 @@ def test_a_renewed_ca_file_is_read_again(tmp_path: Path) -> None:
     assert judge(chain, authorities.store(ca), [HOST]).reasons == ()
 
 
-def test_an_empty_ca_file_is_told(tmp_path: Path) -> None:
+def test_an_empty_ca_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
     with pytest.raises(TargetError, match="it holds no certificate"):
         Authorities().store(tmp_path / "ca.pem")
 
 
-def test_a_ca_file_that_openssl_refuses_is_told_for_what_it_is(tmp_path: Path) -> None:
+def test_a_ca_file_that_openssl_refuses_is_reported_for_what_it_is(tmp_path: Path) -> None:
     ca, root = tmp_path / "ca.pem", Authority("Root")
     ca.write_bytes(root.certificate.public_bytes(Encoding.DER))
     with pytest.raises(TargetError, match="not in PEM; convert them with openssl x509 -inform der"):

@@ -36,7 +36,7 @@ async def test_one_connection_serves_many_readings_and_asks_nothing_but_pc() -> 
     assert fake.asked == [b"pc"] * 3
 
 
-async def test_a_connection_that_has_ended_is_made_anew() -> None:
+async def test_a_connection_that_has_ended_is_made_again() -> None:
     fake = FakeCli()
     async with client_of(fake) as client:
         await client.read()
@@ -47,7 +47,7 @@ async def test_a_connection_that_has_ended_is_made_anew() -> None:
         assert (await client.read()).allocations == 7
 
 
-async def test_a_wrong_password_is_told_and_not_repeated() -> None:
+async def test_a_wrong_password_is_reported_and_not_repeated() -> None:
     async with client_of(FakeCli(), password="guess") as client:
         with pytest.raises(CliError, match="refuses the password") as told:
             await client.read()
@@ -92,7 +92,7 @@ async def test_a_reading_given_up_half_way_does_not_spoil_the_next() -> None:
         assert (await client.read()).allocations == 7
 
 
-async def test_nobody_there_is_told() -> None:
+async def test_nobody_there_is_reported() -> None:
     async with FakeCli().listening() as port:
         pass
     with pytest.raises(CliError, match=rf"127.0.0.1:{port} .*check cli-ip"):

@@ -84,7 +84,7 @@ async def test_a_value_that_is_no_number_is_passed_through_and_not_believed() ->
         assert any(value in line for family in families for line in rendered(family))
 
 
-async def test_what_is_no_metrics_is_told_in_one_line() -> None:
+async def test_what_is_no_metrics_is_reported_in_one_line() -> None:
     for body, said in (("{not metrics", "does not speak"), (b"a 1\n" * (1 << 21), "more than")):
         async with page(body) as url:
             with pytest.raises(EndpointError, match=said):

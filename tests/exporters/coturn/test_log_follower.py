@@ -209,7 +209,7 @@ async def test_renamed_and_reopened_nothing_is_lost(single: Followed) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 500])
-async def test_truncated_and_written_anew_it_is_read_from_the_start(single: Followed, length: int) -> None:
+async def test_truncated_and_written_again_it_is_read_from_the_start(single: Followed, length: int) -> None:
     single.write(START, b"x" * 100)
     await started(single)
     os.truncate(single.folder / "turn.log", 0)

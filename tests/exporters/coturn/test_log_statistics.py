@@ -109,7 +109,7 @@ def test_the_probes_sessions_leave_no_trace() -> None:
     assert run_of(probe) == Run()
 
 
-def test_the_allocations_of_other_probes_are_told_from_the_clients_and_our_own() -> None:
+def test_the_allocations_of_other_probes_are_distinguished_from_the_clients_and_our_own() -> None:
     began, ended = CALL.partition("\n232")[0], CALL
     for name, theirs in ((NAME, set()), (f"{TAG}-00000000", {b"000000000000000003"})):
         run = run_of(began.replace("amy", name))
@@ -133,7 +133,7 @@ def test_a_probe_that_never_said_who_it_is_is_known_by_its_origin() -> None:
     assert run.bindings == 0
 
 
-def test_a_banner_starts_everything_anew() -> None:
+def test_a_banner_starts_everything_from_zero() -> None:
     statistics = LogStatistics(TAG.encode(), NAME.encode())
     for line in [*lines(CALL)[:4], BANNER.encode()]:
         statistics.feed(line)

@@ -91,7 +91,7 @@ async def test_an_allocation_whose_answer_was_lost_is_released_later(lost: Metho
 @pytest.mark.parametrize(
     ("code", "reason"), [(300, "redirected"), (486, "quota"), (508, "ports"), (401, "credentials"), (400, "error")]
 )
-async def test_a_refusal_is_told_by_its_reason_while_stun_works(code: int, reason: str) -> None:
+async def test_a_refusal_is_known_by_its_reason_while_stun_works(code: int, reason: str) -> None:
     fake = FakeTurn("secret")
     fake.refuse = code
     async with fake.listening() as port:

@@ -35,7 +35,7 @@ def ourselves() -> Turnserver:
         ("calls.txt", "turn_4711_2026-01-31.log"),
     ],
 )
-def test_the_log_is_told_from_the_database_beside_it(
+def test_the_log_is_distinguished_from_the_database_beside_it(
     tmp_path: Path, ourselves: Turnserver, base: str | None, name: str
 ) -> None:
     with (tmp_path / "turndb").open("w"), (tmp_path / name).open("w"):
@@ -52,7 +52,7 @@ def test_a_log_under_another_name_than_the_process_has_for_it_is_found_in_its_ow
         assert ourselves.log_file(None) == Path(f"/proc/{os.getpid()}/root{tmp_path}/turn.log.1 (deleted)")
 
 
-def test_a_log_that_was_opened_anew_behind_many_sockets_is_found(
+def test_a_log_that_was_opened_again_behind_many_sockets_is_found(
     tmp_path: Path, ourselves: Turnserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, fallback = tmp_path / "turn.log", tmp_path / "turn_4711_2026-01-31.log"
@@ -148,7 +148,7 @@ def test_another_coturn_does_not_take_the_place_of_one_that_ended(
     monkeypatch.setattr(psutil, "process_iter", lambda: iter([other]))
     monkeypatch.setattr(ours, "is_running", lambda: False)
     assert taken() is None
-    turnserver.search_anew()
+    turnserver.search_again()
     assert taken() is other
 
 

@@ -57,7 +57,7 @@ async def test_the_endpoint_counts_allocations_where_there_is_nothing_else(tmp_p
         assert snapshot.passed_through[0].name == "stun_binding_request"
 
 
-async def test_nobody_there_is_told_with_what_to_do(tmp_path: Path) -> None:
+async def test_nobody_there_is_reported_with_what_to_do(tmp_path: Path) -> None:
     config = tmp_path / "turnserver.conf"
     config.write_text("listening-port=1\nno-tcp\nuse-auth-secret\nstatic-auth-secret=secret\n")
     with pytest.raises(TargetError, match="start coturn") as told:

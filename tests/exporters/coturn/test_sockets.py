@@ -88,7 +88,7 @@ def test_tcp_relays_listen_and_count_only_where_coturn_gives_them() -> None:
         assert port_of(client) not in Sockets(EVERYTHING).relays(os.getpid(), None).values()
 
 
-def test_relays_still_open_are_told_by_their_file_and_by_the_list() -> None:
+def test_relays_still_open_are_known_by_their_file_and_by_the_list() -> None:
     relays = Sockets(EVERYTHING)
     with udp() as first, udp() as second:
         inodes = {os.fstat(made.fileno()).st_ino for made in (first, second)}
@@ -102,7 +102,7 @@ def test_relays_still_open_are_told_by_their_file_and_by_the_list() -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_the_other_end_of_a_connection_is_told_by_process(address: str) -> None:
+def test_the_other_end_of_a_connection_is_known_by_process(address: str) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with (
         socket.create_server((address, 0), family=family) as server,
@@ -117,7 +117,7 @@ def test_the_other_end_of_a_connection_is_told_by_process(address: str) -> None:
             assert not owns_peer(os.getpid(), None, ends[1], ("127.0.0.1", 1))
 
 
-def test_the_other_end_is_told_by_user_where_the_files_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_other_end_is_known_by_user_where_the_files_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_: str) -> list[str]:
         raise PermissionError
 

@@ -223,7 +223,7 @@ async def never_finishing(talk: Talk) -> None:
 
 
 @pytest.mark.parametrize("behaviour", [never_opening, never_answering, never_finishing])
-async def test_a_server_that_hangs_is_a_timeout_and_a_later_command_connects_anew(
+async def test_a_server_that_hangs_is_a_timeout_and_a_later_command_connects_again(
     tmp_path: Path, behaviour: Behaviour
 ) -> None:
     async with connected(tmp_path, behaviour, echoing, patience=SHORT) as (shell, server):

@@ -170,6 +170,6 @@ def test_the_program_ends_with_2_and_one_line(folder: Path, capsys: pytest.Captu
     assert len(said.splitlines()) == 1
 
 
-def test_a_dead_node_is_told_within_twenty_seconds_at_the_default_interval() -> None:
+def test_a_dead_node_is_reported_within_twenty_seconds_at_the_default_interval() -> None:
     longest_pause, _, _ = INTERVALS["message"]
     assert longest_pause + MESSAGE_DEADLINE <= 20
