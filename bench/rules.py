@@ -33,7 +33,7 @@ INTERVAL: Final = 15.0  # between evaluations in production, in seconds
 
 
 @dataclass(frozen=True)
-class Result:
+class Cost:
     """What one size cost: seconds by rule group, bytes, and how much it was."""
 
     nodes: int
@@ -114,7 +114,7 @@ def _serving(port: int) -> Iterator[None]:
     thread.join()
 
 
-def measure(nodes: int) -> Result:
+def measure(nodes: int) -> Cost:
     """Run one Prometheus on so many nodes; return what it cost."""
     with Workspace() as lab:
         served = lab.ports.reserve()
@@ -135,7 +135,7 @@ def measure(nodes: int) -> Result:
             ]
             assert not failing, failing
     evaluation = {name: statistics.median(times) for name, times in took.items()}
-    return Result(nodes, series.value, own.value, evaluation, resident)
+    return Cost(nodes, series.value, own.value, evaluation, resident)
 
 
 def _groups(prometheus: Prometheus) -> list[dict[str, Any]]:

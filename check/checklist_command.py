@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from check.chosen import Chosen
     from check.grafana import Grafana
-    from check.probes import Result
+    from check.probes import Probed
     from check.prometheus import Prometheus
 
 
@@ -33,9 +33,9 @@ def show(
     """Judge the items and print them; returns the exit code."""
     items = checklist().of(options.section or "")
     now = time.time()
-    ran: dict[str, Result] = {}
+    ran: dict[str, Probed] = {}
 
-    def kept(name: str, result: Result) -> Result:
+    def kept(name: str, result: Probed) -> Probed:
         ran[name] = result
         return result
 
@@ -53,7 +53,7 @@ def show(
     return 1 if any(finding.status in WRONG for finding in findings) else 0
 
 
-def exported(ran: Mapping[str, Result], words: Mapping[str, attestations.Attestation] | str, now: float) -> str:
+def exported(ran: Mapping[str, Probed], words: Mapping[str, attestations.Attestation] | str, now: float) -> str:
     """Return what Prometheus cannot see by itself: results of probes, and when each item was attested."""
     by_probe = {item.probe: item.id for item in checklist().items.values() if item.probe}
     known = {by_probe[name]: result.status == "ok" for name, result in ran.items() if result.status != "UNKNOWN"}

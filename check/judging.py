@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from check.client import CannotAskError, one_line
 from check.items import ANY
-from check.probes import Result
+from check.probes import Probed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -54,7 +54,7 @@ class Sources:
     """
 
     prometheus: Prometheus
-    probes: Mapping[str, Callable[[], Result]]
+    probes: Mapping[str, Callable[[], Probed]]
     attestations: Mapping[str, Attestation] | str
     now: float
 
@@ -73,7 +73,7 @@ def _finding(item: Item, sources: Sources) -> Finding:
         try:
             results.append(_scraped(item, sources.prometheus))
         except CannotAskError as error:
-            results.append(Result("UNKNOWN", f"Prometheus cannot be asked: {error}"))
+            results.append(Probed("UNKNOWN", f"Prometheus cannot be asked: {error}"))
     if item.probe:
         results.append(sources.probes[item.probe]())
     status: Status = "ok"
@@ -100,11 +100,11 @@ def _attested(item: Item, worth: float, sources: Sources) -> Finding:
     return Finding(item, "YOURS", said)
 
 
-def _scraped(item: Item, prometheus: Prometheus) -> Result:
+def _scraped(item: Item, prometheus: Prometheus) -> Probed:
     places = prometheus.query(item.expr)
     wrong = [place for place in places if place.value == 0]
     if wrong:
-        return Result("FAIL", _places(wrong))
+        return Probed("FAIL", _places(wrong))
     doubts = []
     for need in item.needs:
         if missing := prometheus.query(need.missing):
@@ -116,7 +116,7 @@ def _scraped(item: Item, prometheus: Prometheus) -> Result:
         doubts.append(f"no data for {' '.join(item.expr.split())}")
     if not doubts and any(place.value != 1 for place in places):
         doubts.append(f"no usable number from {_places([place for place in places if place.value != 1])}")
-    return Result("UNKNOWN", "; ".join(dict.fromkeys(doubts))) if doubts else Result("ok")
+    return Probed("UNKNOWN", "; ".join(dict.fromkeys(doubts))) if doubts else Probed("ok")
 
 
 def _places(samples: Sequence[Sample]) -> str:

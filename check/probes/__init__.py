@@ -7,7 +7,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Result:
+class Probed:
     """What a check found: its status, and one line that says what and where; "" if all is well."""
 
     status: Literal["ok", "FAIL", "UNKNOWN"]

@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from check.probes import Result
+from check.probes import Probed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,7 +30,7 @@ class Answer:
     ttl: int
 
 
-def dns_answers(server: Address | None, names: Iterable[Name], timeout: float = _TIMEOUT) -> Result:
+def dns_answers(server: Address | None, names: Iterable[Name], timeout: float = _TIMEOUT) -> Probed:
     """Judge whether each name has exactly the listed addresses."""
 
     def wrong(name: Name, answer: Answer) -> str | None:
@@ -42,7 +42,7 @@ def dns_answers(server: Address | None, names: Iterable[Name], timeout: float = 
     return _judged(server, names, timeout, wrong)
 
 
-def dns_ttl(server: Address | None, names: Iterable[Name], timeout: float = _TIMEOUT) -> Result:
+def dns_ttl(server: Address | None, names: Iterable[Name], timeout: float = _TIMEOUT) -> Probed:
     """Judge whether the TTL of each name is short enough."""
 
     def wrong(name: Name, answer: Answer) -> str | None:
@@ -58,21 +58,21 @@ def _judged(
     wrong: Callable[[Name, Answer], str | None],
     *,
     must_have: bool = False,
-) -> Result:
+) -> Probed:
     listed = tuple(names)
     if server is None or not listed:
-        return Result("UNKNOWN", "no names are listed")
+        return Probed("UNKNOWN", "no names are listed")
     found = []
     try:
         for name in listed:
             answer = ask(server, name.name, timeout)
             if must_have and not answer.addresses:
-                return Result("UNKNOWN", f"{server} knows no address of {name.name}")
+                return Probed("UNKNOWN", f"{server} knows no address of {name.name}")
             if said := wrong(name, answer):
                 found.append(said)
     except NoAnswerError as error:
-        return Result("UNKNOWN", str(error))
-    return Result("FAIL", "; ".join(found)) if found else Result("ok")
+        return Probed("UNKNOWN", str(error))
+    return Probed("FAIL", "; ".join(found)) if found else Probed("ok")
 
 
 def ask(server: Address, name: str, timeout: float = _TIMEOUT) -> Answer:

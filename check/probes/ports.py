@@ -6,7 +6,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Literal
 
-from check.probes import Result
+from check.probes import Probed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +17,7 @@ _TIMEOUT: Final = 3.0  # seconds; a firewall that drops gives no answer at all
 _AT_ONCE: Final = 32
 
 
-def ports(must_answer: Iterable[Address], must_not: Iterable[Address], timeout: float = _TIMEOUT) -> Result:
+def ports(must_answer: Iterable[Address], must_not: Iterable[Address], timeout: float = _TIMEOUT) -> Probed:
     """Judge whether only the ports that must answer do.
 
     Args:
@@ -27,7 +27,7 @@ def ports(must_answer: Iterable[Address], must_not: Iterable[Address], timeout: 
     """
     wanted, unwanted = tuple(must_answer), tuple(must_not)
     if not wanted or not unwanted:
-        return Result("UNKNOWN", "no ports are listed")
+        return Probed("UNKNOWN", "no ports are listed")
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         states = list(threads.map(lambda address: _state(address, timeout), (*wanted, *unwanted)))
     by_address = list(zip((*wanted, *unwanted), states, strict=True))
@@ -35,12 +35,12 @@ def ports(must_answer: Iterable[Address], must_not: Iterable[Address], timeout: 
     reached = [address for address, state in by_address[len(wanted) :] if state == "open"]
     nameless = [address for address, state in by_address[len(wanted) :] if state == "no name"]
     if reached:
-        return Result("FAIL", f"reachable from here: {_listed(reached)}")
+        return Probed("FAIL", f"reachable from here: {_listed(reached)}")
     if silent:
-        return Result("UNKNOWN", f"{_listed(silent)} does not answer, so closed ports prove nothing")
+        return Probed("UNKNOWN", f"{_listed(silent)} does not answer, so closed ports prove nothing")
     if nameless:
-        return Result("UNKNOWN", f"no address found for {_listed(nameless)}")
-    return Result("ok")
+        return Probed("UNKNOWN", f"no address found for {_listed(nameless)}")
+    return Probed("ok")
 
 
 def _state(address: Address, timeout: float) -> Literal["open", "closed", "no name"]:

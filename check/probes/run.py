@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from check import verdicts
 from check.client import CannotAskError
 from check.examination import uids
-from check.probes import Result
+from check.probes import Probed
 from check.probes.names import dns_answers, dns_ttl
 from check.probes.ports import ports
 from check.probes.storage import passwords, stores
@@ -26,7 +26,7 @@ def probes(
     prometheus: Prometheus,
     grafana: Grafana | None,
     chosen: Chosen | None = None,
-) -> dict[str, Callable[[], Result]]:
+) -> dict[str, Callable[[], Probed]]:
     """Return what to run for each probe of checklist.yaml.
 
     Args:
@@ -36,8 +36,8 @@ def probes(
         chosen: what the site chose for its rules; None for the defaults.
     """
 
-    def on_site(probe: Callable[[Site], Result]) -> Callable[[], Result]:
-        return lambda: Result("UNKNOWN", site) if isinstance(site, str) else probe(site)
+    def on_site(probe: Callable[[Site], Probed]) -> Callable[[], Probed]:
+        return lambda: Probed("UNKNOWN", site) if isinstance(site, str) else probe(site)
 
     return {
         "ports": on_site(lambda site: ports(site.open, site.closed)),
@@ -50,23 +50,23 @@ def probes(
     }
 
 
-def _dashboards(grafana: Grafana | None) -> Result:
+def _dashboards(grafana: Grafana | None) -> Probed:
     if grafana is None:
-        return Result("UNKNOWN", "no --grafana given")
+        return Probed("UNKNOWN", "no --grafana given")
     try:
         return _of(verdicts.dashboards({uid: grafana.provisioned(uid) for uid in uids()}))
     except CannotAskError as error:
-        return Result("UNKNOWN", f"Grafana cannot be asked: {error}")
+        return Probed("UNKNOWN", f"Grafana cannot be asked: {error}")
 
 
-def _rules(prometheus: Prometheus, chosen: Chosen | None) -> Result:
+def _rules(prometheus: Prometheus, chosen: Chosen | None) -> Probed:
     try:
         rules = prometheus.rules()
     except CannotAskError as error:
-        return Result("UNKNOWN", f"Prometheus cannot be asked: {error}")
+        return Probed("UNKNOWN", f"Prometheus cannot be asked: {error}")
     return _of([*verdicts.rules(rules, chosen), verdicts.watchdog(rules)])
 
 
-def _of(found: Iterable[verdicts.Verdict]) -> Result:
+def _of(found: Iterable[verdicts.Verdict]) -> Probed:
     wrong = [verdict.text for verdict in found if verdict.failed]
-    return Result("FAIL", "; ".join(wrong)) if wrong else Result("ok")
+    return Probed("FAIL", "; ".join(wrong)) if wrong else Probed("ok")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from check.client import one_line
-from check.probes import Result
+from check.probes import Probed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,27 +32,27 @@ class StorageError(Exception):
     """One line: what cannot be counted, and why."""
 
 
-def stores(site: Site) -> Result:
+def stores(site: Site) -> Probed:
     """Judge whether only allowed stores have rows."""
     try:
         counts = _rows(site) if site.database else _files(site.directory)
     except StorageError as error:
-        return Result("UNKNOWN", str(error))
+        return Probed("UNKNOWN", str(error))
     unexpected = {
         store: number
         for store, number in sorted(counts.items())
         if number and not any(fnmatchcase(store, pattern) for pattern in site.stores)
     }
     if unexpected:
-        return Result(
+        return Probed(
             "FAIL", ", ".join(f"{one_line(store)} has {number:,} rows" for store, number in unexpected.items())
         )
     if not any(counts.values()):
-        return Result("UNKNOWN", "there is nothing at all; is it Prosody's?")
-    return Result("ok")
+        return Probed("UNKNOWN", "there is nothing at all; is it Prosody's?")
+    return Probed("ok")
 
 
-def passwords(site: Site) -> Result:
+def passwords(site: Site) -> Probed:
     """Judge whether every account's password is hashed."""
     try:
         if site.database:
@@ -60,10 +60,10 @@ def passwords(site: Site) -> Result:
         else:
             cleartext, hashed = _account_files(site.directory)
     except StorageError as error:
-        return Result("UNKNOWN", str(error))
+        return Probed("UNKNOWN", str(error))
     if cleartext:
-        return Result("FAIL", f"{cleartext:,} accounts have their password in the clear")
-    return Result("ok") if hashed else Result("UNKNOWN", "there is no account with a password")
+        return Probed("FAIL", f"{cleartext:,} accounts have their password in the clear")
+    return Probed("ok") if hashed else Probed("UNKNOWN", "there is no account with a password")
 
 
 def _rows(site: Site) -> dict[str, int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lab.running.workspace import ROOT, LabError
 from lab.scale import report, target
-from lab.scale.judge import Verdict, of_run
+from lab.scale.judge import Judgement, of_run
 from lab.scale.plan import guard, plan
 from lab.scale.run import run, say
 from lab.scale.site import INTERVAL, Site
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _tell(verdicts: list[Verdict], *, speed: bool) -> int:
+def _tell(verdicts: list[Judgement], *, speed: bool) -> int:
     for verdict in verdicts:
         kept = "kept    " if verdict.kept else "NOT KEPT"
         note = "" if speed or not verdict.speed else "  (users and servers share this machine: not judged)"

@@ -25,7 +25,7 @@ _WITHOUT_NAME: Final = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """One promise, and whether it was kept.
 
     Args:
@@ -41,17 +41,17 @@ class Verdict:
     speed: bool = False
 
 
-def of_life(lived: Mapping[str, Any]) -> list[Verdict]:
+def of_life(lived: Mapping[str, Any]) -> list[Judgement]:
     """Judge what users got while they lived."""
     counts, p99 = lived["counts"], lived["message_seconds"]["p99"]
     sent, delivered, bounced = (counts.get(what, 0) for what in ("sent", "delivered", "bounced"))
     return [
-        Verdict(
+        Judgement(
             "no message is lost",
             sent == delivered and sent > 0,
             f"{sent} sent, {delivered} received, {bounced} came back",
         ),
-        Verdict(
+        Judgement(
             "messages take less than 100 ms (P99)",
             p99 is not None and p99 < MESSAGE_P99,
             "unknown" if p99 is None else f"{p99 * 1000:.0f} ms",
@@ -60,7 +60,7 @@ def of_life(lived: Mapping[str, Any]) -> list[Verdict]:
     ]
 
 
-def of_truth(result: Mapping[str, Any]) -> list[Verdict]:
+def of_truth(result: Mapping[str, Any]) -> list[Judgement]:
     """Judge whether every source counts what is there."""
     truth, said = result["truth"], result["sources"]
     residents = said["test users' sessions"] or 0
@@ -73,7 +73,7 @@ def of_truth(result: Mapping[str, Any]) -> list[Verdict]:
         "`haproxy_frontend_current_sessions`": opened + residents,
     }
     return [
-        Verdict(
+        Judgement(
             f"{source} counts {wanted:.0f} sessions",
             said[source] is not None and abs(said[source] - wanted) <= visits,
             "nothing" if said[source] is None else f"{said[source]:.0f}",
@@ -82,29 +82,29 @@ def of_truth(result: Mapping[str, Any]) -> list[Verdict]:
     ]
 
 
-def of_loss(result: Mapping[str, Any]) -> list[Verdict]:
+def of_loss(result: Mapping[str, Any]) -> list[Judgement]:
     """Judge what a lost node did."""
     lost = result["lost"]
     wrong = [text for alert in result["alerts"] if not (text := why(alert, result))[1]]
     return [
-        Verdict(
+        Judgement(
             f"the {lost['sessions']} users of a node that is killed come back",
             lost["all_back"],
             f"after {lost['seconds']:.0f} s",
         ),
-        Verdict("every alert that fired was right", not wrong, f"{len(wrong)} were not"),
+        Judgement("every alert that fired was right", not wrong, f"{len(wrong)} were not"),
     ]
 
 
-def of_pushes(result: Mapping[str, Any]) -> list[Verdict]:
+def of_pushes(result: Mapping[str, Any]) -> list[Judgement]:
     """Judge how long a call took to the provider; nothing if there was none."""
     p99 = result["asked"]["push_p99"]
     if p99 is None:
         return []
-    return [Verdict("pushes take less than 2 s (P99)", p99 < PUSH_P99, f"{p99 * 1000:.0f} ms", speed=True)]
+    return [Judgement("pushes take less than 2 s (P99)", p99 < PUSH_P99, f"{p99 * 1000:.0f} ms", speed=True)]
 
 
-def of_run(result: Mapping[str, Any]) -> list[Verdict]:
+def of_run(result: Mapping[str, Any]) -> list[Judgement]:
     """Judge a whole run in the lab."""
     return [*of_truth(result), *of_life(result["lived"]), *of_pushes(result), *of_loss(result)]
 

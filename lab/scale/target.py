@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lab.scale.crowds import Crowds, Place
-from lab.scale.judge import Verdict, of_life
+from lab.scale.judge import Judgement, of_life
 from lab.scale.run import enter, live, say
 from toolkit.documents import ConfigError
 from toolkit.values import url
@@ -43,7 +43,7 @@ def accounts(path: Path, most: int) -> tuple[str, list[tuple[str, str]]]:
     return domains.pop(), found[:most]
 
 
-def run(door: str, file: Path, ca: str | None, plan: Plan, log: Path) -> list[Verdict]:
+def run(door: str, file: Path, ca: str | None, plan: Plan, log: Path) -> list[Judgement]:
     """Let the accounts of the file use the door for a while; judge what they got. Raises LabError, ConfigError."""
     domain, users = accounts(file, plan.users)
     parts = urlsplit(url(door, ("ws", "wss"), "wss://xmpp.commeazy.com/xmpp-websocket"))

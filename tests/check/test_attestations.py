@@ -15,7 +15,7 @@ from check.checklist_command import exported
 from check.client import Client
 from check.items import checklist
 from check.judging import Sources, judge
-from check.probes import Result
+from check.probes import Probed
 from check.prometheus import Prometheus
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def test_two_people_at_the_same_moment_are_both_kept(tmp_path: Path) -> None:
 
 
 def test_what_is_exported_has_no_name_and_no_unknown() -> None:
-    ran = {"ports": Result("ok"), "stores": Result("FAIL", "x"), "dns_ttl": Result("UNKNOWN", "y")}
+    ran = {"ports": Probed("ok"), "stores": Probed("FAIL", "x"), "dns_ttl": Probed("UNKNOWN", "y")}
     words = {"I4": Attestation("Bert", int(NOW) - 5), "I5": Attestation("Bert", int(NOW) + 3600)}
     lines = [line for line in exported(ran, words, NOW).splitlines() if not line.startswith("#")]
     assert lines == [

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from check.probes import Result
+    from check.probes import Probed
     from lab.running.server import Workspace
     from lab.servers.prosody import Prosody
 
@@ -212,10 +212,10 @@ class Stage:
         self.look()
         prometheus = Prometheus(Client(self.lab.prometheus.url))
         grafana = Grafana(Client(self.grafana_url, f"Bearer {FakeGrafana.TOKEN}"))
-        ran: dict[str, Result] = {}
+        ran: dict[str, Probed] = {}
 
-        def keeping(name: str, run: Callable[[], Result]) -> Callable[[], Result]:
-            def run_and_keep() -> Result:
+        def keeping(name: str, run: Callable[[], Probed]) -> Callable[[], Probed]:
+            def run_and_keep() -> Probed:
                 ran[name] = run()
                 return ran[name]
 
