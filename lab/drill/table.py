@@ -65,7 +65,10 @@ DRILLS = (
         lambda lab: faults.killed(lab.synthetic),
         {"sloth_slo": "login"},
         minimum=60,
-        beside={"MonitoringTargetDown": "it is a target too"},
+        beside={
+            "MonitoringTargetDown": "it is a target too",
+            "SyntheticJourneysMissing": "once it is back, the time without tries is in its window",
+        },
     ),
     # Prosody
     Drill(
