@@ -27,6 +27,7 @@ class Drill:
         silenced: those of them that Alertmanager must silence.
         untold: nobody can be told while it lasts; the other server of a pair would tell.
         by_silence: the alert always fires; what counts is that it stops arriving.
+        patience: seconds for it to become pending, and again to fire, once its cause is there.
     """
 
     alert: str
@@ -39,3 +40,4 @@ class Drill:
     silenced: tuple[str, ...] = ()
     by_silence: bool = False
     untold: bool = False
+    patience: float = 90.0

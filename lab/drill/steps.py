@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from lab.drill.report import Result
     from lab.drill.table import Drill
 
-PATIENCE = 90.0  # seconds for an alert to fire, once its cause is there
 # Alerts about what users were promised, or Section 20 demands: they may fire beside any real fault.
 PROMISES = ("Promise", "KnownCause", "ChecklistItemFails")
 NOTICE = 45.0  # seconds for Alertmanager to notify, two of its shortened group intervals
@@ -32,10 +31,10 @@ def drill_one(watch: Watch, drill: Drill, result: Result) -> None:
         ]
 
     with drill.breaking(watch.lab):
-        if not watch.until(lambda alerts: found(alerts, "pending", "firing"), PATIENCE):
+        if not watch.until(lambda alerts: found(alerts, "pending", "firing"), drill.patience):
             result.wrong.append("the alert did not become pending")
         result.pending = time.time() - result.began
-        if not result.wrong and not watch.until(lambda alerts: found(alerts, "firing"), PATIENCE):
+        if not result.wrong and not watch.until(lambda alerts: found(alerts, "firing"), drill.patience):
             result.wrong.append("it was pending and did not fire")
         result.firing = time.time() - result.began
         alerts = found(watch.look(), "firing")

@@ -30,6 +30,10 @@ _NOBODY_THERE = {
     "SyntheticMessagesFailing": "test users lose messages, too",
     "SyntheticTurnCredentialsFailing": "test users get no TURN credentials either",
 }
+_TURNED_AWAY = {
+    "HaproxyErrorsHigh": "HAProxy answers 503 for a node that is gone",
+    "HaproxyRetriesHigh": "HAProxy tries it until its check has failed",
+}
 _SLOW_TRIES = {"SyntheticJourneysMissing": "a try that waits takes longer than its interval, which is short here"}
 _NO_RELAY = {"SyntheticRelayLosesMedia": "test users get no relay either"}
 _SETTINGS = {
@@ -112,7 +116,12 @@ DRILLS = (
         "Prosody killed",
         lambda lab: faults.killed(lab.prosody),
         _ON_1,
-        beside={"HaproxyBackendNodesLow": _ONE_NODE_LEFT, "CertificateProbeFailed": _NO_DOOR, **_NOBODY_THERE},
+        beside={
+            "HaproxyBackendNodesLow": _ONE_NODE_LEFT,
+            "CertificateProbeFailed": _NO_DOOR,
+            **_NOBODY_THERE,
+            **_TURNED_AWAY,
+        },
     ),
     Drill(
         "ProsodyProbeFails",
@@ -132,6 +141,7 @@ DRILLS = (
             **_SLOW_TRIES,
             "HaproxyBackendNodesLow": "HAProxy's checks wait for the loop and take the node for dead",
             "HaproxyServerDown": "likewise",
+            **_TURNED_AWAY,
         },
     ),
     Drill(
@@ -204,7 +214,13 @@ DRILLS = (
         {"handler": "fcm"},
         beside=_GATEWAY_RESTARTED_TWICE,
     ),
-    Drill("PushesWakeNobody", "APNs and FCM accept every push and deliver none", faults.deaf_phones, minimum=3),
+    Drill(
+        "PushesWakeNobody",
+        "APNs and FCM accept every push and deliver none",
+        faults.deaf_phones,
+        minimum=3,
+        patience=240.0,  # a phone has a minute to come, and those that came before must leave the window
+    ),
     Drill(
         "PushSecretRefused",
         "a new secret for the gateway, not for Prosody",
@@ -256,7 +272,7 @@ DRILLS = (
         "every node taken out of the backend",
         faults.all_drained,
         {"instance": "haproxy1", "proxy": "prosody_ws"},
-        beside={"HaproxyBackendNodesLow": "none is fewer than two", **_NO_LOGINS},
+        beside={"HaproxyBackendNodesLow": "none is fewer than two", **_NO_LOGINS, **_TURNED_AWAY},
         silenced=("HaproxyBackendNodesLow",),
     ),
     Drill(
@@ -264,7 +280,7 @@ DRILLS = (
         "the way from HAProxy to prosody2 cut",
         lambda lab: faults.unreachable(lab, lab.nodes[1]),
         {"instance": "haproxy1", "server": "prosody2"},
-        beside={"HaproxyBackendNodesLow": _ONE_NODE_LEFT, **_NO_LOGINS},
+        beside={"HaproxyBackendNodesLow": _ONE_NODE_LEFT, **_NO_LOGINS, **_TURNED_AWAY},
     ),
     Drill("PostgresSlotLost", "a slot made and never used", faults.unused_slot, {"instance": "postgres1"}),
     Drill(
@@ -461,6 +477,7 @@ DRILLS = (
             "HaproxyBackendNodesLow": _ONE_NODE_LEFT,
             "CertificateProbeFailed": _NO_DOOR,
             **_NOBODY_THERE,
+            **_TURNED_AWAY,
         },
         silenced=("TargetDown", "PushGatewayDown"),
     ),
