@@ -352,7 +352,10 @@ DRILLS = (
         "82 allocations or more of the 100 that total-quota allows",
         lambda lab: faults.allocated(lab, 82),
         {"instance": "coturn1"},
-        beside={"CoturnAllocationsHigh": "its threshold, 5,000 by the specification, is 50 in this drill"},
+        beside={
+            "CoturnAllocationsHigh": "its threshold, 5,000 by the specification, is 50 in this drill",
+            "SyntheticRelayLosesMedia": "now and then no relay is left for a test user",
+        },
     ),
     Drill(
         "CoturnPortsExhausted",
