@@ -88,7 +88,7 @@ ALERTS: Final = (
     Alert(
         name="PresenceBoundHigh",
         expr=(
-            '2 * prosody_setting{name="read_timeout"} + ignoring (name) '
+            '2 * prosody_setting{name="read_timeout"} + ignoring (name, host) '
             'prosody_setting{name="smacks_hibernation_time"} > <value>'
         ),
         summary="{{ $labels.instance }}: a silent phone stays online for up to {{ $value }} s (promised <limit>)",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import promql_parser as promql
 import pytest
+import yaml
 
 from alerts.catalogue import GROUPS
 from lab.fakes.recordings import SOURCES, Series, answers
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DASHBOARDS = Path(__file__).parents[2] / "dashboards"
+TESTS = Path(__file__).parents[2] / "alerts/tests"
 RECORDED = [rule for file in ("recording.yaml", "panels.yaml", "promises.yaml") for rule in rules(file)]
 RECORDINGS = {rule["record"]: rule["expr"] for rule in RECORDED}
 _OF_ALERTS = TARGET | {"alertname", "severity"}
@@ -103,6 +105,21 @@ def _each_alternative_exists(
     values = {labels.get(matcher.name) for labels in label_sets}
     for alternative in matcher.value.split("|"):
         assert alternative in values, f"{where} does not come with {alternative}"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [file for file in sorted(TESTS.glob("*.yaml")) if file.stem != "MetricAbsent"],  # which joins by instance only
+    ids=lambda file: file.stem,
+)
+def test_a_series_of_a_promtool_test_has_the_labels_of_a_real_one(file: Path) -> None:
+    """A join over labels that no server gives would pass its test, and never fire."""
+    for case in yaml.safe_load(file.read_text(encoding="utf-8"))["tests"]:
+        for given in case.get("input_series", ()):
+            name, _, matchers = given["series"].partition("{")
+            labels = set(re.findall(r"(\w+)=", matchers))
+            if real := [set(found) - TARGET for series in KNOWN.get(name, {}).values() for found in series[name]]:
+                assert any(found <= labels for found in real), f"{given['series']}: a real one has {real[0]}"
 
 
 @pytest.mark.parametrize("job", SOURCES)
