@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import ssl
 import statistics
 import sys
@@ -57,6 +58,7 @@ FAULTS = {
     "deaf": "the connection answers PINGs, but no request",
     "roomless": "the connection allows no stream any more",
     "dying": "every connection is cut after half a second, with what is under way",
+    "halting": "the gateway's process is stopped for half a second to three, again and again",
 }
 
 
@@ -181,15 +183,27 @@ async def run(lab: Workspace, tree: str, fault: str, share: int, rate: int) -> l
         while not await _ready(session, gateway):
             await asyncio.sleep(0.1)
         fault_of_peers = asyncio.create_task(peers.begin())
+        halting = asyncio.create_task(_halt(process)) if fault == "halting" else None
         await asyncio.sleep(0.2)
         found = await asyncio.gather(
             *(_push(session, gateway, peers, kind, rate, Figures(fault, share, rate, kind, *[0] * 7)) for kind in KINDS)
         )
         fault_of_peers.cancel()
+        if halting:
+            halting.cancel()
     process.kill()
     await process.wait()
     await peers.stop()
     return list(found)
+
+
+async def _halt(process: asyncio.subprocess.Process) -> None:
+    chance = random.Random("halting")  # noqa: S311 - chance, not a secret
+    while True:
+        await asyncio.sleep(chance.uniform(0.1, 1.0))
+        process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(chance.uniform(0.5, 3.0))
+        process.send_signal(signal.SIGCONT)
 
 
 async def _ready(session: aiohttp.ClientSession, gateway: PushGateway) -> bool:
@@ -277,13 +291,14 @@ def report(before: list[Figures], after: list[Figures]) -> str:
     for fault, meaning in FAULTS.items():
         chosen = _table(before, after, lambda line, fault=fault: line.fault == fault)
         lines += ["", f"## {fault.capitalize()}: {meaning}", *chosen]
+    both = [line for line in after if line.fault in {was.fault for was in before}]
     untrue = sum(line.untrue for line in after)
-    total = sum(line.pushes for line in after)
-    lost = sum(line.lost for line in after), sum(line.lost for line in before)
+    lost = sum(line.lost for line in both), sum(line.lost for line in before)
     lines += [
         "",
-        f"In all, of {total} pushes {lost[0]} were lost, before {lost[1]}. `Push-Outcome` was not true for {untrue},",
-        f"before for {sum(line.untrue for line in before)}.",
+        f"Where there are figures of both, {lost[0]} of {sum(line.pushes for line in both)} pushes were lost, before",
+        f"{lost[1]}. `Push-Outcome` was not true for {untrue} of all {sum(line.pushes for line in after)}, before for",
+        f"{sum(line.untrue for line in before)} of {sum(line.pushes for line in before)}.",
         "",
     ]
     return "\n".join(lines)

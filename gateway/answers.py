@@ -6,9 +6,8 @@ codes"; RFC 9110 for a status without a known word.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,8 +106,7 @@ _BY_STATUS = {
 HTTP_WORDS = ("malformed", "http_3xx", "http_4xx", "http_5xx")
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(NamedTuple):
     """What an answer means.
 
     Args:

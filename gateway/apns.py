@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.answers import ACCEPTED, APNS, Meaning, judge
-from gateway.exchange import Request, secret
+from gateway.exchange import Request
 from gateway.push import Purpose
 
 if TYPE_CHECKING:
@@ -42,11 +41,11 @@ class Apns:
         """
         fields = (
             *self._first,
-            secret(":path", f"/3/device/{push.node}"),
-            _authorization(minted.token),
+            (":path", f"/3/device/{push.node}"),
+            ("authorization", f"bearer {minted.token}"),
             *self._always,
-            secret("apns-expiration", str(int(push.expires))),
-            secret("apns-id", push.id),
+            ("apns-expiration", str(int(push.expires))),
+            ("apns-id", push.id),
         )
         word = b"incoming-call" if push.purpose is Purpose.USER else b"canary"
         return Request(fields, b'{"aps":{},"type":"%s","expires":%d}' % (word, push.expires))
@@ -66,8 +65,3 @@ def _time(milliseconds: object) -> float | None:
     if type(milliseconds) is int and 0 < milliseconds < 2**53:
         return milliseconds / 1000
     return None
-
-
-@lru_cache(maxsize=1)
-def _authorization(token: str) -> tuple[str, str]:
-    return secret("authorization", f"bearer {token}")

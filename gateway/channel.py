@@ -17,8 +17,8 @@ import random
 from typing import TYPE_CHECKING
 
 from gateway import dial
-from gateway.exchange import Compose, End, Exchange, Response
-from gateway.http2 import Connection, Timing
+from gateway.exchange import Compose, End, Exchange, LostError, Response
+from gateway.http2 import Connection, Timing, call_at
 
 if TYPE_CHECKING:
     import ssl
@@ -36,20 +36,6 @@ _DOUBT = ("no_answer", "no_room")
 _NEVER = float("inf")
 
 _log = logging.getLogger(__name__)
-
-
-class LateError(Exception):
-    """No answer by the deadline.
-
-    Args:
-        sent: True if the whole request had been sent, so that it may have been processed.
-        reason: no_answer if sent; otherwise why no connection could be made, or no_stream.
-    """
-
-    def __init__(self, *, sent: bool, reason: str) -> None:
-        super().__init__(reason)
-        self.sent = sent
-        self.reason = reason
 
 
 class Channel:
@@ -132,8 +118,7 @@ class Channel:
             The answer, and the exchange, which knows when it was sent and who answered.
 
         Raises:
-            LateError: no answer by `deadline` (the loop's time).
-            LostError: sent, but its connection or stream was lost.
+            LostError: no answer by `deadline`, or none to be had.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -142,14 +127,11 @@ class Channel:
         exchange = Exchange(compose, loop.create_future(), now, deadline, patience)
         queue = self._urgent if urgent else self._others
         queue[exchange] = None
-        timer = loop.call_at(deadline, _expire, exchange.answer)  # a third of what asyncio.timeout costs
+        timer = call_at(deadline, self._expire, exchange)  # a third of what asyncio.timeout costs
         self.room()
         self._look_at(now + self._scale * patience)
         try:
             return await exchange.answer, exchange
-        except TimeoutError:
-            sent = exchange.sent is not None
-            raise LateError(sent=sent, reason="no_answer" if sent else self._why_waiting()) from None
         finally:
             timer.cancel()
             queue.pop(exchange, None)
@@ -168,7 +150,7 @@ class Channel:
             while queue:
                 exchange = next(iter(queue))
                 if now >= exchange.deadline:  # the timer may come later, after the process stood still
-                    _expire(exchange.answer)
+                    self._expire(exchange)
                 if not exchange.answer.done():
                     if not connection.has_room:
                         return
@@ -182,7 +164,7 @@ class Channel:
         self._doubts = 0
         self._doubted.pop(connection, None)
         if self._doubted and self._verdict is None:
-            self._verdict = asyncio.get_running_loop().call_later(VERDICT, self._end_deaf)
+            self._verdict = call_at(asyncio.get_running_loop().time() + VERDICT, self._end_deaf)
 
     # Doubt
 
@@ -197,7 +179,7 @@ class Channel:
             if self._timer is not None:
                 self._timer.cancel()
             self._due = due
-            self._timer = asyncio.get_running_loop().call_at(due, self._look)
+            self._timer = call_at(due, self._look)
 
     def _look(self) -> None:
         """Put the current connection in doubt if its patience is over."""
@@ -251,8 +233,11 @@ class Channel:
 
     # The rest
 
-    def _why_waiting(self) -> str:
-        return "no_stream" if self.opened is not None else self._reason
+    def _expire(self, exchange: Exchange) -> None:
+        if not exchange.answer.done():
+            sent = exchange.sent is not None
+            reason = "no_answer" if sent else "no_stream" if self.opened is not None else self._reason
+            exchange.answer.set_exception(LostError(reason, sent=sent))
 
     async def _connect(self, dialer: dial.Dialer) -> bool:
         """Make a new connection current; returns whether there is one."""
@@ -285,8 +270,3 @@ class Channel:
         if end.code:
             extra |= {"code": end.code, "said": end.said}
         _log.info("connection to provider ended", extra=extra)
-
-
-def _expire(answer: asyncio.Future[Response]) -> None:
-    if not answer.done():
-        answer.set_exception(TimeoutError())

@@ -6,18 +6,11 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
-
-from hpack import NeverIndexedHeaderTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
-
-
-def secret(name: str, value: str) -> tuple[str, str]:
-    """Return a header field that no HPACK table may hold (RFC 7541, 7.1.3)."""
-    return cast("tuple[str, str]", NeverIndexedHeaderTuple(name, value))
 
 
 class Request(NamedTuple):
@@ -30,8 +23,7 @@ class Request(NamedTuple):
 Compose: TypeAlias = "Callable[[], Request]"
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """A provider's answer: status, header fields (lower case names) and body."""
 
     status: int
@@ -58,18 +50,22 @@ class Response:
             return None
 
 
+UNPROCESSED = ("refused_stream", "no_window")  # RFC 9113, 8.7; the body was never sent whole
+
+
 class LostError(Exception):
-    """The request was under way and will get no answer.
+    """A request that gets no answer, or none in time.
 
     Args:
-        reason: one of connection_lost, ping_timeout, protocol_error, stream_reset, no_answer (a newer connection gets
-            answers, this one none), or one that says that the request was never processed: refused_stream (RFC 9113,
-            8.7) or no_window (its body was never sent whole).
+        reason: one of UNPROCESSED, connection_lost, ping_timeout, protocol_error, stream_reset, or no_answer (on its
+            only connection, or while a newer one gets answers); if it was never sent, why not.
+        sent: True if it was sent whole, so that the provider may have processed it.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, sent: bool) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.sent = sent
 
 
 @dataclass(frozen=True)
@@ -109,6 +105,7 @@ class Exchange:
         deadline: the loop's time after which it must not be sent.
         patience: seconds without any answer after which its connection is in doubt.
         sent: the loop's time when the whole request was first sent, None before.
+        processed: True if a connection that it was lost with may have brought it to the provider.
         carriers: the connections that carry it, each with its stream id.
         answered_by: the connection that brought the answer.
     """
@@ -119,18 +116,20 @@ class Exchange:
     deadline: float
     patience: float
     sent: float | None = None
+    processed: bool = False
     carriers: dict[Carrier, int] = field(default_factory=dict)
     answered_by: Carrier | None = None
 
     def lose(self, connection: Carrier, reason: str) -> None:
         """Note that no answer will come on this connection; if no other connection carries it, fail it."""
         self.carriers.pop(connection, None)
+        self.processed |= self.sent is not None and reason not in UNPROCESSED
         if not self.carriers and not self.answer.done():
-            self.answer.set_exception(LostError(reason))
+            self.answer.set_exception(LostError(reason, sent=self.processed))
 
     def complete(self, connection: Carrier, response: Response) -> None:
-        """Hand over the answer."""
+        """Hand over the answer; one that is not good only if no other connection may still bring a good one."""
         self.carriers.pop(connection, None)
-        if not self.answer.done():
+        if not self.answer.done() and (response.status == 200 or not self.carriers):  # noqa: PLR2004 - HTTP's
             self.answered_by = connection
             self.answer.set_result(response)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gateway.answers import ACCEPTED, FCM, Fault, Meaning, judge
-from gateway.exchange import Request, secret
+from gateway.exchange import Request
 from gateway.push import Kind, Purpose
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ class Fcm:
 
     def __init__(self, authority: str) -> None:
         self._first = ((":method", "POST"), (":scheme", "https"), (":authority", authority))
-        self._always = (("content-type", "application/json"),)
 
     def compose(self, push: Push, minted: Minted, remaining: float) -> Request:
         """Return the request (Firebase, "projects.messages.send"); `ttl` is the time left. No personal data."""
@@ -50,8 +48,13 @@ class Fcm:
         request: dict[str, Any] = {"message": {"token": push.node, "data": data, "android": android}}
         if push.purpose is Purpose.DRY_RUN:
             request["validate_only"] = True
-        body = json.dumps(request)
-        return Request((*self._first, *_place(minted), *self._always), body.encode())
+        fields = (
+            *self._first,
+            (":path", f"/v1/projects/{minted.project}/messages:send"),
+            ("authorization", f"Bearer {minted.token}"),
+            ("content-type", "application/json"),
+        )
+        return Request(fields, json.dumps(request).encode())
 
     def understand(self, response: Response, push: Push) -> Meaning:
         """Return the meaning of an answer (Firebase, "ErrorCode")."""
@@ -87,9 +90,3 @@ def _is_about_the_token(details: Sequence[dict[str, Any]], *, named: bool) -> bo
     violations = [detail["fieldViolations"] for detail in details if isinstance(detail.get("fieldViolations"), list)]
     fields = [item.get("field") for found in violations for item in found if isinstance(item, dict)]
     return all(field in _TOKEN_FIELDS for field in fields) if fields else named
-
-
-@lru_cache(maxsize=1)
-def _place(minted: Minted) -> tuple[tuple[str, str], ...]:
-    path = f"/v1/projects/{minted.project}/messages:send"
-    return (":path", path), secret("authorization", f"Bearer {minted.token}")

@@ -8,7 +8,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from h2.connection import H2Connection
+from h2.connection import ConnectionState, H2Connection
+from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from hpack import Encoder
 from hpack.hpack import encode_integer
@@ -22,23 +23,23 @@ if TYPE_CHECKING:
 
 
 class PlainEncoder(Encoder):
-    """An HPACK encoder that uses less CPU and a few more bytes.
+    """An HPACK encoder that uses less CPU and some more bytes: without Huffman coding, which hpack has in pure Python.
 
-    hpack's Huffman coding is pure Python. hpack also searches its tables for fields that are never indexed, although
-    the tables can hold only their names.
+    It sends every field as one that no table may hold, as is right for tokens (RFC 7541, 7.1.3). So a field is always
+    the same bytes.
     """
 
-    def encode(self, headers: Iterable[Any], huffman: bool = False) -> bytes:  # noqa: FBT001, FBT002 - hpack's signature
-        """Encode without Huffman coding (hpack.Encoder.encode)."""
-        return super().encode(headers, huffman)
+    def encode(self, headers: Iterable[Any], huffman: bool = False) -> bytes:  # noqa: ARG002, FBT001, FBT002 - hpack's signature
+        """Encode fields that are bytes (hpack.Encoder.encode)."""
+        fields = [_field(name, value) for name, value in headers]
+        if self.header_table.resized:  # the peer must be told that its new limit is known (RFC 7541, 4.2)
+            fields.insert(0, self._encode_table_size_change())
+            self.header_table.resized = False
+        return b"".join(fields)
 
-    def add(self, to_add: tuple[bytes, bytes], sensitive: bool, huffman: bool = False) -> bytes:  # noqa: FBT001, FBT002 - as above
-        """Encode one field (hpack.Encoder.add)."""
-        return _never_indexed(*to_add) if sensitive else super().add(to_add, sensitive, huffman)
 
-
-@lru_cache(maxsize=64)  # the access token is the same for half an hour
-def _never_indexed(name: bytes, value: bytes) -> bytes:
+@lru_cache(maxsize=64)  # most are the same in each request; the access token for half an hour
+def _field(name: bytes, value: bytes) -> bytes:
     """Return a literal field never indexed, with a new name (RFC 7541, 6.2.3)."""
     return b"".join((b"\x10", encode_integer(len(name), 7), name, encode_integer(len(value), 7), value))
 
@@ -63,7 +64,8 @@ class CorrectedConnection(H2Connection):
         When a bad frame arrives together with good ones, h2 drops the events of the good ones: an answer would be lost.
 
         Returns:
-            The events, and False if the peer broke the protocol; then the connection must be closed.
+            The events, and False if the peer broke the protocol. Then a GOAWAY is in `data_to_send`, and the connection
+            must be closed.
         """
         self._received = []
         try:
@@ -71,6 +73,7 @@ class CorrectedConnection(H2Connection):
         except ProtocolError:
             return self._received, False
         except Exception:  # noqa: BLE001 - hyperframe and hpack have errors of their own; no bytes may end this process
+            self.close_connection(ErrorCodes.PROTOCOL_ERROR)
             return self._received, False
         return self._received, True
 
@@ -86,6 +89,11 @@ class CorrectedConnection(H2Connection):
         self.state_machine.state = state
         self._data_to_send += unsent
         return result
+
+    @property
+    def closed(self) -> bool:
+        """True once we have sent a GOAWAY."""
+        return self.state_machine.state is ConnectionState.CLOSED
 
     @property
     def open_outbound_streams(self) -> int:

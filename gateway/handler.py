@@ -13,12 +13,12 @@ import random
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.answers import Fault, Meaning
-from gateway.channel import Channel, LateError
 from gateway.exchange import End, LostError, Request, Response
 from gateway.metrics import HandlerMetrics, Status
 from gateway.push import Kind, Outcome, Purpose, Push, Result
 
 if TYPE_CHECKING:
+    from gateway.channel import Channel
     from gateway.tokens import Minted, Token
 
 QUEUE = 1000  # pushes of one handler at a time, waiting ones included; each holds some 25 KiB of connection and task
@@ -116,6 +116,7 @@ class Handler:
         """Try until there is a result."""
         loop = asyncio.get_running_loop()
         reason, began, refused = "deadline", push.arrived, ""
+        late = Outcome.EXPIRED
         for attempt in itertools.count():
             now = loop.time()
             if now >= push.deadline:
@@ -123,9 +124,18 @@ class Handler:
             metrics.stages["queue"].observe(now - began)
             minted = await self.token.get(push.deadline, other_than=refused)
             if minted is None:
-                outcome = Outcome.EXPIRED if self.token.usable else Outcome.UNAVAILABLE
-                return Result(outcome, reason if refused else "credentials")
-            tried = await self._try(push, minted, metrics)
+                if late is Outcome.EXPIRED and not self.token.usable:
+                    late = Outcome.UNAVAILABLE
+                return Result(late, reason if refused else "credentials")
+            try:
+                tried = await self._try(push, minted, metrics)
+            except LostError as lost:
+                # Once it may have arrived, nothing but a good answer can say whether it did.
+                late = Outcome.FAILED if lost.sent else late
+                # Only a reset says something about the provider's health; the channel renews lost connections.
+                if lost.reason == "stream_reset":
+                    self._blame(faulty=True)
+                tried = Meaning(Fault.CONNECTION, lost.reason)
             if isinstance(tried, Result):
                 return tried
             reason = tried.word
@@ -138,27 +148,21 @@ class Handler:
                 break
             metrics.retry(reason)
             await asyncio.sleep(pause)
-        return Result(Outcome.EXPIRED, reason)
+        return Result(late, reason)
 
     async def _try(self, push: Push, minted: Minted, metrics: HandlerMetrics) -> Result | Meaning:
-        """Send a push once; returns what became of it, or why another try may help."""
+        """Send a push once; returns what became of it, or why another try may help.
+
+        Raises:
+            LostError: there is no answer.
+        """
         loop = asyncio.get_running_loop()
         began = loop.time()
 
         def compose() -> Request:
             return self._provider.compose(push, minted, push.deadline - loop.time())
 
-        try:
-            response, exchange = await self.channel.request(
-                compose, urgent=push.kind is Kind.CALL, deadline=push.deadline
-            )
-        except LateError as late:
-            return Result(Outcome.FAILED if late.sent else Outcome.EXPIRED, late.reason)
-        except LostError as lost:
-            # Only a reset says something about the provider's health; the channel renews lost connections.
-            if lost.reason == "stream_reset":
-                self._blame(faulty=True)
-            return Meaning(Fault.CONNECTION, lost.reason)
+        response, exchange = await self.channel.request(compose, urgent=push.kind is Kind.CALL, deadline=push.deadline)
         now = loop.time()
         sent = exchange.sent if exchange.sent is not None else now  # None: an answer before it was sent whole
         metrics.stages["connect"].observe(sent - began)

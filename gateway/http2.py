@@ -24,6 +24,8 @@ from gateway.exchange import End, Response
 from gateway.h2_corrections import CorrectedConnection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from h2.events import Event
 
     from gateway.exchange import Exchange
@@ -59,6 +61,16 @@ class Timing:
     awaiting: float = 2.0
     pong: float = 3.0
     patience: float = 5.0
+
+
+def call_at(when: float, action: Callable[..., None], *arguments: object) -> asyncio.TimerHandle:
+    """Call an action at the loop's time `when`, but not before everything that came until then was read.
+
+    A process that was stopped, or had to wait for a core, may find its timers due before it has read what came, and
+    would take that for missing. The action must bear being called just after its timer was cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    return loop.call_at(when, loop.call_soon, loop.call_soon, action, *arguments)
 
 
 class Owner(Protocol):
@@ -191,10 +203,11 @@ class Connection(asyncio.Protocol):
             self._streams.pop(stream_id).exchange.lose(self, "no_window")
         self._flush_soon()
 
-    def close(self, reason: str = "closed", code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
+    def close(self, reason: str = "closed") -> None:
         """Send GOAWAY and fail the requests without an answer."""
         if self._transport is not None and not self._transport.is_closing():
-            self._h2.close_connection(code)
+            if not self._h2.closed:
+                self._h2.close_connection()
             self._flush()
             self._transport.close()
         self._stop_watching()
@@ -208,7 +221,7 @@ class Connection(asyncio.Protocol):
         self._heard = self.opened = self.answered_at = self._loop.time()
         self._h2.initiate_connection()
         self._flush()
-        self._watch = self._loop.call_later(self._timing.pong / 3, self._look)
+        self._look_later()
 
     def data_received(self, data: bytes) -> None:
         """Pass the answers in `data` to the requests that wait for them."""
@@ -218,7 +231,7 @@ class Connection(asyncio.Protocol):
         for event in events:
             self._take(event)
         if not in_order:
-            self.close("protocol_error", ErrorCodes.PROTOCOL_ERROR)
+            self.close("protocol_error")
             return
         self._flush_soon()
         self._after_exchange()
@@ -359,9 +372,10 @@ class Connection(asyncio.Protocol):
     def _look(self) -> None:
         """Send a PING after a silence; close the connection when it is not answered."""
         now = self._loop.time()
+        if self._transport is None or self._transport.is_closing():
+            return
         if self._pinged is not None and now - self._pinged >= self._timing.pong:
-            if self._transport is not None:
-                self._transport.abort()
+            self._transport.abort()
             self._lose_all("ping_timeout")
             return
         silence = self._timing.awaiting if self._streams else self._timing.idle
@@ -369,7 +383,10 @@ class Connection(asyncio.Protocol):
             self._pinged = now
             self._h2.ping(b"alive?!!")
             self._flush()
-        self._watch = self._loop.call_later(self._timing.pong / 3, self._look)
+        self._look_later()
+
+    def _look_later(self) -> None:
+        self._watch = call_at(self._loop.time() + self._timing.pong / 3, self._look)
 
     def _after_exchange(self) -> None:
         if self.leaving.done() and not self._streams:

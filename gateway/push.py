@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
+from typing import NamedTuple
 
 MAX_NODE = 4096  # characters; the longest token that FCM allows
 _APNS_TOKEN = re.compile(r"[0-9a-fA-F]{64,}")
@@ -46,8 +46,7 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(NamedTuple):
     """One push.
 
     Args:
@@ -74,8 +73,7 @@ class Push:
         return self.node[-6:] if len(self.node) >= 16 else "short"  # noqa: PLR2004 - said above
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """The result of a push.
 
     Args:

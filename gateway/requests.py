@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from gateway.push import MAX_NODE, Kind, Push
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def parse(content_type: str, body: bytes) -> Mapping[str, object]:
     """
     try:
         if content_type == "application/json":
-            fields = json.loads(body, object_pairs_hook=_once)
+            fields = _JSON.decode(body.decode())
             return fields if isinstance(fields, dict) else {}
         if content_type == "application/x-www-form-urlencoded":
             return _once(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=100))
@@ -41,17 +41,19 @@ def parse(content_type: str, body: bytes) -> Mapping[str, object]:
     raise Refusal(415, "Must be application/json or application/x-www-form-urlencoded")
 
 
-def _once(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
+def _once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     """Return these fields; a field that is given twice is ambiguous.
 
     Raises:
         Refusal: 400 if there are two.
     """
-    pairs = list(pairs)
     fields = dict(pairs)
     if len(fields) < len(pairs):
         raise Refusal(400, "A field is given twice")
     return fields
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def knows_secret(fields: Mapping[str, object], secret: bytes) -> bool:
@@ -74,14 +76,15 @@ def understand(fields: Mapping[str, object], ttl: str | None, arrived: float) ->
     Raises:
         Refusal: 400, the fields describe no push.
     """
-    node, kind = fields.get("node"), fields.get("type")
+    node = fields.get("node")
     if not isinstance(node, str) or not node:
         raise Refusal(400, "Missing device token (node)")
     if len(node) > MAX_NODE:
         raise Refusal(400, "Device token (node) is too long")
-    if kind not in list(Kind):
-        raise Refusal(400, "Unknown type: must be call or message")
-    kind = Kind(str(kind))
+    try:
+        kind = Kind(str(fields.get("type")))
+    except ValueError:
+        raise Refusal(400, "Unknown type: must be call or message") from None
     worth = kind.worth
     if ttl is not None and ttl.isascii() and ttl.isdecimal() and len(ttl) < 6:  # noqa: PLR2004 - digits
         worth = min(worth, float(ttl))

@@ -50,7 +50,7 @@ def running(command: list[str], port: int | None = None) -> Iterator[subprocess.
     """Run a server; with `port`, until it accepts connections there."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while port is not None:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                 break
@@ -61,7 +61,7 @@ def running(command: list[str], port: int | None = None) -> Iterator[subprocess.
         yield process
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.mark.parametrize(
@@ -136,9 +136,9 @@ global
   tune.h2.max-concurrent-streams 4
 defaults
   mode http
-  timeout client 10s
-  timeout server 10s
-  timeout connect 2s
+  timeout client 60s
+  timeout server 60s
+  timeout connect 10s
 frontend front
   bind 127.0.0.1:{port} ssl crt {directory}/both.pem alpn h2
   default_backend back

@@ -43,7 +43,7 @@ def providers(lab: Workspace) -> Providers:
 def run(**environment: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": os.environ["PATH"], **environment}
     return subprocess.run(
-        [sys.executable, "-m", "gateway"], env=env, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-m", "gateway"], env=env, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
 
 
@@ -97,7 +97,7 @@ async def push(session: aiohttp.ClientSession, gateway: PushGateway, node: str, 
 
 
 def health(gateway: PushGateway) -> dict[str, object]:
-    with urllib.request.urlopen(f"{gateway.url}/health", timeout=5) as answer:
+    with urllib.request.urlopen(f"{gateway.url}/health", timeout=60) as answer:
         found: dict[str, object] = json.load(answer)
     return found
 
