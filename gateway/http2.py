@@ -304,18 +304,20 @@ class Connection(asyncio.Protocol):
         stream = self._streams.pop(event.stream_id, None)
         self._blocked.discard(event.stream_id)
         self._h2.forget(event.stream_id)
-        if stream is None:
-            return
-        if stream.status == 200:  # noqa: PLR2004 - HTTP's
-            self._complete(stream)  # it was accepted; what the body would have said is not needed
-        else:
+        if stream is not None:
             refused = event.error_code == ErrorCodes.REFUSED_STREAM
-            stream.exchange.lose(self, "refused_stream" if refused else "stream_reset")
+            self._lose(stream, "refused_stream" if refused else "stream_reset")
 
     def _complete(self, stream: _Stream) -> None:
         self.answered_at = self._heard
         stream.exchange.complete(self, stream.response)
         self._owner.answered(self)
+
+    def _lose(self, stream: _Stream, reason: str) -> None:
+        if stream.status == 200:  # noqa: PLR2004 - HTTP's
+            self._complete(stream)  # it was accepted; what the body would have said is not needed
+        else:
+            stream.exchange.lose(self, reason)
 
     def _goaway(self, event: ConnectionTerminated) -> None:
         """Streams above the last id were never processed (RFC 9113, 6.8); those up to it may still be answered."""
@@ -398,7 +400,4 @@ class Connection(asyncio.Protocol):
         self.leave(End(reason))
         streams, self._streams = self._streams, {}
         for stream in streams.values():
-            if stream.status == 200:  # noqa: PLR2004 - HTTP's
-                self._complete(stream)  # as in _was_reset
-            else:
-                stream.exchange.lose(self, reason)
+            self._lose(stream, reason)
