@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lab.drill import faults
+from lab.drill import faults, push_faults
 from lab.fakes.providers import Mood
 
 if TYPE_CHECKING:
@@ -45,6 +45,6 @@ BREAKDOWNS: dict[str, Breakdown] = {
     "apns": Breakdown(
         "Apple refuses every call.",
         "PushVoipFailuresHigh",
-        lambda lab: faults.providers(lab, Mood(refusing=("apns",))),
+        lambda lab: push_faults.providers(lab, Mood(refusing=("apns",))),
     ),
 }

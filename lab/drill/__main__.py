@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING
 
 from alerts.catalogue import KNOBS
 from alerts.thresholds import load
-from lab.drill import faults
-from lab.drill.report import REPORT, Result, report
+from lab.drill import server_faults
+from lab.drill.begin import in_a_lab, start
+from lab.drill.report import REPORT, DrillResult, report
 from lab.drill.steps import drill_by_silence, drill_one, wait_for_the_all_clear
 from lab.drill.table import DRILLS, Drill
 from lab.drill.thresholds import HASTE, write_thresholds
 from lab.drill.watch import Watch
 from lab.running.workspace import ROOT, LabError
-from lab.stack import Lab
 from xmpp.errors import XmppError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from lab.stack import Lab
 
 RATE = 40.0  # things the lab's users do a second, so that the short windows hold enough pushes
 ROUTES = {"critical": "page", "warning": "ticket", "none": "deadmansswitch"}
@@ -38,32 +40,22 @@ def main() -> int:
     only = parser.parse_args().only
     if unknown := set(only) - {drill.alert for drill in DRILLS}:
         parser.error(f"there is no alert named {', '.join(sorted(unknown))}; the names are those of docs/runbooks/")
-    try:
-        with Lab(quiet=True) as lab:
-            return _run(lab, [drill for drill in DRILLS if not only or drill.alert in only], complete=not only)
-    except KeyboardInterrupt:
-        print("\nStopped; nothing is left behind.")
-        return 130
-    except LabError as error:
-        print(f"drill failed: {error}", file=sys.stderr)
-        return 1
+    drills = [drill for drill in DRILLS if not only or drill.alert in only]
+    return in_a_lab("drill", lambda lab: _run(lab, drills, complete=not only))
 
 
 def _run(lab: Lab, drills: Sequence[Drill], *, complete: bool) -> int:
     began = time.monotonic()
-    lab.prometheus.thresholds = write_thresholds(lab.directory / "drill.yaml", load(KNOBS))
-    lab.alertmanager.haste = HASTE
+    file = write_thresholds(lab.directory / "drill.yaml", load(KNOBS))
+    thresholds = load(KNOBS, file)
     lab.traffic.rate = RATE
-    print("Starting everything on 127.0.0.1 ...", flush=True)
-    for _ in lab.start_all():
-        pass
-    thresholds = load(KNOBS, lab.prometheus.thresholds)
+    start(lab, file)
     watch = Watch(lab)
     watch.until_quiet()
     print(f"No alert is left after {time.monotonic() - began:.0f} s. {len(drills)} drills:", flush=True)
-    results: list[Result] = []
+    results: list[DrillResult] = []
     for drill in drills:
-        result = Result(drill, ROUTES[thresholds[drill.alert].severity], began=time.time())
+        result = DrillResult(drill, ROUTES[thresholds[drill.alert].severity], began=time.time())
         results.append(result)
         watch.begin()
         try:
@@ -73,7 +65,7 @@ def _run(lab: Lab, drills: Sequence[Drill], *, complete: bool) -> int:
             break
         finally:
             print(result.line(), flush=True)
-        if result.revived and not any(one.drill.breaking is faults.primary_lost for one in results):
+        if result.revived and not any(one.drill.breaking is server_faults.primary_lost for one in results):
             result.wrong.append(f"{', '.join(result.revived)} crashed")  # PostgreSQL had not been touched
     else:
         wait_for_the_all_clear(watch, results)

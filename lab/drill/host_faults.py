@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from lab.drill.faults import all_drained, unreachable
+from lab.drill.server_faults import all_drained, unreachable
 from lab.running.workspace import LabError
 
 if TYPE_CHECKING:

@@ -17,13 +17,14 @@ import yaml
 from alerts.catalogue import KNOBS
 from alerts.thresholds import load
 from lab.drill import faults
-from lab.drill.thresholds import HASTE, write_thresholds
+from lab.drill.begin import in_a_lab, start
+from lab.drill.thresholds import write_thresholds
 from lab.drill.watch import Watch
-from lab.running.workspace import LabError
-from lab.stack import Lab
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from lab.stack import Lab
 
 BEFORE = 90.0  # seconds of measuring before the node is killed
 OUTAGE = 60.0  # seconds until it comes back
@@ -36,15 +37,7 @@ _CLOSE = 0.1  # how far what the rules say may be from what was counted, of the 
 
 def main() -> int:
     """Run it; return 0 if there was one page and the budget fell by what was lost, else 1."""
-    try:
-        with Lab(quiet=True) as lab:
-            return _run(lab)
-    except KeyboardInterrupt:
-        print("\nStopped; nothing is left behind.")
-        return 130
-    except LabError as error:
-        print(f"promises failed: {error}", file=sys.stderr)
-        return 1
+    return in_a_lab("promises", _run)
 
 
 def _thresholds(lab: Lab) -> Path:
@@ -66,12 +59,8 @@ def _objectives(lab: Lab) -> Path:
 
 
 def _run(lab: Lab) -> int:
-    lab.prometheus.thresholds = _thresholds(lab)
     lab.prometheus.objectives = _objectives(lab)
-    lab.alertmanager.haste = HASTE
-    print("Starting everything on 127.0.0.1 ...", flush=True)
-    for _ in lab.start_all():
-        pass
+    start(lab, _thresholds(lab))
     watch = Watch(lab)
     watch.until(lambda _: False, BEFORE)
     before = _count(lab)

@@ -18,7 +18,7 @@ REPORT = ROOT / "docs/drill-report.md"
 
 
 @dataclass
-class Result:
+class DrillResult:
     """The result of one drill; times are seconds since it began, except `resolved`: seconds since the repair.
 
     Attributes:
@@ -54,7 +54,7 @@ class Result:
 
 
 def report(
-    results: Sequence[Result],
+    results: Sequence[DrillResult],
     used: Mapping[str, Threshold],
     specified: Mapping[str, Threshold],
     haste: int,
@@ -92,7 +92,7 @@ def report(
     return "\n".join(lines)
 
 
-def _row(result: Result, used: Threshold, specified: Threshold) -> str:
+def _row(result: DrillResult, used: Threshold, specified: Threshold) -> str:
     beside = "; ".join(
         f"{f'*{name}*' if silenced else name}: {result.drill.beside.get(name, '**unexplained**')}"
         for name, silenced in result.beside.items()

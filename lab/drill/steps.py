@@ -10,7 +10,7 @@ from exporters.synthetic.names import ANY
 from lab.drill.watch import LOOK, QUIET, Watch
 
 if TYPE_CHECKING:
-    from lab.drill.report import Result
+    from lab.drill.report import DrillResult
     from lab.drill.table import Drill
 
 # Alerts about what users were promised, or Section 20 demands: they may fire beside any real fault.
@@ -18,7 +18,7 @@ PROMISES = ("Promise", "KnownCause", "ChecklistItemFails")
 NOTICE = 45.0  # seconds for Alertmanager to notify, two of its shortened group intervals
 
 
-def drill_one(watch: Watch, drill: Drill, result: Result) -> None:
+def drill_one(watch: Watch, drill: Drill, result: DrillResult) -> None:
     """Break, wait for the alert and its notification, repair, and wait until no alert is left."""
 
     def found(alerts: list[dict[str, Any]], *states: str) -> list[dict[str, Any]]:
@@ -52,7 +52,7 @@ def drill_one(watch: Watch, drill: Drill, result: Result) -> None:
     result.wrong += [f"{name} was not silenced" for name in drill.silenced if name not in watch.silenced]
 
 
-def _see_what_else_fired(watch: Watch, result: Result) -> None:
+def _see_what_else_fired(watch: Watch, result: DrillResult) -> None:
     """Query which other alerts fired since the beginning, between two looks too."""
     since = math.ceil(time.time() - result.began)
     fired = watch.lab.prometheus.query(
@@ -70,7 +70,7 @@ def _see_what_else_fired(watch: Watch, result: Result) -> None:
             result.wrong.append(f"{sample.labels['alertname']} fired for {' and '.join(between)}, which nothing broke")
 
 
-def _check_notification(watch: Watch, result: Result, alert: dict[str, Any]) -> None:
+def _check_notification(watch: Watch, result: DrillResult, alert: dict[str, Any]) -> None:
     """Wait for the notification: with the alert's description, its runbook and the name of the node or target."""
     if not watch.until(lambda _: watch.told(result.drill.alert, result.began), NOTICE):
         result.wrong.append("nobody was notified")
@@ -83,7 +83,7 @@ def _check_notification(watch: Watch, result: Result, alert: dict[str, Any]) -> 
         result.wrong.append(f"no notification has {' and '.join([*about, 'description', 'runbook'])}")
 
 
-def drill_by_silence(watch: Watch, drill: Drill, result: Result) -> None:
+def drill_by_silence(watch: Watch, drill: Drill, result: DrillResult) -> None:
     """See the alert arrive regularly, break, see that it no longer arrives, repair, and see it arrive again."""
     watch.until(lambda alerts: alerts, NOTICE)
     (alert,) = [alert for alert in watch.look() if alert["labels"]["alertname"] == drill.alert]
@@ -104,10 +104,10 @@ def drill_by_silence(watch: Watch, drill: Drill, result: Result) -> None:
     _see_what_else_fired(watch, result)
 
 
-def wait_for_the_all_clear(watch: Watch, results: list[Result]) -> None:
+def wait_for_the_all_clear(watch: Watch, results: list[DrillResult]) -> None:
     """Check that each receiver of an alert was also notified of its end, and that no other receiver was notified."""
 
-    def missing() -> list[Result]:
+    def missing() -> list[DrillResult]:
         return [
             one
             for one in results

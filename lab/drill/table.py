@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lab.drill import faults
+from lab.drill import faults, monitoring_faults, push_faults, server_faults
 from lab.drill.drill import Drill
 from lab.drill.host_table import HOST_DRILLS
 from lab.fakes.providers import Mood
@@ -126,7 +126,7 @@ DRILLS = (
     Drill(
         "ProsodyProbeFails",
         "the exporter's WebSocket connection leads to a closed port",
-        lambda lab: faults.deaf(lab.nodes[0]),
+        lambda lab: monitoring_faults.deaf(lab.nodes[0]),
         _ON_1,
         beside={"TargetDown": "the exporter is restarted with the other address, and again"},
     ),
@@ -168,25 +168,25 @@ DRILLS = (
     Drill(
         "PushVoipFailuresHigh",
         "APNs refuses every push (400 TopicDisallowed)",
-        lambda lab: faults.providers(lab, Mood(refusing=("apns",))),
+        lambda lab: push_faults.providers(lab, Mood(refusing=("apns",))),
         beside={"PushCallsFailing": _CALLS_FAIL},
     ),
     Drill(
         "PushCallsFailing",
         "APNs refuses every push (400 TopicDisallowed)",
-        lambda lab: faults.providers(lab, Mood(refusing=("apns",))),
+        lambda lab: push_faults.providers(lab, Mood(refusing=("apns",))),
         beside={"PushVoipFailuresHigh": "here calls are many, so their share is high too"},
     ),
     Drill(
         "PushVoipCredentialsInvalid",
         "the APNs key overwritten, gateways reloaded",
-        lambda lab: faults.spoiled(lab, lab.providers.key_path),
+        lambda lab: push_faults.spoiled(lab, lab.providers.key_path),
         beside={"ChecklistItemFails": _ON_CHECKLIST},
     ),
     Drill(
         "PushFcmCredentialsInvalid",
         "the service account overwritten, gateways reloaded",
-        lambda lab: faults.spoiled(lab, lab.providers.account_path),
+        lambda lab: push_faults.spoiled(lab, lab.providers.account_path),
         beside={"ChecklistItemFails": _ON_CHECKLIST},
     ),
     Drill(
@@ -204,45 +204,45 @@ DRILLS = (
     Drill(
         "PushKeyFileExposed",
         "chmod 644 on the APNs key",
-        lambda lab: faults.exposed(lab.providers.key_path),
+        lambda lab: push_faults.exposed(lab.providers.key_path),
         {"handler": "voip"},
     ),
     Drill(
         "PushCanaryLost",
         "a canary on prosody1 whose phone never comes",
-        faults.lost_canary,
+        push_faults.lost_canary,
         {"handler": "fcm"},
         beside=_GATEWAY_RESTARTED_TWICE,
     ),
     Drill(
         "PushesWakeNobody",
         "APNs and FCM accept every push and deliver none",
-        faults.deaf_phones,
+        push_faults.deaf_phones,
         minimum=3,
         patience=240.0,  # a phone has a minute to come, and those that came before must leave the window
     ),
     Drill(
         "PushSecretRefused",
         "a new secret for the gateway, not for Prosody",
-        faults.another_secret,
+        push_faults.another_secret,
         _ON_1,
         beside=_GATEWAY_RESTARTED_TWICE,
     ),
     Drill(
         "PushFcmFailuresHigh",
         "FCM refuses every push (403 PERMISSION_DENIED)",
-        lambda lab: faults.providers(lab, Mood(refusing=("fcm",))),
+        lambda lab: push_faults.providers(lab, Mood(refusing=("fcm",))),
     ),
     Drill(
         "PushLatencyHigh",
         "APNs and FCM answer after 3 s",
-        lambda lab: faults.providers(lab, Mood(delay=3.0)),
+        lambda lab: push_faults.providers(lab, Mood(delay=3.0)),
         minimum=3,
     ),
     Drill(
         "PushGatewayCrashLoop",
         "push gateway killed and restarted three times",
-        lambda lab: faults.crash_loop(lab, lab.push_gateway, 3),
+        lambda lab: push_faults.crash_loop(lab, lab.push_gateway, 3),
         _ON_1,
         beside={
             "PushGatewayDown": "it is down in between",
@@ -254,7 +254,7 @@ DRILLS = (
     Drill(
         "PushGatewayMemoryHigh",
         "2,000 clients that never finish their request; a restart repairs it",
-        lambda lab: faults.half_requests(lab.push_gateway, lab.push_gateway.port, 2000),
+        lambda lab: push_faults.half_requests(lab.push_gateway, lab.push_gateway.port, 2000),
         _ON_1,
         value=65e6,
         beside={"PushGatewayDown": "it is down in between"},
@@ -263,14 +263,14 @@ DRILLS = (
     Drill(
         "HaproxyBackendNodesLow",
         "prosody2 taken out of the backend",
-        lambda lab: faults.drained(lab, "prosody2"),
+        lambda lab: server_faults.drained(lab, "prosody2"),
         {"instance": "haproxy1", "proxy": "prosody_ws"},
         beside=_NO_LOGINS,
     ),
     Drill(
         "HaproxyNoNodes",
         "every node taken out of the backend",
-        faults.all_drained,
+        server_faults.all_drained,
         {"instance": "haproxy1", "proxy": "prosody_ws"},
         beside={"HaproxyBackendNodesLow": "none is fewer than two", **_NO_LOGINS, **_TURNED_AWAY},
         silenced=("HaproxyBackendNodesLow",),
@@ -278,15 +278,15 @@ DRILLS = (
     Drill(
         "HaproxyServerDown",
         "the way from HAProxy to prosody2 cut",
-        lambda lab: faults.unreachable(lab, lab.nodes[1]),
+        lambda lab: server_faults.unreachable(lab, lab.nodes[1]),
         {"instance": "haproxy1", "server": "prosody2"},
         beside={"HaproxyBackendNodesLow": _ONE_NODE_LEFT, **_NO_LOGINS, **_TURNED_AWAY},
     ),
-    Drill("PostgresSlotLost", "a slot made and never used", faults.unused_slot, {"instance": "postgres1"}),
+    Drill("PostgresSlotLost", "a slot made and never used", server_faults.unused_slot, {"instance": "postgres1"}),
     Drill(
         "ProsodyLoginsFail",
         "the table of the accounts renamed",
-        faults.accounts_gone,
+        server_faults.accounts_gone,
         minimum=3,
         beside=_NO_LOGINS,
     ),
@@ -303,14 +303,14 @@ DRILLS = (
     Drill(
         "PostgresReplicationLagHigh",
         "the replica's receiver frozen while the primary writes 30 MB",
-        faults.replica_behind,
+        server_faults.replica_behind,
         {"instance": "postgres1"},
     ),
-    Drill("PostgresReplicaMissing", "replica cut off from its primary", faults.replica_cut_off),
+    Drill("PostgresReplicaMissing", "replica cut off from its primary", server_faults.replica_cut_off),
     Drill(
         "PostgresNoPrimary",
         "primary killed",
-        faults.primary_lost,
+        server_faults.primary_lost,
         {"job": "postgresql"},
         beside={
             "PostgresDown": "it is the primary that is down",
@@ -325,7 +325,7 @@ DRILLS = (
     Drill(
         "PostgresSplitBrain",
         "the replica promoted while the primary runs on",
-        faults.replica_promoted,
+        server_faults.replica_promoted,
         {"job": "postgresql"},
         beside={
             "PostgresReplicaMissing": "it is no replica any more",
@@ -343,14 +343,14 @@ DRILLS = (
     Drill(
         "CoturnAllocationsHigh",
         "60 allocations",
-        lambda lab: faults.allocated(lab, 60),
+        lambda lab: server_faults.allocated(lab, 60),
         {"instance": "coturn1"},
         value=50,
     ),
     Drill(
         "CoturnQuotaNearlyUsed",
         "82 allocations or more of the 100 that total-quota allows",
-        lambda lab: faults.allocated(lab, 82),
+        lambda lab: server_faults.allocated(lab, 82),
         {"instance": "coturn1"},
         beside={
             "CoturnAllocationsHigh": "its threshold, 5,000 by the specification, is 50 in this drill",
@@ -360,23 +360,26 @@ DRILLS = (
     Drill(
         "CoturnPortsExhausted",
         "coturn restarted with four relay ports",
-        faults.few_ports,
+        server_faults.few_ports,
         {"instance": "coturn1"},
         beside=_NO_RELAY,
     ),
     # Certificates. First the alert that inhibits the others: the end of an inhibited alert is not notified.
-    Drill("CertificateProbeFailed", "HAProxy takes no connection", faults.closed_door, _WSS, beside=_NO_LOGINS),
+    Drill("CertificateProbeFailed", "HAProxy takes no connection", server_faults.closed_door, _WSS, beside=_NO_LOGINS),
     Drill(
-        "CertificateExpiringSoon", "HAProxy serves one with 10 days left", lambda lab: faults.served(lab, days=10), _WSS
+        "CertificateExpiringSoon",
+        "HAProxy serves one with 10 days left",
+        lambda lab: server_faults.served(lab, days=10),
+        _WSS,
     ),
     Drill(
         "CertificateNotTrusted",
         "HAProxy serves one of an unknown authority",
-        lambda lab: faults.served(lab, trusted=False),
+        lambda lab: server_faults.served(lab, trusted=False),
         _WSS,
         beside=_NO_LOGINS,
     ),
-    Drill("CertificateNotReloaded", "certificate renewed, HAProxy not reloaded", faults.not_reloaded, _WSS),
+    Drill("CertificateNotReloaded", "certificate renewed, HAProxy not reloaded", server_faults.not_reloaded, _WSS),
     # What users get
     Drill(
         "SyntheticMessagesFailing",
@@ -387,7 +390,7 @@ DRILLS = (
     Drill(
         "SyntheticLoginsFailing",
         "prosody2 put into maintenance in HAProxy",
-        lambda lab: faults.drained(lab, "prosody2"),
+        lambda lab: server_faults.drained(lab, "prosody2"),
         {"to": "prosody2"},
         beside={"HaproxyBackendNodesLow": _ONE_NODE_LEFT},
     ),
@@ -496,11 +499,16 @@ DRILLS = (
         lambda lab: faults.killed(lab.certificate_exporter),
         {"instance": "monitoring", "job": "certificates"},
     ),
-    Drill("JobMissing", "targets/coturn.yml emptied", lambda lab: faults.no_targets(lab, "coturn"), {"job": "coturn"}),
+    Drill(
+        "JobMissing",
+        "targets/coturn.yml emptied",
+        lambda lab: monitoring_faults.no_targets(lab, "coturn"),
+        {"job": "coturn"},
+    ),
     Drill(
         "AlertmanagerNotificationsFailing",
         "the ticket service answers 403",
-        faults.refused_tickets,
+        monitoring_faults.refused_tickets,
         {"instance": "monitoring", "integration": "webhook"},
         beside={"PostgresSlotLost": "the ticket that is refused"},
     ),
@@ -511,19 +519,21 @@ DRILLS = (
         beside={"MonitoringTargetDown": "Alertmanager is a target too"},
         untold=True,
     ),
-    Drill("RuleEvaluationFailing", "a rule that matches many with many", faults.failing_rule),
-    Drill("ConfigurationNotReloaded", "prometheus.yml broken and reloaded", faults.broken_configuration),
-    Drill("TargetFileUnreadable", "targets/coturn.yml broken", lambda lab: faults.broken_targets(lab, "coturn")),
+    Drill("RuleEvaluationFailing", "a rule that matches many with many", monitoring_faults.failing_rule),
+    Drill("ConfigurationNotReloaded", "prometheus.yml broken and reloaded", monitoring_faults.broken_configuration),
+    Drill(
+        "TargetFileUnreadable", "targets/coturn.yml broken", lambda lab: monitoring_faults.broken_targets(lab, "coturn")
+    ),
     Drill(
         "TargetInstanceNotUnique",
         "the target of coturn listed twice",
-        lambda lab: faults.duplicated(lab, "coturn"),
+        lambda lab: monitoring_faults.duplicated(lab, "coturn"),
         {"scrape_job": "coturn"},
     ),
     Drill(
         "TargetFlapping",
         "coturn's exporter killed and started four times",
-        lambda lab: faults.flapping(lab, lab.coturn_exporter, 4),
+        lambda lab: monitoring_faults.flapping(lab, lab.coturn_exporter, 4),
         {"instance": "coturn1", "job": "coturn"},
         beside={"TargetDown": "it is down in between"},
     ),
@@ -536,7 +546,7 @@ DRILLS = (
     Drill(
         "MetricAbsent",
         "Prosody's exporter runs with --prosody.instrument=off",
-        lambda lab: faults.blind(lab.nodes[0]),
+        lambda lab: monitoring_faults.blind(lab.nodes[0]),
         {"instance": "prosody1", "metric": "prosody_c2s_sessions"},
     ),
 )

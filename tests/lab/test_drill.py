@@ -9,7 +9,7 @@ import yaml
 
 from alerts.catalogue import KNOBS
 from alerts.thresholds import load
-from lab.drill.report import Result, report
+from lab.drill.report import DrillResult, report
 from lab.drill.table import DRILLS, Drill
 from lab.drill.thresholds import HASTE, write_thresholds
 from lab.fakes.receivers import Notification, read_event, read_webhook
@@ -97,9 +97,9 @@ def test_a_ticket_says_for_each_alert_whether_it_is_over() -> None:
     assert second.resolved
 
 
-def _result(**more: object) -> Result:
+def _result(**more: object) -> DrillResult:
     drill = Drill("ProsodyDown", "Prosody killed", lambda _: nullcontext(), beside={"TargetDown": "its node"})
-    result = Result(drill, "page", began=0.0, pending=2.0, firing=6.4, told=8.0, resolved=2.0)
+    result = DrillResult(drill, "page", began=0.0, pending=2.0, firing=6.4, told=8.0, resolved=2.0)
     for name, value in more.items():
         setattr(result, name, value)
     return result

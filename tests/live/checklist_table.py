@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from lab.drill import faults
+from lab.drill import faults, monitoring_faults, push_faults, server_faults
 from lab.fakes.providers import Mood
 from lab.servers.prosody import DATABASE, DOMAIN
 from tests.live.checklist_lab import ITEMS, OldTls, Stage, stage
@@ -275,7 +275,7 @@ _KEPT = (
 BREAKS = (
     Break("A1", old_prosody),
     Break("A2", lambda stage: faults.killed(stage.lab.replica)),
-    Break("A3", lambda stage: faults.replica_behind(stage.lab)),
+    Break("A3", lambda stage: server_faults.replica_behind(stage.lab)),
     Break("A4", maintenance),
     Break("A6", open_port),
     Break("A7", answering("192.0.2.99", 60)),
@@ -302,14 +302,20 @@ BREAKS = (
     ),
     Break("E2", unit("push-gateway.service", Restart="no")),
     Break("E3", unit("push-gateway.service", UnitFileState="disabled")),
-    Break("E4", lambda stage: faults.spoiled(stage.lab, stage.lab.providers.key_path)),
+    Break("E4", lambda stage: push_faults.spoiled(stage.lab, stage.lab.providers.key_path)),
     Break(
-        "E6", lambda stage: faults.deaf_phones(stage.lab), ("E12",), "a phone that is deaf hears neither kind of push"
+        "E6",
+        lambda stage: push_faults.deaf_phones(stage.lab),
+        ("E12",),
+        "a phone that is deaf hears neither kind of push",
     ),
-    Break("E7", lambda stage: faults.spoiled(stage.lab, stage.lab.providers.account_path)),
-    Break("E9", lambda stage: faults.another_secret(stage.lab)),
+    Break("E7", lambda stage: push_faults.spoiled(stage.lab, stage.lab.providers.account_path)),
+    Break("E9", lambda stage: push_faults.another_secret(stage.lab)),
     Break(
-        "E12", lambda stage: faults.deaf_phones(stage.lab), ("E6",), "a phone that is deaf hears neither kind of push"
+        "E12",
+        lambda stage: push_faults.deaf_phones(stage.lab),
+        ("E6",),
+        "a phone that is deaf hears neither kind of push",
     ),
     Break("E13", reloaded("push_notification_with_body = true")),
     Break("E14", readable_key),
@@ -324,7 +330,7 @@ BREAKS = (
     Break("G5", not_rotated),
     Break("H5", unit("push-gateway.service", ActiveEnterTimestampMonotonic="9000000")),
     Break("H7", dropping('stanza.name == "message"')),
-    Break("H8", lambda stage: faults.providers(stage.lab, Mood(delay=3.0))),
+    Break("H8", lambda stage: push_faults.providers(stage.lab, Mood(delay=3.0))),
     Break("H9", lambda stage: faults.ballast(stage.lab.prosody, 100)),
     Break("I1", old_backup),
     Break("J1", archived),
@@ -351,8 +357,8 @@ _SOURCES: dict[str, Callable[[Stage], AbstractContextManager[None]]] = {
     "coturn": lambda stage: faults.killed(stage.lab.coturn_exporter),
     "certificates": lambda stage: faults.killed(stage.lab.certificate_exporter),
     "synthetic": lambda stage: faults.killed(stage.lab.synthetic),
-    "haproxy": lambda stage: faults.no_targets(stage.lab, "haproxy"),
-    "push-gateway": lambda stage: faults.no_targets(stage.lab, "push-gateway"),
+    "haproxy": lambda stage: monitoring_faults.no_targets(stage.lab, "haproxy"),
+    "push-gateway": lambda stage: monitoring_faults.no_targets(stage.lab, "push-gateway"),
 }
 
 
