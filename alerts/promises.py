@@ -109,10 +109,12 @@ class _Measured:
         )
 
     def counts(self, window: str) -> Iterable[Rule]:
-        """Yield all events and the bad ones in a window."""
+        """Yield all events and the bad ones in a window; all are counted once, as there are many counters of them."""
         total, good = (_increases(terms, self.range(window)) for terms in (self.objective.total, self.objective.good))
-        yield self._of(f"slo:events:increase{window}", total, sloth_window=window)
-        yield self._of(f"slo:bad_events:increase{window}", f"{total}\n- (\n{_indented(good)}\n)", sloth_window=window)
+        events = f"slo:events:increase{window}"
+        yield self._of(events, total, sloth_window=window)
+        bad = f"{events}{self._me}\n- on () (\n{_indented(good)}\n)"
+        yield self._of(f"slo:bad_events:increase{window}", bad, sloth_window=window)
 
     def places(self) -> Rule:
         """Return the bad events of each node or pair; most have none, and leave no series."""

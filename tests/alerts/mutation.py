@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from tests.alerts import promise_stories, promises
+from tests.alerts import promise_shared, promise_stories, promises
 from tests.alerts.mutants import Rule, of_rule
 
 if TYPE_CHECKING:
@@ -82,37 +83,89 @@ def rules(file: str) -> list[Rule]:
 
 @dataclass(frozen=True)
 class PromiseMutant:
-    """One broken rule of a promise, the rules of that promise with it, and what its counters must give."""
+    """One broken rule of a promise, the rules that it stands on and that stand on it, and the tests that notice."""
 
     rule: str
     change: str
-    slo: str
     groups: list[dict[str, Any]]
+    tests: dict[str, dict[str, Any]]
 
     def survives(self) -> bool:
-        """Run what is recorded of the promise in short and in long windows; it passes when nobody noticed."""
+        """Run the tests; they pass when nobody noticed."""
+        if not self.tests:
+            return True
         with tempfile.TemporaryDirectory() as name:
-            paths = promise_stories.write(Path(name), lambda _: self.groups, (self.slo,), ("short", "long"))
-            done = subprocess.run(["promtool", "test", "rules", *map(str, paths)], capture_output=True, check=False)
+            folder = Path(name)
+            (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": self.groups}))
+            for file, content in self.tests.items():
+                (folder / file).write_text(yaml.safe_dump(content | {"rule_files": ["rules.yaml"]}))
+            paths = [str(folder / file) for file in self.tests]
+            done = subprocess.run(["promtool", "test", "rules", *paths], capture_output=True, check=False)
             return done.returncode == 0
 
 
 def promise_mutants() -> Iterator[PromiseMutant]:
-    """Yield every mutant of the rules of each promise; those that all promises share, with the first."""
-    for number, slo in enumerate(promises.COUNTERS):
+    """Yield the mutants of the promises' rules: of each form once, as one line of alerts/promises.py makes all of it.
+
+    A form is a rule without its promise and its window. What a promise or a window has of its own, such as a counter,
+    a matcher or a range, is broken in each.
+    """
+    seen: set[tuple[str, ...]] = set()
+    shared = promise_shared.rules()
+    for rule in shared:
+        for change, mutant in _changes(rule, rule["record"]):
+            beside = [(mutant if each is rule else each) for each in shared if mutant or each is not rule]
+            tests = {"shared.yaml": promise_shared.test()}
+            yield PromiseMutant(rule["record"], change, [{"name": "all", "rules": beside}], tests)
+    for slo in promises.COUNTERS:
         groups = promises.rule_groups(slo)[:-1]
-        for place, group in enumerate(groups):
-            for at, rule in enumerate(group["rules"]):
-                if number and "sloth_slo" not in rule.get("labels", {}):
+        for rule in [rule for group in groups for rule in group["rules"] if "sloth_slo" in rule.get("labels", {})]:
+            form = re.sub(r"(?<=[a-z])\d+[mhd]$", "", rule["record"])
+            told: Counter[str] = Counter()
+            for change, mutant in _changes(rule, rule["record"]):
+                text = re.sub(r" at \d+$", "", change).replace(slo, "SLO")
+                told[text] += 1
+                # Unbroken, gone or with another name, each rule must be missed.
+                own = (rule["record"], slo) if change in ("", "deleted", "another name") else (text, str(told[text]))
+                if (form, *own) in seen:
                     continue
-                for change, mutant in _changes(rule, rule["record"]):
-                    kept = [*group["rules"][:at], *([mutant] if mutant else []), *group["rules"][at + 1 :]]
-                    yield PromiseMutant(
-                        f"{rule['record']} ({slo})",
-                        change,
-                        slo,
-                        [*groups[:place], group | {"rules": kept}, *groups[place + 1 :]],
-                    )
+                seen.add((form, *own))
+                yield PromiseMutant(f"{rule['record']} ({slo})", change, *_concerned(slo, groups, rule, mutant))
+
+
+def _concerned(
+    slo: str, groups: list[dict[str, Any]], rule: Rule, mutant: Rule | None
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Return the rules with one replaced, and the tests: both only as far as they have to do with it."""
+    every = [each for group in groups for each in group["rules"]]
+    above = _standing_above(every, rule)
+    tests = promise_stories.files((slo,), ("short", "long"))
+    for content in tests.values():
+        for told in content["tests"]:
+            asks = told["promql_expr_test"]
+            told["promql_expr_test"] = [ask for ask in asks if above & {*re.findall(r"[\w:]+", ask["expr"])}]
+    asked = {name: each for name, each in tests.items() if any(told["promql_expr_test"] for told in each["tests"])}
+    kept = [id(each) for each in standing_on(every, yaml.safe_dump(asked))]
+    rules = [
+        {
+            "name": group["name"],
+            "rules": [
+                mutant if each is rule else each
+                for each in group["rules"]
+                if id(each) in kept and (each is not rule or mutant)
+            ],
+        }
+        for group in groups
+    ]
+    return [group for group in rules if group["rules"]], {f"{name}.yaml": each for name, each in asked.items()}
+
+
+def _standing_above(rules: list[Rule], rule: Rule) -> set[str]:
+    """Return the names of a rule and of all that stand on it."""
+    above = {rule["record"]}
+    while more := {each["record"] for each in rules if above & {*re.findall(r"[\w:]+", each["expr"])}} - above:
+        above |= more
+    return above
 
 
 def mutants() -> Iterator[Mutant]:
