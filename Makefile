@@ -102,6 +102,7 @@ bench: ## What scrapes, probes, pushes, rules and panels cost, in ratios; takes 
 	@$(python) -m bench.synthetic
 	@$(python) -m bench.push_gateway
 	@$(python) -m bench.rules
+	@$(python) -m bench.promises
 	@$(python) -m bench.panels
 
 drill: ## Break the demo once for every alert, and follow each to its receiver; takes a quarter of an hour (ALERTS="ProsodyDown ...")

@@ -147,7 +147,7 @@ class _Measured:
         """Yield since when there has been something to measure, which remembers itself, and for how long that is."""
         first = _TERM.split(self.objective.total)[0]
         own = f"min_over_time(slo:measured_since:timestamp_seconds{self._me}[{self.range(self.period)}])"
-        yield self._of("slo:measured_since:timestamp_seconds", f"{own}\nor on ()\n0 * sum({first}) + time()")
+        yield self._of("slo:measured_since:timestamp_seconds", f"{own}\nor on ()\ngroup({first}) * time()")
         seconds = self.objective.days * _UNITS["d"] // self._haste
         yield self._of(
             "slo:measured:seconds", f"clamp_max(time() - slo:measured_since:timestamp_seconds{self._me}, {seconds})"
@@ -159,8 +159,8 @@ class _Measured:
         made = f"slo:events:increase{self.period}{self._me}"
         if job != "synthetic":
             made = f'sum(sum_over_time(up{{job="{job}"}}[{window}]))'
-        due = f"sum(avg_over_time(slo:due:rate{self._me}[{window}])) * sum(slo:measured:seconds{self._me})"
-        return self._of("slo:coverage:ratio", f"clamp_max(sum({made}) / ({due} > 0), 1)")
+        due = f"avg_over_time(slo:due:rate{self._me}[{window}]) * on () slo:measured:seconds{self._me}"
+        return self._of("slo:coverage:ratio", f"clamp_max({made} / on () ({due} > 0), 1)")
 
 
 def _increases(terms: str, window: str, by: str = "") -> str:

@@ -1,7 +1,7 @@
 """What the rules that all promises share must make of given series, of three promises at once, as promtool's test.
 
-The first promise has pairs of nodes, the second single nodes, the third nothing. Each minute is a case of its own. Runs
-nothing.
+The first promise has pairs of nodes, the second single nodes; the third has bad events at one pair, and none in the
+other windows. Each minute is a case of its own. Runs nothing.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ PAIRS, SINGLE, QUIET = (
 _WINDOWS: Final = ("5m", "30m", "1h", "2h", "6h", "1d", "3d", "30d")
 # By place, the bad events of half an hour in each minute; three are enough for a page of the first promise, and five
 # of the second.
+_NONE: Final = "stale"
 _PLACES: Final = {
-    ("A", "A"): "10    19 9 9 1 90 stale stale stale",
-    ("B", "B"): "stale 1  2 3 1 10 stale stale stale",
-    ("A", "B"): "stale stale stale stale stale stale 5 stale 5",
-    ("A", "C"): "stale stale stale stale stale stale stale stale 5",
+    ("A", "A"): ("10", "95", "9", "9", "1", "90", _NONE, _NONE, _NONE, "3", "10", "5", _NONE),
+    ("B", "B"): (_NONE, "5", "2", "3", "1", "10", _NONE, _NONE, _NONE, "2", _NONE, _NONE, _NONE),
+    ("C", "C"): (*(_NONE,) * 10, "5", "5", "5"),
+    ("A", "B"): (*(_NONE,) * 6, "5", _NONE, "5", _NONE, "85", "90", "95"),
+    ("A", "C"): (*(_NONE,) * 8, "5", *(_NONE,) * 4),
 }
+_SINGLES: Final = (("A", 6), ("B", 1))
 # Each node's share of the first promise's, and the one that explains them.
 _SHARES: Final[tuple[tuple[dict[str, float], str], ...]] = (
     ({"A": 1}, "A"),
-    ({"A": 0.95, "B": 0.05}, "A"),
+    ({"A": 0.95, "B": 0.05}, "A"),  # five elsewhere are not few, but few of so many
     ({"A": 9 / 11, "B": 2 / 11}, "A"),  # two elsewhere are too few for a page
     ({"A": 0.75, "B": 0.25}, ""),
     ({"A": 0.5, "B": 0.5}, ""),  # too few everywhere
@@ -38,6 +41,10 @@ _SHARES: Final[tuple[tuple[dict[str, float], str], ...]] = (
     ({"A": 1, "B": 1}, ""),  # either may be it
     ({}, ""),
     ({"A": 1, "B": 0.5, "C": 0.5}, "A"),
+    ({"A": 0.6, "B": 0.4}, "A"),  # two elsewhere, but three elsewhere than on B
+    ({"A": 0.95, "B": 0.85, "C": 0.05}, "A"),
+    ({"A": 0.95, "B": 0.9, "C": 0.05}, "A"),
+    ({"A": 0.95, "B": 0.95, "C": 0.05}, ""),
 )
 
 
@@ -57,24 +64,25 @@ def _asked(name: str, minute: int, *found: tuple[Labels, float]) -> dict[str, An
 def _given() -> list[dict[str, str]]:
     every = (PAIRS, SINGLE, QUIET)
     given = [
-        _series("slo:bad_events:by_place30m", {**PAIRS, "from": sender, "to": receiver}, values)
+        _series("slo:bad_events:by_place30m", {**PAIRS, "from": sender, "to": receiver}, " ".join(values))
         for (sender, receiver), values in _PLACES.items()
     ]
-    given += [_series("slo:bad_events:by_place30m", {**SINGLE, "instance": node}, "4x9") for node in "AB"]
+    given += [_series("slo:bad_events:by_place30m", {**SINGLE, "instance": n}, f"{bad}x12") for n, bad in _SINGLES]
+    given.append(_series("slo:bad_events:by_place30m", {**QUIET, "from": "A", "to": "B"}, "5x12"))
     for name, values in (
         ("slo:bad_events:minimum", ("3", "5", "3")),
         ("slo:objective:ratio", ("0.999", "0.99", "0.999")),
         ("slo:error_budget:ratio", ("0.001", "0.01", "0.001")),
         ("slo:measured:seconds", ("21600", "21599", "86400")),
     ):
-        given += [_series(name, each, f"{value}x9") for each, value in zip(every, values, strict=True)]
+        given += [_series(name, each, f"{value}x12") for each, value in zip(every, values, strict=True)]
     for window in _WINDOWS:
         for each, bad, events in ((PAIRS, 2, 40), (SINGLE, 0.75, 1), (QUIET, 0, 0)):
             labels = {**each, "sloth_window": window}
-            given.append(_series(f"slo:bad_events:increase{window}", labels, f"{bad}x9"))
-            given.append(_series(f"slo:events:increase{window}", labels, f"{events}x9"))
+            given.append(_series(f"slo:bad_events:increase{window}", labels, f"{bad}x12"))
+            given.append(_series(f"slo:events:increase{window}", labels, f"{events}x12"))
     for node, sessions in (("A", 3000), ("B", 1000)):
-        given.append(_series("prosody_c2s_sessions", {"job": "prosody", "instance": node}, f"{sessions}x9"))
+        given.append(_series("prosody_c2s_sessions", {"job": "prosody", "instance": node}, f"{sessions}x12"))
     return given
 
 
@@ -82,10 +90,13 @@ def _wanted() -> list[dict[str, Any]]:
     wanted = []
     for minute, (shares, node) in enumerate(_SHARES):
         of_nodes = [({**PAIRS, "instance": each}, share) for each, share in shares.items()]
-        of_nodes += [({**SINGLE, "instance": each}, 0.5) for each in "AB"]
+        of_nodes += [({**SINGLE, "instance": each}, bad / 7) for each, bad in _SINGLES]
+        of_nodes += [({**QUIET, "instance": each}, 1) for each in "AB"]
         wanted.append(_asked("slo:bad_events_of_node:ratio", minute, *of_nodes))
         explained = {**PAIRS, "instance": node} if node else PAIRS
-        wanted.append(_asked("slo:explained_by:bool", minute, (explained, 1), (SINGLE, 1), (QUIET, 1)))
+        wanted.append(
+            _asked("slo:explained_by:bool", minute, (explained, 1), ({**SINGLE, "instance": "A"}, 1), (QUIET, 1))
+        )
     for window in _WINDOWS:
         ratios = (({**each, "sloth_window": window}, ratio) for each, ratio in ((PAIRS, 0.05), (SINGLE, 0.75)))
         wanted.append(_asked(f"slo:sli_error:ratio_rate{window}", 0, *ratios))

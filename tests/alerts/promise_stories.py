@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from tests.alerts.promises import COUNTERS, GAP, PAIRS, SLOW, Case, Segment, Story, case, rule_groups
+from tests.alerts.promises import (
+    COUNTERS,
+    GAP,
+    PAIRS,
+    SLOW,
+    Case,
+    Segment,
+    Story,
+    beside,
+    case,
+    of_promise,
+    rule_groups,
+    series,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -186,14 +200,18 @@ def _explained(slo: str, told: Case) -> Case:
         ago = 34 if hour <= len(CAUSES[slo]) + len(_NO_CAUSES) else 36
         told["input_series"].append({"series": f"ALERTS{{{labels}}}", "values": f"_x{60 * hour - ago} 1 _x60"})
         known = [{"labels": "{}", "value": 1}] if hour <= len(CAUSES[slo]) else []
-        ask = {"expr": "sum(slo:known_cause:bool)", "eval_time": f"{60 * hour}m", "exp_samples": known}
+        expr = of_promise("slo:known_cause:bool", slo)
+        ask = {"expr": f"sum({expr})", "eval_time": f"{60 * hour}m", "exp_samples": known}
         told["promql_expr_test"].append(ask)
     return told
 
 
 def chronicle(slo: str) -> Case:
-    """Return fourteen hours with bad events 3, 20, 50, 90, 300 and 600 minutes ago, and what is recorded of them."""
-    counters, places = COUNTERS[slo], _ALWAYS[slo]
+    """Return fourteen hours and what is recorded of them: bad events 3, 20, 50, 90, 300, 600 minutes ago at one place.
+
+    At another place one is bad, ten minutes ago. A second exporter sees the first place, too.
+    """
+    counters, places = COUNTERS[slo], _ALWAYS[slo] + 1
     first = counters.places[0]
     bursts = (
         *_minutes(600 - 300, 32),
@@ -202,30 +220,61 @@ def chronicle(slo: str) -> Case:
         *_minutes(50 - 20, 4),
         *_minutes(20 - 3, 2),
     )
-    busy = ((239, 1, 0), *bursts, (1, 1, 1), (3, 1, 0))
-    bad = {"5m": 1, "30m": 3, "1h": 7, "2h": 15, "6h": 31}
+    told_of = {
+        first: ((239, 1, 0), *bursts, (1, 1, 1), (3, 1, 0)),
+        counters.places[-1]: ((829, 1, 0), (1, 1, 1), (10, 1, 0)),
+    }
+    bad = {"5m": 1, "30m": 4, "1h": 8, "2h": 16, "6h": 32}
     minutes = {"5m": 5, "30m": 30, "1h": 60, "2h": 120, "6h": 360}
     asks: list[tuple[str, int, float | None]] = []
     for window, events in bad.items():
         every = places * minutes[window] + events
         asks.append((f'slo:bad_events:increase{window}{{sloth_window="{window}"}}', 840, events))
         asks.append((f'slo:events:increase{window}{{sloth_window="{window}"}}', 840, every))
-        asks.append((f'slo:sli_error:ratio_rate{window}{{sloth_window="{window}"}}', 840, events / every))
     budget = 0.01 if slo in ("message-fast", "presence-gone", "call-push") else 0.001
+    severity = "warning" if slo == "presence-gone" else "critical"
+    info = f'severity="{severity}",sloth_mode="generate-rules",sloth_objective="{100 - 100 * budget:g}"'
     asks += [
-        ("slo:bad_events:by_place30m", 840, 3),
-        (f'slo:bad_events_of_node:ratio{{instance="{first[0]}"}}', 840, 1),
-        (f'slo:explained_by:bool{{instance="{first[0]}"}}', 840, 1),
+        (f"slo:bad_events:by_place30m{{{counters.place.format(*first)}}}", 840, 3),
+        ("count(slo:bad_events:by_place30m)", 840, 2),
+        ("slo:bad_events:by_place30m", 720, None),
         ("slo:error_budget:ratio", 840, budget),
         ("slo:objective:ratio", 840, 1 - budget),
         ("slo:time_period:days", 840, 30),
         ("slo:bad_events:minimum", 840, FEW[slo] + 1),
-        (f'sloth_slo_info{{severity="{"warning" if slo == "presence-gone" else "critical"}"}}', 840, 1),
-        ("slo:current_burn_rate:ratio", 840, 1 / (5 * places + 1) / budget),
-        ("slo:due:rate", 840, 0.2 if slo == "call-push" else places / 48.6),
+        (f"sloth_slo_info{{{info}}}", 840, 1),
+        ("slo:due:rate", 840, 0.2 if slo == "call-push" else places / 64 / 0.9),
     ]
-    told = Story("what each short window holds", lambda place: busy if place == first else ((840, 1, 0),), {}, asks)
-    return _explained(slo, case(slo, told))
+    story = Story("what each short window holds", lambda place: told_of.get(place, ((840, 1, 0),)), {}, asks)
+    told = case(slo, story)
+    other = counters.source.replace("main", "paris") if counters.journeys else f'{counters.source},vantage="paris"'
+    told["input_series"] += series(replace(counters, source=other), first, ((840, 1, 0),))
+    for journey in counters.journeys:
+        interval = f'synthetic_journey_interval_seconds{{{other},journey="{journey}"}}'
+        told["input_series"].append({"series": interval, "values": "64x840"})
+    told["input_series"] += beside(counters)
+    return _explained(slo, told)
+
+
+def young(slo: str) -> Case:
+    """Return three hours of which the first half hour was not measured, evaluated every hour."""
+    counters = COUNTERS[slo]
+    since = "slo:measured_since:timestamp_seconds"
+    asks: list[tuple[str, int, float | None]] = [
+        (since, 0, None),
+        (since, 60, 3600),
+        (since, 180, 3600),
+        ("slo:measured:seconds", 180, 7200),
+        ("slo:coverage:ratio", 60, None),
+    ]
+    if slo != "call-push":
+        asks.append(("slo:coverage:ratio", 180, 1))  # more was made than was due
+    told = case(slo, Story("since when it is measured", lambda _: ((6, 2000, 0),), {}, asks, young=True), "30m")
+    for given in told["input_series"]:
+        if any(given["series"].startswith(name) for name in (*counters.good, *counters.bad)):
+            given["values"] = f"_ {given['values']}"
+    told["input_series"] += [each for each in beside(counters) if since not in each["series"]]
+    return told
 
 
 def ticket(slo: str) -> Case:
@@ -255,21 +304,19 @@ def years(slo: str) -> Case:
         every = 4 * days * places + events
         asks.append((f'slo:bad_events:increase{window}{{sloth_window="{window}"}}', end, events))
         asks.append((f'slo:events:increase{window}{{sloth_window="{window}"}}', end, every))
-        asks.append((f'slo:sli_error:ratio_rate{window}{{sloth_window="{window}"}}', end, events / every))
     budget = 0.01 if slo in ("message-fast", "presence-gone", "call-push") else 0.001
     burn = 15 / (120 * places + 15) / budget
-    made, due = (3 * 121, 0.2) if slo == "call-push" else (120 * places + 15, places / 48.6)
+    made, due = (3 * 121, 0.2) if slo == "call-push" else (120 * places + 15, places / 64 / 0.9)
     asks += [
         ("slo:period_burn_rate:ratio", end, burn),
         ("slo:period_error_budget_remaining:ratio", end, 1 - burn),
         ("slo:measured:seconds", end, 2_592_000),
         ("slo:coverage:ratio", end, made / (due * 2_592_000)),
     ]
-    return case(
-        slo,
-        Story("what each long window holds", lambda place: busy if place == first else ((240, 1, 0),), {}, asks),
-        "6h",
-    )
+    story = Story("what each long window holds", lambda place: busy if place == first else ((240, 1, 0),), {}, asks)
+    told = case(slo, story, "6h")
+    told["input_series"] += beside(counters)
+    return told
 
 
 def files(slos: Sequence[str], kinds: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -278,7 +325,7 @@ def files(slos: Sequence[str], kinds: Sequence[str]) -> dict[str, dict[str, Any]
     for slo in slos:
         for name, rules, every, cases in (
             ("stories", "page", "1m", [case(slo, story) for story in stories(slo)]),
-            ("short", "rules", "1h", [chronicle(slo)]),
+            ("short", "rules", "1h", [chronicle(slo), young(slo)]),
             ("long", "rules", "6h", [years(slo)]),
             ("ticket", "rules", "15m", [ticket(slo)]),
         ):

@@ -59,7 +59,11 @@ def _results(journey: str, places: tuple[tuple[str, ...], ...] = PAIRS) -> Count
     return Counters(
         (f'{name}"ok"',),
         (f'{name}"timeout"',),
-        (f'{name}"suspended"', 'synthetic_journeys_total{journey="resume",result="timeout"'),
+        (
+            f'{name}"suspended"',
+            'synthetic_journeys_total{journey="resume",result="timeout"',
+            'synthetic_journeys_total{journey="resume",result="ok"',
+        ),
         journeys=(journey,),
         places=places,
     )
@@ -77,7 +81,12 @@ COUNTERS: Final = {
     "message-fast": Counters(
         (f'{_MESSAGE}"0.1"', f'{_SECONDS}_count{{journey="message"'),
         (f'{_SECONDS}_count{{journey="message"',),
-        (f'{_MESSAGE}"0.05"', f'{_MESSAGE}"0.25"', f'{_SECONDS}_bucket{{journey="login",le="0.1"'),
+        (
+            f'{_MESSAGE}"0.05"',
+            f'{_MESSAGE}"0.25"',
+            f'{_SECONDS}_bucket{{journey="login",le="0.1"',
+            f'{_SECONDS}_count{{journey="login"',
+        ),
         journeys=("message",),
     ),
     "login": _results("login", tuple((name, name) for name in NODES)),
@@ -146,6 +155,30 @@ def rule_groups(slo: str) -> list[dict[str, Any]]:
     return [*mine, {"name": "pages", "rules": paging}]
 
 
+def beside(counters: Counters) -> list[dict[str, str]]:
+    """Return what stands beside the counters of a promise, and must change nothing: other promises and exporters."""
+    inputs = [
+        {"series": f'{name}{{sloth_id="other"}}', "values": "7x900"}
+        for name in (
+            *(f"slo:events:increase{window}" for window in ("5m", "30m", "1h", "2h", "6h", "1d", "3d", "30d")),
+            *("slo:due:rate", "slo:measured:seconds", "slo:measured_since:timestamp_seconds"),
+        )
+    ]
+    others = [_SOURCE.replace(word, "x") for word in ("synthetic", "monitoring", "main")]
+    intervals = [(source, journey) for source in others for journey in counters.journeys]
+    intervals += [(_SOURCE, journey) for journey in ("resume", "login") if journey not in counters.journeys]
+    inputs += [
+        {"series": f'synthetic_journey_interval_seconds{{{source},journey="{journey}"}}', "values": "64x900"}
+        for source, journey in intervals
+    ]
+    inputs += [
+        {"series": f'{name},{_SOURCE},from="x",to="x"}}', "values": "3x900"}
+        for name in counters.noise
+        if name.startswith("synthetic_journey")
+    ]
+    return inputs
+
+
 def series(
     counters: Counters, place: tuple[str, ...], segments: Sequence[Segment], *, late: tuple[str, ...] = ()
 ) -> Iterator[dict[str, str]]:
@@ -166,7 +199,7 @@ def series(
             each = (
                 of_good * (name in counters.good)
                 + of_bad * (name in bad)
-                + (of_good + of_bad) * (name in counters.noise)
+                + 3 * (of_good + of_bad) * (name in counters.noise)
             )
             values.append(f"{value + each}+{each}x{steps - 1}")
             value += each * steps
@@ -184,7 +217,7 @@ def case(slo: str, story: Story, interval: str = "1m") -> Case:
     ]
     steps = sum(segment[0] for segment in story.segments(counters.places[0]))
     inputs += [
-        {"series": f'synthetic_journey_interval_seconds{{{_SOURCE},journey="{journey}"}}', "values": f"54x{steps}"}
+        {"series": f'synthetic_journey_interval_seconds{{{_SOURCE},journey="{journey}"}}', "values": f"64x{steps}"}
         for journey in counters.journeys
     ]
     inputs += [{"series": f'up{{job="push-gateway",instance="{node}"}}', "values": f"1x{steps}"} for node in NODES]
@@ -192,7 +225,7 @@ def case(slo: str, story: Story, interval: str = "1m") -> Case:
         second = next(place[0] for place in counters.places if place[0].endswith("2"))
         labels = f'alertname="NodeDown",alertstate="firing",severity="critical",instance="{second}"'
         inputs.append({"series": f"ALERTS{{{labels}}}", "values": f"_x{story.down.start} 1x{len(story.down) - 1}"})
-    me = {"sloth_service": "commeazy", "sloth_slo": slo, "sloth_id": f"commeazy-{slo}"}
+    me = identity(slo)
     if not story.young:
         labels = ",".join(f'{key}="{value}"' for key, value in me.items())
         inputs.append({"series": f"slo:measured_since:timestamp_seconds{{{labels}}}", "values": "-2592000"})
@@ -206,7 +239,7 @@ def case(slo: str, story: Story, interval: str = "1m") -> Case:
     ]
     asked = [
         {
-            "expr": f"sum({expr})",
+            "expr": f"sum({of_promise(expr, slo)})",
             "eval_time": f"{minute}m",
             "exp_samples": [] if value is None else [{"labels": "{}", "value": value}],
         }
@@ -219,6 +252,20 @@ def case(slo: str, story: Story, interval: str = "1m") -> Case:
         "alert_rule_test": checks,
         "promql_expr_test": asked,
     }
+
+
+def identity(slo: str) -> dict[str, str]:
+    """Return the labels of a promise."""
+    return {"sloth_service": "commeazy", "sloth_slo": slo, "sloth_id": f"commeazy-{slo}"}
+
+
+def of_promise(expr: str, slo: str) -> str:
+    """Let a recorded series be asked for with every label of its promise."""
+    name, opened, rest = expr.partition("{")
+    if not name.startswith(("slo:", "sloth_")) or "(" in name:
+        return expr
+    labels = ",".join(f'{key}="{value}"' for key, value in identity(slo).items())
+    return f"{name}{{{labels}{',' + rest if opened else '}'}"
 
 
 def _page(me: dict[str, str], node: str, burn: str) -> dict[str, Any]:
