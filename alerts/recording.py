@@ -135,6 +135,13 @@ RECORDINGS: Final = (
         "By the host that made it.",
     ),
     Recording(
+        "instance:log_age_seconds:now",
+        "time() - label_replace(label_replace(\n"
+        '  max by (job, host) (log_last_received_timestamp_seconds), "instance", "$1", "host", "(.+)"\n'
+        '), "host", "", "", "")',
+        "Of the host that sent the log; the one that keeps it tells of it.",
+    ),
+    Recording(
         "instance:haproxy_errors:ratio",
         "sum by (job, instance) "
         '(increase(haproxy_frontend_http_responses_total{code="5xx",proxy!="stats"}[<window>]))\n'

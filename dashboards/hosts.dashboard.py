@@ -156,6 +156,14 @@ dashboard = page(
                 limits=above("PostgresRestoreTestOld"),
             ),
             series(
+                "Age of the newest log line",
+                "Since the log store last got a line of the host's log, where that is more than a minute ago.",
+                "s",
+                'instance:log_age_seconds:now{instance=~"$node"} > 60',
+                limits=above("HostLogSilent"),
+                empty="no log is known to be older than a minute",
+            ),
+            series(
                 "Reboot needed",
                 "1: an installed update waits for a reboot.",
                 "short",

@@ -40,6 +40,7 @@ cc          gcc libc6-dev
 nft         nftables
 iptables    iptables
 logrotate   logrotate
+rsyslogd    rsyslog
 vmalert     victoria-metrics
 keepalived  keepalived
 apt_info.py prometheus-node-exporter-collectors

@@ -139,6 +139,27 @@ ALERTS: Final = (
         description="Most are security updates of the kernel. Plan it, one node after the other.",
         dashboard=_HOSTS,
     ),
+    # A host that is no target any more may be silent.
+    Alert(
+        name="HostLogSilent",
+        expr='instance:log_age_seconds:now > <value> and on (instance) up{job="node"}',
+        summary="{{ $labels.instance }}: the last line of its log came {{ $value | humanizeDuration }} ago",
+        description="What happens there cannot be read afterwards. See whether its rsyslog reaches the store.",
+        dashboard=_HOSTS,
+        labels={"of": "silent"},
+    ),
+    Alert(
+        name="HostLogSilent",
+        expr=(
+            'up{job="node"} == 1\n'
+            "unless on (instance) instance:log_age_seconds:now\n"
+            "and on () group(instance:log_age_seconds:now)"
+        ),
+        summary="{{ $labels.instance }}: the log store has no line of its log, and has of other hosts",
+        description="What happens there cannot be read afterwards. Send its log, too (docs/install.md, section 8).",
+        dashboard=_HOSTS,
+        labels={"of": "never"},
+    ),
     # 2 is MASTER. A host that told of it and does not answer now may have the address.
     Alert(
         name="KeepalivedNoMaster",

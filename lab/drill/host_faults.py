@@ -14,6 +14,7 @@ import psutil
 
 from lab.drill.server_faults import all_drained, unreachable
 from lab.running.workspace import LabError
+from lab.servers.rsyslog import LogStore, ship
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,8 +95,11 @@ def restarting_unit(machine: Machine) -> Iterator[None]:
 
 def _serve(machine: Machine, name: str, command: str, more: str = "") -> None:
     file = machine.directory / f"{name}.service"
-    file.write_text(f"[Service]\nExecStart={command}\n{more}", encoding="utf-8")
-    machine.run(f"cp /run/lab/{name}.service /run/units/; systemctl daemon-reload; systemctl start {name} || true")
+    # The machine has no sysinit.target, which units need by default.
+    text = f"[Unit]\nDefaultDependencies=no\n[Service]\nExecStart={command}\n{more}"
+    file.write_text(text, encoding="utf-8")
+    # Whether it goes on running is the fault's business; here it must have been started.
+    machine.run(f"cp /run/lab/{name}.service /run/units/; systemctl daemon-reload; systemctl start {name}")
 
 
 @contextmanager
@@ -219,6 +223,38 @@ def _until_one_is_master(lab: Lab) -> None:
         if time.monotonic() > deadline:
             raise LabError(f"keepalived's states are {said}, not 1 and 2; {lab.pair[0].last_words()}")
         time.sleep(0.2)
+
+
+# Logs ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def log_silent(machine: Machine) -> Iterator[None]:
+    """A host sends its journal to the log store, until its rsyslog is stopped."""
+    store = LogStore(machine.lab, machine.gateway)
+    store.start()
+    ship(machine, store)
+    over = threading.Event()
+
+    def tell() -> None:
+        while not over.wait(1):
+            store.tell_ages(machine.textfiles)
+
+    teller = threading.Thread(target=tell)
+    teller.start()
+    try:
+        deadline = time.monotonic() + _PATIENCE
+        while f"{machine.instance} " not in store.read():
+            if time.monotonic() > deadline:
+                raise LabError(f"{store.name} got no line of {machine.name}")
+            machine.run("logger -t lab 'a line of the journal'")
+        machine.run("systemctl stop rsyslog syslog.socket")
+        yield
+    finally:
+        over.set()
+        teller.join()
+        (machine.textfiles / "log-ages.prom").unlink(missing_ok=True)
+        store.stop()
 
 
 # HAProxy ---------------------------------------------------------------------------------------------------------

@@ -115,6 +115,13 @@ HOST_DRILLS = (
         lambda lab: host_faults.reboot_needed(_host(lab)),
         _HOST,
     ),
+    Drill(
+        "HostLogSilent",
+        "rsyslog stopped on a host whose log has come until then",
+        lambda lab: host_faults.log_silent(_host(lab)),
+        {**_HOST, "of": "silent"},
+        value=15,
+    ),
     Drill("KeepalivedNoMaster", "keepalived stopped on both HAProxies", host_faults.no_master, {"iname": "VI_1"}),
     Drill(
         "KeepalivedTwoMasters",

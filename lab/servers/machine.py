@@ -29,7 +29,8 @@ _BARE = "[Unit]\nDefaultDependencies=no\n"
 _UNITS = {
     "lab.target": "[Unit]\nWants=agent.service node.service dbus.socket\n",
     "agent.service": (
-        '[Service]\nExecStart=/bin/sh -c \'while sleep 0.1; do for f in /run/lab/do/*.sh; do [ -e "$f" ] || continue; '
+        f"{_BARE}[Service]\n"
+        'ExecStart=/bin/sh -c \'while sleep 0.1; do for f in /run/lab/do/*.sh; do [ -e "$f" ] || continue; '
         'sh "$f" >"$f.out" 2>&1; echo $? >"$f.new"; mv "$f.new" "$f.rc"; rm "$f"; done; done\'\n'
     ),
     "dbus.socket": f"{_BARE}[Socket]\nListenStream=/run/dbus/system_bus_socket\n",
@@ -49,6 +50,7 @@ class Machine(Server):
         told: commands of deploy/hosts that have run on it before.
 
     Attributes:
+        instance: its name in Prometheus, and its own.
         textfiles: the folder of the textfile collector.
         gateway: the address of this side of its network card.
         cable: two ports of loopback, ours and theirs, that join it to another machine as vec1; None for no cable.
@@ -59,6 +61,7 @@ class Machine(Server):
     def __init__(self, lab: Workspace, name: str, *told: str) -> None:
         super().__init__(lab, f"{name}-host")
         self._told = told
+        self.instance = name
         port = lab.ports.reserve()  # one number that nobody else has, for a network card and its addresses
         self._card = f"lab{port}"
         first = (port % 16384) * 4  # of 198.18.0.0/16, which is for tests (RFC 2544)
@@ -87,7 +90,7 @@ class Machine(Server):
             each.replace("$", "$$").replace("%", "%%")
             for each in flags(f"{self.host}:{self.port}", "/run/lab/textfiles")
         )
-        node = f"[Service]\nUser=prometheus\nExecStart=/usr/bin/prometheus-node-exporter {exporter}\n"
+        node = f"{_BARE}[Service]\nUser=prometheus\nExecStart=/usr/bin/prometheus-node-exporter {exporter}\n"
         for name, text in {**_UNITS, "node.service": node}.items():
             (self.directory / "units" / name).write_text(text, encoding="utf-8")
         tell(self._told, self.textfiles)

@@ -64,7 +64,8 @@ def _of_call(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:
         case "vector" | "time":
             return frozenset()
         case "label_replace" | "label_join":
-            return _labels(node.args[0], labels) | {str(node.args[1].val)}
+            there, label = _labels(node.args[0], labels), str(node.args[1].val)
+            return there - {label} if node.args[2].val == "" else there | {label}
     return _labels(node.args[0], labels)
 
 

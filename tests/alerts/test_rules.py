@@ -56,6 +56,7 @@ NOT_EVERYWHERE = {
     "node_reboot_required",
     "node_systemd_unit_state",  # the tile on the dashboard says NO DATA
     "keepalived_vrrp_state",
+    "instance:log_age_seconds:now",
     "instance:haproxy_errors:ratio",
     "instance_proxy:haproxy_retries:increase",
     "haproxy_process_current_connections",

@@ -83,6 +83,7 @@ LIMITS: dict[tuple[str, str], list[str]] = {
     ("hosts", "Processors in use"): ["HostProcessorBusy"],
     ("hosts", "Age of the last base backup"): ["PostgresBackupOld"],
     ("hosts", "Since a backup was last restored"): ["PostgresRestoreTestOld"],
+    ("hosts", "Age of the newest log line"): ["HostLogSilent"],
     ("hosts", "Restarts in 15 minutes"): ["HostUnitRestarts"],
     ("hosts", "Clock off by"): ["HostClockWrong"],
     ("hosts", "Sent"): ["HostNetworkBusy"],

@@ -15,7 +15,7 @@ from lab.running.workspace import ROOT
 from tests.install import roots, services
 from tests.install.guide import Block, Mark, parts, reason
 from tests.install.operator import HOSTS_FILE, PATIENCE, Operator
-from tests.install.roots import MONITORING_ADDRESS, Root, TrialError
+from tests.install.roots import MONITORING_ADDRESS, NODE_ADDRESS, Root, TrialError
 from toolkit import __version__
 
 NEW = f"{__version__}.post1"
@@ -46,6 +46,7 @@ class Trial:
 
     def _run(self, block: Block, version: str = __version__) -> None:
         text = block.tried.replace("monitoring=10.0.1.50", f"monitoring={MONITORING_ADDRESS}")
+        text = text.replace("hosts=10.0.1.0/24", f"hosts={NODE_ADDRESS}/24")
         text = text.replace(f"version={__version__}", f"version={version}")
         if block.title.startswith("2.") and version == __version__:
             self.first.append(block)
@@ -106,6 +107,8 @@ class Trial:
                     self._run(block, NEW)
             case ("version", which):
                 operator.version(NEW if which == "new" else __version__)
+            case ("logs",):
+                operator.logs_arrive()
             case ("nothing", "left"):
                 operator.nothing_left()
             case _:

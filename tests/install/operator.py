@@ -323,6 +323,14 @@ class Operator:
         for root in (self.node, self.monitoring):
             run("tar", "-C", unpacked, "-czf", root.path / f"tmp/{content.name}.tar.gz", content.name)
 
+    def logs_arrive(self) -> None:
+        """See a node's line in the log store, without what is personal in it."""
+        self.node.run("logger --tag trial 'tried from 192.0.2.7 by zoe@commeazy.com'")
+        deadline = time.monotonic() + PATIENCE
+        while "tried from [address] by [user]" not in self.monitoring.run("cat /var/log/hosts/*.log || true"):
+            self._must(time.monotonic() < deadline, "a node's line is in the log store")
+            time.sleep(0.5)
+
     def nothing_left(self) -> None:
         """See that no file, account, process, rule or script of ours is on the roots."""
         for root in (self.node, self.monitoring):

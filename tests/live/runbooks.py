@@ -24,6 +24,7 @@ NOT_HERE: Final = {
     r"\b(api\.push\.apple\.com|fcm\.googleapis\.com)\b": "Apple and Google are asked by nobody but the gateway",
     r"^sysctl\b": "it changes the machine",
     r"^cat (/run/reboot|/proc/sys/net/netfilter|/var/lib/prometheus)": "this lab runs no host, and `make drill` does",
+    r"^ls .*/var/(spool/rsyslog|log/hosts)": "no host of it sends its log; tests/live/test_logs.py does",
     r"^du ": "it reads the whole disk",
     r"/etc/commeazy/(apns|fcm|push-gateway\.env)": "the lab's gateway has its settings from its environment",
     r"^/opt/commeazy/": "it is not installed here; tests/check runs the same program",

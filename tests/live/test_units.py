@@ -22,7 +22,7 @@ SERVICES = [unit for unit in OURS if "Type=oneshot" not in unit.read_text()]  # 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
     copy = tmp_path / unit.name
-    copy.write_text(re.sub(f"{INSTALLED}[a-z-]+", "/usr/bin/true", unit.read_text()))
+    copy.write_text(re.sub(f"(?:{INSTALLED}|/usr/local/sbin/)[a-z-]+", "/usr/bin/true", unit.read_text()))
     verified = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(copy)], capture_output=True, text=True, check=False
     )
@@ -68,7 +68,7 @@ def test_systemd_accepts_the_drop_in_that_hides_prosodys_data_and_lets_the_socke
         (tmp_path / "prosody-exporter.service", (ROOT / "deploy/systemd/prosody-exporter.service").read_text()),
         (folder / "override.conf", drop_in),
     ):
-        path.write_text(re.sub(f"{INSTALLED}[a-z-]+", "/usr/bin/true", text))
+        path.write_text(re.sub(f"(?:{INSTALLED}|/usr/local/sbin/)[a-z-]+", "/usr/bin/true", text))
     unit = tmp_path / "prosody-exporter.service"
     verified = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
