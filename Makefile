@@ -8,7 +8,7 @@ if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else 
 archive = commeazy-monitoring-$(shell sed -n 's/^__version__ = "\(.*\)".*/\1/p' toolkit/__init__.py)
 sources := $(wildcard alerts bench check dashboards exporters gateway lab tests toolkit xmpp)
 
-.PHONY: help promises fuzz audit demo drill scale check screenshots dist test versions try-install incidents checklist mutants generate lint bench soak loss lock clean
+.PHONY: help promises fuzz audit demo drill scale check screenshots dist test versions try-install incidents victoriametrics checklist mutants generate lint bench soak loss lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -61,6 +61,10 @@ try-install: ## Run the commands of docs/install.md in throw-away roots and netw
 incidents: ## One outage is one incident, through restarts, at the shipped intervals; takes half an hour
 	@lab/install.sh test
 	@exec $(python) -m pytest -q -m long tests/live/test_incidents.py
+
+victoriametrics: ## A pair writes to VictoriaMetrics: every panel and rule asked of it, a restart and an outage of it; takes minutes
+	@lab/install.sh test
+	@exec $(python) -m pytest -q -s -m long tests/live/test_victoriametrics_pair.py
 
 checklist: ## Break everything that the checklist watches, one thing at a time, and see exactly that item fail; takes half an hour of an idle machine
 	@lab/install.sh test

@@ -19,10 +19,7 @@ class Recording:
 
 def _full_in() -> str:
     shrinks = "(-deriv(node_filesystem_avail_bytes[<window>]) > 0)"
-    return (
-        f"min by (job, instance, mountpoint) (\n  node_filesystem_avail_bytes / {shrinks}\n"
-        "  unless node_filesystem_readonly == 1\n)"
-    )
+    return f"min by (job, instance, mountpoint) (node_filesystem_avail_bytes / {shrinks})"
 
 
 RECORDINGS: Final = (
@@ -30,6 +27,14 @@ RECORDINGS: Final = (
         "prosody_stanza_rate",
         "sum by (job, instance) (rate(prosody_stanzas_total[2m]))",
         "Both directions: each stanza costs the one core once to read and once to write. Four scrapes of 30 s.",
+    ),
+    Recording(
+        "instance:prosody_c2s_sessions:forecast",
+        "2 * sum by (job, instance) (max_over_time(prosody_c2s_sessions[<window>]))\n"
+        "- sum by (job, instance) (max_over_time(prosody_c2s_sessions[<window>] offset <window>))",
+        "The next day's peak, if it is as far above this day's as that is above the day before. A line through "
+        "sessions, which come and go with the hours, would end anywhere.",
+        serves="ProsodySessionsCriticalSoon",
     ),
     Recording(
         "haproxy_backend_up",
@@ -131,7 +136,7 @@ RECORDINGS: Final = (
     ),
     Recording(
         "instance_kind:backup_age_days:now",
-        "(time() - max by (job, instance, kind) (backup_last_success_timestamp_seconds)) / 86400",
+        "(time() - backup_last_success_timestamp_seconds) / 86400",
         "By the host that made it.",
     ),
     Recording(
@@ -152,8 +157,8 @@ RECORDINGS: Final = (
     ),
     Recording(
         "instance_proxy:haproxy_retries:increase",
-        "sum by (job, instance, proxy) (increase(haproxy_backend_retry_warnings_total[<window>]))\n"
-        "+ sum by (job, instance, proxy) (increase(haproxy_backend_redispatch_warnings_total[<window>]))",
+        "increase(haproxy_backend_retry_warnings_total[<window>])\n"
+        "+ increase(haproxy_backend_redispatch_warnings_total[<window>])",
         "To the same server, or to another instead.",
         serves="HaproxyRetriesHigh",
     ),
@@ -167,8 +172,7 @@ RECORDINGS: Final = (
         "instance:pg_archive_age_seconds:max",
         "max by (job, instance) (\n"
         "  pg_stat_archiver_last_archive_age\n"
-        "  and on (job, instance) pg_stat_archiver_archived_count > 0\n"
-        "  unless on (job, instance) pg_settings_in_hot_standby == 1\n"
+        "  and pg_stat_archiver_archived_count > 0\n  unless pg_settings_in_hot_standby == 1\n"
         ")",
         "A server that never archived anything does not archive; a replica does not, either.",
     ),

@@ -144,7 +144,28 @@ def page(
             timezone="browser",
             templating=core.Templating([_source(), *(_nodes(name, job) for name, job in jobs.items())]),
             annotations=core.Annotations(
-                [_annotation(uid, jobs, severity, colour) for severity, colour in _SEVERITIES.items()]
+                [
+                    *(
+                        _mark(
+                            f"{severity.capitalize()} alerts",
+                            _firing(uid, jobs, _matcher(severity)),
+                            colour,
+                            title="{{alertname}}",
+                            text="{{instance}}",
+                            tags="severity",
+                        )
+                        for severity, colour in _SEVERITIES.items()
+                    ),
+                    _mark(
+                        "Starts and deploys",
+                        STARTS,
+                        STARTED,
+                        title="{{job}} started",
+                        text="{{instance}} {{version}}",
+                        at=True,
+                    ),
+                    _mark("Planned work", PLANNED, AWAY, title="Planned work", text="{{what}}"),
+                ]
             ),
             links=[_link(place, other, there) for other, there in PLACES.items() if other != uid],
             panels=_with_ids(panels),
@@ -194,6 +215,24 @@ def _with_ids(panels: Sequence[Panel]) -> list[Panel]:
 
 
 _SEVERITIES = {"critical": CRITICAL, "warning": WARNING}
+STARTED, AWAY = "blue", "purple"
+_OF_BUILD = "* on (job, instance) group_left (version) "
+# When each server last started: a deploy, a reload of HAProxy, a reboot, or a crash.
+STARTS = (
+    f"1000 * (prosody_start_time_seconds {_OF_BUILD}prosody_build_info"
+    # To a minute: it tells how long it has run, and the time of the answer is a little different each time.
+    " or round(timestamp(push_gateway_uptime_seconds) - push_gateway_uptime_seconds, 60) "
+    f"{_OF_BUILD}push_gateway_build_info"
+    f" or coturn_start_time_seconds {_OF_BUILD}coturn_build_info"
+    f" or haproxy_process_start_time_seconds {_OF_BUILD}haproxy_process_build_info"
+    " or node_boot_time_seconds)"
+)
+# What commeazy-maintenance does: it takes a node out of HAProxy, and silences alerts.
+PLANNED = (
+    'label_replace(max by (server, state) (haproxy_server_status{proxy="prosody_ws",state=~"DRAIN|MAINT"} == 1), '
+    '"what", "$1 is out of HAProxy", "server", "(.+)")'
+    ' or label_replace(max(alertmanager_silences{state="active"}) > 0, "what", "alerts are silenced", "", "")'
+)
 
 
 def _firing(uid: str, jobs: dict[str, str], severity: str = 'severity!="none"') -> str:
@@ -232,22 +271,34 @@ def _firing_alerts(uid: str, jobs: dict[str, str]) -> Panel:
     )
 
 
-def _annotation(uid: str, jobs: dict[str, str], severity: str, colour: str) -> dict[str, Any]:
-    active = _firing(uid, jobs, _matcher(severity))
+def _mark(
+    name: str, expr: str, colour: str, *, title: str, text: str, tags: str = "", at: bool = False
+) -> dict[str, Any]:
+    """Return marks on all graphs, from a query alone: nobody has to write them.
+
+    Args:
+        name: of the switch that hides them.
+        expr: marks each time at which it gives a sample.
+        colour: of the marks.
+        title: of the text that a mark shows; with labels in {{}}.
+        text: below the title.
+        tags: the label whose value is a tag.
+        at: whether the sample's value, in milliseconds, is the time to mark instead.
+    """
     return {
-        "name": f"{severity.capitalize()} alerts",
+        "name": name,
         "datasource": SOURCE,
         "enable": True,
         "hide": True,  # the switch beside the variables, not the marks
         "iconColor": colour,
         # Newer versions than Grafana 11.6.1 and 12.0.0 read the target, those and older ones the two below.
-        "target": {"refId": "Anno", "expr": active, "interval": "60s", "range": True, "instant": False},
-        "expr": active,
+        "target": {"refId": "Anno", "expr": expr, "interval": "60s", "range": True, "instant": False},
+        "expr": expr,
         "step": "60s",
-        "tagKeys": "severity",
-        "titleFormat": "{{alertname}}",
-        "textFormat": "{{instance}}",
-        "useValueForTime": "",
+        "tagKeys": tags,
+        "titleFormat": title,
+        "textFormat": text,
+        "useValueForTime": "on" if at else "",
     }
 
 

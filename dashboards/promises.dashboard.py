@@ -119,6 +119,13 @@ dashboard = page(
                 limits=above("ConnectionsHeadroomLow"),
             ),
             series(
+                "Sessions tomorrow, if they go on growing",
+                "The next day's peak of each node, if it is as far above this day's as that is above the day before.",
+                "locale",
+                'instance:prosody_c2s_sessions:forecast{instance=~"$node"}',
+                limits=above("ProsodySessionsCriticalSoon"),
+            ),
+            series(
                 "Measured",
                 "What was measured, of what should have been, over 30 days or since measuring began.",
                 "percentunit",

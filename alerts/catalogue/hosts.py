@@ -164,7 +164,7 @@ ALERTS: Final = (
     Alert(
         name="KeepalivedNoMaster",
         expr=(
-            "count by (iname) (keepalived_vrrp_state) unless count by (iname) (keepalived_vrrp_state == 2)\n"
+            "count by (iname) (keepalived_vrrp_state) unless group by (iname) (keepalived_vrrp_state == 2)\n"
             'unless on () (up{job="node"} == 0 and on (instance) last_over_time(keepalived_vrrp_state[1h]))'
         ),
         summary="No host has the address of {{ $labels.iname }}; {{ $value }} tell of it",

@@ -84,7 +84,7 @@ ALERTS: Final = (
         name="PostgresConnectionsHigh",
         expr=(
             "sum by (job, instance) (pg_stat_activity_count)\n"
-            "/ on (job, instance) max by (job, instance) (pg_settings_max_connections) > <value>"
+            "/ on (job, instance) pg_settings_max_connections > <value>"
         ),
         summary="{{ $labels.instance }}: {{ $value | humanizePercentage }} of max_connections is used (limit <limit>)",
         description="At the limit nobody can log in. See who holds the connections; Prosody keeps a few for each node.",

@@ -29,6 +29,19 @@ ALERTS: Final = (
         dashboard=_OVERVIEW,
     ),
     Alert(
+        name="ProsodySessionsCriticalSoon",
+        expr=(
+            "instance:prosody_c2s_sessions:forecast > <value>\n"
+            "and max by (job, instance) (count_over_time(prosody_c2s_sessions[<window>] offset <window>)) >= <minimum>"
+        ),
+        summary=(
+            '{{ $labels.instance }} will hold {{ $value | printf "%.0f" }} sessions tomorrow, if they go on growing '
+            "(limit <limit>)"
+        ),
+        description="Nobody notices yet. See whether a node failed or moved its users here; if not, add a node today.",
+        dashboard="promises",
+    ),
+    Alert(
         name="ProsodyMemoryHigh",
         expr="prosody_memory_used_bytes > <value>",
         summary="{{ $labels.instance }}: Prosody uses {{ $value | humanize }}B of memory (limit <limit>)",

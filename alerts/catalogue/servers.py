@@ -48,7 +48,7 @@ ALERTS: Final = (
     ),
     Alert(
         name="HaproxyRequestsWait",
-        expr="max by (job, instance, proxy) (haproxy_backend_current_queue) > 0",
+        expr="haproxy_backend_current_queue > 0",
         summary='{{ $labels.instance }}: {{ $value | printf "%.0f" }} requests wait for {{ $labels.proxy }}',
         description="Every server has as many connections as its maxconn allows. Raise it, or add a node.",
         dashboard=_HAPROXY,

@@ -12,6 +12,7 @@ __all__ = ["DRILLS", "Drill"]
 _ON_1 = {"instance": "prosody1"}
 _ON_2 = {"instance": "prosody2"}
 _WSS = {"instance": "monitoring", "target": "wss"}
+_GROWN = "sessions have grown within a minute, which is the window here"
 _ONE_NODE_LEFT = "one node is left behind HAProxy"
 _CALLS_FAIL = "it counts the same failures, over six hours"
 _ON_CHECKLIST = "the checklist has this, too"
@@ -90,9 +91,23 @@ DRILLS = (
         value=150,
         beside={
             "ProsodySessionsHigh": "the lower step of the same stairs",
+            "ProsodySessionsCriticalSoon": _GROWN,
             "ConnectionsHeadroomLow": "its limit is the same in this drill, and there are two nodes",
         },
         silenced=("ProsodySessionsHigh",),
+    ),
+    Drill(
+        "ProsodySessionsCriticalSoon",
+        "175 more users on prosody1 than a minute before",
+        lambda lab: faults.crowd(lab.prosody, 170),
+        _ON_1,
+        value=250,
+        minimum=20,
+        beside={
+            "ProsodySessionsHigh": "its limit is 80 in this drill",
+            "ProsodySessionsCritical": "its limit is 150 in this drill",
+            "ConnectionsHeadroomLow": "its limit is 150 in this drill",
+        },
     ),
     Drill(
         "ProsodyMemoryHigh",
@@ -108,7 +123,8 @@ DRILLS = (
         _ON_1,
         value=200,
         beside={
-            "ProsodySessionsHigh": "users who come and go so fast leave many hibernated sessions; 80 is the limit here"
+            "ProsodySessionsHigh": "users who come and go so fast leave many hibernated sessions; 80 is the limit here",
+            "ProsodySessionsCriticalSoon": _GROWN,
         },
     ),
     Drill(
@@ -455,6 +471,7 @@ DRILLS = (
         value=150,
         beside={
             "ProsodySessionsHigh": "its limit is 80 in this drill",
+            "ProsodySessionsCriticalSoon": _GROWN,
             "ProsodySessionsCritical": "its limit is the same in this drill, and most sessions are on one node",
         },
     ),

@@ -57,6 +57,7 @@ NOT_EVERYWHERE = {
     "node_systemd_unit_state",  # the tile on the dashboard says NO DATA
     "keepalived_vrrp_state",
     "instance:log_age_seconds:now",
+    "instance:prosody_c2s_sessions:forecast",
     "instance:haproxy_errors:ratio",
     "instance_proxy:haproxy_retries:increase",
     "haproxy_process_current_connections",

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import promql_parser as promql
 import pytest
 import yaml
 
@@ -86,7 +87,7 @@ def test_the_data_source_is_ours_where_it_is_provisioned(uid: str) -> None:
 
 @pytest.mark.parametrize("uid", PAGES)
 def test_firing_alerts_are_annotations_in_the_colour_of_their_severity_for_old_and_new_grafana(uid: str) -> None:
-    marks = DASHBOARDS[uid]["annotations"]["list"]
+    marks = DASHBOARDS[uid]["annotations"]["list"][:2]
     assert [mark["iconColor"] for mark in marks] == ["dark-red", "orange"]
     (listed,) = (panel.json for panel in all_panels(uid) if panel.json["title"] == "Firing alerts")
     for mark, severity in zip(marks, ("critical", "warning"), strict=True):
@@ -96,6 +97,20 @@ def test_firing_alerts_are_annotations_in_the_colour_of_their_severity_for_old_a
         assert mark["expr"].count(f'ALERTS{{alertstate="firing",severity="{severity}",') == len(JOBS[uid])
         assert (mark["target"]["expr"], mark["target"]["interval"]) == (mark["expr"], mark["step"])
         assert mark["target"]["refId"]
+
+
+@pytest.mark.parametrize("uid", PAGES)
+def test_starts_and_planned_work_are_marked_on_every_page_from_queries_alone(uid: str) -> None:
+    *alerts, starts, planned = DASHBOARDS[uid]["annotations"]["list"]
+    assert all(mark["datasource"] == starts["datasource"] for mark in alerts), "no datasource that somebody writes to"
+    assert (starts["name"], planned["name"]) == ("Starts and deploys", "Planned work")
+    # A sample for each minute that a server runs, all with one value: one mark, at that time.
+    assert starts["useValueForTime"] == "on"
+    assert not planned["useValueForTime"]
+    for mark in (starts, planned):
+        assert mark["enable"]
+        assert (mark["target"]["expr"], mark["target"]["interval"]) == (mark["expr"], mark["step"])
+        promql.parse(mark["expr"])
 
 
 @pytest.mark.parametrize("uid", PAGES)

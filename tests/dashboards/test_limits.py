@@ -24,6 +24,7 @@ LIMITS: dict[tuple[str, str], list[str]] = {
     ("promises", "Burn rate, windows that page"): ["PromiseBurnsSlowly", "PromiseBurnsFast"],
     ("promises", "Burn rate, windows that make a ticket"): ["PromiseBurnsSlowly", "PromiseBurnsFast"],
     ("promises", "Sessions for each node but the largest"): ["ConnectionsHeadroomLow"],
+    ("promises", "Sessions tomorrow, if they go on growing"): ["ProsodySessionsCriticalSoon"],
     ("prosody-overview", "Messages that do not arrive"): ["SyntheticMessagesFailing"],
     ("prosody-overview", "Logins that fail"): ["SyntheticLoginsFailing"],
     ("prosody-overview", "Tries made, of those configured"): ["SyntheticJourneysMissing"],

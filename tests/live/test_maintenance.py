@@ -12,12 +12,15 @@ from alerts.thresholds import load
 from check.client import Client
 from check.maintenance import main
 from check.silences import Silences
+from dashboards.page import PLANNED, STARTS
 from lab.drill.thresholds import HASTE, write_thresholds
 from lab.stack import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from check.prometheus import Sample
 
 PATIENCE = 240.0
 
@@ -40,6 +43,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def _run(lab: Lab, *arguments: str) -> int:
     places = ["--prometheus", lab.prometheus.url, "--alertmanager", lab.alertmanager.url, "--wait", "60"]
     return main([*arguments, *places, "--haproxy", f"{lab.haproxy.directory}/admin.sock"])
+
+
+def _labels(samples: list[Sample], name: str) -> set[str]:
+    return {sample.labels.get(name, "") for sample in samples}
 
 
 def _states(lab: Lab) -> dict[str, str]:
@@ -72,6 +79,10 @@ def test_work_on_one_of_two_nodes_pages_nobody_while_another_outage_does_and_lea
     assert _states(lab)[two.prosody.name].startswith("DRAIN")
     assert _run(lab, "status") == 0
     assert f"work on {two.prosody.name} is under way" in capsys.readouterr().out
+    marks = lab.prometheus.query
+    _until(lab, "work is marked", lambda: f"{two.prosody.name} is out of HAProxy" in _labels(marks(PLANNED), "what"))
+    starts = {(mark.labels["job"], mark.labels["instance"]): mark.value for mark in marks(STARTS)}
+    assert {job for job, _ in starts} == {"prosody", "push-gateway", "haproxy"}
     assert _run(lab, "start", one.prosody.name) == 1, "one node at a time"
 
     two.prosody.stop()
@@ -95,6 +106,11 @@ def test_work_on_one_of_two_nodes_pages_nobody_while_another_outage_does_and_lea
     assert _run(lab, "end", two.prosody.name) == 0
     assert _states(lab)[two.prosody.name] == "UP"
     assert Silences(Client(lab.alertmanager.url)).nodes() == {}
+    _until(lab, "its end is marked", lambda: not marks(PLANNED))
+    again = {(mark.labels["job"], mark.labels["instance"]): mark.value for mark in marks(STARTS)}
+    moved = {where for where, at in again.items() if at > starts[where] + 1000}
+    assert ("prosody", two.prosody.name) in moved, "it was started again"
+    assert ("haproxy", "haproxy1") not in moved
     assert not about(two.prosody.name)
 
 

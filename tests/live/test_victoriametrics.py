@@ -12,67 +12,13 @@ import yaml
 
 from alerts.generate import RULES
 from alerts.render import INTERVAL
-from check.client import CannotAskError, Client
+from check.client import Client
 from lab.fakes.recordings import FOLDER
-from lab.running.server import WebServer, Workspace, http_answers, tcp_accepts
+from lab.running.server import Workspace
+from lab.servers.victoriametrics import VictoriaMetrics, Vmalert
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-class VictoriaMetrics(WebServer):
-    """A VictoriaMetrics that scrapes a file of targets every second."""
-
-    def __init__(self, lab: Workspace, scrape: Path) -> None:
-        super().__init__(lab, "victoriametrics")
-        self._scrape = scrape
-
-    def command(self) -> list[str]:
-        """Keep its data in the lab's directory."""
-        return [
-            "victoria-metrics",
-            f"-storageDataPath={self.directory / 'data'}",
-            f"-httpListenAddr=127.0.0.1:{self.port}",
-            f"-promscrape.config={self._scrape}",
-            "-search.latencyOffset=0s",
-        ]
-
-    def is_ready(self) -> bool:
-        """Use its own page."""
-        return http_answers(f"{self.url}/health")
-
-
-class Vmalert(WebServer):
-    """A vmalert on these rules, which writes what it records back."""
-
-    def __init__(self, database: VictoriaMetrics, rules: Path) -> None:
-        super().__init__(database.lab, "vmalert")
-        self._database, self._rules = database, rules
-
-    def command(self) -> list[str]:
-        """Send alerts nowhere: nobody listens there."""
-        return [
-            "vmalert",
-            f"-rule={self._rules}/*.yaml",
-            f"-datasource.url={self._database.url}",
-            f"-remoteWrite.url={self._database.url}",
-            f"-remoteRead.url={self._database.url}",
-            "-notifier.url=http://127.0.0.1:9",
-            f"-httpListenAddr=127.0.0.1:{self.port}",
-        ]
-
-    def is_ready(self) -> bool:
-        """It listens."""
-        return tcp_accepts(self.port)
-
-    def groups(self) -> list[dict[str, Any]]:
-        """Return the groups of rules as it has them."""
-        api = Client(self.url)
-        try:
-            found: list[dict[str, Any]] = api.ask("api/v1/rules")["data"]["groups"]
-        except CannotAskError:
-            found = api.ask("api/v1/groups")["data"]["groups"]  # before 1.80
-        return found
 
 
 def _page() -> str:
