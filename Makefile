@@ -62,7 +62,7 @@ incidents: ## One outage is one incident, through restarts, at the shipped inter
 	@lab/install.sh test
 	@exec $(python) -m pytest -q -m long tests/live/test_incidents.py
 
-victoriametrics: ## A pair writes to VictoriaMetrics: every panel and rule asked of it, a restart and an outage of it; takes minutes
+victoriametrics: ## A pair writes to VictoriaMetrics: every panel and rule, a restart and an outage of it; takes minutes
 	@lab/install.sh test
 	@exec $(python) -m pytest -q -s -m long tests/live/test_victoriametrics_pair.py
 

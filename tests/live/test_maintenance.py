@@ -106,12 +106,12 @@ def test_work_on_one_of_two_nodes_pages_nobody_while_another_outage_does_and_lea
     assert _run(lab, "end", two.prosody.name) == 0
     assert _states(lab)[two.prosody.name] == "UP"
     assert Silences(Client(lab.alertmanager.url)).nodes() == {}
+    assert not about(two.prosody.name)
     _until(lab, "its end is marked", lambda: not marks(PLANNED))
     again = {(mark.labels["job"], mark.labels["instance"]): mark.value for mark in marks(STARTS)}
     moved = {where for where, at in again.items() if at > starts[where] + 1000}
     assert ("prosody", two.prosody.name) in moved, "it was started again"
     assert ("haproxy", "haproxy1") not in moved
-    assert not about(two.prosody.name)
 
 
 def _places(lab: Lab) -> list[str]:
