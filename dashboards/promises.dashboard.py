@@ -122,8 +122,9 @@ dashboard = page(
                 "Sessions tomorrow, if they go on growing",
                 "The next day's peak of each node, if it is as far above this day's as that is above the day before.",
                 "locale",
-                'instance:prosody_c2s_sessions:forecast{instance=~"$node"}',
+                'instance:prosody_c2s_sessions:forecast{instance=~"$node"} > 0',
                 limits=above("ProsodySessionsCriticalSoon"),
+                empty="two days have not been measured yet",
             ),
             series(
                 "Measured",

@@ -35,6 +35,7 @@ OF_DISKS_AND_WAL = {
     "Age of the last archived WAL",
     "Units that have failed",
 }
+OF_DAYS = {"Sessions tomorrow, if they go on growing"}
 OF_SESSIONS = {"Memory per session", "Share of sessions that hibernate", "Updates for each session an hour"}
 
 
@@ -67,6 +68,7 @@ def _unexplained(report: Report) -> set[str]:
         "Firing alerts",
         *TABLES_OF_NODES,
         *OF_SESSIONS,
+        *OF_DAYS,
         *OF_DISKS_AND_WAL,
     }
 
