@@ -14,6 +14,21 @@ if TYPE_CHECKING:
 SOURCE = {"type": "prometheus", "uid": "commeazy-prometheus"}  # prometheus/grafana/provisioning/datasources
 _SINCE = "now-5m"
 _MILLISECONDS = 15_000  # between the points of a graph
+_RATE_INTERVAL = "2m"  # in place of Grafana's variable, where only it matters whether a query is valid
+
+
+def question(expr: str, *, instant: bool) -> dict[str, Any]:
+    """Return what is posted to Grafana's query API for one query: as of now, or of the last five minutes."""
+    query = {
+        "refId": "A",
+        "datasource": SOURCE,
+        "expr": expr,
+        "instant": instant,
+        "range": not instant,
+        "intervalMs": _MILLISECONDS,
+        "maxDataPoints": 100,
+    }
+    return {"queries": [query], "from": _SINCE, "to": "now"}
 
 
 class Grafana:
@@ -54,20 +69,23 @@ class Grafana:
         fields = self._fields(expr, instant=False)
         return [float("nan") if value is None else float(value) for _, values in fields for value in values]
 
+    def _refuse(self, expr: str) -> None:
+        """Raise RefusedError if Prometheus refuses this query; called when nothing came back.
+
+        Some versions of Grafana answer a refused query as one that has no data (its issues 57698 and 75697), so
+        Prometheus is asked itself, the way by which Grafana gets the values of a variable.
+        """
+        asked = expr.replace("$__rate_interval", _RATE_INTERVAL)
+        self.client.ask(f"api/datasources/uid/{SOURCE['uid']}/resources/api/v1/query", query=asked)
+
     def _fields(self, expr: str, *, instant: bool) -> Iterator[tuple[dict[str, Any], list[float | None]]]:
         """Yield the fields that are numbers: what each is, and its values."""
-        query = {
-            "refId": "A",
-            "datasource": SOURCE,
-            "expr": expr,
-            "instant": instant,
-            "range": not instant,
-            "intervalMs": _MILLISECONDS,
-            "maxDataPoints": 100,
-        }
-        answer = self.client.post("api/ds/query", {"queries": [query], "from": _SINCE, "to": "now"})
+        answer = self.client.post("api/ds/query", question(expr, instant=instant))
         try:
-            for frame in answer["results"]["A"].get("frames") or []:
+            frames = answer["results"]["A"].get("frames") or []
+            if not frames:
+                self._refuse(expr)
+            for frame in frames:
                 columns = zip(frame["schema"]["fields"], frame["data"]["values"], strict=True)
                 yield from (column for column in columns if column[0]["type"] == "number")
         except (LookupError, TypeError, AttributeError, ValueError):

@@ -1,6 +1,6 @@
-"""Small real HTTP servers: one that answers whatever a test wants, and a Grafana as far as its documented API is asked.
+"""Small real HTTP servers: one that answers whatever a test wants, and one that replays what a real Grafana answered.
 
-Debian has no package of Grafana, so its answers are written from its documentation (HTTP API, "Get dashboard by uid").
+Debian has no package of Grafana; tests/check/record_grafana.py recorded the answers.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     Respond = Callable[[BaseHTTPRequestHandler], None]
+
+RECORDED = Path(__file__).with_name("grafana_answers.json")
 
 
 @contextmanager
@@ -85,60 +88,38 @@ class Api:
 
 
 class FakeGrafana:
-    """A Grafana that lets in one user by password, and one service account by token.
+    """A Grafana that lets in one user by password, and one service account by token, and answers as a real one did.
 
     Args:
         dashboards: uid -> whether it was provisioned from a file.
 
     Attributes:
-        series: what a query gives, by words of its expression: labels and a value; None for nothing, a text for an
-            error. Any other query gives one series.
+        queries: by words of an expression, which recorded answer it gets; any other gets "one series" or "a graph".
+        itself: which recorded answer its Prometheus gives when it is asked itself.
     """
 
     USER, PASSWORD, TOKEN = "viewer", "open: sesame", "glsa_abcdefghijklmnop_01234567"
+    RECORDED: ClassVar[dict[str, dict[str, Any]]] = json.loads(RECORDED.read_text(encoding="utf-8"))
 
     def __init__(self, dashboards: Mapping[str, bool]) -> None:
         self.dashboards = dict(dashboards)
-        self.series: dict[str, tuple[dict[str, str], float | None] | str | None] = {}
+        self.queries: dict[str, str] = {}
+        self.itself = "Prometheus: nothing"
 
     def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+        answer = self.RECORDED[self._which(handler)]
+        body = json.dumps(answer["body"]).encode()
+        reply(handler, answer["status"], body, **{"Content-Type": "application/json"})
+
+    def _which(self, handler: BaseHTTPRequestHandler) -> str:
         basic = base64.b64encode(f"{self.USER}:{self.PASSWORD}".encode()).decode()
         if handler.headers.get("Authorization") not in (f"Bearer {self.TOKEN}", f"Basic {basic}"):
-            self._json(handler, 401, {"message": "Unauthorized", "messageId": "session.token.rotate"})
-            return
+            return "wrong token"
         if handler.path == "/api/ds/query":
-            self._query(handler)
-            return
-        uid = handler.path.removeprefix("/api/dashboards/uid/")
-        if uid not in self.dashboards:
-            self._json(handler, 404, {"message": "Dashboard not found", "traceID": ""})
-            return
-        provisioned = self.dashboards[uid]
-        external = {"provisioned": provisioned, "provisionedExternalId": f"{uid}.json" if provisioned else ""}
-        meta = {
-            "type": "db",
-            "slug": uid,
-            "url": f"/d/{uid}/{uid}",
-            "folderTitle": "CommEazy",
-            "version": 1,
-            **external,
-        }
-        self._json(handler, 200, {"meta": meta, "dashboard": {"id": 1, "uid": uid, "title": uid, "panels": []}})
-
-    def _query(self, handler: BaseHTTPRequestHandler) -> None:
-        body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
-        (query,) = body["queries"]
-        found = next((given for words, given in self.series.items() if words in query["expr"]), ({"instance": "a"}, 1))
-        if isinstance(found, str):
-            self._json(handler, 400, {"results": {"A": {"error": found, "status": 400, "frames": []}}})
-            return
-        frames = []
-        if found:
-            fields = [{"name": "Time", "type": "time"}, {"name": "Value", "type": "number", "labels": found[0]}]
-            schema = {"refId": query["refId"], "fields": fields}
-            frames = [{"schema": schema, "data": {"values": [[1795900000000], [found[1]]]}}]
-        self._json(handler, 200, {"results": {query["refId"]: {"status": 200, "frames": frames}}})
-
-    @staticmethod
-    def _json(handler: BaseHTTPRequestHandler, status: int, body: dict[str, Any]) -> None:
-        reply(handler, status, json.dumps(body).encode(), **{"Content-Type": "application/json"})
+            (query,) = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))["queries"]
+            asked = (name for words, name in self.queries.items() if words in query["expr"])
+            return next(asked, "one series" if query["instant"] else "a graph")
+        if handler.path.startswith("/api/datasources/uid/commeazy-prometheus/resources/api/v1/query?query="):
+            return self.itself
+        provisioned = self.dashboards.get(handler.path.removeprefix("/api/dashboards/uid/"))
+        return {True: "provisioned", False: "made by hand", None: "no such dashboard"}[provisioned]

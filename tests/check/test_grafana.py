@@ -1,0 +1,78 @@
+"""What we read out of each answer that a real Grafana gave."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+
+from check.client import CannotAskError, Client, NotThereError, RefusedError
+from check.grafana import Grafana
+from tests.check.servers import FakeGrafana, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture
+def replayed() -> Iterator[Callable[..., Grafana]]:
+    """Return what makes a Grafana give this recorded answer to every query, and its Prometheus the other one."""
+    fake = FakeGrafana({"coturn": True, "haproxy": False})
+
+    def asked(name: str, itself: str = "Prometheus: nothing") -> Grafana:
+        fake.queries, fake.itself = {"": name}, itself
+        return Grafana(Client(url, f"Bearer {fake.TOKEN}"))
+
+    with serving(fake) as url:
+        yield asked
+
+
+def test_a_dashboard_is_provisioned_or_made_by_hand_or_not_there(replayed: Callable[..., Grafana]) -> None:
+    grafana = replayed("nothing")
+    assert [grafana.provisioned(uid) for uid in ("coturn", "haproxy", "hosts")] == [True, False, None]
+
+
+def test_now_has_the_labels_of_each_series(replayed: Callable[..., Grafana]) -> None:
+    assert replayed("several series").nodes("prosody") == ["prosody1", "prosody2"]
+    assert [labels["instance"] for labels in replayed("one series").instant("up")] == ["prosody1"]
+    assert replayed("not a number").instant("up") == [{}]
+    assert replayed("nothing").instant("up") == []
+
+
+def test_a_graph_has_all_values_and_nan_where_grafana_has_null(replayed: Callable[..., Grafana]) -> None:
+    points = replayed("a graph").graph("up")
+    assert set(points) == {1.0}
+    assert len(points) > 1
+    gaps = replayed("a graph with gaps").graph("up")
+    assert gaps
+    assert all(math.isnan(value) for value in gaps)
+    assert replayed("a graph of nothing").graph("up") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "why"),
+    [
+        ("refused", RefusedError, "found duplicate series"),
+        ("no PromQL", RefusedError, "parse error"),
+        ("data source deleted", NotThereError, "data source not found"),
+        ("Prometheus gone", RefusedError, "an error occurred within the plugin"),
+    ],
+)
+def test_what_grafana_refuses_says_why_in_one_line(
+    name: str, error: type[CannotAskError], why: str, replayed: Callable[..., Grafana]
+) -> None:
+    with pytest.raises(error) as refused:
+        replayed(name).instant("up")
+    said = str(refused.value)
+    assert why in said.lower()
+    assert "\n" not in said
+
+
+def test_a_refused_query_that_grafana_answers_with_nothing_is_not_taken_for_one_without_data(
+    replayed: Callable[..., Grafana],
+) -> None:
+    grafana = replayed("nothing", itself="Prometheus: refused")
+    for asked in (grafana.instant, grafana.graph):
+        with pytest.raises(RefusedError, match="found duplicate series"):
+            asked("up * on (job) up")
