@@ -96,6 +96,21 @@ dashboard = page(
         row(
             "Will it last, and what is it used for",
             series(
+                "Memory available",
+                "Share of the memory that programs can still have; cached files count as available.",
+                "percentunit",
+                _MEMORY,
+                limits=below("HostMemoryLow"),
+            ),
+            series(
+                "Processors in use",
+                "Share of time that the processors are not idle. Taken: given to other machines by the hypervisor.",
+                "percentunit",
+                Query(_USED, "{{instance}}"),
+                Query('instance:node_cpu_stolen:ratio{instance=~"$node"}', "{{instance}} taken", Look.DASHED),
+                limits=above("HostProcessorBusy"),
+            ),
+            series(
                 "Time until a disk is full, by the last hour",
                 "At the rate of the last hour, disks that grow fuller only, and what is nearer than ten days.",
                 "s",
@@ -116,21 +131,6 @@ dashboard = page(
                 ),
                 limits=below("HostDiskFilling"),
                 empty="no disk is filling",
-            ),
-            series(
-                "Memory available",
-                "Share of the memory that programs can still have; cached files count as available.",
-                "percentunit",
-                _MEMORY,
-                limits=below("HostMemoryLow"),
-            ),
-            series(
-                "Processors in use",
-                "Share of time that the processors are not idle. Taken: given to other machines by the hypervisor.",
-                "percentunit",
-                Query(_USED, "{{instance}}"),
-                Query('instance:node_cpu_stolen:ratio{instance=~"$node"}', "{{instance}} taken", Look.DASHED),
-                limits=above("HostProcessorBusy"),
             ),
         ),
         folded(
@@ -229,7 +229,7 @@ dashboard = page(
                 "Open files",
                 "Share of fs.file-max; practically endless unless somebody lowered it.",
                 "percentunit",
-                'node_filefd_allocated{instance=~"$node"} / node_filefd_maximum{instance=~"$node"}',
+                'round(node_filefd_allocated{instance=~"$node"} / node_filefd_maximum{instance=~"$node"}, 0.0001)',
                 limits=above("HostFilesNearlyUsed"),
             ),
             series(

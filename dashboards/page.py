@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 WIDTH = 24  # columns of Grafana's grid
 NODES = 14  # of them for the table of nodes; the graph beside it has the rest
-HEADING, TILE, ALERTS, TALL = 1, 4, 4, 8  # heights in its rows; tiles, alerts and one line of graphs fill 768 pixels
+HEADING, TILE, ALERTS, TALL = 1, 4, 5, 8  # heights in its rows; tiles, alerts and one line of graphs fill 768 pixels
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,14 @@ VALUES: dict[str, dict[str, str]] = {
     "event": {"created": "blue", "refreshed": "green", "deleted": "yellow"},
     "side": {"client": "blue", "peer": "green"},
     "state": {"active": "blue", "idle": "green", "idle in transaction": WARNING},
+    "sloth_slo": {
+        "message-delivered": "blue",
+        "message-fast": "super-light-blue",
+        "login": "green",
+        "presence-gone": "yellow",
+        "turn": "dark-green",
+        "call-push": "super-light-yellow",
+    },
     "stage": {"queue": "yellow", "connect": "green", "provider": "blue"},
 }
 
@@ -110,8 +118,8 @@ def between(low: float, high: float, colour: str, text: str | None = None) -> di
     return {"type": "range", "options": {"from": low, "to": high, "result": result}}
 
 
-def special(match: str, text: str, colour: str) -> dict[str, Any]:
-    """Return the mapping of "null", "nan" or "null+nan"."""
+def special(match: str, text: str, colour: str | None = None) -> dict[str, Any]:
+    """Return the mapping of "null", "nan" or "null+nan"; its colour, if it has one, wins over the field's."""
     return {"type": "special", "options": {"match": match, "result": {"text": text, "color": colour, "index": 0}}}
 
 

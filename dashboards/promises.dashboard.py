@@ -3,7 +3,7 @@
 from dashboards.limits import above, below
 from dashboards.page import folded, page, row
 from dashboards.panels import series
-from dashboards.pieces import Query
+from dashboards.pieces import CALM, Look, Query, override
 from dashboards.promql import PROSODY
 from dashboards.prosody import nodes_down
 from dashboards.tables import Column, table
@@ -13,6 +13,10 @@ _BY = "max by (sloth_slo)"
 _BUDGET = "on (sloth_slo) group_left () max by (sloth_slo) (slo:error_budget:ratio)"
 _BURN = above("PromiseBurnsSlowly", "PromiseBurnsFast")
 _MEASURED = below("PromiseNotMeasured")
+_NODE = 'label_replace(slo:explained_by:bool, "instance", "none", "instance", "")'
+_CAUSE = f"{_BY} (slo:known_cause:bool) or 0 * {_BY} (slo:objective:ratio)"
+_NAMES = {"sloth_slo": "promise"}
+_WHOLE = [override("byName", "promise", custom__minWidth=170)]  # for the longest name
 
 
 def _burn(window: str) -> str:
@@ -20,12 +24,21 @@ def _burn(window: str) -> str:
     return f"{_BY} (slo:sli_error:ratio_rate{window}) / {_BUDGET}"
 
 
-def _burns(title: str, about: str, *windows: str) -> object:
+def _both(long: str, short: str) -> str:
+    """Return the slower of two burns: an alert compares it, as both windows of its pair must be above the limit."""
+    return f"({_burn(long)} <= {_burn(short)}) or ({_burn(short)} < {_burn(long)})"
+
+
+def _burns(title: str, *pairs: tuple[str, str]) -> object:
+    looks = (Look.PLAIN, Look.DASHED)
     return series(
         title,
-        f"{about} 1: the budget lasts exactly as long as the promise.",
+        "The slower burn of each pair of windows, which the alert compares. 1: the budget lasts just long enough.",
         "short",
-        *(Query(_burn(window), f"{{{{sloth_slo}}}} {window}") for window in windows),
+        *(
+            Query(_both(long, short), f"{{{{sloth_slo}}}} {long}, {short}", look)
+            for (long, short), look in zip(pairs, looks, strict=True)
+        ),
         limits=_BURN,
         empty="nothing was measured in these windows",
     )
@@ -62,7 +75,7 @@ dashboard = page(
             of=PROSODY,
         ),
         figure(
-            "Of the promised connections",
+            "Of promised connections",
             "All sessions now, of the connections that Section 1 promises.",
             "percentunit",
             "sum(slo:connections:ratio)",
@@ -81,6 +94,8 @@ dashboard = page(
             "measured": Column(f"{_BY} (slo:coverage:ratio)", "percentunit", limits=_MEASURED),
         },
         first=("sloth_slo", "now", "30 days", "promised", "left", "burn", "measured"),
+        names=_NAMES,
+        overrides=_WHOLE,
     ),
     graph=series(
         "Budget spent over 30 days",
@@ -92,8 +107,8 @@ dashboard = page(
     rows=[
         row(
             "How fast the budgets burn",
-            _burns("Burn rate, windows that page", "Both windows of a pair must be above.", "1h", "5m", "6h", "30m"),
-            _burns("Burn rate, windows that make a ticket", "Both windows of a pair must be above.", "1d", "2h", "3d"),
+            _burns("Burn rate, windows that page", ("1h", "5m"), ("6h", "30m")),
+            _burns("Burn rate, windows that make a ticket", ("1d", "2h"), ("3d", "6h")),
         ),
         row(
             "Who spends them, and room for sessions",
@@ -142,29 +157,33 @@ dashboard = page(
                 {
                     **{
                         window: Column(f"{_BY} (slo:bad_events:increase{window})")
-                        for window in ("1h", "6h", "1d", "3d")
+                        for window in ("30m", "1h", "6h", "1d", "3d")
                     },
                     "least": Column(f"{_BY} (slo:bad_events:minimum)"),
                     "measured for": Column(f"{_BY} (slo:measured:seconds)", "s"),
                 },
-                first=("sloth_slo", "1h", "6h", "1d", "3d", "least", "measured for"),
+                first=("sloth_slo", "30m", "1h", "6h", "1d", "3d", "least", "measured for"),
+                names=_NAMES,
+                overrides=_WHOLE,
             ),
             table(
                 "Explained by",
-                "The node that nine of ten bad events involve; no node: none does.",
-                {"explained": Column("slo:explained_by:bool", "none")},
-                first=("sloth_slo", "instance", "explained"),
-                hidden=("sloth_id", "sloth_service"),
+                "The node that nine of ten bad events involve; none: no node does.",
+                {"explained": Column(_NODE, "none")},
+                first=("sloth_slo", "instance"),
+                hidden=("explained", "__name__", "sloth_id", "sloth_service"),
+                names=_NAMES | {"instance": "node"},
             ),
             table(
                 "What keeps a page back",
                 "A promise of severity warning pages nobody; a known cause pages in place of the promise.",
                 {
-                    "severity": Column("max by (sloth_slo, severity) (sloth_slo_info)", "none"),
-                    "known cause": Column(f"{_BY} (slo:known_cause:bool)", "none"),
+                    "info": Column("max by (sloth_slo, severity) (sloth_slo_info)", "none"),
+                    "known cause": Column(_CAUSE, "none", words={"0": ("none", CALM), "1": ("fires", CALM)}),
                 },
                 first=("sloth_slo", "severity", "known cause"),
-                hidden=(),
+                hidden=("info",),
+                names=_NAMES,
             ),
         ),
     ],

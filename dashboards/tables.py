@@ -48,6 +48,7 @@ def table(
     *,
     first: Sequence[str] = (),
     hidden: Sequence[str] = (),
+    names: Mapping[str, str] | None = None,
     overrides: Sequence[dict[str, Any]] = (),
     falling: bool = False,
     empty: str = NO_DATA,
@@ -60,6 +61,7 @@ def table(
         columns: by heading; rows meet where all their labels are the same.
         first: headings of the columns on the left; rows are sorted by the first of them.
         hidden: labels, and columns, that are not shown.
+        names: what labels are called in their headings; `overrides` go by these.
         overrides: Grafana's, for further columns.
         falling: sort by the last of `first`, the greatest value on top.
         empty: why there may be no rows when all is well; shown in place of them.
@@ -68,6 +70,7 @@ def table(
     fields = {heading: f"Value #{ref}" for heading, ref in zip(columns, string.ascii_uppercase, strict=False)}
     if len(columns) == 1:
         fields = dict.fromkeys(columns, "Value")
+    names = names or {}
     excluded = ["Time", *(fields.get(name, name) for name in hidden)]
     # Labels: one that a row does not have would be shown as the panel's `noValue`.
     shown = [override("byType", "string", unit="string", noValue="-")]
@@ -87,7 +90,7 @@ def table(
                 "options": {
                     "excludeByName": dict.fromkeys(excluded, True),
                     "indexByName": {fields.get(name, name): index for index, name in enumerate(first)},
-                    "renameByName": {field: heading for heading, field in fields.items()},
+                    "renameByName": {field: heading for heading, field in fields.items()} | names,
                 },
             },
         ],
@@ -107,7 +110,10 @@ def table(
             },
             "options": {
                 "cellHeight": "sm",
-                "sortBy": [{"displayName": name, "desc": falling} for name in (first[-1:] if falling else first[:1])],
+                "sortBy": [
+                    {"displayName": names.get(name, name), "desc": falling}
+                    for name in (first[-1:] if falling else first[:1])
+                ],
             },
         },
     )
@@ -126,7 +132,8 @@ def nodes(title: str, description: str, service: Service, columns: Mapping[str, 
         f"{description} A dash: not known. A click on a name keeps this node alone.",
         {"state": answers, **columns},
         first=("instance", "state", *columns),
-        overrides=[override("byName", "instance", displayName="node", links=[link], custom__minWidth=110)],
+        names={"instance": "node"},
+        overrides=[override("byName", "node", links=[link], custom__minWidth=110)],
         empty="-",
     )
 
@@ -159,7 +166,7 @@ def firing(title: str, description: str, since: str, runbooks: str) -> Panel:
 
 
 def _column(heading: str, column: Column) -> dict[str, Any]:
-    properties: dict[str, Any] = {"unit": column.unit}
+    properties: dict[str, Any] = {"unit": column.unit, "noValue": "-"}
     if column.limits:
         steps = [step(begins, state.colour) for begins, state in column.limits.bands]
         properties |= {"thresholds": {"mode": "absolute", "steps": steps}, **_FILLED}

@@ -174,7 +174,7 @@ def _tile(title: str, description: str, unit: str, asked: list[Any], *, override
         reduceCalc=_NOW,
         textMode="value_and_name",
         noValue=NO_DATA,
-        mappings=[special("null+nan", "-", CALM)],
+        mappings=[special("null+nan", "-")],  # NO DATA keeps its red
         thresholds=[step(None, CALM)],
         extraJson={"options": {"text": {"titleSize": 14, "valueSize": 22}}},
         overrides=overrides,

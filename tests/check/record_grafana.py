@@ -1,6 +1,8 @@
-"""Writes what a real Grafana answers to what we ask of it, for `tests.check.servers.FakeGrafana` to replay; tests nothing.
+"""Writes what a real Grafana answers to our questions, for `tests.check.servers.FakeGrafana` to replay; tests nothing.
 
-`GRAFANA_HOME=/usr/share/grafana python -m tests.check.record_grafana` writes grafana_answers.json beside it.
+`GRAFANA_HOME=/usr/share/grafana python -m tests.check.record_grafana` writes grafana_answers.json beside it. What is
+there now is of a build of 9.4 from before its release, which answered a refused query as one without data; "refused"
+and "no PromQL" are of that build with this mended.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ def main() -> int:
     """Start Prometheus on recorded targets and a Grafana beside it, ask, and write the file."""
     where = home()
     if where is None:
-        print(HOW_TO_GET, file=sys.stderr)
+        sys.stderr.write(f"{HOW_TO_GET}\n")
         return 1
     with Workspace() as lab:
         for instance in ("prosody1", "prosody2"):
@@ -83,7 +85,7 @@ def main() -> int:
             time.sleep(1)
         answers = _recorded(Recorder(grafana.url), prometheus)
     RECORDED.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
-    print(*(f"{answer['status']}  {name}" for name, answer in answers.items()), RECORDED, sep="\n")
+    sys.stdout.writelines(f"{answer['status']}  {name}\n" for name, answer in answers.items())
     return 0
 
 

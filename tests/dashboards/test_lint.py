@@ -164,6 +164,18 @@ def test_no_data_is_said_of_panels_and_values_and_not_of_axes_and_labels() -> No
             assert {"id": "noValue", "value": "-"} in labels["properties"], panel.name
 
 
+TILES = [panel for panel in DATA_PANELS if panel.json["type"] == "stat"]
+
+
+@pytest.mark.parametrize("panel", TILES, ids=names(TILES))
+def test_a_tile_without_data_is_red(panel: Panel) -> None:
+    config = panel.json["fieldConfig"]
+    colours = [mapping["options"]["result"].get("color") for mapping in config["defaults"]["mappings"]]
+    named = [each["properties"][0]["value"] for each in config["overrides"] if each["matcher"]["options"] == "NO DATA"]
+    # A mapping's colour wins over the one of the field: "-" in the colour of what is well hid the red of NO DATA.
+    assert (colours, named) in (([None], [{"mode": "fixed", "fixedColor": "dark-red"}]), (["dark-red"], []))
+
+
 @pytest.mark.parametrize("panel", LINES, ids=names(LINES))
 def test_every_line_has_a_name_of_its_own_in_a_legend_that_is_shown(panel: Panel) -> None:
     legend = panel.json["options"]["legend"]
