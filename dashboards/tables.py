@@ -90,7 +90,7 @@ def table(
                 "options": {
                     "excludeByName": dict.fromkeys(excluded, True),
                     "indexByName": {fields.get(name, name): index for index, name in enumerate(first)},
-                    "renameByName": {field: heading for heading, field in fields.items()} | names,
+                    "renameByName": {**{field: heading for heading, field in fields.items()}, **names},
                 },
             },
         ],
