@@ -66,7 +66,7 @@ dashboard = page(
         "Each server now, coloured by the limits of its alerts.",
         COTURN,
         {
-            "allocations": Column(f"max by (instance) ({_ACTIVE})", limits=above("CoturnAllocationsHigh")),
+            "allocs": Column(f"max by (instance) ({_ACTIVE})", limits=above("CoturnAllocationsHigh")),
             "quota": Column(f"max by (instance) ({_QUOTA_USED})", "percentunit", limits=above("CoturnQuotaNearlyUsed")),
             "ports": Column(f"max by (instance) ({_PORTS_USED})", "percentunit"),
             "bandwidth": Column(f"8 * {rates('coturn_traffic_bytes_total')}", "bps"),

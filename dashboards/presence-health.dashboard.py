@@ -63,11 +63,9 @@ dashboard = page(
             "updates/s": Column(rates("prosody_presence_updates_total")),
             "hibernated": Column(_HIBERNATED),
             "dead/s": Column(rates("prosody_dead_connections_total")),
-            "read_timeout": Column(f"max by (instance) ({_READ_TIMEOUT})", "s", limits=above("ProsodyReadTimeoutHigh")),
+            "timeout": Column(f"max by (instance) ({_READ_TIMEOUT})", "s", limits=above("ProsodyReadTimeoutHigh")),
             "ack delay": Column(f"max by (instance) ({_ACK_DELAY})", "s", limits=above("ProsodyAckDelayHigh")),
-            "hibernation": Column(
-                f"max by (instance) ({_HIBERNATION})", "s", limits=above("ProsodyHibernationTimeHigh")
-            ),
+            "hibernate": Column(f"max by (instance) ({_HIBERNATION})", "s", limits=above("ProsodyHibernationTimeHigh")),
         },
     ),
     graph=series(

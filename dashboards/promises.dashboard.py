@@ -75,7 +75,7 @@ dashboard = page(
             of=PROSODY,
         ),
         figure(
-            "Of promised connections",
+            "Promised connections",
             "All sessions now, of the connections that Section 1 promises.",
             "percentunit",
             "sum(slo:connections:ratio)",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from grafanalib import core
 
-from dashboards.pieces import CALM, CRITICAL, NO_DATA, WARNING, Query, exactly, override, step, targets
+from dashboards.pieces import CALM, CRITICAL, NO_DATA, WARNING, Query, exactly, override, special, step, targets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -133,7 +133,10 @@ def nodes(title: str, description: str, service: Service, columns: Mapping[str, 
         {"state": answers, **columns},
         first=("instance", "state", *columns),
         names={"instance": "node"},
-        overrides=[override("byName", "node", links=[link], custom__minWidth=110)],
+        overrides=[
+            override("byName", "node", links=[link], custom__minWidth=110),
+            override("byName", "state", custom__width=70),  # the others need the room for their headings
+        ],
         empty="-",
     )
 
@@ -166,10 +169,13 @@ def firing(title: str, description: str, since: str, runbooks: str) -> Panel:
 
 
 def _column(heading: str, column: Column) -> dict[str, Any]:
+    # What is not known is not judged: without a colour of its own, it would get that of the lowest value.
+    mappings = [special("null+nan", "-", CALM)]
     properties: dict[str, Any] = {"unit": column.unit, "noValue": "-"}
     if column.limits:
         steps = [step(begins, state.colour) for begins, state in column.limits.bands]
         properties |= {"thresholds": {"mode": "absolute", "steps": steps}, **_FILLED}
     if column.words:
-        properties |= {"mappings": [exactly(dict(column.words))], **_FILLED}
-    return override("byName", heading, **properties)
+        mappings.append(exactly(dict(column.words)))
+        properties |= _FILLED
+    return override("byName", heading, mappings=mappings, **properties)

@@ -69,7 +69,7 @@ dashboard = page(
         PROSODY,
         {
             "sessions": Column(_SESSIONS),
-            "connections": Column(_CONNECTIONS),
+            "conns": Column(_CONNECTIONS),
             "errors/s": Column(rates("prosody_connection_errors_total", where='transport="websocket"')),
             "ping P99": Column(f"max by (instance) ({_PING.format('p99')})", "s"),
             "login ways": Column('min by (instance) (prosody_websocket_login_mechanisms{instance=~"$node"})'),

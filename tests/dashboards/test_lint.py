@@ -167,6 +167,24 @@ def test_no_data_is_said_of_panels_and_values_and_not_of_axes_and_labels() -> No
 TILES = [panel for panel in DATA_PANELS if panel.json["type"] == "stat"]
 
 
+TABLES = [panel for panel in DATA_PANELS if panel.json["type"] == "table"]
+
+
+@pytest.mark.parametrize("panel", TABLES, ids=names(TABLES))
+def test_a_cell_without_a_value_is_not_judged_and_the_heading_of_a_node_is_whole(panel: Panel) -> None:
+    values = [
+        each for each in panel.json["fieldConfig"]["overrides"] if "noValue" in str(each) and "byName" in str(each)
+    ]
+    for each in values:
+        unknown = {"match": "null+nan", "result": {"text": "-", "color": "transparent", "index": 0}}
+        mappings = next(p["value"] for p in each["properties"] if p["id"] == "mappings")
+        assert mappings[0]["options"] == unknown, each
+    headings = [each["matcher"]["options"] for each in values]
+    if "state" in headings and panel.json["gridPos"]["w"] == 14:  # on a laptop's 742 pixels, of which 180 are taken
+        for heading in headings[1:]:
+            assert len(heading) * 7.4 + 16 <= (742 - 180) / len(headings[1:]), f"{heading} is cut off"
+
+
 @pytest.mark.parametrize("panel", TILES, ids=names(TILES))
 def test_a_tile_without_data_is_red(panel: Panel) -> None:
     config = panel.json["fieldConfig"]
