@@ -2,7 +2,7 @@
 
 `GRAFANA_HOME=/usr/share/grafana python -m tests.check.record_grafana` writes grafana_answers.json beside it. What is
 there now is of a build of 9.4 from before its release, which answered a refused query as one without data; "refused"
-and "no PromQL" are of that build with this mended.
+and "no PromQL" are of that build with this fixed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.check.servers import RECORDED
 
 PATIENCE = 240.0  # seconds until Prometheus has what is asked for
 ADMIN = f"Basic {base64.b64encode(b'admin:admin').decode()}"  # of a Grafana just started
-# What is asked of the query API: the name it is replayed by, PromQL, and whether as of now.
+# Questions for the query API: the name it is replayed by, PromQL, and whether as of now.
 QUERIES = {
     "one series": ('up{job="prosody",instance="prosody1"}', True),
     "several series": ('up{job="prosody"}', True),
