@@ -66,8 +66,7 @@ def test_a_click_on_a_line_chooses_its_node_in_the_variable_that_the_line_obeys_
     for panel in DATA_PANELS:
         if panel.json["type"] == "timeseries":
             asked = {name for t in panel.json["targets"] for name in re.findall(r'instance=~"\$(\w+)"', t["expr"])}
-            if panel.uid == "promises":  # they are about the whole service
-                assert not asked
+            if panel.uid == "promises" and not asked:  # they are about the whole service
                 assert not panel.json["fieldConfig"]["defaults"]["links"]
                 continue
             (asked,) = asked
@@ -137,8 +136,7 @@ def test_an_alert_chooses_its_node_in_the_variable_that_lists_it_and_nothing_if_
     _, *variables = DASHBOARDS[alert.dashboard]["templating"]["list"]
     listed = {v["name"]: re.findall(r'job="([\w-]+)"', v["query"]["query"]) for v in variables}
     chosen = re.findall(r"\?var-(\w+)=", Links("", "").dashboard(alert))
-    if alert.dashboard == "promises":  # they are about the whole service
-        assert not chosen
+    if alert.dashboard == "promises" and not chosen:  # they are about the whole service
         return
     jobs = {job for selector in _asked(alert) if selector.name != "checklist_item" for job in _jobs(selector)}
     if alert.name == "NodeDown":  # of every job; the nodes with two are Prosody's machines
