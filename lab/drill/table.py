@@ -484,6 +484,8 @@ DRILLS = (
             "ProsodyDown": "it is the cause",
             "HaproxyBackendNodesLow": _ONE_NODE_LEFT,
             "CertificateProbeFailed": _NO_DOOR,
+            **_NOBODY_THERE,
+            **_TURNED_AWAY,
         },
         untold=True,
     ),
