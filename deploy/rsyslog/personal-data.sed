@@ -1,5 +1,5 @@
 # What rsyslog runs every line through before it leaves the host: takes out user addresses, user names, network addresses, tokens and
-# passwords, and answers in JSON as mmexternal wants it. Copy to /etc/commeazy-logs/. It rather takes too much than too little.
+# passwords, and answers in JSON as mmexternal wants it. Copy to /etc/commeazy-logs/. It takes too much rather than too little.
 s/[\x01-\x1f\x7f]/ /g
 
 # PostgreSQL quotes rows and statements, with what users wrote.

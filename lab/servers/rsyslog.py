@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from lab.running.server import Server, tcp_accepts
@@ -23,9 +24,9 @@ class _Rsyslog(Server):
 
     file: str
 
+    @abstractmethod
     def places(self) -> dict[str, str]:
         """Return what is written in the shipped file, and what stands there in the lab."""
-        raise NotImplementedError
 
     def prepare(self) -> None:
         """Write its configuration."""
