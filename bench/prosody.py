@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from exporters.prosody.client import AdminShell
-from exporters.prosody.reader import Reader
+from exporters.prosody.reader import SCRIPTS, Reader
 from lab.scraping import scrape, scrape_settled
 from lab.stack import Lab
 from lab.users.traffic import Traffic
@@ -38,6 +38,12 @@ SCRAPE_INTERVAL = 15  # seconds, as Prometheus would
 MESSAGES = 3_000
 WATCHED = 20_000  # pushes, as many as the counting script watches at most
 BATCH = 1_000  # sessions made in one command
+STANZAS = 300_000
+# Each of two counting scripts: what of instrument.lua becomes what. Watched pushes must last as long as it is measured.
+_WATCHING = (
+    ("not watched", "local function watch(host, user, info, kind)\n", "local function watch()\n\tdo return; end\n"),
+    ("watched", "{ call = 30, message = 60 }", "{ call = 3000, message = 3000 }"),
+)
 _LUA = Path(__file__).with_name("prosody.lua").read_text()
 # No network traffic but ours, nothing on disk, and no statistics pass of Prosody's own while we look at the loop.
 _CONFIG = """
@@ -141,18 +147,25 @@ def _ratios(one: Stall, other: Stall) -> tuple[float, float]:
 
 async def _wakeups(bench: Bench) -> None:
     """What it costs to watch for each push whether its phone comes, at the most pushes that are watched."""
-    size, watched = await bench.watch_pushes()
-    scraped = await bench.stall(lambda: scrape(bench.lab.prosody_exporter.url))
-    counted = await bench.stall(lambda: bench.shell.command("c2s:count()"))
-    back = float(await bench.ask(f"come_back(1, {WATCHED})"))
-    none = float(await bench.ask(f"come_back(1, {WATCHED})"))
-    late, cpu = _ratios(counted, scraped)
-    print(f"\n{WATCHED:,} pushes to sleeping phones watched, {bench.sessions:,} sessions")
-    print(f"  memory           {size:.0f} bytes a push")
-    print(f"  a push           {watched:.1f} us of CPU from asked to answered")
-    print(f"  a phone is back  {back:.1f} us with a watched push, {none:.1f} us without")
-    print(f"  scrape           {scraped}")
-    print(f"  scrape : c2s:count() = 1 : {late:.0f} late, 1 : {cpu:.0f} CPU, by medians (wanted: 1 : 20)")
+    print(f"\n{WATCHED:,} pushes to sleeping phones, {bench.sessions:,} sessions: watched, and not")
+    for version, (name, line, instead) in enumerate(_WATCHING, 1):
+        script = SCRIPTS["instrument"].replace("local VERSION = ", f"local VERSION = {version}000 + ", 1)
+        assert script.count(line) == 1, f"instrument.lua has no line {line!r}"
+        assert "installed" in await bench.shell.lua(script.replace(line, instead))
+        await scrape_settled(bench.lab.prosody_exporter.url)
+        size, took = await bench.watch_pushes()
+        scraped = await bench.stall(lambda: scrape(bench.lab.prosody_exporter.url))
+        counted = await bench.stall(lambda: bench.shell.command("c2s:count()"))
+        stanza = float(await bench.ask(f"filter_cost({STANZAS})"))
+        back = float(await bench.ask(f"come_back(1, {WATCHED})"))
+        late, cpu = _ratios(counted, scraped)
+        print(f" {name}")
+        print(f"  memory           {size:.0f} bytes a sleeping session")
+        print(f"  a push           {took:.1f} us of CPU from asked to answered")
+        print(f"  a phone is back  {back:.1f} us")
+        print(f"  one stanza       {stanza:.0f} ns in the session's filters")
+        print(f"  scrape           {scraped}")
+        print(f"  scrape : c2s:count() = 1 : {late:.0f} late, 1 : {cpu:.0f} CPU, by medians (wanted: 1 : 20)")
 
 
 async def _exporter(bench: Bench) -> None:
@@ -171,8 +184,7 @@ async def _exporter(bench: Bench) -> None:
 
 
 async def _stanzas(bench: Bench) -> None:
-    rounds = 300_000
-    with_counter = float(await bench.ask(f"filter_cost({rounds})"))
+    with_counter = float(await bench.ask(f"filter_cost({STANZAS})"))
     prosody = psutil.Process(bench.lab.prosody.pid)
     async with Traffic(bench.lab.prosody.endpoints(), bench.lab.prosody.admin_socket) as traffic:
         sender, receiver = (traffic.client(user) for user in await traffic.accounts(2))
@@ -186,7 +198,7 @@ async def _stanzas(bench: Bench) -> None:
         message = (sum(prosody.cpu_times()[:2]) - before) / MESSAGES * 1e6
     bench.lab.prosody_exporter.stop()  # it would install the script again
     await Reader(bench.shell, instrument=True).uninstall()
-    without = float(await bench.ask(f"filter_cost({rounds})"))
+    without = float(await bench.ask(f"filter_cost({STANZAS})"))
     each = with_counter - without
     print("\nThe stanza counter")
     print(f"  one stanza       {each:.0f} ns ({with_counter:.0f} ns with, {without:.0f} ns without)")

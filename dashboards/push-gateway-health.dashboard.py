@@ -32,6 +32,11 @@ _RECEIVED = rates("push_requests_total", where='code="200"')
 _SENT = f"{rates('push_voip_sent_total')} + {rates('push_fcm_sent_total')}"
 _WOKE = rates("prosody_push_wakeups_total", where='result="woke"')
 
+
+def _p99(histogram: str) -> str:
+    return f"histogram_quantile(0.99, {rates(f'{histogram}_bucket', 'kind', 'le')})"
+
+
 _CALLS = threshold("PushCallsFailing")
 _WAKE = threshold("PushesWakeNobody")
 _SILENT = " / ".join(
@@ -215,16 +220,14 @@ dashboard = page(
                 Query(rates("push_requests_total", where='code="403"'), "{{instance}} failed: secret", Look.FAILURE),
             ),
             series(
-                "Prosody to gateway, P99",
-                "From Prosody's push to the request that the gateway took, repeats included. With the latency at the "
-                "provider it is the whole way from Prosody to Apple or Google, which must take less than 2 s.",
+                "From Prosody to the phone, P99",
+                "to gateway: from Prosody's push to the request that the gateway took; to provider: from there to "
+                "Apple's or Google's answer. Both must take less than 2 s. to phone: from Prosody's push until the "
+                "phone is back.",
                 "s",
-                Query(
-                    "histogram_quantile(0.99, "
-                    + rates("prosody_mod_push_http__handover_seconds_bucket", "kind", "le")
-                    + ")",
-                    "{{instance}} {{kind}}",
-                ),
+                Query(_p99("prosody_mod_push_http__handover_seconds"), "{{instance}} {{kind}} to gateway"),
+                Query(f"{_P99} / 1000", "{{instance}} {{handler}} to provider", Look.DASHED),
+                Query(_p99("prosody_push_wakeup_seconds"), "{{instance}} {{kind}} to phone"),
                 empty="no pushes",
             ),
             stat(

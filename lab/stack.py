@@ -105,7 +105,9 @@ class Lab(Workspace):
             instance="coturn1",
             flags=lambda: [f"--coturn.config={self.coturn.config_file}"],
         )
-        self.traffic = Generator(prosodies, USERS, sleepers=SLEEPERS, door=self.haproxy.websocket_url)
+        self.traffic = Generator(
+            prosodies, USERS, sleepers=SLEEPERS, providers=self.providers, door=self.haproxy.websocket_url
+        )
         self.calls = Calls(self.coturn)
         self.certificate_exporter = CertificateExporter(prosodies, self.coturn, self.haproxy)
         self.synthetic = SyntheticExporter(prosodies, self.haproxy, self.coturn)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 
 def _script(name: str) -> str:
-    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+    """Return the text of a Lua file, with that of each file that it includes."""
+    text = (resources.files(__package__) / name).read_text(encoding="utf-8")
+    return re.sub(r"^-- include (\w+\.lua)$", lambda included: _script(included[1]), text, flags=re.MULTILINE)
 
 
 # Everything this exporter ever sends to Prosody; nothing that comes from outside is put into it.

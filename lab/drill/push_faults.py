@@ -21,20 +21,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def providers(lab: Lab, mood: Mood) -> Iterator[None]:
-    """Apple or Google refuse, or take their time."""
+    """Apple or Google refuse, take their time, or deliver nothing."""
     lab.providers.behave(mood)
     yield
     lab.providers.behave(Mood())
-
-
-@contextmanager
-def deaf_phones(lab: Lab) -> Iterator[None]:
-    """Apple and Google accept every push and deliver none."""
-    lab.traffic.deaf_phones = True
-    lab.traffic.restart()
-    yield
-    lab.traffic.deaf_phones = False
-    lab.traffic.restart()
 
 
 @contextmanager

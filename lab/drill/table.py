@@ -233,7 +233,7 @@ DRILLS = (
     Drill(
         "PushesWakeNobody",
         "APNs and FCM accept every push and deliver none",
-        push_faults.deaf_phones,
+        lambda lab: push_faults.providers(lab, Mood(losing=1)),
         minimum=3,
         patience=240.0,  # a phone has a minute to come, and those that came before must leave the window
     ),

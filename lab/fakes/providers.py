@@ -7,6 +7,7 @@ import json
 import ssl
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +31,13 @@ class Mood:
         delay: seconds until an answer.
         refusing: which of "apns" and "fcm" refuses every push for good.
         unavailable: which of them says 503 to every push.
+        losing: each loses every so manieth push that it accepts, 1 every one; none with 0.
     """
 
     delay: float = 0.0
     refusing: tuple[str, ...] = ()
     unavailable: tuple[str, ...] = ()
+    losing: int = 0
 
 
 class Providers(Server):
@@ -100,7 +103,7 @@ class Providers(Server):
         return all(map(tcp_accepts, (self.apns_port, self.fcm_port, self.token_port)))
 
     def received(self, provider: str) -> list[dict[str, Any]]:
-        """Return the pushes that reached "apns" or "fcm" so far."""
+        """Return the pushes that reached "apns" or "fcm" so far, and whether each was "delivered" to its phone."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
         return [line for line in lines if line["provider"] == provider]
 
@@ -121,11 +124,15 @@ async def main() -> None:
     def mood() -> Mood:
         return Mood(**json.loads(mood_file.read_text()))
 
+    accepted: Counter[str] = Counter()
+
     def take(provider: str, received: Received, request: Request) -> None:
         fake, now = {"apns": apns, "fcm": fcm}[provider], mood()
         status, word = _answer(provider, received.node, now)
-        line = {"provider": provider, "at": time.time(), "accepted": not word, **vars(received)}
-        print(json.dumps(line), flush=True)
+        accepted[provider] += not word
+        delivered = not word and not (now.losing and accepted[provider] % now.losing == 0)
+        line = {"provider": provider, "at": time.time(), "accepted": not word, "delivered": delivered}
+        print(json.dumps(line | vars(received)), flush=True)
         if word:
             fake.refuse(request, status, word)
         else:

@@ -11,6 +11,8 @@ from lab.servers.prosody import DOMAIN, Prosody
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lab.fakes.providers import Providers
+
 _ADDRESSES = 8  # of 127.0.0.0/8 that users come from: HAProxy chooses a Prosody by the address
 
 
@@ -21,23 +23,23 @@ class Generator(Server):
         prosodies: the servers they use; started before. Accounts are made on the first, and TCP users use it.
         users: how many.
         sleepers: how many more have registered their phones for pushes and are offline.
+        providers: what they deliver wakes the sleepers' phones; started before. Without them no phone wakes.
         door: where they connect over WebSocket; the first server itself unless given.
         name: unique in the lab.
 
     Attributes:
         rate: things they do a second, all together; set it before the start.
-        deaf_phones: whether no push wakes a sleeper; likewise.
     """
 
     rate = 5.0
-    deaf_phones = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a crowd, and what it meets
         self,
         prosodies: Sequence[Prosody],
         users: int,
         *,
         sleepers: int = 0,
+        providers: Providers | None = None,
         door: str | None = None,
         name: str = "traffic",
     ) -> None:
@@ -46,6 +48,7 @@ class Generator(Server):
         self._prosody = prosodies[0]
         self._users = users
         self._sleepers = sleepers
+        self._providers = providers
         self._door = door or self._prosody.websocket_url
 
     @property
@@ -64,7 +67,7 @@ class Generator(Server):
             *("--admin-socket", str(self._prosody.admin_socket)),
             *("--users", str(self._users)),
             *("--sleepers", str(self._sleepers)),
-            *(["--deaf-phones"] if self.deaf_phones else []),
+            *([] if self._providers is None else ["--pushes", str(self._providers.log)]),
             *("--rate", str(self.rate)),
             *("--addresses", str(_ADDRESSES if len(self._prosodies) > 1 else 1)),
         ]

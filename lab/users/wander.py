@@ -6,7 +6,9 @@ Its numbers are not exact. For exact numbers see `Traffic.hold` and `Traffic.chu
 import argparse
 import asyncio
 import contextlib
+import json
 import logging
+import os
 import random
 import signal
 import sys
@@ -24,6 +26,7 @@ LOG = logging.getLogger("traffic")
 LOG_EVERY = 5.0  # seconds
 GOODBYE = 1.0  # seconds for clean disconnects once told to stop
 PAUSE_AFTER_ERROR = 1.0  # seconds before a user tries again, so that a server that is down is not stormed
+PUSH_TAKES = 0.5  # seconds between two looks at what Apple and Google delivered
 MISTYPED = 0.1  # of all visits begin with a wrong password
 PUSH_SERVICE = "push.commeazy.com"
 SHOWS: tuple[Show, ...] = ("available", "away", "chat", "dnd", "xa")
@@ -32,7 +35,7 @@ SHOWS: tuple[Show, ...] = ("available", "away", "chat", "dnd", "xa")
 class Wanderers:
     """A crowd of `users` on WebSocket and `tcp_users` on TCP that do `rate` things a second between them."""
 
-    def __init__(  # noqa: PLR0913 - a crowd and its habits
+    def __init__(
         self,
         traffic: Traffic,
         *,
@@ -40,7 +43,6 @@ class Wanderers:
         tcp_users: int,
         rate: float,
         seed: int = 0,
-        deaf_phones: bool = False,
     ) -> None:
         self.events: Counter[str] = Counter()
         self._traffic = traffic
@@ -48,16 +50,23 @@ class Wanderers:
         self._tcp_users = tcp_users
         self._pause = (users + tcp_users) / rate
         self._seed = seed
-        self._deaf_phones = deaf_phones
         self._names: list[str] = []
         self._asleep: list[str] = []
+        self._phones: dict[str, str] = {}  # token -> whose phone has it
         self._waking: dict[str, asyncio.Task[None]] = {}
         self._vanished: deque[Client] = deque()
 
-    async def run(self, stop: asyncio.Event, duration: float | None = None, sleepers: int = 0) -> None:
+    async def run(
+        self,
+        stop: asyncio.Event,
+        duration: float | None = None,
+        sleepers: int = 0,
+        pushes: Path | None = None,
+    ) -> None:
         """Wander until `stop` is set or `duration` seconds are over, then disconnect. Raises XmppError at the start.
 
         `sleepers` more are offline with phones that only a push wakes: messages go to them too, and every call.
+        `pushes` is the log of `lab.fakes.providers`, which says what was delivered to a phone; without it none wakes.
         """
         self._names = await self._traffic.accounts(self._users + self._tcp_users)
         self._asleep = await self._traffic.accounts(sleepers)
@@ -68,6 +77,8 @@ class Wanderers:
             for number, name in enumerate(self._names)
         ]
         tasks.append(asyncio.create_task(self._report()))
+        if pushes is not None:
+            tasks.append(asyncio.create_task(self._listen(pushes)))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(duration):
                 await stop.wait()
@@ -93,19 +104,27 @@ class Wanderers:
         choice = random.Random(f"{self._seed}/{name}")  # noqa: S311 - not secrets either
         client = self._traffic.client(name)
         await client.login("websocket")
-        await client.enable_push(PUSH_SERVICE, f"{choice.getrandbits(256):064x}", push_type="voip")
-        await client.enable_push(PUSH_SERVICE, UNREGISTERED if was_removed else f"android:{choice.getrandbits(256):x}")
+        iphone, android = f"{choice.getrandbits(256):064x}", f"android:{choice.getrandbits(256):x}"
+        self._phones |= {iphone: name, android: name}
+        await client.enable_push(PUSH_SERVICE, iphone, push_type="voip")
+        await client.enable_push(PUSH_SERVICE, UNREGISTERED if was_removed else android)
         await client.disconnect()
 
-    def _reach(self, name: str) -> None:
-        """Something was sent to a sleeper: Apple or Google wake the phone, unless the phones are deaf."""
-        if not self._deaf_phones and name not in self._waking:
-            self._waking[name] = asyncio.create_task(self._wake(name))
+    async def _listen(self, pushes: Path) -> None:
+        """Wake each phone that a provider delivers a push to."""
+        with pushes.open(encoding="utf-8") as log:
+            log.seek(0, os.SEEK_END)
+            while True:
+                await asyncio.sleep(PUSH_TAKES)
+                for line in log.readlines():
+                    push = json.loads(line) if line.startswith("{") and line.endswith("\n") else {}
+                    name = self._phones.get(push.get("node", "")) if push.get("delivered") else None
+                    if name is not None and name not in self._waking:
+                        self._waking[name] = asyncio.create_task(self._wake(name))
 
     async def _wake(self, name: str) -> None:
         """Come online as an app does, with the same tokens, and fall asleep again."""
         try:
-            await asyncio.sleep(0.5)
             await self._fall_asleep(name, was_removed=name == self._asleep[0])
             self.events["woken"] += 1
         except XmppError as error:
@@ -148,8 +167,7 @@ class Wanderers:
     async def _act(self, choice: random.Random, client: Client) -> None:
         action = choice.choices(("messages", "presences", "pings", "calls"), (60, 25, 10, 5))[0]
         peers = self._asleep if action == "calls" and self._asleep else [*self._names, *self._asleep]
-        called = choice.choice(peers)
-        peer = f"{called}@{client.server.domain}"
+        peer = f"{choice.choice(peers)}@{client.server.domain}"
         if action == "messages":
             await client.message(peer)
         elif action == "presences":
@@ -159,8 +177,6 @@ class Wanderers:
         else:
             await client.propose_call(peer)
         self.events[action] += 1
-        if called in self._asleep and action in ("messages", "calls"):
-            self._reach(called)
 
     async def _leave(self, choice: random.Random, client: Client) -> bool:
         """End a visit in one of four ways; tell whether its socket is still to be kept."""
@@ -202,7 +218,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--users", type=_count, default=20, help="on WebSocket (20)")
     parser.add_argument("--tcp-users", type=_count, default=5, help="on TCP (5)")
     parser.add_argument("--sleepers", type=_count, default=0, help="offline, registered for pushes (0)")
-    parser.add_argument("--deaf-phones", action="store_true", help="no push wakes a sleeper")
+    parser.add_argument("--pushes", type=Path, metavar="FILE", help="log of the fakes; without it no phone wakes")
     parser.add_argument("--addresses", type=_count, default=1, help="of 127.0.0.0/8 to come from (1)")
     parser.add_argument("--rate", type=_positive, default=5.0, help="things all users do a second, together (5)")
     parser.add_argument("--duration", type=_positive, metavar="S", help="seconds to run; without it, until a signal")
@@ -241,9 +257,8 @@ async def _run(options: argparse.Namespace) -> None:
             tcp_users=options.tcp_users,
             rate=options.rate,
             seed=options.seed,
-            deaf_phones=options.deaf_phones,
         )
-        await crowd.run(stop, options.duration, options.sleepers)
+        await crowd.run(stop, options.duration, options.sleepers, options.pushes)
 
 
 def _address(text: str) -> tuple[str, int]:

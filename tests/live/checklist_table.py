@@ -305,7 +305,7 @@ BREAKS = (
     Break("E4", lambda stage: push_faults.spoiled(stage.lab, stage.lab.providers.key_path)),
     Break(
         "E6",
-        lambda stage: push_faults.deaf_phones(stage.lab),
+        lambda stage: push_faults.providers(stage.lab, Mood(losing=1)),
         ("E12",),
         "a phone that is deaf hears neither kind of push",
     ),
@@ -313,7 +313,7 @@ BREAKS = (
     Break("E9", lambda stage: push_faults.another_secret(stage.lab)),
     Break(
         "E12",
-        lambda stage: push_faults.deaf_phones(stage.lab),
+        lambda stage: push_faults.providers(stage.lab, Mood(losing=1)),
         ("E6",),
         "a phone that is deaf hears neither kind of push",
     ),

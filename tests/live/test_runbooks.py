@@ -195,7 +195,7 @@ def lab() -> Iterator[Lab]:
         lab.synthetic = SyntheticExporter([node.prosody], lab.haproxy, lab.coturn)
         lab.start(lab.synthetic)
         lab.start(lab.receivers, lab.alertmanager, lab.prometheus)
-        lab.start(Generator([node.prosody], 3, sleepers=2, door=lab.haproxy.websocket_url))
+        lab.start(Generator([node.prosody], 3, sleepers=2, providers=lab.providers, door=lab.haproxy.websocket_url))
         lab.postgresql.run(
             *(
                 "psql",

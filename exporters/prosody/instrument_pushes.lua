@@ -1,0 +1,222 @@
+-- A part of instrument.lua: how many push registrations there are, and whether the phone came after a push. It hooks no event.
+-- A push is silent if its phone has not come within what it is worth: a call half a minute, a message a minute.
+local WAKE_WITHIN, MOST_PUSHES = { call = 30, message = 60 }, 20000; -- seconds; pushes that are watched at a time
+local UNANSWERED = 150; -- seconds until a push that got no answer is no longer watched
+local CLOCKS_DIFFER = 1; -- seconds at most between the clocks of two nodes, which date registrations in whole seconds
+local WAKEUP_BUCKETS = { 0.5, 1, 2, 5, 10, 20, 30, 60 };
+local READ_AGAIN, RECHECK_EVERY = 5, 0.2; -- seconds after a failed read of the storage; between two users' registrations
+
+---------- Push registrations: Prosody keeps them in its storage, so one user at a time is read, when it may have changed ----------
+
+local stores, reading = {}, false;
+local dirty, failed = {}, {}; -- users to read, and to read again later
+
+local function read_registrations(host, user)
+	local users = registered[host];
+	if not users then return; end -- the host is gone meanwhile
+	stores[host] = stores[host] or storagemanager.open(host, "cloud_notify", "keyval");
+	local stored, failure = stores[host]:get(user);
+	if failure then error(failure); end -- what was known stays: "cannot be read" is not "none"
+	local n = 0;
+	for _ in pairs(stored or {}) do n = n + 1; end
+	counters.registrations[host] = counters.registrations[host] + n - (users[user] or 0);
+	users[user] = n > 0 and n or nil;
+end
+
+local function read_next()
+	local jid, item = next(dirty);
+	if not jid then
+		dirty, failed = failed, dirty;
+		reading = next(dirty) ~= nil;
+		return reading and READ_AGAIN or nil;
+	end
+	dirty[jid] = nil;
+	if pcall(read_registrations, item[1], item[2]) then return TICK; end
+	counters.errors = counters.errors + 1;
+	failed[jid] = item;
+	return READ_AGAIN; -- a database that is away may hold Prosody up at each try
+end
+
+local function registrations_changed(host, user)
+	if not (user and registered[host] and hosts[host].modules.cloud_notify) then return; end
+	dirty[user .. "@" .. host] = { host, user };
+	if not reading then
+		reading = true;
+		every(TICK, read_next);
+	end
+end
+
+-- Another Prosody may have changed what is in a database that both use.
+local host_at, user_at;
+local function recheck_one_user()
+	local ok, user = pcall(next, registered[host_at] or {}, user_at);
+	if ok and user then
+		user_at = user;
+		registrations_changed(host_at, user);
+	else
+		ok, host_at = pcall(next, registered, host_at);
+		if not ok then host_at = nil; end
+		user_at = nil;
+	end
+	return RECHECK_EVERY;
+end
+
+---------- Did the phone come? Each push is watched until its phone is back, or until it is too late for it ----------
+
+-- A digest of user and registration names a push, so no token is kept. Nothing of this outlives Prosody or an upgrade.
+local watched, ends, pushes_watched = {}, {}, 0; -- host -> user -> digest -> push; second -> pushes; how many
+local unheard, judging = {}, false; -- pushes whose phones did not come here, to be judged one by one
+
+local function digest_of(user, identifier) return sha1(user .. "<" .. identifier); end
+
+local function identifier_of(info) return info.jid .. "<" .. (info.node or ""); end -- as mod_cloud_notify composes it
+
+local function conclude(push, result, seconds)
+	count("wakeups", push.host, push.kind .. " " .. result);
+	if not seconds then return; end
+	local histogram = counters.wakeup_seconds[push.host][push.kind];
+	histogram.count, histogram.sum = histogram.count + 1, histogram.sum + seconds;
+	for i = 1, #WAKEUP_BUCKETS do
+		if seconds <= WAKEUP_BUCKETS[i] then
+			histogram.buckets[i] = histogram.buckets[i] + 1;
+			break;
+		end
+	end
+end
+
+local function latest_of(push) -- what is watched of its registration and kind
+	local pushes = watched[push.host] and watched[push.host][push.user];
+	return pushes and pushes[push.key];
+end
+
+local function put(push)
+	local users = watched[push.host];
+	users[push.user] = users[push.user] or {};
+	users[push.user][push.key] = push;
+	pushes_watched = pushes_watched + 1;
+end
+
+local function unwatch(push) -- false if it was not watched any more
+	if latest_of(push) ~= push then return false; end
+	local pushes = watched[push.host][push.user];
+	pushes[push.key] = nil;
+	pushes_watched = pushes_watched - 1;
+	if not next(pushes) then watched[push.host][push.user] = nil; end
+	return true;
+end
+
+local function end_after(push, seconds)
+	local second = math.floor(monotonic() + seconds) + 1;
+	push.ends, ends[second] = second, ends[second] or {};
+	table.insert(ends[second], push);
+end
+
+-- A newer push of the same kind takes the place of the one before. The first of such a row is kept beside it until its time is
+-- over, or a phone that is called again and again and never comes would never be silent.
+local function watch(host, user, info, kind)
+	if not (watched[host] and WAKE_WITHIN[kind]) then return; end
+	local digest = digest_of(user, identifier_of(info));
+	local push = {
+		host = host; user = user; kind = kind; digest = digest; key = digest .. kind;
+		client_id = info.client_id; resource = info.resource; registered = info.timestamp;
+		at = monotonic(); clock = os.time();
+	};
+	local before = latest_of(push);
+	if before and unwatch(before) then
+		push.first = before.first or before.sent and before or nil;
+		if before.first and before.sent then conclude(before, "superseded"); end
+	end
+	if pushes_watched >= MOST_PUSHES then return; end
+	put(push);
+	end_after(push, UNANSWERED);
+	return push;
+end
+
+local function end_watch(push) -- nobody came in time
+	local latest = latest_of(push);
+	if latest and latest.first == push then
+		latest.first = nil;
+	elseif not unwatch(push) then
+		return;
+	elseif push.first then
+		put(push.first); -- this one was never sent; what was before it still counts
+	end
+	if push.sent then unheard[#unheard + 1] = push; end
+end
+
+-- The provider has the push, or never gets it; then it wakes nobody, and the gateway counts why.
+local function answered(push, outcome)
+	if latest_of(push) ~= push then return; end -- its phone is back, or another push has taken its place
+	if outcome == "sent" then
+		push.sent = true;
+		end_after(push, WAKE_WITHIN[push.kind]);
+	else
+		end_watch(push);
+	end
+end
+
+local function is_of(push, session)
+	if push.client_id or session.client_id then return push.client_id == session.client_id; end
+	return push.resource ~= nil and push.resource == session.resource;
+end
+
+-- A phone is back when it resumes its session, logs in as the same device, or registers the same token.
+local function came_back(host, session, info)
+	local pushes = watched[host] and watched[host][session.username];
+	if not pushes then return; end
+	local digest = info and digest_of(session.username, identifier_of(info));
+	for _, push in pairs(pushes) do
+		if (push.digest == digest or is_of(push, session)) and unwatch(push) then
+			conclude(push, "woke", monotonic() - push.at);
+			if push.first then conclude(push.first, "superseded"); end
+		end
+	end
+end
+
+-- The phone may have come to another node that shares the database, or its connection may have come to life again. Such a
+-- node dates the registration that an app renews. What is older says nothing of this push: mod_cloud_notify reads a user's
+-- registrations once, so `push.registered` may be from a visit long before the last one.
+local function judge(push)
+	local user = hosts[push.host] and hosts[push.host].sessions[push.user];
+	for _, session in pairs(user and user.sessions or {}) do
+		if is_of(push, session) and not session.hibernating and not session.awaiting_ack then return "woke"; end
+	end
+	stores[push.host] = stores[push.host] or storagemanager.open(push.host, "cloud_notify", "keyval");
+	local stored, failure = stores[push.host]:get(push.user);
+	if failure then error(failure); end -- not known, so counted as nothing
+	for identifier, info in pairs(stored or {}) do
+		local renewed = info.timestamp ~= push.registered and info.timestamp or 0;
+		if digest_of(push.user, identifier) == push.digest and renewed >= push.clock - CLOCKS_DIFFER then
+			return "woke", math.max(0, renewed - push.clock);
+		end
+	end
+	return "silent";
+end
+
+local function judge_next()
+	local push = table.remove(unheard);
+	judging = push ~= nil;
+	if not push then return nil; end
+	local ok, result, seconds = pcall(judge, push);
+	if ok then
+		conclude(push, result, seconds);
+	else
+		counters.errors = counters.errors + 1;
+	end
+	return TICK;
+end
+
+local ended_until = math.floor(monotonic());
+local function end_watches()
+	for second = ended_until + 1, math.floor(monotonic()) do
+		for _, push in ipairs(ends[second] or {}) do
+			if push.ends == second then end_watch(push); end
+		end
+		ends[second], ended_until = nil, second;
+	end
+	if #unheard > 0 and not judging then
+		judging = true;
+		every(TICK, judge_next);
+	end
+	return 1;
+end
