@@ -9,6 +9,7 @@ import contextlib
 import socket
 import ssl
 import struct
+from asyncio import sslproto
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from xml.etree import ElementTree as ET
 
 from xmpp.elements import STREAMS, describe_error
 from xmpp.errors import ConnectionEndedError, NameNotFoundError, ProtocolError, RefusedError, TlsError, XmppError
+
+# asyncio gives each TLS connection 256 kB to read into, used or not. A TLS record, the most that a read gives, has 16.
+sslproto.SSLProtocol.max_size = 16 * 1024
 
 
 @dataclass(frozen=True)

@@ -16,18 +16,23 @@ class Pulse:
     """
 
     def __init__(self) -> None:
-        self._clock = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
         self._last = self._clock()
         self._stalled_until = float("-inf")
         self.stalls = 0
 
     async def run(self) -> None:
         """Beat until cancelled."""
-        while True:
-            await asyncio.sleep(_BEAT)
-            self._beat()
+        self._next = self._loop.call_later(_BEAT, self._beat)
+        try:
+            await self._loop.create_future()
+        finally:
+            self._next.cancel()
 
     def _beat(self) -> None:
+        """Beat, by a timer: a sleep would wake the exporter twice each second."""
+        self._next = self._loop.call_later(_BEAT, self._beat)
         now = self._clock()
         if now - self._last > _BEAT + _STALL:
             self._stalled_until = now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -113,12 +113,14 @@ class _Run:
     """One run of packets, which remembers when each was sent and came back."""
 
     def __init__(self) -> None:
-        self._clock = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
         self._began = self._clock()
         self._id = secrets.token_bytes(_ID)
         self._sent: list[float] = []
         self._back: dict[int, float] = {}  # number -> when, in the order of arrival
         self._all_back = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
 
     def returned(self, _: bytes, data: bytes) -> None:
         """Note a packet that came back; a second copy of it does not count."""
@@ -130,14 +132,23 @@ class _Run:
 
     async def send(self, leg: Leg) -> None:
         """Send every packet at its time, then wait for the last ones."""
-        start = self._clock()
-        for number in range(PACKETS):
-            await asyncio.sleep(max(0.0, start + number * PACKET_EVERY - self._clock()))
-            self._sent.append(self._clock())
-            leg.send(leg.relayed, (self._id + number.to_bytes(4)).ljust(PACKET_BYTES, b"\0"))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_STRAGGLERS):
+        self._send_next(leg, self._clock())
+        try:
+            async with asyncio.timeout(PACKETS * PACKET_EVERY + _STRAGGLERS):
                 await self._all_back.wait()
+        except TimeoutError:
+            pass  # some are lost
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _send_next(self, leg: Leg, start: float) -> None:
+        """Send a packet now and the others at their times: by a timer, since a sleep wakes the exporter twice."""
+        number = len(self._sent)
+        self._sent.append(self._clock())
+        leg.send(leg.relayed, (self._id + number.to_bytes(4)).ljust(PACKET_BYTES, b"\0"))
+        if len(self._sent) < PACKETS:
+            self._timer = self._loop.call_at(start + len(self._sent) * PACKET_EVERY, self._send_next, leg, start)
 
     def media(self) -> Media:
         """Say what became of it."""
