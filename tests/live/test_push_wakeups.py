@@ -30,7 +30,8 @@ _FALL_ASLEEP = f"""
 local host, sleepers = prosody.hosts["{DOMAIN}"], {{}};
 package.loaded["tests.sleepers"] = sleepers;
 for i = 1, {MANY} do
-    local session = {{ username = "sleeper" .. i; host = "{DOMAIN}"; resource = "phone"; hibernating = os.time() }};
+    local session = {{ type = "c2s"; username = "sleeper" .. i; host = "{DOMAIN}"; resource = "phone" }};
+    session.hibernating = os.time();
     session.full_jid = session.username .. "@{DOMAIN}/phone";
     prosody.full_sessions[session.full_jid] = session;
     host.sessions[session.username] = {{ sessions = {{ phone = session }} }};
@@ -237,6 +238,10 @@ async def test_a_phone_that_comes_to_another_node_is_not_silent_one_that_was_the
     for phone in (comes, was_there):
         await asleep(phone, tokens[phone.username])
     await caller.login()
+    await caller.propose_call(f"{was_there.username}@{DOMAIN}")  # so that both modules here know its registration
+    await watched.stack.received("fcm", 1)
+    await was_there.resume()
+    was_there.abort()
     async with aiohttp.ClientSession() as http:
 
         async def visit(username: str) -> None:
@@ -250,9 +255,9 @@ async def test_a_phone_that_comes_to_another_node_is_not_silent_one_that_was_the
         await asyncio.sleep(2.1)  # and the clocks of two nodes may differ by one
         for phone in (comes, was_there):
             await caller.propose_call(f"{phone.username}@{DOMAIN}")
-        await watched.stack.received("fcm", 2)
+        await watched.stack.received("fcm", 3)
         await visit(comes.username)
-        assert await watched.until(2) == {("call", "woke"): 1, ("call", "silent"): 1}
+        assert await watched.until(3) == {("call", "woke"): 2, ("call", "silent"): 1}
     await caller.disconnect()
     other.kill()
 
