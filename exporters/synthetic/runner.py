@@ -54,21 +54,20 @@ class Runner:
     def __init__(self, config_file: Path) -> None:
         self._config_file = config_file
         self._settings = load(config_file)
-        tls_of(self._settings)
+        self._tls = tls_of(self._settings)
         self._replaced = asyncio.Event()
         self._crew: _Crew | None = None
 
     def reload(self) -> None:
         """Read the file again; raises ConfigError, and the test users go on with the old one then."""
         settings = load(self._config_file)
-        tls_of(settings)
-        self._settings = settings
+        self._settings, self._tls = settings, tls_of(settings)
         self._replaced.set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep the test users busy inside the context."""
-        self._crew = _Crew(self._settings)
+        self._crew = _Crew(self._settings, self._tls)
         async with running(self._run):
             yield
 
@@ -78,7 +77,7 @@ class Runner:
             async with self._crew.at_work():
                 await self._replaced.wait()
             self._replaced.clear()
-            self._crew = _Crew(self._settings)
+            self._crew = _Crew(self._settings, self._tls)
 
     async def read(self) -> Snapshot:
         """Say what came of all journeys so far; waits for none."""
@@ -87,9 +86,9 @@ class Runner:
 
 
 class _Crew:
-    """All test users of one configuration."""
+    """All test users of one configuration; `tls` trusts who may answer."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tls: ssl.SSLContext) -> None:
         self._settings = settings
         self._pulse = Pulse()
         marks = Marks(settings.passwords.values())
@@ -104,7 +103,7 @@ class _Crew:
             },
             settings.vantage,
         )
-        self._door = Door(settings, marks, tls_of(settings))
+        self._door = Door(settings, marks, tls)
         self._journeys = Journeys(settings.domain, self._door, marks, self._tally, self._pulse)
         accounts = (settings.sender, *settings.receivers.values())
         self._foreign = Foreign(frozenset(f"{account}@{settings.domain}" for account in accounts), marks)
