@@ -31,7 +31,7 @@ class Mood:
         delay: seconds until an answer.
         refusing: which of "apns" and "fcm" refuses every push for good.
         unavailable: which of them says 503 to every push.
-        losing: each loses every so manieth push that it accepts, 1 every one; none with 0.
+        losing: each loses one push in so many that it accepts: 1 loses all of them, 2 every other one, 0 none.
     """
 
     delay: float = 0.0
