@@ -111,7 +111,7 @@ bench: ## What scrapes, probes, pushes, rules and panels cost, in ratios; takes 
 	@$(python) -m bench.promises
 	@$(python) -m bench.panels
 
-drill: ## Break the demo once for every alert, and follow each to its receiver; takes a quarter of an hour (ALERTS="ProsodyDown ...")
+drill: ## Break the demo once for every alert, and follow each to its receiver; takes an hour (ALERTS="ProsodyDown ...")
 	@lab/install.sh demo
 	@PROSODY=$$(lab/prosody.sh) && export PROSODY && exec $(python) -m lab.drill $(ALERTS)
 

@@ -16,7 +16,7 @@ from alerts.catalogue import KNOBS
 from alerts.thresholds import load
 from lab.drill import server_faults
 from lab.drill.begin import in_a_lab, start
-from lab.drill.report import REPORT, DrillResult, report
+from lab.drill.report import REPORT, DrillResult, report, rows, rows_of
 from lab.drill.steps import drill_by_silence, drill_one, wait_for_the_all_clear
 from lab.drill.table import DRILLS, Drill
 from lab.drill.thresholds import HASTE, write_thresholds
@@ -36,15 +36,15 @@ ROUTES = {"critical": "page", "warning": "ticket", "none": "deadmansswitch"}
 def main() -> int:
     """Run the drills; return 0 if each alert fired, and no other, 1 if not, 130 if interrupted."""
     parser = argparse.ArgumentParser(prog="drill", description="Cause every alert by breaking what it watches.")
-    parser.add_argument("only", nargs="*", metavar="ALERT", help="only these alerts; no report is written then")
+    parser.add_argument("only", nargs="*", metavar="ALERT", help="only these alerts; the report keeps the others' rows")
     only = parser.parse_args().only
     if unknown := set(only) - {drill.alert for drill in DRILLS}:
         parser.error(f"there is no alert named {', '.join(sorted(unknown))}; the names are those of docs/runbooks/")
     drills = [drill for drill in DRILLS if not only or drill.alert in only]
-    return in_a_lab("drill", lambda lab: _run(lab, drills, complete=not only))
+    return in_a_lab("drill", lambda lab: _run(lab, drills))
 
 
-def _run(lab: Lab, drills: Sequence[Drill], *, complete: bool) -> int:
+def _run(lab: Lab, drills: Sequence[Drill]) -> int:
     began = time.monotonic()
     file = write_thresholds(lab.directory / "drill.yaml", load(KNOBS))
     thresholds = load(KNOBS, file)
@@ -69,12 +69,14 @@ def _run(lab: Lab, drills: Sequence[Drill], *, complete: bool) -> int:
             result.wrong.append(f"{', '.join(result.revived)} crashed")  # PostgreSQL had not been touched
     else:
         wait_for_the_all_clear(watch, results)
-    text = report(results, thresholds, load(KNOBS), HASTE, time.monotonic() - began)
-    print(f"\n{text}")
-    if complete:
-        REPORT.write_text(text, encoding="utf-8")
-        print(f"Written to {REPORT.relative_to(ROOT)}.")
-    return 1 if any(result.wrong for result in results) else 0
+    earlier = rows_of(REPORT.read_text(encoding="utf-8")) if REPORT.exists() else {}
+    run = rows(results, thresholds, load(KNOBS))
+    REPORT.write_text(report(earlier | run, [drill.alert for drill in DRILLS], HASTE), encoding="utf-8")
+    wrong = [result for result in results if result.wrong]
+    print(f"\n{len(results) - len(wrong)} of {len(drills)} right in {(time.monotonic() - began) / 60:.0f} minutes.")
+    print("".join(f"- {one.drill.alert}: {problem}\n" for one in wrong for problem in one.wrong), end="")
+    print(f"Written to {REPORT.relative_to(ROOT)}.")
+    return 1 if wrong or len(results) < len(drills) else 0
 
 
 if __name__ == "__main__":

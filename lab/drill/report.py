@@ -1,7 +1,8 @@
-"""The result of a drill, and the report about all of them as Markdown; it runs nothing."""
+"""The result of a drill, and the report about the last drill of each alert as Markdown; it runs nothing."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from lab.drill.table import Drill
 
 REPORT = ROOT / "docs/drill-report.md"
+_RIGHT = "| ok |"
+_ALERT = re.compile(r"\| [\d-]{10} [\d:]{5} \| \[(\w+)\]")  # the beginning of a row
 
 
 @dataclass
@@ -53,42 +56,54 @@ class DrillResult:
         )
 
 
-def report(
-    results: Sequence[DrillResult],
-    used: Mapping[str, Threshold],
-    specified: Mapping[str, Threshold],
-    haste: int,
-    lasted: float,
-) -> str:
+def rows(
+    results: Sequence[DrillResult], used: Mapping[str, Threshold], specified: Mapping[str, Threshold]
+) -> dict[str, str]:
+    """Return a row of the report for each alert that was drilled.
+
+    Args:
+        results: of one run.
+        used: the thresholds of the drill.
+        specified: those of production.
+    """
+    return {one.drill.alert: _row(one, used[one.drill.alert], specified[one.drill.alert]) for one in results}
+
+
+def rows_of(text: str) -> dict[str, str]:
+    """Return the rows of a report by their alerts, so that a run of some alerts keeps those of the others."""
+    return {found[1]: line for line in text.splitlines() if (found := _ALERT.match(line))}
+
+
+def report(run: Mapping[str, str], alerts: Sequence[str], haste: int) -> str:
     """Return the report.
 
     Args:
-        results: in the order of the drills.
-        used: the thresholds of the drill.
-        specified: those of production.
+        run: rows by alert.
+        alerts: all that have a drill, in its order; those without a row are named as not drilled.
         haste: what the times were divided by.
-        lasted: seconds the whole run took.
     """
-    well = sum(not result.wrong for result in results)
+    known = [run[alert] for alert in alerts if alert in run]
+    well = sum(row.endswith(_RIGHT) for row in known)
+    missing = [alert for alert in alerts if alert not in run]
     lines = [
         "# Fire drill",
         "",
-        f"Written by `make drill` on {datetime.now(UTC):%Y-%m-%d}, in {lasted / 60:.0f} minutes.",
+        "Written by `make drill`; `make drill ALERTS=...` replaces the rows of those alerts. The first column says",
+        "when each ran.",
         "",
-        f"{well} of {len(results)} alerts fired because what they watch really broke, reached the right receiver with",
+        f"{well} of {len(alerts)} alerts fired because what they watch really broke, reached the right receiver with",
         "their text and their runbook, and resolved after the repair.",
+        *([f"Not drilled: {', '.join(missing)}."] if missing else []),
         "",
         f"Times were {haste} times shorter than in production: a scrape every 2 s, rules every second, and every `for`",
         "(4 to 10 s), window and group wait likewise. Seconds count from the beginning of the fault; those to resolved",
         "from its end. Alertmanager silenced an alert *in italics* (an inhibition).",
         "",
-        "| alert | fault | threshold | firing | notified | resolved | other alerts |",
-        "|---|---|---|---|---|---|---|",
-        *(_row(result, used[result.drill.alert], specified[result.drill.alert]) for result in results),
+        "| run (UTC) | alert | fault | threshold | firing | notified | resolved | other alerts | result |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *known,
         "",
     ]
-    if wrong := [f"- {result.drill.alert}: {problem}" for result in results for problem in result.wrong]:
-        lines += ["What went wrong:", "", *wrong, ""]
     return "\n".join(lines)
 
 
@@ -104,6 +119,7 @@ def _row(result: DrillResult, used: Threshold, specified: Threshold) -> str:
         threshold += f", at least {used.minimum:g} pushes (in production {specified.minimum:g})"
     told = "no one" if result.told is None else f"{result.route} {result.told:.0f} s"
     cells = (
+        f"{datetime.fromtimestamp(result.began, UTC):%Y-%m-%d %H:%M}",
         f"[{result.drill.alert}](runbooks/{result.drill.alert}.md)",
         result.drill.fault,
         threshold,
@@ -111,5 +127,6 @@ def _row(result: DrillResult, used: Threshold, specified: Threshold) -> str:
         result.route if result.drill.by_silence else told,
         f"{result.resolved:.0f} s",
         beside,
+        "; ".join(result.wrong).replace("|", "/") or "ok",
     )
     return f"| {' | '.join(cells)} |"

@@ -9,7 +9,7 @@ import yaml
 
 from alerts.catalogue import KNOBS
 from alerts.thresholds import load
-from lab.drill.report import DrillResult, report
+from lab.drill.report import DrillResult, report, rows, rows_of
 from lab.drill.table import DRILLS, Drill
 from lab.drill.thresholds import HASTE, write_thresholds
 from lab.fakes.receivers import Notification, read_event, read_webhook
@@ -106,20 +106,33 @@ def _result(**more: object) -> DrillResult:
 
 
 def test_the_report_says_what_fired_beside_and_what_of_it_was_kept_back() -> None:
-    text = report([_result(beside={"TargetDown": True})], SPECIFIED, SPECIFIED, 15, 60.0)
-    row = (
-        "| [ProsodyDown](runbooks/ProsodyDown.md) | Prosody killed |  | 6 s | page 8 s | 2 s | *TargetDown*: its node |"
-    )
-    assert row in text
+    text = report(rows([_result(beside={"TargetDown": True})], SPECIFIED, SPECIFIED), ["ProsodyDown"], 15)
+    assert (
+        "| 1970-01-01 00:00 | [ProsodyDown](runbooks/ProsodyDown.md) | Prosody killed |  | 6 s | page 8 s | 2 s "
+        "| *TargetDown*: its node | ok |"
+    ) in text
     assert "1 of 1 alerts fired" in text
-    assert "What went wrong" not in text
+    assert "Not drilled" not in text
 
 
 def test_the_report_hides_neither_noise_nor_a_failure() -> None:
     result = _result(beside={"NodeDown": False}, told=None, wrong=["nobody was notified"])
-    text = report([result], SPECIFIED, SPECIFIED, 15, 60.0)
-    assert "NodeDown: **unexplained**" in text
+    text = report(rows([result], SPECIFIED, SPECIFIED), ["ProsodyDown"], 15)
+    assert "NodeDown: **unexplained** | nobody was notified |" in text
     assert "| no one |" in text
     assert "0 of 1 alerts fired" in text
-    assert "- ProsodyDown: nobody was notified" in text
     assert "WRONG: nobody was notified" in result.line()
+
+
+def test_a_run_of_some_alerts_keeps_the_rows_of_the_others_and_no_alert_without_a_row_counts_as_right() -> None:
+    alerts = ["ProsodyDown", "NodeDown"]
+    first = report(rows([_result(wrong=["nobody was notified"])], SPECIFIED, SPECIFIED), alerts, 15)
+    assert "0 of 2 alerts fired" in first
+    assert "Not drilled: NodeDown." in first
+    drill = Drill("NodeDown", "everything killed", lambda _: nullcontext())
+    again = rows([DrillResult(drill, "page", began=86400.0, told=3.0)], SPECIFIED, SPECIFIED)
+    second = report(rows_of(first) | again, alerts, 15)
+    assert "1 of 2 alerts fired" in second
+    assert rows_of(second) == rows_of(first) | again
+    gone = {"ProsodyGone": again["NodeDown"].replace("NodeDown", "ProsodyGone")}
+    assert "ProsodyGone" not in report(rows_of(second) | gone, alerts, 15)
