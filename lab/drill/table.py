@@ -24,6 +24,7 @@ _GATEWAY_RESTARTED_TWICE = {  # for the fault, and for its repair
 }
 _NO_DOOR = "the node's own port is gone with it"
 _SLOW = {"ProsodyEventLoopSlow": "the event loop is slow"}
+_VANISHED = {"SyntheticPresenceLate": "a test user vanished while a drill had set a longer read_timeout"}
 # What test users notice, as all users do.
 _NO_LOGINS = {"SyntheticLoginsFailing": "test users cannot log in either"}
 _NOBODY_THERE = {
@@ -48,7 +49,9 @@ _SETTINGS = {
 
 
 def _reloaded(alert: str, line: str) -> Drill:
-    return Drill(alert, f"{line}, reloaded", lambda lab: faults.configured(lab.nodes[0], f"{line}\n"), _ON_1)
+    return Drill(
+        alert, f"{line}, reloaded", lambda lab: faults.configured(lab.nodes[0], f"{line}\n"), _ON_1, beside=_VANISHED
+    )
 
 
 DRILLS = (
@@ -148,8 +151,8 @@ DRILLS = (
     ),
     Drill(
         "ProsodyEventLoopSlow",
-        "half a second of work in every turn of Prosody's event loop",
-        lambda lab: faults.blocked(lab.prosody, 0.5),
+        "a quarter of a second of work in every turn of Prosody's event loop",
+        lambda lab: faults.blocked(lab.prosody, 0.25),
         _ON_1,
         beside={
             **_NOBODY_THERE,
@@ -428,6 +431,7 @@ DRILLS = (
         "mod_turn_external unloaded on prosody1",
         lambda lab: faults.unloaded(lab.prosody, "turn_external"),
         {"journey": "turn_credentials", "from": "prosody1"},
+        beside=_VANISHED,
     ),
     Drill(
         "SyntheticRelayLosesMedia",
