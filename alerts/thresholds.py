@@ -53,7 +53,8 @@ class Threshold:
             for factor, prefix in _PREFIXES:
                 if abs(self.value) >= factor:
                     return f"{self.value / factor:g} {prefix}B"
-        return f"{self.value:,.10g} {self.unit}"
+        one = self.value == 1 and "/" not in self.unit
+        return f"{self.value:,.10g} {self.unit.removesuffix('s') if one else self.unit}"
 
 
 @dataclass(frozen=True)

@@ -58,16 +58,15 @@ class Grafana:
 
     def nodes(self, job: str) -> list[str]:
         """Return the nodes of a job that are scraped. This and the next two are a `check.panels.Source`."""
-        return sorted(labels["instance"] for labels in self.instant(f'up{{job="{job}"}}'))
+        return sorted(labels["instance"] for labels, _ in self.instant(f'up{{job="{job}"}}'))
 
-    def instant(self, expr: str) -> list[dict[str, str]]:
-        """Return the labels of every series that a query gives now."""
-        return [field.get("labels", {}) for field, _ in self._fields(expr, instant=True)]
+    def instant(self, expr: str) -> list[tuple[dict[str, str], float]]:
+        """Return labels and value of every series that a query gives now; null is NaN."""
+        return [(field.get("labels", {}), _number(values[-1])) for field, values in self._fields(expr, instant=True)]
 
     def graph(self, expr: str) -> list[float]:
         """Return all values of all series that a query gives for the last five minutes; null is NaN."""
-        fields = self._fields(expr, instant=False)
-        return [float("nan") if value is None else float(value) for _, values in fields for value in values]
+        return [_number(value) for _, values in self._fields(expr, instant=False) for value in values]
 
     def _refuse(self, expr: str) -> None:
         """Raise RefusedError if Prometheus refuses this query; called when nothing came back.
@@ -90,3 +89,7 @@ class Grafana:
                 yield from (column for column in columns if column[0]["type"] == "number")
         except (LookupError, TypeError, AttributeError, ValueError):
             raise CannotAskError(f"{self.client.url}: what it answers is not Grafana's answer") from None
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)

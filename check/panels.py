@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(str(dashboards.__file__)).parent
 NO_DATA = "NO DATA"  # Grafana's text for a panel that must not be empty; any other text is the reason why it may be
-_FAULTS = {NO_DATA, promql.PROSODY.word, promql.CERTIFICATES.word}  # verdicts of a tile that has no number to judge
+# Verdicts of a tile that has no number to judge.
+_FAULTS = {NO_DATA, promql.PROSODY.word, promql.CERTIFICATES.word, promql.TEST_USERS.word}
 ALL = ".+"
 RANGE, _STEP = 300, 10  # seconds a graph looks back here, and between its points
 
@@ -43,6 +44,7 @@ class Query:
     ref: str
     expr: str
     instant: bool
+    table: bool
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,10 @@ def _panels(title: str, panels: Sequence[dict[str, Any]]) -> Iterator[Panel]:
     for panel in panels:
         yield from _panels(title, panel.get("panels", ()))
         if "targets" in panel:
-            queries = tuple(Query(each["refId"], each["expr"], each["instant"]) for each in panel["targets"])
+            queries = tuple(
+                Query(each["refId"], each["expr"], each["instant"], table=each["format"] == "table")
+                for each in panel["targets"]
+            )
             said = panel["fieldConfig"]["defaults"]["noValue"]
             yield Panel(title, panel["title"], queries, None if said == NO_DATA else said)
 
@@ -129,8 +134,8 @@ class Source(Protocol):
     def nodes(self, job: str) -> list[str]:
         """Return the nodes of a job that are scraped, as a dashboard's variable lists them."""
 
-    def instant(self, expr: str) -> list[dict[str, str]]:
-        """Return the labels of every series that a query gives now."""
+    def instant(self, expr: str) -> list[tuple[dict[str, str], float]]:
+        """Return labels and value of every series that a query gives now."""
 
     def graph(self, expr: str) -> list[float]:
         """Return all values of all series that a query gives for the last minutes."""
@@ -154,7 +159,7 @@ def check(source: Source, dashboards: Sequence[Dashboard]) -> Report:
                     f"{query.ref} for {choice}"
                     for query in panel.queries
                     for choice, nodes in choices.items()
-                    if not _has_data(source, query.instant, filled_in(query.expr, nodes))
+                    if not _has_data(source, query, filled_in(query.expr, nodes))
                 ]
             except RefusedError as error:
                 report.wrong.append(f"{panel.name}: {error}")
@@ -168,10 +173,12 @@ def check(source: Source, dashboards: Sequence[Dashboard]) -> Report:
     return report
 
 
-def _has_data(source: Source, instant: bool, expr: str) -> bool:  # noqa: FBT001 - a query is one or the other
-    if instant:
+def _has_data(source: Source, query: Query, expr: str) -> bool:
+    if query.table:
+        return any(not math.isnan(value) for _, value in source.instant(expr))
+    if query.instant:
         # A tile has a word for NaN, and a verdict for what does not answer.
-        return any(labels.get("verdict") not in _FAULTS for labels in source.instant(expr))
+        return any(labels.get("verdict") not in _FAULTS for labels, _ in source.instant(expr))
     return any(not math.isnan(value) for value in source.graph(expr))
 
 
@@ -193,12 +200,12 @@ class PrometheusItself:
 
     def nodes(self, job: str) -> list[str]:
         """See Source."""
-        return sorted(labels["instance"] for labels in self.instant(f'up{{job="{job}"}}'))
+        return sorted(labels["instance"] for labels, _ in self.instant(f'up{{job="{job}"}}'))
 
-    def instant(self, expr: str) -> list[dict[str, str]]:
+    def instant(self, expr: str) -> list[tuple[dict[str, str], float]]:
         """See Source."""
         query = expr.replace("$__rate_interval", self._rate_interval)
-        return [series["metric"] for series in self._ask("query", query=query)["result"]]
+        return [(series["metric"], float(series["value"][1])) for series in self._ask("query", query=query)["result"]]
 
     def graph(self, expr: str) -> list[float]:
         """See Source."""

@@ -59,6 +59,7 @@ dashboard = page(
             "What coturn receives and sends, over the chosen nodes, in the last minutes.",
             "bps",
             '8 * sum(rate(coturn_traffic_bytes_total{instance=~"$node"}[5m]))',
+            of=COTURN,
         ),
     ],
     nodes=nodes(

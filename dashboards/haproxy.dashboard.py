@@ -17,11 +17,9 @@ _REQUESTS = rates("haproxy_frontend_http_requests_total", where=_USERS)
 _REFUSED = rates("haproxy_frontend_http_responses_total", where=f'code="5xx",{_USERS}')
 
 
-def _mean(part: str) -> Query:
-    metric = f"haproxy_backend_{part}_time_average_seconds"
-    return Query(
-        f'max by (instance, proxy) ({metric}{{{_USERS},instance=~"$node"}})', f"{{{{instance}}}} {{{{proxy}}}} {part}"
-    )
+def _mean(part: str) -> str:
+    mean = f'haproxy_backend_{part}_time_average_seconds{{{_USERS},instance=~"$node"}}'
+    return f'label_replace(max by (instance, proxy) ({mean}), "stage", "{part}", "", "")'
 
 
 dashboard = page(
@@ -52,12 +50,14 @@ dashboard = page(
             "Users' HTTP requests, over the chosen HAProxys, in the last minutes. A WebSocket is one request.",
             "short",
             f'sum(rate(haproxy_frontend_http_requests_total{{{_USERS},instance=~"$node"}}[5m]))',
+            of=HAPROXY,
         ),
         figure(
             "5xx answers, 10m",
             "Answers without a server behind them, over the chosen HAProxys, in the last ten minutes.",
             "locale",
             f'sum(increase(haproxy_frontend_http_responses_total{{code="5xx",{_USERS},instance=~"$node"}}[10m]))',
+            of=HAPROXY,
         ),
         stat(
             "Connections used, most",
@@ -121,9 +121,7 @@ dashboard = page(
                 "queue: waiting for a free server; connect: to it; response: until it answers. HAProxy measures means, "
                 "no percentiles: what users feel is on WebSocket Health.",
                 "s",
-                _mean("queue"),
-                _mean("connect"),
-                _mean("response"),
+                Query(" or ".join(map(_mean, ("queue", "connect", "response"))), "{{instance}} {{proxy}} {{stage}}"),
             ),
         ),
         folded(
@@ -134,7 +132,7 @@ dashboard = page(
                 "short",
                 Query(
                     'sum by (instance, proxy, server) (haproxy_server_current_sessions{instance=~"$node"})',
-                    "{{instance}} {{proxy}} {{server}}",
+                    "{{server}} {{proxy}} {{instance}}",
                 ),
                 stacked=True,
             ),
@@ -144,7 +142,7 @@ dashboard = page(
                 "short",
                 Query(
                     rates("haproxy_server_check_failures_total", "proxy", "server") + " > 0",
-                    "{{instance}} {{proxy}} {{server}}",
+                    "{{server}} {{proxy}} {{instance}}",
                 ),
                 empty="no check has failed",
             ),

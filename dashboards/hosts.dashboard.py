@@ -72,7 +72,7 @@ dashboard = page(
             "memory": Column(f"max by (instance) ({_MEMORY})", "percentunit", limits=below("HostMemoryLow")),
             "processor": Column(f"max by (instance) ({_USED})", "percentunit", limits=above("HostProcessorBusy")),
             "clock off": Column(f"max by (instance) ({_CLOCK})", "s", limits=above("HostClockWrong")),
-            "failed": Column(f"sum by (instance) ({_FAILED})"),
+            "failed": Column(f"sum by (instance) ({_FAILED})", limits=none_may_be("HostUnitFailed")),
             "role": Column(
                 f"max by (instance) ({_ROLE})",
                 "none",

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,13 +47,15 @@ class Limits:
     Args:
         bands: at least two, from the lowest up.
         says: the limits as a sentence for a panel's description.
-        short: the nearest limit in a word or two, to stand beside the number.
+        short: the nearest limit in a word or two.
+        share: PromQL around a number (`{}`) that says how much of this limit it is; None: there is no such share.
         edge_is_bad: whether a value exactly on an edge is in the worse band; an alert with > or < says no.
     """
 
     bands: tuple[tuple[float | None, State], ...]
     says: str
     short: str
+    share: str | None = None
     edge_is_bad: bool = False
 
     @property
@@ -61,6 +64,16 @@ class Limits:
         order = list(State)
         edges = zip(self.bands, self.bands[1:], strict=False)
         return [(begins, max(below, above, key=order.index)) for (_, below), (begins, above) in edges if begins]
+
+    @property
+    def edges(self) -> list[tuple[float, State]]:
+        """The values from which Grafana would colour a cell, each with the state that it is still in itself.
+
+        An alert that fires above its threshold does not fire at it; a step of Grafana's begins at it.
+        """
+        fine = next(index for index, (_, state) in enumerate(self.bands) if state is State.OK)
+        above = self.bands[fine:] if not self.edge_is_bad else ()
+        return [(ends, state) for (_, state), (ends, _) in pairwise(above) if ends is not None]
 
     @property
     def tests(self) -> list[tuple[State, str, float]]:
@@ -98,14 +111,16 @@ def above(*alerts: str) -> Limits:
     """Return the limits of alerts that fire above their threshold, the mildest first."""
     edges = [(_value(alert), _state(alert)) for alert in alerts]
     says = "; ".join(f"{_state(alert).word.lower()} above {threshold(alert).limit}" for alert in alerts)
-    return Limits(((None, State.OK), *edges), _sentence(says), f"limit {threshold(alerts[0]).limit}")
+    nearest = threshold(alerts[0])
+    return Limits(((None, State.OK), *edges), _sentence(says), f"of {nearest.limit}", f"{{}} / {nearest.value:g}")
 
 
 def below(alert: str) -> Limits:
     """Return the limits of an alert that fires below its threshold."""
     says = f"{_state(alert).word.lower()} below {threshold(alert).limit}"
-    least = f"at least {threshold(alert).limit}"
-    return Limits(((None, _state(alert)), (_value(alert), State.OK)), _sentence(says), least)
+    least = f"least {threshold(alert).limit}"
+    bands = ((None, _state(alert)), (_value(alert), State.OK))
+    return Limits(bands, _sentence(says), least, f"{{}} / {_value(alert):g}")
 
 
 def rest_of(alert: str) -> Limits:
@@ -114,7 +129,8 @@ def rest_of(alert: str) -> Limits:
     return Limits(
         ((None, _state(alert)), (least, State.OK)),
         _sentence(f"{_state(alert).word.lower()} below {least * 100:g} %"),
-        f"at least {least * 100:g} %",
+        f"failed, of {threshold(alert).limit}",
+        f"(1 - {{}}) / {_value(alert):g}",
     )
 
 

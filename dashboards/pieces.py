@@ -26,8 +26,17 @@ UNKNOWN = "purple"
 FAILURE = "red"  # a line that counts failures
 TREND = "rgba(87, 148, 242, 0.2)"  # the line in a tile; so thin that Grafana writes on it as on the background
 LIMIT = "#808080"  # the dashed line of an alert's limit
-# A node has the same colour in every panel: that of the first number in its name (prosody1, postgres2, ...).
-NODES = ("blue", "green", "yellow", "super-light-blue", "dark-green", "super-light-yellow")
+# A node has the same colour in every panel: that of the first number in its name (prosody1, postgres2, ...), by its
+# last digit. There is no seventh colour: 1 and 7, 2 and 8, ... share one.
+NODES = {
+    "17": "blue",
+    "28": "green",
+    "39": "yellow",
+    "40": "super-light-blue",
+    "5": "dark-green",
+    "6": "super-light-yellow",
+}
+PLAIN = "blue"  # a line that no number and no value names; Grafana would give it red or orange by its position
 # What a value of a label looks like, in every panel whose lines differ in this label.
 VALUES: dict[str, dict[str, str]] = {
     "handler": {"voip": "green", "fcm": "blue"},
@@ -60,7 +69,35 @@ VALUES: dict[str, dict[str, str]] = {
         "turn": "dark-green",
         "call-push": "super-light-yellow",
     },
-    "stage": {"queue": "yellow", "connect": "green", "provider": "blue"},
+    "stage": {"queue": "yellow", "connect": "green", "provider": "blue", "response": "blue"},
+    "code": {
+        "1xx": "blue",
+        "2xx": "green",
+        "3xx": "yellow",
+        "4xx": "super-light-yellow",
+        "5xx": FAILURE,
+        "other": "dark-green",
+        "200": "blue",
+        "400": "yellow",
+        "403": "super-light-yellow",
+        "429": "green",
+        "401": "blue",
+        "486": "yellow",
+        "508": "green",
+    },
+    "journey": {
+        "message": "blue",
+        "login": "green",
+        "presence_online": "super-light-blue",
+        "presence_away": "dark-green",
+        "presence_force_quit": "yellow",
+        "presence_vanish": "super-light-yellow",
+        "turn_credentials": "blue",
+        "turn_allocate": "green",
+        "turn_udp": "super-light-blue",
+        "turn_tcp": "yellow",
+        "turn_tls": "dark-green",
+    },
 }
 
 
@@ -132,6 +169,11 @@ def exactly(values: dict[str, tuple[str, str]]) -> dict[str, Any]:
     return {"type": "value", "options": options}
 
 
+def recoloured(values: dict[str, str]) -> dict[str, Any]:
+    """Return the mapping of single values, each to a colour that wins over the field's; the number stays."""
+    return {"type": "value", "options": {value: {"color": colour, "index": 0} for value, colour in values.items()}}
+
+
 # --- Overrides -------------------------------------------------------------------------------------------------------
 
 
@@ -149,7 +191,7 @@ def fixed(colour: str) -> dict[str, str]:
 
 
 def line_overrides(queries: Sequence[Query]) -> list[dict[str, Any]]:
-    """Return the colours and looks of a graph's lines: by node, by a label's value, and by what the line counts."""
+    """Return colours and looks of a graph's lines: by a label's value or else by node, and by what the line counts."""
     coloured = {label for query in queries for label in query.labels} - {"instance"}
     by_value = [
         override("byRegexp", f"/(^| ){re.escape(value)}( |$)/", color=fixed(colour))
@@ -158,15 +200,14 @@ def line_overrides(queries: Sequence[Query]) -> list[dict[str, Any]]:
         for value, colour in VALUES[label].items()
     ]
     by_node = [
-        override("byRegexp", rf"/^\D*{number}(?!\d)/", color=fixed(colour))
-        for number, colour in enumerate(NODES, start=1)
+        override("byRegexp", rf"/^\D*\d*[{digits}](?!\d)/", color=fixed(colour)) for digits, colour in NODES.items()
     ]
     looks = [
         override("byRegexp", f"/^{_as_regex(query.legend)}$/", **_LOOKS[query.look])
         for query in queries
         if query.look is not Look.PLAIN
     ]
-    return [*(by_node if not coloured else by_value), *looks]
+    return [*(by_value or by_node), *looks]
 
 
 _LOOKS: dict[Look, dict[str, Any]] = {

@@ -56,6 +56,7 @@ dashboard = page(
             "short",
             'sum(rate(pg_stat_database_xact_commit{instance=~"$node"}[5m]))'
             ' + sum(rate(pg_stat_database_xact_rollback{instance=~"$node"}[5m]))',
+            of=POSTGRESQL,
         ),
         stat(
             "Connections used, most",

@@ -3,7 +3,7 @@
 from dashboards.limits import above
 from dashboards.page import folded, page, row
 from dashboards.panels import heatmap, series
-from dashboards.pieces import Query
+from dashboards.pieces import Look, Query
 from dashboards.promql import PROSODY, buckets, rates
 from dashboards.prosody import event_loop_lag, nodes_down
 from dashboards.synthetic import gone_in_time
@@ -32,12 +32,14 @@ dashboard = page(
             "Broadcasts of local users, over the chosen nodes, in the last minutes. A wave: connections lost together.",
             "short",
             'sum(rate(prosody_presence_updates_total{instance=~"$node"}[5m]))',
+            of=PROSODY,
         ),
         figure(
             "Hibernated sessions",
             "Sessions without a connection that wait to be resumed, over the chosen nodes.",
             "locale",
             'sum(prosody_c2s_hibernated_sessions{instance=~"$node"})',
+            of=PROSODY,
         ),
         figure(
             "Dead connections, 10m",
@@ -45,6 +47,7 @@ dashboard = page(
             "that were not resumed in time.",
             "locale",
             'sum(increase(prosody_dead_connections_total{instance=~"$node"}[10m]))',
+            of=PROSODY,
         ),
         stat(
             "Longest read_timeout",
@@ -72,7 +75,10 @@ dashboard = page(
         "Presence updates/s",
         "Broadcasts of local users by type. A wave of unavailable: connections lost together.",
         "short",
-        Query(rates("prosody_presence_updates_total", "type"), "{{instance}} {{type}}"),
+        Query(rates("prosody_presence_updates_total", where='type="available"'), "{{instance}} available"),
+        Query(
+            rates("prosody_presence_updates_total", where='type="unavailable"'), "{{instance}} unavailable", Look.DASHED
+        ),
     ),
     exporter="synthetic",
     rows=[
@@ -83,7 +89,14 @@ dashboard = page(
                 "read_timeout: a silent connection was dropped. hibernation_expired: a session was not resumed in "
                 "time, and only now do contacts see the user offline.",
                 "short",
-                Query(rates("prosody_dead_connections_total", "cause"), "{{instance}} {{cause}}"),
+                Query(
+                    rates("prosody_dead_connections_total", where='cause="read_timeout"'), "{{instance}} read_timeout"
+                ),
+                Query(
+                    rates("prosody_dead_connections_total", where='cause="hibernation_expired"'),
+                    "{{instance}} hibernation_expired",
+                    Look.DASHED,
+                ),
             ),
             series(
                 "Time until vanished users look offline",

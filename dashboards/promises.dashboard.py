@@ -4,7 +4,7 @@ from dashboards.limits import above, below
 from dashboards.page import folded, page, row
 from dashboards.panels import series
 from dashboards.pieces import CALM, Look, Query, override
-from dashboards.promql import PROSODY
+from dashboards.promql import PROSODY, TEST_USERS
 from dashboards.prosody import nodes_down
 from dashboards.tables import Column, table
 from dashboards.tiles import figure, stat
@@ -59,12 +59,16 @@ dashboard = page(
             "Of the promise that has least of its error budget left over 30 days. Below 0: the promise is missed.",
             "percentunit",
             "min(slo:period_error_budget_remaining:ratio)",
+            of=TEST_USERS,
         ),
-        figure(
-            "Burn in an hour, fastest",
-            "How many times faster than it lasts the fastest budget burned in the last hour.",
+        stat(
+            "Burn in 6 hours, fastest",
+            "How many times faster than it lasts the fastest budget burned in the last six hours, and in the last half "
+            "hour too. The alert waits for six hours of measuring.",
             "short",
-            f"max({_burn('1h')})",
+            f"max({_both('6h', '30m')})",
+            above("PromiseBurnsFast"),
+            of=TEST_USERS,
         ),
         stat(
             "Least measured",
@@ -72,28 +76,31 @@ dashboard = page(
             "percentunit",
             "min(slo:coverage:ratio)",
             _MEASURED,
-            of=PROSODY,
+            of=TEST_USERS,
         ),
         figure(
             "Promised connections",
             "All sessions now, of the connections that Section 1 promises.",
             "percentunit",
             "sum(slo:connections:ratio)",
+            of=PROSODY,
         ),
     ],
     nodes=table(
         "Promises",
         "Good events now (5m) and over 30 days, what is promised, what is left of the budget, how many times too fast "
-        "it burns, and how much was measured. A dash: not known, or no verdict yet.",
+        "it burns (confirmed by the last half hour, or six hours), and how much was measured. A dash: not known, or no "
+        "verdict yet.",
         {
             "now": Column(f"1 - {_BY} (slo:sli_error:ratio_rate5m)", "percentunit"),
             "30 days": Column(f"1 - {_BY} (slo:sli_error:ratio_rate30d)", "percentunit"),
             "promised": Column(f"{_BY} (slo:objective:ratio)", "percentunit"),
             "left": Column(f"{_BY} (slo:period_error_budget_remaining:ratio)", "percentunit"),
-            "burn": Column(_burn("1h"), "short", limits=_BURN),
+            "burn 6h": Column(_both("6h", "30m"), "short", limits=above("PromiseBurnsFast")),
+            "burn 3d": Column(_both("3d", "6h"), "short", limits=above("PromiseBurnsSlowly")),
             "measured": Column(f"{_BY} (slo:coverage:ratio)", "percentunit", limits=_MEASURED),
         },
-        first=("sloth_slo", "now", "30 days", "promised", "left", "burn", "measured"),
+        first=("sloth_slo", "now", "30 days", "promised", "left", "burn 6h", "burn 3d", "measured"),
         names=_NAMES,
         overrides=_WHOLE,
     ),

@@ -21,6 +21,15 @@ class Service:
     word: str = "NODE DOWN"
 
     @property
+    def answering(self) -> str:
+        """A series of 1 for each node that answers."""
+        return f"{self.scraped if self.answers == 'up' else self._answers} == 1"
+
+    @property
+    def _answers(self) -> str:
+        return f'{self.answers}{{instance=~"$node"}}'
+
+    @property
     def scraped(self) -> str:
         """Whether Prometheus can scrape each node; the one series that is there whatever happens to a node."""
         return f'up{{job="{self.job}",instance=~"$node"}}'
@@ -30,11 +39,11 @@ class Service:
         """1 or 0 for each node that Prometheus scrapes: 0 too if its exporter is gone."""
         if self.answers == "up":
             return f"max by (instance) ({self.scraped})"
-        return f'max by (instance) ({self.answers}{{instance=~"$node"}}) or 0 * max by (instance) ({self.scraped})'
+        return f"max by (instance) ({self._answers}) or 0 * max by (instance) ({self.scraped})"
 
     def unanswered(self) -> str:
         """Return how many nodes do not answer (those whose exporter is gone included)."""
-        answering = self.scraped if self.answers == "up" else f'{self.answers}{{instance=~"$node"}}'
+        answering = self.scraped if self.answers == "up" else self._answers
         return f"count({self.scraped}) - (sum({answering}) or vector(0))"
 
     def unanswering(self) -> str:
@@ -49,14 +58,16 @@ class Endpoints:
     Args:
         succeeds: a metric with one series per endpoint that is 1 if its last probe succeeded.
         word: the verdict on numbers of the endpoints while one of them cannot be probed.
+        where: further matchers, each with a comma after it.
     """
 
     succeeds: str
     word: str = "PROBE FAILED"
+    where: str = ""
 
     def unanswered(self) -> str:
         """Return how many endpoints could not be probed."""
-        return f'sum(1 - {self.succeeds}{{instance=~"$exporter"}})'
+        return f'sum(1 - {self.succeeds}{{{self.where}instance=~"$exporter"}})'
 
 
 PROSODY = Service("prosody", "prosody_up")
@@ -66,6 +77,7 @@ COTURN = Service("coturn", "coturn_up")
 HAPROXY = Service("haproxy", "up")
 HOSTS = Service("node", "up")
 CERTIFICATES = Endpoints("ssl_certificate_probe_success")
+TEST_USERS = Endpoints("up", "NOT MEASURED", 'job="synthetic",')
 
 
 def rate(metric: str, *, where: str = "") -> str:

@@ -67,7 +67,8 @@ dashboard = page(
     ],
     nodes=nodes(
         "Nodes",
-        "Each node now, coloured by the limits of its alerts.",
+        "Each node now, coloured by the limits of its alerts. Lag: of the event loop, on average; bad logins: of all "
+        "in two minutes.",
         PROSODY,
         {
             "sessions": Column(_SESSIONS, limits=above("ProsodySessionsHigh", "ProsodySessionsCritical")),
@@ -80,10 +81,16 @@ dashboard = page(
                 limits=above("ProsodyMemoryHigh"),
             ),
             "CPU": Column(f"max by (instance) ({rate('prosody_cpu_seconds_total')})", "percentunit"),
-            "lag P99": Column(
-                'max by (instance) (instance:prosody_event_loop_lag_seconds:p99{instance=~"$node"})', "s"
+            "lag": Column(
+                'max by (instance) (instance:prosody_event_loop_lag_seconds:mean{instance=~"$node"})',
+                "s",
+                limits=above("ProsodyEventLoopSlow"),
             ),
-            "bad logins": Column(rates("prosody_authentications_total", where='result="failure"')),
+            "bad logins": Column(
+                'max by (instance) (instance:prosody_logins_failed:ratio{instance=~"$node"})',
+                "percentunit",
+                limits=above("ProsodyLoginsFail"),
+            ),
         },
     ),
     graph=series(
@@ -124,7 +131,12 @@ dashboard = page(
                 "Logins/s",
                 "Logins by result. A wave of successes after a fall in sessions: users come back from a dead node.",
                 "short",
-                Query(rates("prosody_authentications_total", "result"), "{{instance}} {{result}}"),
+                Query(rates("prosody_authentications_total", where='result="success"'), "{{instance}} success"),
+                Query(
+                    rates("prosody_authentications_total", where='result="failure"'),
+                    "{{instance}} failure",
+                    Look.FAILURE,
+                ),
             ),
         ),
         row(

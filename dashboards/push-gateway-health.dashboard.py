@@ -5,6 +5,7 @@ from dashboards.page import folded, page, row
 from dashboards.panels import heatmap, series, states
 from dashboards.pieces import CALM, CRITICAL, Look, Query
 from dashboards.promql import GATEWAY, buckets, rate, rates
+from dashboards.push import HANDED_ON, P99, RECEIVED, path
 from dashboards.tables import Column, nodes
 from dashboards.tiles import broken, stat
 
@@ -17,33 +18,7 @@ _CRASHES = threshold("PushGatewayCrashLoop")
 _ALIVE = 'on (instance) push_gateway_up{instance=~"$node"} == 1'
 _VOIP_FAILED = 'instance:push_voip_failed:ratio{instance=~"$node"}'
 _FCM_FAILED = 'instance:push_fcm_failed:ratio{instance=~"$node"}'
-_P99 = 'instance_handler:push_latency_ms:p99{instance=~"$node"}'
 _MEMORY = 'push_gateway_memory_bytes{instance=~"$node"}'
-# The bridge's own counts: each push once, however often it was repeated, also if the gateway refused or never took it.
-# prosody_push_notifications_total would not do: mod_cloud_notify asks several times for one push.
-_HANDED_ON = " + ".join(
-    (
-        rates("prosody_mod_push_http__handover_seconds_count"),
-        rates("prosody_mod_push_http__refused_total"),
-        rates("prosody_mod_push_http__dropped_total", where='reason="late"'),
-    )
-)
-_RECEIVED = rates("push_requests_total", where='code="200"')
-_SENT = f"{rates('push_voip_sent_total')} + {rates('push_fcm_sent_total')}"
-_WOKE = rates("prosody_push_wakeups_total", where='result="woke"')
-
-
-def _p99(histogram: str) -> str:
-    return f"histogram_quantile(0.99, {rates(f'{histogram}_bucket', 'kind', 'le')})"
-
-
-_CALLS = threshold("PushCallsFailing")
-_WAKE = threshold("PushesWakeNobody")
-_SILENT = " / ".join(
-    "sum by (instance, kind) (increase("
-    f'prosody_push_wakeups_total{{result=~"{result}",instance=~"$node"}}[{_WAKE.window}]))'
-    for result in ("silent", "silent|woke")
-)
 
 dashboard = page(
     "push-gateway-health",
@@ -80,7 +55,7 @@ dashboard = page(
             "From request to the provider's answer, on the worst node and handler; one push in a hundred took longer. "
             f"The alert waits for {_SLOW.minimum:g} pushes.",
             "ms",
-            f"max({_P99} and {_ALIVE})",
+            f"max({P99} and {_ALIVE})",
             above("PushLatencyHigh"),
             of=GATEWAY,
             idle="no pushes",
@@ -100,15 +75,15 @@ dashboard = page(
         "received: pushes a second that the gateway took.",
         GATEWAY,
         {
-            "handed on": Column(_HANDED_ON),
-            "received": Column(_RECEIVED),
+            "handed on": Column(HANDED_ON, outlives=True),
+            "received": Column(RECEIVED),
             "voip fail": Column(
                 f"max by (instance) ({_VOIP_FAILED} and {_ALIVE})", "percentunit", limits=above("PushVoipFailuresHigh")
             ),
             "fcm fail": Column(
                 f"max by (instance) ({_FCM_FAILED} and {_ALIVE})", "percentunit", limits=above("PushFcmFailuresHigh")
             ),
-            "P99": Column(f"max by (instance) ({_P99} and {_ALIVE})", "ms", limits=above("PushLatencyHigh")),
+            "P99": Column(f"max by (instance) ({P99} and {_ALIVE})", "ms", limits=above("PushLatencyHigh")),
             "ready": Column(
                 'min by (instance) (push_provider_state{instance=~"$node"})',
                 "none",
@@ -121,8 +96,8 @@ dashboard = page(
         "Pushes that Prosody's bridge handed on, above zero, and those that the gateway took, below. A lasting "
         "difference: the gateway refuses pushes, or does not take them in time.",
         "short",
-        Query(_HANDED_ON, "{{instance}} handed on"),
-        Query(_RECEIVED, "{{instance}} received", Look.BELOW),
+        Query(HANDED_ON, "{{instance}} handed on"),
+        Query(RECEIVED, "{{instance}} received", Look.BELOW),
     ),
     rows=[
         row(
@@ -140,7 +115,7 @@ dashboard = page(
                 "Latency",
                 "From request to the provider's answer, retries included. P99: one push in a hundred took longer.",
                 "ms",
-                Query(_P99, "{{instance}} {{handler}} P99"),
+                Query(P99, "{{instance}} {{handler}} P99"),
                 Query(
                     'instance_handler:push_latency_ms:p50{instance=~"$node"}',
                     "{{instance}} {{handler}} P50",
@@ -206,78 +181,7 @@ dashboard = page(
                 limits=above("PushGatewayMemoryHigh"),
             ),
         ),
-        row(
-            "The path of a push: handed on, received, sent, woke",
-            series(
-                "From Prosody to the phone/s",
-                "handed on: by Prosody's bridge; received: by the gateway; failed: a wrong secret; sent: accepted by "
-                "Apple or Google; woke: the phone came in time. Where the lines part, pushes are lost.",
-                "short",
-                Query(_HANDED_ON, "{{instance}} handed on"),
-                Query(_RECEIVED, "{{instance}} received", Look.DASHED),
-                Query(_SENT, "{{instance}} sent"),
-                Query(_WOKE, "{{instance}} woke", Look.DASHED),
-                Query(rates("push_requests_total", where='code="403"'), "{{instance}} failed: secret", Look.FAILURE),
-            ),
-            series(
-                "From Prosody to the phone, P99",
-                "to gateway: from Prosody's push to the request that the gateway took; to provider: from there to "
-                "Apple's or Google's answer. Both must take less than 2 s. to phone: from Prosody's push until the "
-                "phone is back.",
-                "s",
-                Query(_p99("prosody_mod_push_http__handover_seconds"), "{{instance}} {{kind}} to gateway"),
-                Query(f"{_P99} / 1000", "{{instance}} {{handler}} to provider", Look.DASHED),
-                Query(_p99("prosody_push_wakeup_seconds"), "{{instance}} {{kind}} to phone"),
-                empty="no pushes",
-            ),
-            stat(
-                "Pushes that wake nobody, worst",
-                f"Of the pushes that a provider took in the last {_WAKE.window}, those whose phone did not come, on "
-                "the worst node and of the worst kind. Phones that are off are among them. "
-                f"The alert waits for {_WAKE.minimum:g} of them.",
-                "percentunit",
-                f"max({_SILENT})",
-                above("PushesWakeNobody"),
-                of=GATEWAY,
-                idle="no pushes",
-            ),
-            stat(
-                f"Failed calls in {_CALLS.window}, worst",
-                "Calls that no iPhone got, on the worst node, however few calls there are.",
-                "none",
-                f'max(increase(push_voip_failed_total{{instance=~"$node"}}[{_CALLS.window}]))',
-                above("PushCallsFailing"),
-                of=GATEWAY,
-            ),
-            series(
-                "What followed each push/s",
-                "woke: the phone came in time. silent: it did not. superseded: another push to the same token came "
-                "first.",
-                "short",
-                Query(rates("prosody_push_wakeups_total", "kind", "result"), "{{instance}} {{kind}} {{result}}"),
-            ),
-            series(
-                "Canaries/s",
-                "Pushes to your test phones by outcome, and how often those phones came. Nothing is drawn where none "
-                "is set.",
-                "short",
-                Query(
-                    f"{rates('push_canary_total', 'handler', 'outcome')} > 0", "{{instance}} {{handler}} {{outcome}}"
-                ),
-                Query(
-                    f"{rates('prosody_canary_logins_total', 'handler')} > 0",
-                    "{{instance}} {{handler}} came",
-                    Look.DASHED,
-                ),
-                empty="no test phone was pushed to",
-            ),
-            heatmap(
-                "How long until the phone is back",
-                "From Prosody's push to the phone's login or resumption, over the chosen nodes.",
-                "s",
-                buckets("prosody_push_wakeup_seconds"),
-            ),
-        ),
+        path(),
         folded(
             "Why they fail",
             series(

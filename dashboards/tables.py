@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from grafanalib import core
 
-from dashboards.pieces import CALM, CRITICAL, NO_DATA, WARNING, Query, exactly, override, special, step, targets
+from dashboards.pieces import (
+    CALM,
+    CRITICAL,
+    NO_DATA,
+    WARNING,
+    Query,
+    exactly,
+    override,
+    recoloured,
+    special,
+    step,
+    targets,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,12 +45,14 @@ class Column:
         unit: Grafana's name of the unit.
         limits: colour the cell as its alert would judge it.
         words: what values are shown as: word and colour.
+        outlives: whether the number stays true of a node that does not answer, because something else reports it.
     """
 
     expr: str
     unit: str = "short"
     limits: Limits | None = None
     words: Mapping[str, tuple[str, str]] | None = None
+    outlives: bool = False
 
 
 def table(
@@ -127,10 +141,11 @@ def nodes(title: str, description: str, service: Service, columns: Mapping[str, 
         "url": f"/d/${{__dashboard.uid}}?var-node={node}&${{datasource:queryparam}}&${{__url_time_range}}",
     }
     answers = Column(service.state, "none", words={"0": ("DOWN", CRITICAL), "1": ("UP", CALM)})
+    known = {heading: replace(column, expr=_of_each_node(column, service)) for heading, column in columns.items()}
     return table(
         title,
         f"{description} A dash: not known. A click on a name keeps this node alone.",
-        {"state": answers, **columns},
+        {"state": answers, **known},
         first=("instance", "state", *columns),
         names={"instance": "node"},
         overrides=[
@@ -168,6 +183,12 @@ def firing(title: str, description: str, since: str, runbooks: str) -> Panel:
     )
 
 
+def _of_each_node(column: Column, service: Service) -> str:
+    """Return PromQL for one sample of each node: NaN where nothing is known, so that no column is ever left out."""
+    answers = "" if column.outlives else f" and on (instance) {service.answering}"
+    return f"({column.expr}){answers} or on (instance) NaN * max by (instance) ({service.scraped})"
+
+
 def _column(heading: str, column: Column) -> dict[str, Any]:
     # What is not known is not judged: without a colour of its own, it would get that of the lowest value.
     mappings = [special("null+nan", "-", CALM)]
@@ -175,6 +196,7 @@ def _column(heading: str, column: Column) -> dict[str, Any]:
     if column.limits:
         steps = [step(begins, state.colour) for begins, state in column.limits.bands]
         properties |= {"thresholds": {"mode": "absolute", "steps": steps}, **_FILLED}
+        mappings += [recoloured({f"{value:.15g}": state.colour}) for value, state in column.limits.edges]
     if column.words:
         mappings.append(exactly(dict(column.words)))
         properties |= _FILLED

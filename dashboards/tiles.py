@@ -37,7 +37,7 @@ _REST = "${datasource:queryparam}&${__url_time_range}"
 def stat(
     title: str, description: str, unit: str, expr: str, limits: Limits, *, of: Service | Endpoints, idle: str = NO_DATA
 ) -> Panel:
-    """Return a number with its verdict in a word and in colour, as of now; below it the limit and the trend.
+    """Return a number with its verdict in a word and in colour, how much of its limit it is, and its trend.
 
     A verdict is never OK while something that it is about does not answer: what is not known may be bad.
 
@@ -55,31 +55,54 @@ def stat(
         of.word: CRITICAL,
         NO_DATA: CRITICAL,
     }
+    asked = [target(_verdict(expr, limits, of, idle), "{{verdict}}", "A", instant=True)]
+    overrides = [
+        *(override("byName", word, color=fixed(colour)) for word, colour in ({idle: CALM} | colours).items()),
+        override("byName", of.word, unit="none"),  # it says how many do not answer
+    ]
+    if limits.share:
+        asked.append(target(_share(limits.share.format(f"({expr})"), of), "share", "B", instant=True))
+        overrides.append(override("byName", "share", displayName=limits.short, unit="percentunit", decimals=0))
     return _tile(
         title,
-        f"{description} {limits.says} {of.word}: the number says nothing of what does not answer.",
+        f"{description} {limits.says}{_of(of)}",
         unit,
-        [target(_verdict(expr, limits, of, idle), "{{verdict}}", "A", instant=True), target(expr, "trend", "B")],
+        [*asked, target(expr, "trend", "T")],
+        overrides=[*overrides, _trend(" " if limits.share else limits.short)],
+    )
+
+
+def figure(title: str, description: str, unit: str, expr: str, *, of: Service | Endpoints) -> Panel:
+    """Return a number that has no limit, and its trend.
+
+    Args:
+        title: what is counted.
+        description: what it means.
+        unit: Grafana's name of the unit.
+        expr: PromQL for exactly one sample without labels. No sample is a fault, and is shown as one.
+        of: the service, or the endpoints, that must all answer for the number to be whole.
+    """
+    verdict = _or(_named(of.word, f"({of.unanswered()}) > 0"), _named("now", expr), _named(NO_DATA, "vector(NaN)"))
+    return _tile(
+        title,
+        f"{description}{_of(of)}",
+        unit,
+        [target(verdict, "{{verdict}}", "A", instant=True), target(expr, "trend", "T")],
         overrides=[
-            *(override("byName", word, color=fixed(colour)) for word, colour in ({idle: CALM} | colours).items()),
-            override("byName", of.word, unit="none"),  # it says how many do not answer
-            _trend("B", limits.short),
+            override("byName", of.word, color=fixed(CRITICAL), unit="none"),
+            override("byName", NO_DATA, color=fixed(CRITICAL)),
+            _trend(" "),
         ],
     )
 
 
-def figure(title: str, description: str, unit: str, expr: str) -> Panel:
-    """Return a number that has no limit, and its trend. PromQL gives exactly one sample; no sample is a fault."""
-    return _tile(
-        title,
-        description,
-        unit,
-        [
-            target(_or(_named("now", expr), _named(NO_DATA, "vector(NaN)")), "{{verdict}}", "A", instant=True),
-            target(expr, "trend", "B"),
-        ],
-        overrides=[override("byName", NO_DATA, color=fixed(CRITICAL)), _trend("B", " ")],
-    )
+def _of(of: Service | Endpoints) -> str:
+    return f" {of.word}: how many do not answer; the number says nothing of them."
+
+
+def _share(share: str, of: Service | Endpoints) -> str:
+    """Return PromQL for one sample: this share, or NaN while it is not known."""
+    return _or(f"({share}) and on () ({of.unanswered()}) <= 0", "vector(NaN)")
 
 
 def _verdict(expr: str, limits: Limits, of: Service | Endpoints, idle: str) -> str:
@@ -181,7 +204,7 @@ def _tile(title: str, description: str, unit: str, asked: list[Any], *, override
     )
 
 
-def _trend(ref: str, name: str) -> dict[str, Any]:
+def _trend(name: str) -> dict[str, Any]:
     """Show a range query as a line without a number: its last point may be as old as one step of the shown time."""
     nothing = [between(-FAR, FAR, CALM, " "), special("null+nan", " ", CALM)]
-    return override("byFrameRefID", ref, mappings=nothing, color=fixed(TREND), displayName=name, noValue=" ")
+    return override("byFrameRefID", "T", mappings=nothing, color=fixed(TREND), displayName=name, noValue=" ")

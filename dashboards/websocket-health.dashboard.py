@@ -36,6 +36,7 @@ dashboard = page(
             "Round trip of a ping on the exporter's own connection, on the slowest node.",
             "s",
             f"max({_PING.format('p99')})",
+            of=PROSODY,
         ),
         stat(
             "First expiry",

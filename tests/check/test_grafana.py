@@ -35,8 +35,9 @@ def test_a_dashboard_is_provisioned_or_made_by_hand_or_not_there(replayed: Calla
 
 def test_now_has_the_labels_of_each_series(replayed: Callable[..., Grafana]) -> None:
     assert replayed("several series").nodes("prosody") == ["prosody1", "prosody2"]
-    assert [labels["instance"] for labels in replayed("one series").instant("up")] == ["prosody1"]
-    assert replayed("not a number").instant("up") == [{}]
+    assert [(labels["instance"], value) for labels, value in replayed("one series").instant("up")] == [("prosody1", 1)]
+    ((labels, value),) = replayed("not a number").instant("up")
+    assert (labels, math.isnan(value)) == ({}, True)
     assert replayed("nothing").instant("up") == []
 
 

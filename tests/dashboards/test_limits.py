@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import promql_parser as promql
 import pytest
@@ -20,6 +21,7 @@ RED, ORANGE = "dark-red", "orange"
 # Which alerts' thresholds each tile and each graph shows, written by hand: uid, panel, alerts from the mildest on.
 LIMITS: dict[tuple[str, str], list[str]] = {
     ("promises", "Least measured"): ["PromiseNotMeasured"],
+    ("promises", "Burn in 6 hours, fastest"): ["PromiseBurnsFast"],
     ("promises", "Measured"): ["PromiseNotMeasured"],
     ("promises", "Burn rate, windows that page"): ["PromiseBurnsSlowly", "PromiseBurnsFast"],
     ("promises", "Burn rate, windows that make a ticket"): ["PromiseBurnsSlowly", "PromiseBurnsFast"],
@@ -105,6 +107,8 @@ COLUMNS: dict[tuple[str, str], list[str]] = {
     ("prosody-overview", "sessions"): ["ProsodySessionsHigh", "ProsodySessionsCritical"],
     ("prosody-overview", "stanzas/s"): ["ProsodyStanzaRateHigh"],
     ("prosody-overview", "memory"): ["ProsodyMemoryHigh"],
+    ("prosody-overview", "lag"): ["ProsodyEventLoopSlow"],
+    ("prosody-overview", "bad logins"): ["ProsodyLoginsFail"],
     ("presence-health", "timeout"): ["ProsodyReadTimeoutHigh"],
     ("presence-health", "ack delay"): ["ProsodyAckDelayHigh"],
     ("presence-health", "hibernate"): ["ProsodyHibernationTimeHigh"],
@@ -117,7 +121,8 @@ COLUMNS: dict[tuple[str, str], list[str]] = {
     ("coturn", "allocs"): ["CoturnAllocationsHigh"],
     ("coturn", "quota"): ["CoturnQuotaNearlyUsed"],
     ("haproxy", "in use"): ["HaproxyBackendNodesLow"],
-    ("promises", "burn"): ["PromiseBurnsSlowly", "PromiseBurnsFast"],
+    ("promises", "burn 6h"): ["PromiseBurnsFast"],
+    ("promises", "burn 3d"): ["PromiseBurnsSlowly"],
     ("promises", "measured"): ["PromiseNotMeasured"],
     ("haproxy", "conns"): ["HaproxyConnectionsHigh"],
     ("postgresql", "conns"): ["PostgresConnectionsHigh"],
@@ -127,6 +132,10 @@ COLUMNS: dict[tuple[str, str], list[str]] = {
     ("hosts", "processor"): ["HostProcessorBusy"],
     ("hosts", "clock off"): ["HostClockWrong"],
 }
+# Columns of what one is enough for, by the alert that says how bad it is.
+COUNTED_COLUMNS = {("hosts", "failed"): "HostUnitFailed"}
+# What an alert of several pairs of windows compares with its own threshold; the other pairs have numbers of their own.
+WATCHED = {"PromiseBurnsFast": "slo:sli_error:ratio_rate6h"}
 SUCCESSES = {"VoIP success, worst", "FCM success, worst"}  # 1 minus what the alert watches
 FILE = yaml.safe_load(DEFAULTS.read_text(encoding="utf-8"))
 THRESHOLDS = load(KNOBS)
@@ -163,8 +172,13 @@ _NAMED = r'label_replace\((.*), "verdict", "([^"]+)", "", ""\)'
 
 
 def _number(panel: Panel) -> str:
-    """Return the query whose number a tile judges: the one of its trend."""
-    return plain(panel.json["targets"][1]["expr"])
+    """Return the query whose number a tile judges."""
+    return plain(_target(panel, "trend")["expr"])
+
+
+def _target(panel: Panel, legend: str) -> dict[str, Any]:
+    (found,) = (target for target in panel.json["targets"] if target["legendFormat"] == legend)
+    return found
 
 
 # --- Where the limits are --------------------------------------------------------------------------------------------
@@ -174,7 +188,7 @@ def _number(panel: Panel) -> str:
 def test_a_tile_with_a_verdict_has_the_limits_of_its_alerts_the_worst_first(panel: Panel) -> None:
     if panel.json["targets"][0]["legendFormat"] != "{{verdict}}":
         return
-    place, expr = _place(panel), panel.json["targets"][1]["expr"]
+    place, expr = _place(panel), _target(panel, "trend")["expr"]
     told = [(word, test) for word, test in _choices(panel) if word in ("CRITICAL", "WARNING")]
     if place in COUNTED:
         expected = [(FILE[COUNTED[place]]["severity"].upper(), f"({expr}) >= 1")]
@@ -209,15 +223,27 @@ def test_a_cell_has_the_colour_that_its_alerts_would_give_it(panel: Panel) -> No
         elif alerts:
             fine: list[tuple[float | None, str]] = [(None, "transparent")]
             expected = [*fine, *((FILE[alert]["value"], COLOURS[FILE[alert]["severity"]]) for alert in alerts)]
+        elif one := COUNTED_COLUMNS.get((panel.uid, override["matcher"]["options"])):
+            expected = [(None, "transparent"), (1, COLOURS[FILE[one]["severity"]])]
         else:
             expected = []
         assert steps == expected, override["matcher"]["options"]
+        # A step of Grafana's begins at its value; an alert that fires above its threshold does not fire at it.
+        at_the_edge = {
+            key: result["color"]
+            for mapping in properties.get("mappings", ())
+            if mapping["type"] == "value" and "thresholds" in properties
+            for key, result in mapping["options"].items()
+        }
+        milder = ["transparent", *(COLOURS[FILE[alert]["severity"]] for alert in alerts)]
+        edges = dict(zip((f"{FILE[alert]['value']:.15g}" for alert in alerts), milder, strict=False))
+        assert at_the_edge == ({} if not alerts or _fires_below(alerts[0]) else edges), override["matcher"]["options"]
 
 
 def test_every_limit_in_the_tables_above_is_of_a_panel_that_there_is() -> None:
     assert {*LIMITS, *COUNTED} <= {_place(panel) for panel in (*STATS, *SERIES)}
     headings = {(p.uid, o["matcher"]["options"]) for p in TABLES for o in p.json["fieldConfig"]["overrides"]}
-    assert set(COLUMNS) <= headings
+    assert {*COLUMNS, *COUNTED_COLUMNS} <= headings
 
 
 def test_every_alert_with_a_threshold_is_drawn_somewhere() -> None:
@@ -254,7 +280,7 @@ def _asked(expr: str) -> list[tuple[str, frozenset[tuple[str, str]]]]:
 def test_a_verdict_is_about_the_series_of_its_alert(panel: Panel) -> None:
     asked = _asked(_number(panel))
     for alert in LIMITS.get(_place(panel), ()):
-        assert _asked(EXPR[alert])[0] in asked
+        assert WATCHED[alert] in dict(asked) if alert in WATCHED else _asked(EXPR[alert])[0] in asked
     if _place(panel) in COUNTED:
         assert _asked(EXPR[COUNTED[_place(panel)]])[0][0] in {name for name, _ in asked}
 
@@ -278,16 +304,36 @@ def test_a_verdict_is_one_number_and_that_of_the_worst_node(panel: Panel) -> Non
     assert _place(panel) not in COUNTED or outermost in ("count", "sum")
 
 
+@pytest.mark.parametrize("panel", VERDICTS, ids=lambda panel: panel.name)
+def test_a_tile_says_how_much_of_its_limit_a_number_is_and_nothing_of_what_is_not_known(panel: Panel) -> None:
+    if _place(panel) in COUNTED:
+        return  # there is no share of none
+    nearest, number = LIMITS[_place(panel)][0], _target(panel, "trend")["expr"]
+    value = f"{FILE[nearest]['value']:g}"
+    share = f"(1 - ({number})) / {value}" if panel.json["title"] in SUCCESSES else f"({number}) / {value}"
+    known, otherwise = _target(panel, "share")["expr"].split(" or on () ")
+    assert known.startswith(f"({share}) and on () ")
+    assert known.endswith(" <= 0"), "only while all of what it is about answers"
+    assert otherwise == "vector(NaN)"
+    assert _target(panel, "share")["instant"]
+    (named,) = (o for o in panel.json["fieldConfig"]["overrides"] if o["matcher"]["options"] == "share")
+    limit = THRESHOLDS[nearest].limit
+    below = _fires_below(nearest) and panel.json["title"] not in SUCCESSES
+    name = f"least {limit}" if below else f"failed, of {limit}" if panel.json["title"] in SUCCESSES else f"of {limit}"
+    assert {"id": "displayName", "value": name} in named["properties"]
+    assert {"id": "unit", "value": "percentunit"} in named["properties"]
+
+
 # --- In words and colours --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("panel", VERDICTS, ids=lambda panel: panel.name)
 def test_what_does_not_answer_comes_before_every_verdict_and_no_data_is_one(panel: Panel) -> None:
     words = [word for word, _ in _choices(panel)]
-    assert words[0] in ("NODE DOWN", "PROBE FAILED")
+    assert words[0] in ("NODE DOWN", "PROBE FAILED", "NOT MEASURED")
     assert words[-1] == "NO DATA"
     assert words.index("OK") > max(words.index(word) for word in words if word in ("CRITICAL", "WARNING"))
-    assert dict(_choices(panel))["OK"] == f"({panel.json['targets'][1]['expr']}) > -Inf", "NaN is not OK"
+    assert dict(_choices(panel))["OK"] == f"({_target(panel, 'trend')['expr']}) > -Inf", "NaN is not OK"
     overrides = {
         o["matcher"]["options"]: o["properties"][0]["value"]["fixedColor"]
         for o in panel.json["fieldConfig"]["overrides"]
@@ -311,6 +357,7 @@ def test_a_tile_shows_what_is_now_and_fills_its_panel_with_the_colour(panel: Pan
         if any(p["id"] == "mappings" and p["value"][0]["options"]["result"].get("text") == " " for p in o["properties"])
     ]
     assert [trend["refId"] for trend in trends] == hidden, "the number of a trend may be as old as one step"
+    assert [trend["legendFormat"] for trend in trends] in ([], ["trend"])
     # From Grafana 10 on lastNotNull takes NaN for null: a gateway without work would show NO DATA.
     assert panel.json["options"]["reduceOptions"] == {"calcs": ["last"], "fields": "", "values": False}
     assert panel.json["options"]["colorMode"] == "background"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import promql_parser as promql
 import pytest
 
-from dashboards.pieces import FAILURE, NODES, TREND
+from dashboards.pieces import FAILURE, NODES, TREND, VALUES
 from tests.alerts.promql import result_labels
 from tests.dashboards.model import (
     DASHBOARDS,
@@ -84,9 +84,23 @@ def test_a_colour_has_one_meaning_and_a_node_has_one_colour(panel: Panel) -> Non
     if {label for target in panel.json["targets"] for label in _named(target["legendFormat"])} == {"instance"}:
         nodes = [o for o in overrides if o["matcher"]["options"].startswith(r"/^\D*")]
         colours = {o["matcher"]["options"]: o["properties"][0]["value"]["fixedColor"] for o in nodes}
-        for name, colour in {"prosody1": "blue", "postgres2": "green", "turn1.example.org:9872": "blue"}.items():
+        named = {"prosody1": "blue", "postgres2": "green", "turn1.example.org:9872": "blue", "prosody12": "green"}
+        for name, colour in named.items():
             (found,) = (c for pattern, c in colours.items() if re.search(pattern.strip("/"), name))
             assert found == colour
+
+
+@pytest.mark.parametrize("panel", GRAPH_PANELS, ids=names(GRAPH_PANELS))
+def test_no_line_gets_a_colour_by_its_position(panel: Panel) -> None:
+    # Grafana's palette has orange and red in it, which mean something here.
+    config = panel.json["fieldConfig"]
+    assert config["defaults"]["color"] == {"mode": "fixed", "fixedColor": "blue"}
+    coloured = [o["matcher"]["options"] for o in config["overrides"] if o["properties"][0]["id"] == "color"]
+    shown = {label for target in panel.json["targets"] for label in _named(target["legendFormat"])}
+    expected = {value for label in shown & set(VALUES) for value in VALUES[label]}
+    by_value = {value for value in expected if f"/(^| ){re.escape(value)}( |$)/" in coloured}
+    assert by_value == expected
+    assert expected or len([pattern for pattern in coloured if pattern.startswith(r"/^\D*")]) == len(NODES)
 
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
@@ -102,7 +116,7 @@ def test_every_colour_is_one_that_all_can_tell_apart(uid: str) -> None:
     assert set(_all("color", DASHBOARDS[uid], str)) <= judging
     named = {found["fixedColor"] for found in _all("color", DASHBOARDS[uid]) if "fixedColor" in found}
     named |= {p["value"]["fixedColor"] for p in _all_properties(DASHBOARDS[uid]) if p["id"] == "color"}
-    assert named <= judging | set(NODES) | {FAILURE, TREND}
+    assert named <= judging | set(NODES.values()) | {FAILURE, TREND}
 
 
 def _all_properties(node: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - JSON

@@ -12,7 +12,7 @@ from alerts.thresholds import load
 from check.client import Client
 from check.maintenance import main
 from check.silences import Silences
-from dashboards.page import PLANNED, STARTS
+from dashboards.marks import PLANNED, STARTS
 from lab.drill.thresholds import HASTE, write_thresholds
 from lab.stack import Lab
 
