@@ -204,17 +204,11 @@ dashboard = page(
         folded(
             "Network and files",
             series(
-                "Sent",
-                "By network card.",
+                "Network traffic",
+                "Received above zero, sent below, by network card.",
                 "bps",
-                Query(f"8 * {rate('node_network_transmit_bytes_total')}", "{{instance}} {{device}}"),
-                limits=above("HostNetworkBusy"),
-            ),
-            series(
-                "Received",
-                "By network card.",
-                "bps",
-                Query(f"8 * {rate('node_network_receive_bytes_total')}", "{{instance}} {{device}}"),
+                Query(f"8 * {rate('node_network_receive_bytes_total')}", "{{instance}} {{device}} received"),
+                Query(f"8 * {rate('node_network_transmit_bytes_total')}", "{{instance}} {{device}} sent", Look.BELOW),
                 limits=above("HostNetworkBusy"),
             ),
             series(

@@ -18,6 +18,7 @@ from dashboards.pieces import (
     NO_DATA,
     PLAIN,
     UNKNOWN,
+    Look,
     Query,
     as_queries,
     exactly,
@@ -60,6 +61,10 @@ def series(
         empty: why there may be nothing to see when all is well; shown in place of lines.
     """
     asked = as_queries(queries)
+    below_zero = any(query.look is Look.BELOW for query in asked)
+    lines = sorted(
+        sign * value for value, _ in (limits.lines if limits else ()) for sign in ((-1, 1) if below_zero else (1,))
+    )
     return core.TimeSeries(
         title=title,
         description=f"{description} {limits.says}" if limits else description,
@@ -75,12 +80,12 @@ def series(
         legendPlacement="right",
         legendCalcs=["mean", "max"],  # true of a node that is gone; its last value is not
         thresholdsStyleMode="dashed" if limits else "off",
-        thresholds=[step(None, "transparent"), *(step(value, LIMIT) for value, _ in (limits.lines if limits else []))],
+        thresholds=[step(None, "transparent"), *(step(value, LIMIT) for value in lines)],
         overrides=line_overrides(asked),
         extraJson={
             "fieldConfig": {
                 "defaults": {
-                    "min": None if any("-Y" in str(each) for each in line_overrides(asked)) else 0,
+                    "min": None if below_zero else 0,
                     "noValue": _said(empty),
                     "links": _only_this_node(asked),
                     "color": fixed(PLAIN),

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 SCRAPES = 6  # of every target before the summary: the first shows that it answers, the others what traffic does to it
 DEADLINE = 60.0  # seconds until then
+ALERT_DEADLINE = (
+    900.0  # seconds until a fault's alert must fire before the pictures; the shipped `for` is not shortened
+)
 _BROKEN_SHARE = 1 / 3  # of --minutes, for which --fault lasts before the pictures
 REFRESH = 2.0  # seconds between two looks at Prometheus
 _NAMES = [promise.name for promises in PROMISED.values() for promise in promises]
@@ -63,6 +66,8 @@ def main() -> int:
             with _broken(lab, arguments.fault):
                 if arguments.fault:
                     _wait(lab, arguments.minutes * _BROKEN_SHARE)
+                if arguments.pictures and arguments.fault:
+                    _wait_for_alert(lab, BREAKDOWNS[arguments.fault].alert)
                 if arguments.pictures:
                     _take_pictures(grafana, arguments.pictures)
                 if not once:
@@ -138,6 +143,16 @@ def _wait(lab: Lab, minutes: float) -> None:
     deadline = time.monotonic() + 60 * minutes
     while time.monotonic() < deadline:
         _fail_on_a_crash(lab)
+        time.sleep(REFRESH)
+
+
+def _wait_for_alert(lab: Lab, name: str) -> None:
+    """Wait until this alert fires: without it, a picture of a fault shows only half of it."""
+    deadline = time.monotonic() + ALERT_DEADLINE
+    while not any(a["state"] == "firing" and a["labels"]["alertname"] == name for a in lab.prometheus.alerts()):
+        _fail_on_a_crash(lab)
+        if time.monotonic() > deadline:
+            raise LabError(f"{name} does not fire {ALERT_DEADLINE:g} s after its fault")
         time.sleep(REFRESH)
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lab.running.browser import Shot, take
 from lab.running.server import WebServer, http_answers
-from lab.running.workspace import ROOT, LabError
+from lab.running.workspace import ROOT
 
 if TYPE_CHECKING:
     from lab.running.server import Workspace
@@ -24,10 +24,8 @@ HOW_TO_GET = (
     "Grafana is not here. Unpack https://grafana.com/grafana/download (9.4 to 12) and set GRAFANA_HOME to the folder, "
     "or install the package `grafana` that Grafana's makers offer."
 )
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 LAPTOP = (1366, 768)  # pixels of a small screen
 _WIDTH, _CELL = 1920, 38  # pixels: of a large screen, and of one row of Grafana's grid with its gap
-_LOADING = 30_000  # milliseconds of the page's own time until the picture is taken
 
 
 def home() -> Path | None:
@@ -101,37 +99,27 @@ class Grafana(WebServer):
         return http_answers(f"{self.url}/api/dashboards/uid/{last}", HTTPStatus.OK)
 
     def take_pictures(self, folder: Path) -> list[Path]:
-        """Save PNG files of each dashboard, dark and light: a laptop's first screen, and the whole with all rows open.
+        """Save PNG files of each dashboard, dark and light: a laptop's first screen, and all rows on two widths.
 
         Raises:
             LabError: there is no browser, or it took no picture.
         """
-        browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-        if browser is None:
-            raise LabError(f"no browser takes the pictures: install one of {', '.join(BROWSERS)}")
         folder.mkdir(parents=True, exist_ok=True)
-        taken = []
+        shots = []
         for path in sorted((ROOT / "dashboards").glob("*.json")):
             model = opened(json.loads(path.read_text(encoding="utf-8")))
             whole = _CELL * max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in model["panels"]) + 150
             for theme in ("dark", "light"):
-                taken.append(self._take(browser, path.stem, LAPTOP, theme, folder / f"{path.stem}-{theme}.png"))
-                name = f"{path.stem}-all-rows-{theme}.png"
-                taken.append(self._take(browser, model["uid"], (_WIDTH, whole), theme, folder / name))
-        return taken
-
-    def _take(self, browser: str, uid: str, size: tuple[int, int], theme: str, picture: Path) -> Path:
-        # Grafana draws what is in the window, so the window is as high as what is to be seen.
-        command = [
-            *(browser, "--headless", "--disable-gpu", "--hide-scrollbars"),
-            *(["--no-sandbox"] if os.geteuid() == 0 else []),  # Chromium refuses root its sandbox
-            *(f"--window-size={size[0]},{size[1]}", f"--virtual-time-budget={_LOADING}", f"--screenshot={picture}"),
-            f"{self.url}/d/{uid}?from=now-15m&to=now&theme={theme}",
-        ]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
-        if done.returncode or not picture.exists():
-            raise LabError(f"{browser} took no picture of {uid}: {done.stderr.strip().splitlines()[-1:]}")
-        return picture
+                # Grafana draws what is in the window, so the window is as high as what is to be seen.
+                for uid, size, name in (
+                    (path.stem, LAPTOP, "1366"),
+                    (model["uid"], (LAPTOP[0], whole), "1366-all-rows"),
+                    (model["uid"], (_WIDTH, whole), "1920-all-rows"),
+                ):
+                    url = f"{self.url}/d/{uid}?from=now-15m&to=now&theme={theme}"
+                    shots.append(Shot(url, size, folder / f"{path.stem}-{theme}-{name}.png"))
+        take(shots)
+        return [shot.file for shot in shots]
 
 
 def opened(model: dict[str, Any]) -> dict[str, Any]:

@@ -89,8 +89,7 @@ LIMITS: dict[tuple[str, str], list[str]] = {
     ("hosts", "Age of the newest log line"): ["HostLogSilent"],
     ("hosts", "Restarts in 15 minutes"): ["HostUnitRestarts"],
     ("hosts", "Clock off by"): ["HostClockWrong"],
-    ("hosts", "Sent"): ["HostNetworkBusy"],
-    ("hosts", "Received"): ["HostNetworkBusy"],
+    ("hosts", "Network traffic"): ["HostNetworkBusy"],
     ("hosts", "Connection table in use"): ["HostConntrackNearlyFull"],
     ("hosts", "Open files"): ["HostFilesNearlyUsed"],
 }
@@ -207,6 +206,8 @@ def test_a_tile_with_a_verdict_has_the_limits_of_its_alerts_the_worst_first(pane
 def test_a_line_is_drawn_at_every_limit_of_a_graph(panel: Panel) -> None:
     defaults = panel.json["fieldConfig"]["defaults"]
     expected = [_limit(alert, _place(panel)) for alert in LIMITS.get(_place(panel), [])]
+    if "negative-Y" in str(defaults) + str(panel.json["fieldConfig"]["overrides"]):  # what is sent is drawn below zero
+        expected = sorted(expected + [-each for each in expected])
     assert [step["value"] for step in defaults["thresholds"]["steps"][1:]] == expected
     assert defaults["custom"]["thresholdsStyle"]["mode"] == ("dashed" if expected else "off")
     assert defaults["thresholds"]["mode"] == "absolute"

@@ -67,7 +67,7 @@ def test_a_limit_is_a_grey_line_and_does_not_stretch_the_axis(panel: Panel) -> N
     steps = defaults["thresholds"]["steps"]
     assert {step["color"] for step in steps[1:]} <= {"#808080"}
     # A graph of zeros alone would end at 100; a limit is far above that.
-    limits = [step["value"] for step in steps[1:]]
+    limits = [abs(step["value"]) for step in steps[1:]]
     assert all(defaults["custom"]["axisSoftMax"] <= limit for limit in limits)
 
 
