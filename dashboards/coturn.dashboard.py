@@ -111,7 +111,8 @@ dashboard = page(
                 "Refused allocations/s",
                 "401: wrong credentials; 486: total-quota; 508: no relay port. A single 401 is the usual challenge.",
                 "short",
-                Query(rates("coturn_allocate_errors_total", "code"), "{{instance}} {{code}}"),
+                Query(f"{rates('coturn_allocate_errors_total', 'code')} > 0", "{{instance}} {{code}}"),
+                empty="nothing was refused",
             ),
             states(
                 "Probes",

@@ -48,14 +48,14 @@ class Limits:
         bands: at least two, from the lowest up.
         says: the limits as a sentence for a panel's description.
         short: the nearest limit in a word or two.
-        share: PromQL around a number (`{}`) that says how much of this limit it is; None: there is no such share.
+        whole: the nearest limit, of which a number may be so many per cent; None where the number is a share itself.
         edge_is_bad: whether a value exactly on an edge is in the worse band; an alert with > or < says no.
     """
 
     bands: tuple[tuple[float | None, State], ...]
     says: str
     short: str
-    share: str | None = None
+    whole: float | None = None
     edge_is_bad: bool = False
 
     @property
@@ -111,16 +111,14 @@ def above(*alerts: str) -> Limits:
     """Return the limits of alerts that fire above their threshold, the mildest first."""
     edges = [(_value(alert), _state(alert)) for alert in alerts]
     says = "; ".join(f"{_state(alert).word.lower()} above {threshold(alert).limit}" for alert in alerts)
-    nearest = threshold(alerts[0])
-    return Limits(((None, State.OK), *edges), _sentence(says), f"of {nearest.limit}", f"{{}} / {nearest.value:g}")
+    return Limits(((None, State.OK), *edges), _sentence(says), *_nearest(alerts[0], "limit {}", "of {}"))
 
 
 def below(alert: str) -> Limits:
     """Return the limits of an alert that fires below its threshold."""
     says = f"{_state(alert).word.lower()} below {threshold(alert).limit}"
-    least = f"least {threshold(alert).limit}"
     bands = ((None, _state(alert)), (_value(alert), State.OK))
-    return Limits(bands, _sentence(says), least, f"{{}} / {_value(alert):g}")
+    return Limits(bands, _sentence(says), *_nearest(alert, "at least {}", "of at least {}"))
 
 
 def rest_of(alert: str) -> Limits:
@@ -129,8 +127,7 @@ def rest_of(alert: str) -> Limits:
     return Limits(
         ((None, _state(alert)), (least, State.OK)),
         _sentence(f"{_state(alert).word.lower()} below {least * 100:g} %"),
-        f"failed, of {threshold(alert).limit}",
-        f"(1 - {{}}) / {_value(alert):g}",
+        f"at least {least * 100:g} %",
     )
 
 
@@ -142,6 +139,13 @@ def none_may_be(alert: str) -> Limits:
         "limit 0",
         edge_is_bad=True,
     )
+
+
+def _nearest(alert: str, alone: str, with_share: str) -> tuple[str, float | None]:
+    """Return the limit in words, and the number that a value is so many per cent of."""
+    if threshold(alert).unit == "ratio":
+        return alone.format(threshold(alert).limit), None
+    return with_share.format(threshold(alert).limit), _value(alert)
 
 
 def _value(alert: str) -> float:

@@ -60,7 +60,7 @@ def series(
         stacked: whether the lines are parts of a whole.
         empty: why there may be nothing to see when all is well; shown in place of lines.
     """
-    asked = as_queries(queries)
+    asked = [query._replace(expr=_known(query.expr)) for query in as_queries(queries)]
     below_zero = any(query.look is Look.BELOW for query in asked)
     lines = sorted(
         sign * value for value, _ in (limits.lines if limits else ()) for sign in ((-1, 1) if below_zero else (1,))
@@ -71,7 +71,7 @@ def series(
         targets=targets(asked),
         unit=unit,
         lineWidth=1,
-        fillOpacity=30 if stacked else 5,
+        fillOpacity=30 if stacked else 0,  # of a dozen lines the fills would hide what is below
         showPoints="auto",
         stacking={"mode": "normal" if stacked else "none", "group": "A"},
         tooltipMode="multi",
@@ -150,7 +150,7 @@ def states(
         title=title,
         description=f"{description} {NO_DATA}: it was reported in the hour before and is not any more.",
         targets=targets([Query(f"{now} or 0 * {before} - 1", legend)]),
-        alignValue="left",
+        alignValue="center",  # at the left, half of the word is outside if the bar begins before the shown time
         fillOpacity=70,
         # With the colour mode "thresholds" Grafana merges equal values and loses the words.
         mappings=[exactly({"-1": (NO_DATA, UNKNOWN), "0": (bad, CRITICAL), "1": (good, GOOD)})],
@@ -177,6 +177,14 @@ def words(title: str, text: str) -> Panel:
 
 
 _SHOWN = {"legend": False, "tooltip": False, "viz": False}
+
+
+_MAY_BE_NAN = re.compile(r" / |histogram_quantile|:(ratio|mean|p\d+)\b|average_seconds")
+
+
+def _known(expr: str) -> str:
+    """Leave out NaN, where nothing happened: one such point would make the mean of a whole line unknown."""
+    return f"({expr}) > -Inf" if _MAY_BE_NAN.search(expr) else expr
 
 
 def _said(empty: str) -> str:

@@ -40,7 +40,7 @@ PLAIN = "blue"  # a line that no number and no value names; Grafana would give i
 # What a value of a label looks like, in every panel whose lines differ in this label.
 VALUES: dict[str, dict[str, str]] = {
     "handler": {"voip": "green", "fcm": "blue"},
-    "kind": {"message": "blue", "presence": "green", "iq": "yellow", "call": "super-light-blue"},
+    "kind": {"message": "blue", "presence": "green", "iq": "yellow", "call": "super-light-blue", "other": "dark-green"},
     "result": {"success": "blue", "failure": FAILURE, "ok": "blue", "woke": "blue", "silent": FAILURE},
     "transport": {
         "websocket": "blue",
@@ -52,8 +52,9 @@ VALUES: dict[str, dict[str, str]] = {
     "type": {"available": "blue", "unavailable": "yellow"},
     "cause": {"read_timeout": "blue", "hibernation_expired": "yellow"},
     "show": {
-        "online": "blue",
+        "available": "blue",
         "away": "yellow",
+        "xa": "super-light-yellow",
         "unavailable": "super-light-blue",
         "chat": "green",
         "dnd": "dark-green",
@@ -69,7 +70,19 @@ VALUES: dict[str, dict[str, str]] = {
         "turn": "dark-green",
         "call-push": "super-light-yellow",
     },
-    "stage": {"queue": "yellow", "connect": "green", "provider": "blue", "response": "blue"},
+    "stage": {
+        "queue": "yellow",
+        "connect": "green",
+        "provider": "blue",
+        "response": "blue",
+        "name": "blue",
+        "tcp": "super-light-blue",
+        "tls": "dark-green",
+        "upgrade": "green",
+        "sasl": "yellow",
+        "bind": "super-light-yellow",
+    },
+    "source": {"log": "blue", "relay_ports": "yellow", "cli": "green"},
     "code": {
         "1xx": "blue",
         "2xx": "green",
@@ -80,6 +93,7 @@ VALUES: dict[str, dict[str, str]] = {
         "200": "blue",
         "400": "yellow",
         "403": "super-light-yellow",
+        "408": "dark-green",
         "429": "green",
         "401": "blue",
         "486": "yellow",
@@ -88,6 +102,7 @@ VALUES: dict[str, dict[str, str]] = {
     "journey": {
         "message": "blue",
         "login": "green",
+        "resume": "yellow",
         "presence_online": "super-light-blue",
         "presence_away": "dark-green",
         "presence_force_quit": "yellow",

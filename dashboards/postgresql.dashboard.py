@@ -105,7 +105,9 @@ dashboard = page(
                 "Connections",
                 "By what they do now. Prosody keeps a few for each node; idle in transaction: a client that hangs.",
                 "short",
-                Query('sum by (instance, state) (pg_stat_activity_count{instance=~"$node"})', "{{instance}} {{state}}"),
+                Query(
+                    'sum by (instance, state) (pg_stat_activity_count{instance=~"$node"}) > 0', "{{instance}} {{state}}"
+                ),
                 stacked=True,
             ),
             series(

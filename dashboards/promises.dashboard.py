@@ -89,8 +89,8 @@ dashboard = page(
     nodes=table(
         "Promises",
         "Good events now (5m) and over 30 days, what is promised, what is left of the budget, how many times too fast "
-        "it burns (confirmed by the last half hour, or six hours), and how much was measured. A dash: not known, or no "
-        "verdict yet.",
+        "it burns (confirmed by the last half hour, or six hours), and how much is known because it was measured. A "
+        "dash: no verdict yet.",
         {
             "now": Column(f"1 - {_BY} (slo:sli_error:ratio_rate5m)", "percentunit"),
             "30 days": Column(f"1 - {_BY} (slo:sli_error:ratio_rate30d)", "percentunit"),
@@ -98,9 +98,9 @@ dashboard = page(
             "left": Column(f"{_BY} (slo:period_error_budget_remaining:ratio)", "percentunit"),
             "burn 6h": Column(_both("6h", "30m"), "short", limits=above("PromiseBurnsFast")),
             "burn 3d": Column(_both("3d", "6h"), "short", limits=above("PromiseBurnsSlowly")),
-            "measured": Column(f"{_BY} (slo:coverage:ratio)", "percentunit", limits=_MEASURED),
+            "known": Column(f"{_BY} (slo:coverage:ratio)", "percentunit", limits=_MEASURED),
         },
-        first=("sloth_slo", "now", "30 days", "promised", "left", "burn 6h", "burn 3d", "measured"),
+        first=("sloth_slo", "now", "30 days", "promised", "left", "burn 6h", "burn 3d", "known"),
         names=_NAMES,
         overrides=_WHOLE,
     ),
@@ -159,21 +159,6 @@ dashboard = page(
         folded(
             "What the alerts compare",
             table(
-                "Bad events in each window",
-                "Fewer than the least number wake nobody. Seconds: how long the promise has been measured.",
-                {
-                    **{
-                        window: Column(f"{_BY} (slo:bad_events:increase{window})")
-                        for window in ("30m", "1h", "6h", "1d", "3d")
-                    },
-                    "least": Column(f"{_BY} (slo:bad_events:minimum)"),
-                    "measured for": Column(f"{_BY} (slo:measured:seconds)", "s"),
-                },
-                first=("sloth_slo", "30m", "1h", "6h", "1d", "3d", "least", "measured for"),
-                names=_NAMES,
-                overrides=_WHOLE,
-            ),
-            table(
                 "Explained by",
                 "The node that nine of ten bad events involve; none: no node does.",
                 {"explained": Column(_NODE, "none")},
@@ -191,6 +176,21 @@ dashboard = page(
                 first=("sloth_slo", "severity", "known cause"),
                 hidden=("info",),
                 names=_NAMES,
+            ),
+            table(
+                "Bad events in each window",
+                "Fewer than the least number wake nobody. Seconds: how long the promise has been measured.",
+                {
+                    **{
+                        window: Column(f"{_BY} (slo:bad_events:increase{window})")
+                        for window in ("30m", "1h", "6h", "1d", "3d")
+                    },
+                    "least": Column(f"{_BY} (slo:bad_events:minimum)"),
+                    "measured for": Column(f"{_BY} (slo:measured:seconds)", "s"),
+                },
+                first=("sloth_slo", "30m", "1h", "6h", "1d", "3d", "least", "measured for"),
+                names=_NAMES,
+                overrides=_WHOLE,
             ),
         ),
     ],

@@ -72,7 +72,7 @@ def path() -> Row:
         stat(
             f"Failed calls in {calls.window}, worst",
             "Calls that no iPhone got, on the worst node, however few calls there are.",
-            "none",
+            "locale",
             f'max(increase(push_voip_failed_total{{instance=~"$node"}}[{calls.window}]))',
             above("PushCallsFailing"),
             of=GATEWAY,

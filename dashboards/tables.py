@@ -156,6 +156,28 @@ def nodes(title: str, description: str, service: Service, columns: Mapping[str, 
     )
 
 
+# What an alert is about beside its node, in the order in which it is shown; the rest of its labels say nothing more.
+ABOUT = (
+    *("job", "sloth_slo", "journey", "from", "to", "transport", "kind", "handler", "code", "target", "proxy", "server"),
+    *(
+        "replica",
+        "slot_name",
+        "mountpoint",
+        "device",
+        "iname",
+        "name",
+        "module",
+        "host",
+        "version",
+        "metric",
+        "id",
+        "of",
+    ),
+    *("integration", "rule_group", "scrape_job"),
+)
+UNTOLD = ("alertstate", "sloth_id", "sloth_service", "sloth_severity", "state", "type", "vantage", "__name__")
+
+
 def firing(title: str, description: str, since: str, runbooks: str) -> Panel:
     """Return the firing alerts, the newest on top, each with a link to its runbook.
 
@@ -165,19 +187,21 @@ def firing(title: str, description: str, since: str, runbooks: str) -> Panel:
         since: PromQL for the milliseconds since 1970 at which each alert's condition began to hold.
         runbooks: the URL of the folder with a page for each alert.
     """
+    labels = ", ".join(f'"{label}"' for label in ABOUT)
     severities = exactly({"critical": ("critical", CRITICAL), "warning": ("warning", WARNING)})
     runbook = {"title": "Open the runbook", "url": f"{runbooks}/${{__value.raw}}.md", "targetBlank": True}
     return table(
         title,
         description,
-        {"since": Column(since, "dateTimeFromNow")},
-        first=("severity", "alertname", "instance", "since"),
+        {"since": Column(f'label_join({since}, "about", " ", {labels})', "dateTimeFromNow")},
+        first=("severity", "alertname", "instance", "about", "since"),
+        hidden=(*ABOUT, *UNTOLD),
         falling=True,
         overrides=[
             override("byName", "severity", mappings=[severities], custom__width=100, **_FILLED),
             override("byName", "alertname", displayName="alert", links=[runbook], custom__width=330),
-            override("byName", "instance", displayName="node", custom__width=220),
-            override("byName", "since", custom__width=180),
+            override("byName", "instance", displayName="node", custom__width=200),
+            override("byName", "since", custom__width=150),
         ],
         empty="No firing alerts found.",
     )

@@ -39,6 +39,8 @@ def stat(
 ) -> Panel:
     """Return a number with its verdict in a word and in colour, how much of its limit it is, and its trend.
 
+    The share is part of the verdict's name, because a row of its own would leave no room for the trend.
+
     A verdict is never OK while something that it is about does not answer: what is not known may be bad.
 
     Args:
@@ -55,20 +57,22 @@ def stat(
         of.word: CRITICAL,
         NO_DATA: CRITICAL,
     }
-    asked = [target(_verdict(expr, limits, of, idle), "{{verdict}}", "A", instant=True)]
-    overrides = [
-        *(override("byName", word, color=fixed(colour)) for word, colour in ({idle: CALM} | colours).items()),
-        override("byName", of.word, unit="none"),  # it says how many do not answer
-    ]
-    if limits.share:
-        asked.append(target(_share(limits.share.format(f"({expr})"), of), "share", "B", instant=True))
-        overrides.append(override("byName", "share", displayName=limits.short, unit="percentunit", decimals=0))
+    verdict = _verdict(expr, limits, of, idle)
+    if limits.whole:
+        verdict = f"({verdict}) * on () group_left (share) ({_share(expr, limits.whole, of)})"
     return _tile(
         title,
         f"{description} {limits.says}{_of(of)}",
         unit,
-        [*asked, target(expr, "trend", "T")],
-        overrides=[*overrides, _trend(" " if limits.share else limits.short)],
+        [target(verdict, "{{verdict}}{{share}}", "A", instant=True), target(expr, "trend", "T")],
+        overrides=[
+            *(
+                override("byRegexp", f"/^{word}/", color=fixed(colour))
+                for word, colour in ({idle: CALM} | colours).items()
+            ),
+            override("byName", of.word, unit="none"),  # it says how many do not answer
+            _trend(limits.short),
+        ],
     )
 
 
@@ -100,9 +104,11 @@ def _of(of: Service | Endpoints) -> str:
     return f" {of.word}: how many do not answer; the number says nothing of them."
 
 
-def _share(share: str, of: Service | Endpoints) -> str:
-    """Return PromQL for one sample: this share, or NaN while it is not known."""
-    return _or(f"({share}) and on () ({of.unanswered()}) <= 0", "vector(NaN)")
+def _share(expr: str, whole: float, of: Service | Endpoints) -> str:
+    """Return PromQL for a 1 whose label `share` says how many per cent of a limit a number is; nothing if not known."""
+    known = f"({expr}) > -Inf and on () ({of.unanswered()}) <= 0"
+    per_cent = f'count_values("share", round(100 * ({known}) / {whole:g}))'
+    return _or(f'label_replace({per_cent}, "share", ", $1 %", "share", "(.*)")', "vector(1)")
 
 
 def _verdict(expr: str, limits: Limits, of: Service | Endpoints, idle: str) -> str:

@@ -122,7 +122,7 @@ COLUMNS: dict[tuple[str, str], list[str]] = {
     ("haproxy", "in use"): ["HaproxyBackendNodesLow"],
     ("promises", "burn 6h"): ["PromiseBurnsFast"],
     ("promises", "burn 3d"): ["PromiseBurnsSlowly"],
-    ("promises", "measured"): ["PromiseNotMeasured"],
+    ("promises", "known"): ["PromiseNotMeasured"],
     ("haproxy", "conns"): ["HaproxyConnectionsHigh"],
     ("postgresql", "conns"): ["PostgresConnectionsHigh"],
     ("postgresql", "longest"): ["PostgresTransactionLong"],
@@ -163,7 +163,8 @@ def _fires_below(alert: str, place: tuple[str, str] = ("", "")) -> bool:
 
 def _choices(panel: Panel) -> list[tuple[str, str]]:
     """Return the verdicts of a tile in the order in which they are tried, each with its query."""
-    tried = panel.json["targets"][0]["expr"].split(" or on () ")
+    verdict = panel.json["targets"][0]["expr"].split(") * on () group_left (share) ")[0].removeprefix("(label_")
+    tried = f"label_{verdict.removeprefix('label_')}".split(" or on () ")
     return [(word, expr) for expr, word in (re.fullmatch(_NAMED, each, re.DOTALL).groups() for each in tried)]  # type: ignore[union-attr]
 
 
@@ -185,7 +186,7 @@ def _target(panel: Panel, legend: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("panel", STATS, ids=lambda panel: panel.name)
 def test_a_tile_with_a_verdict_has_the_limits_of_its_alerts_the_worst_first(panel: Panel) -> None:
-    if panel.json["targets"][0]["legendFormat"] != "{{verdict}}":
+    if not panel.json["targets"][0]["legendFormat"].startswith("{{verdict}}"):
         return
     place, expr = _place(panel), _target(panel, "trend")["expr"]
     told = [(word, test) for word, test in _choices(panel) if word in ("CRITICAL", "WARNING")]
@@ -307,22 +308,28 @@ def test_a_verdict_is_one_number_and_that_of_the_worst_node(panel: Panel) -> Non
 
 @pytest.mark.parametrize("panel", VERDICTS, ids=lambda panel: panel.name)
 def test_a_tile_says_how_much_of_its_limit_a_number_is_and_nothing_of_what_is_not_known(panel: Panel) -> None:
+    verdict, number = panel.json["targets"][0], _target(panel, "trend")["expr"]
+    said = next(
+        p["value"] for o in panel.json["fieldConfig"]["overrides"] for p in o["properties"] if p["id"] == "displayName"
+    )
     if _place(panel) in COUNTED:
-        return  # there is no share of none
-    nearest, number = LIMITS[_place(panel)][0], _target(panel, "trend")["expr"]
-    value = f"{FILE[nearest]['value']:g}"
-    share = f"(1 - ({number})) / {value}" if panel.json["title"] in SUCCESSES else f"({number}) / {value}"
-    known, otherwise = _target(panel, "share")["expr"].split(" or on () ")
-    assert known.startswith(f"({share}) and on () ")
-    assert known.endswith(" <= 0"), "only while all of what it is about answers"
-    assert otherwise == "vector(NaN)"
-    assert _target(panel, "share")["instant"]
-    (named,) = (o for o in panel.json["fieldConfig"]["overrides"] if o["matcher"]["options"] == "share")
-    limit = THRESHOLDS[nearest].limit
-    below = _fires_below(nearest) and panel.json["title"] not in SUCCESSES
-    name = f"least {limit}" if below else f"failed, of {limit}" if panel.json["title"] in SUCCESSES else f"of {limit}"
-    assert {"id": "displayName", "value": name} in named["properties"]
-    assert {"id": "unit", "value": "percentunit"} in named["properties"]
+        assert said == "limit 0"
+        assert "count_values" not in verdict["expr"], "there is no share of none"
+        return
+    nearest = LIMITS[_place(panel)][0]
+    limit = "95 %" if panel.json["title"] in SUCCESSES else THRESHOLDS[nearest].limit
+    below = _fires_below(nearest, _place(panel))
+    if FILE[nearest]["unit"] == "ratio":  # the number is a share itself
+        assert said == f"at least {limit}" if below else f"limit {limit}"
+        assert "count_values" not in verdict["expr"]
+        return
+    assert said == f"of at least {limit}" if below else f"of {limit}"
+    share = verdict["expr"].split(" * on () group_left (share) ")[1]
+    assert f'count_values("share", round(100 * (({number}) > -Inf and on () ' in share
+    assert f"<= 0) / {FILE[nearest]['value']:g}))" in share, "only while all of what it is about answers"
+    assert share.endswith(" or on () vector(1))")
+    assert verdict["legendFormat"] == "{{verdict}}{{share}}"
+    assert verdict["instant"]
 
 
 # --- In words and colours --------------------------------------------------------------------------------------------
@@ -336,9 +343,9 @@ def test_what_does_not_answer_comes_before_every_verdict_and_no_data_is_one(pane
     assert words.index("OK") > max(words.index(word) for word in words if word in ("CRITICAL", "WARNING"))
     assert dict(_choices(panel))["OK"] == f"({_target(panel, 'trend')['expr']}) > -Inf", "NaN is not OK"
     overrides = {
-        o["matcher"]["options"]: o["properties"][0]["value"]["fixedColor"]
+        o["matcher"]["options"].removeprefix("/^").removesuffix("/"): o["properties"][0]["value"]["fixedColor"]
         for o in panel.json["fieldConfig"]["overrides"]
-        if o["matcher"]["id"] == "byName" and o["properties"][0]["id"] == "color"
+        if o["matcher"]["id"] == "byRegexp" and o["properties"][0]["id"] == "color"
     }
     idle = [word for word in words[:-1] if word not in (words[0], "CRITICAL", "WARNING", "OK")]
     quiet = dict.fromkeys(["OK", *idle], "transparent")

@@ -103,15 +103,14 @@ def test_every_unit_is_one_of_grafanas(panel: Panel) -> None:
     assert all(unit in known or unit.startswith("suffix:") for unit in units)
 
 
-# A tile's first query is its verdict or the names of nodes, and asks who answers. The trend beside it has the number,
-# and between them stands what share of its limit it is.
+# A tile's first query is its verdict or the names of nodes, and asks who answers. The trend beside it has the number.
 GRAPHS = [
     asked
     for asked in QUERIES
     if asked.panel.json["type"] == "timeseries"
     or (
         asked.panel.json["type"] == "stat"
-        and asked.target["legendFormat"] not in ("{{verdict}}", "{{instance}}", "share")
+        and asked.target["legendFormat"] not in ("{{verdict}}{{share}}", "{{verdict}}", "{{instance}}")
     )
 ]
 

@@ -81,7 +81,7 @@ PARTLY_DOWN |= {
 VERDICTS = [
     panel
     for panel in DATA_PANELS
-    if panel.json["type"] == "stat" and panel.json["targets"][0]["legendFormat"] == "{{verdict}}"
+    if panel.json["type"] == "stat" and panel.json["targets"][0]["legendFormat"].startswith("{{verdict}}")
 ]
 DOWN = ("NODE DOWN", "PROBE FAILED", "NOT MEASURED")
 JUDGING = [panel for panel in VERDICTS if any(f'"{word}"' in panel.json["targets"][0]["expr"] for word in DOWN)]
