@@ -188,12 +188,14 @@ def firing(title: str, description: str, since: str, runbooks: str) -> Panel:
         runbooks: the URL of the folder with a page for each alert.
     """
     labels = ", ".join(f'"{label}"' for label in ABOUT)
+    joined = f'label_join({since}, "about", " ", {labels})'
+    about = f'label_replace({joined}, "about", "$1", "about", " *(.*?) *")'  # without the spaces of labels it has not
     severities = exactly({"critical": ("critical", CRITICAL), "warning": ("warning", WARNING)})
     runbook = {"title": "Open the runbook", "url": f"{runbooks}/${{__value.raw}}.md", "targetBlank": True}
     return table(
         title,
         description,
-        {"since": Column(f'label_join({since}, "about", " ", {labels})', "dateTimeFromNow")},
+        {"since": Column(about, "dateTimeFromNow")},
         first=("severity", "alertname", "instance", "about", "since"),
         hidden=(*ABOUT, *UNTOLD),
         falling=True,

@@ -22,8 +22,8 @@ DOWN = {
     'prosody_up{job="prosody",instance="prosody2"}': "1x3 0x20",
 }
 FIRING = {
-    '{alertname="CoturnDown",instance="coturn1",job="coturn",severity="critical"}': 30_000,
-    '{alertname="ProsodyDown",instance="prosody2",job="prosody",severity="critical"}': 60_000,
+    '{about="coturn",alertname="CoturnDown",instance="coturn1",job="coturn",severity="critical"}': 30_000,
+    '{about="prosody",alertname="ProsodyDown",instance="prosody2",job="prosody",severity="critical"}': 60_000,
 }
 COTURN, PROSODY = FIRING
 # What each dashboard shows of them, by the chosen nodes.

@@ -102,7 +102,7 @@ def test_a_read_timeout_left_at_its_default() -> None:
         walk = begin(lab.prometheus, "ProsodyReadTimeoutHigh")
         assert (walk.uid, walk.node) == ("presence-health", "prosody1")
         assert "14m 0s (limit 120 seconds)" in walk.alert["annotations"]["summary"]
-        assert walk.see("Longest read_timeout") == {"WARNING": 840}
+        assert walk.see("Longest read_timeout") == {"WARNING, 700 %": 840}
         assert walk.see("Time until vanished users look offline")["prosody1"] > 840
         assert walk.see("Settings in force", by="name")["read_timeout"] == 840
 
