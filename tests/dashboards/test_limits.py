@@ -177,6 +177,7 @@ def _number(panel: Panel) -> str:
 
 
 def _target(panel: Panel, legend: str) -> dict[str, Any]:
+    found: dict[str, Any]
     (found,) = (target for target in panel.json["targets"] if target["legendFormat"] == legend)
     return found
 
