@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 REPORT = ROOT / "docs/drill-report.md"
 _RIGHT = "| ok |"
-_ALERT = re.compile(r"\| [\d-]{10} [\d:]{5} \| \[(\w+)\]")  # the beginning of a row
+_ALERT = re.compile(r"\| [\d-]{10} \| \[(\w+)\]")  # the beginning of a row
 
 
 @dataclass
@@ -99,7 +99,7 @@ def report(run: Mapping[str, str], alerts: Sequence[str], haste: int) -> str:
         "(4 to 10 s), window and group wait likewise. Seconds count from the beginning of the fault; those to resolved",
         "from its end. Alertmanager silenced an alert *in italics* (an inhibition).",
         "",
-        "| run (UTC) | alert | fault | threshold | firing | notified | resolved | other alerts | result |",
+        "| run | alert | fault | threshold | firing | notified | resolved | other alerts | result |",
         "|---|---|---|---|---|---|---|---|---|",
         *known,
         "",
@@ -119,7 +119,7 @@ def _row(result: DrillResult, used: Threshold, specified: Threshold) -> str:
         threshold += f", at least {used.minimum:g} pushes (in production {specified.minimum:g})"
     told = "no one" if result.told is None else f"{result.route} {result.told:.0f} s"
     cells = (
-        f"{datetime.fromtimestamp(result.began, UTC):%Y-%m-%d %H:%M}",
+        f"{datetime.fromtimestamp(result.began, UTC):%Y-%m-%d}",
         f"[{result.drill.alert}](runbooks/{result.drill.alert}.md)",
         result.drill.fault,
         threshold,

@@ -108,7 +108,7 @@ def _result(**more: object) -> DrillResult:
 def test_the_report_says_what_fired_beside_and_what_of_it_was_kept_back() -> None:
     text = report(rows([_result(beside={"TargetDown": True})], SPECIFIED, SPECIFIED), ["ProsodyDown"], 15)
     assert (
-        "| 1970-01-01 00:00 | [ProsodyDown](runbooks/ProsodyDown.md) | Prosody killed |  | 6 s | page 8 s | 2 s "
+        "| 1970-01-01 | [ProsodyDown](runbooks/ProsodyDown.md) | Prosody killed |  | 6 s | page 8 s | 2 s "
         "| *TargetDown*: its node | ok |"
     ) in text
     assert "1 of 1 alerts fired" in text
