@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 USERS = 20
 SLEEPERS = 5  # users whose phones only a push can reach
+# What scripts have told on the host with the services' address and the backups.
+TOLD = (
+    "commeazy-keepalived-state INSTANCE VI_2 MASTER 100",
+    "commeazy-backup base true",
+    "commeazy-backup restore_test true",
+)
 
 # The specification waits 60 s for a dead connection and keeps its session for 30 s more: too long to watch.
 SHORT_TIMES = """
@@ -116,17 +122,12 @@ class Lab(Workspace):
             self.synthetic.wishes["cross_node"] = "not_expected"
         if quiet:
             self.synthetic.wishes["cross_node"] = "not_expected"
-        told = (
-            "commeazy-keepalived-state INSTANCE VI_2 MASTER 100",
-            "commeazy-backup base true",
-            "commeazy-backup restore_test true",
-        )
-        self.pair = [Machine(self, "haproxy1", *told)]
+        self.pair = [Machine(self, "haproxy1", *TOLD)]
         if quiet:
             self.pair.append(Machine(self, "haproxy2", "commeazy-keepalived-state INSTANCE VI_2 BACKUP 90"))
             ports = [self.ports.reserve() for _ in self.pair]
             self.pair[0].cable, self.pair[1].cable = (ports[0], ports[1]), (ports[1], ports[0])
-        self.hosts: list[Server] = [*self.pair] if lacking() is None else [NodeExporter(self, "haproxy1", *told)]
+        self.hosts: list[Server] = [*self.pair] if lacking() is None else [NodeExporter(self, "haproxy1", *TOLD)]
         self.receivers = Receivers(self)
         self.alertmanager = Alertmanager(self, self.receivers)
         self.prometheus = Prometheus(self)

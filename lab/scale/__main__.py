@@ -29,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scale", description=__doc__)
     parser.add_argument("--users", type=_number, default=10_000, help="how many (10000)")
     parser.add_argument("--seconds", type=_number, help="how long they live before a node is lost")
+    parser.add_argument("--patience", type=_number, help="seconds in which nobody new comes in, to give up (180)")
     parser.add_argument("--guard", action="store_true", help="a short run that writes no report")
     parser.add_argument("--report", action="store_true", help="write the report from the kept results, and end")
     parser.add_argument("--target", metavar="URL", help="a door that exists, wss://HOST/PATH, in place of the lab's")
@@ -47,8 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (args.target is None) != (args.accounts is None):
         parser.error("--target needs --accounts, and --accounts needs --target")
     wanted = guard(args.users) if args.guard else plan(args.users)
-    if args.seconds:
-        wanted = replace(wanted, seconds=float(args.seconds))
+    wanted = replace(wanted, seconds=args.seconds or wanted.seconds, patience=args.patience or wanted.patience)
     try:
         if args.report:
             report.write()
@@ -56,14 +56,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.target:
             with tempfile.TemporaryDirectory() as folder:
                 verdicts = target.run(args.target, args.accounts, args.ca, wanted, Path(folder) / "log")
-            return _tell(verdicts, speed=True)
+            return tell(verdicts, speed=True)
         with Site(args.users, _QUICK_INTERVAL if args.guard else INTERVAL) as site:
             result = run(site, wanted)
+        for line in report.steps(result):
+            say(f"  {line}")
         if not args.guard:
             report.keep(result)
             report.write()
             say(f"Written to {report.REPORT.relative_to(ROOT)}.")
-        return _tell(of_run(result), speed=False)
+        return tell(of_run(result), speed=False)
     except (ConfigError, ArgumentTypeError) as error:
         print(f"scale: {error}", file=sys.stderr)
         return 2
@@ -75,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _tell(verdicts: list[Judgement], *, speed: bool) -> int:
+def tell(verdicts: list[Judgement], *, speed: bool) -> int:
+    """Print what was promised and found; return 0 if all of it was kept, with promises about speed if they count."""
     for verdict in verdicts:
         kept = "kept    " if verdict.kept else "NOT KEPT"
         note = "" if speed or not verdict.speed else "  (users and servers share this machine: not judged)"

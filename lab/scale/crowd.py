@@ -25,12 +25,9 @@ from lab.scale.session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_AT_ONCE = 40  # logins under way in this process
 _TURN = 0.02  # seconds of the loop's clockwork
-_FIRST_PAUSE, _LONGEST_PAUSE = (
-    1.0,
-    30.0,
-)  # seconds before a user tries again, doubled each time, of which half is chance
+# Seconds before a user tries again, doubled each time, of which half is chance.
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _AWAKE = 2.0  # seconds for which a phone that was woken reads and acknowledges what has come
 _STUCK = 60.0  # seconds after which a login under way is given up
 _KEPT = 100_000  # times remembered
@@ -67,7 +64,8 @@ class Crowd:
         self._order = count()
         self._under_way: set[Session] = set()
         self._tries: Counter[str] = Counter()
-        self.per_second = {"logins": 0.0, "messages": 0.0, "calls": 0.0, "breaks": 0.0}
+        self.at_once = 1.0  # logins under way
+        self.per_second = {"messages": 0.0, "calls": 0.0, "breaks": 0.0}
         self._owed = dict.fromkeys(self.per_second, 0.0)
         self.counts: Counter[str] = Counter()
         self._took: deque[float] = deque(maxlen=_KEPT)
@@ -155,8 +153,7 @@ class Crowd:
                 session.phase = "asleep"
                 session.drop()
                 self._sleeping.append(session)
-        while self._wanting and len(self._under_way) < _AT_ONCE and self._owed["logins"] >= 1:
-            self._owed["logins"] -= 1
+        while self._wanting and len(self._under_way) < self.at_once:
             session = self._wanting.popleft()
             self._under_way.add(session)
             session.connect()
@@ -227,18 +224,20 @@ class Crowd:
             "enter": self._enter,
             "rates": self._rates,
             "forget": self._forget,
+            "look": self._look,
             "report": self._report,
         }
         return do[order["do"]](order)
 
-    def _enter(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Let everybody log in who is out, at most so many a second."""
-        self.per_second["logins"] = order["logins"]
+    def _enter(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Let everybody log in who is out."""
         self._chance.shuffle(self._sessions)
         self._wanting.extend(self._sessions)
         return {}
 
     def _rates(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Set how much is done a second, and how many logins may be under way."""
+        self.at_once = max(order.get("at_once", self.at_once), 1.0)
         self.per_second.update({key: value for key, value in order.items() if key in self.per_second})
         return {}
 
@@ -249,12 +248,14 @@ class Crowd:
         self._logins.clear()
         return {}
 
-    def _report(self, _: dict[str, Any]) -> dict[str, Any]:
+    def _look(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"phases": Counter(session.phase for session in self._sessions), "counts": self.counts}
+
+    def _report(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Report everything; the times alone are a megabyte, which is too much for a look each second."""
         process = psutil.Process()
         times = process.cpu_times()
-        return {
-            "phases": Counter(session.phase for session in self._sessions),
-            "counts": self.counts,
+        return self._look(order) | {
             "message_seconds": [round(seconds, 5) for seconds in self._took],
             "login_seconds": [round(seconds, 4) for seconds in self._logins],
             "rss": process.memory_info().rss,

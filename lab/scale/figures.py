@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
-from collections import defaultdict
-from dataclasses import asdict, dataclass
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -36,9 +37,8 @@ _ALONE = {  # queries that give one figure
     "synthetic_ok": 'sum(increase(synthetic_journeys_total{{journey="message",result="ok"}}[{window}]))',
     "synthetic_failed": 'sum(increase(synthetic_journeys_total{{journey="message",result!="ok"}}[{window}]))',
     "series": 'prometheus_tsdb_head_series{{job="prometheus"}}',
-    "samples_a_second": 'rate(prometheus_tsdb_head_samples_appended_total{{job="prometheus"}}[{window}])',
+    "samples_a_second": 'sum(rate(prometheus_tsdb_head_samples_appended_total{{job="prometheus"}}[{window}]))',
     "rule_seconds": "sum(prometheus_rule_group_last_duration_seconds)",
-    "node_flaps": 'sum(haproxy_server_check_up_down_total{{proxy="prosody_ws"}})',
     "database_connections": "sum(pg_stat_database_numbackends)",
 }
 
@@ -81,6 +81,42 @@ def _sum(processes: list[psutil.Process]) -> Cost:
             rss += memory.pss  # shared pages once: PostgreSQL's are most of its memory
             cpu += times.user + times.system
     return Cost(len(processes), rss, cpu)
+
+
+@dataclass
+class Door:
+    """What all HAProxys say of themselves.
+
+    Args:
+        down: how many of them take a node for dead, by node.
+        failures: how often one took a node for dead, by node.
+        retries: connections to a node that were tried again.
+        refused: answers 5xx.
+        connections_a_second: now, of users.
+    """
+
+    down: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    retries: int = 0
+    refused: int = 0
+    connections_a_second: int = 0
+
+
+def door(site: Site) -> Door:
+    """Ask every HAProxy, by its socket and not through Prometheus."""
+    found = Door()
+    for haproxy in site.haproxies:
+        for row in csv.DictReader(haproxy.tell("show stat").removeprefix("# ").splitlines()):
+            match row["pxname"], row["svname"]:
+                case "wss_frontend", "FRONTEND":
+                    found.connections_a_second += int(row["conn_rate"])
+                case "prosody_ws", "BACKEND":
+                    found.refused += int(row["hrsp_5xx"])
+                case "prosody_ws", node:
+                    found.down[node] += row["status"].startswith("DOWN")
+                    found.failures[node] += int(row["chkdown"])
+                    found.retries += int(row["wretr"])
+    return found
 
 
 def memory_of_nodes(site: Site) -> dict[str, int]:

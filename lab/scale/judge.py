@@ -10,13 +10,22 @@ if TYPE_CHECKING:
 
 MESSAGE_P99 = 0.1  # seconds: Section 1
 PUSH_P99 = 2.0  # seconds: Section 1
+SESSION = 100_000  # bytes of a Prosody's memory: Section 16
+_NOT_THERE = ("out", "connecting", "login")
 _VISITS = 3  # sessions of test users that are ending at any moment, for each node: some take minutes to
-# Alerts that a lost node causes without naming it, and why they are right.
-_RUSH: Final = "ProsodyEventLoopSlow"  # true while everybody comes at once
+# Alerts that are right while everybody comes, and those that a lost node causes without naming it; and why.
+_RUSH: Final = {
+    "ProsodyEventLoopSlow": "everybody came at once",
+    "HostProcessorBusy": "users and servers share two cores",
+}
 _WITHOUT_NAME: Final = {
     "ProsodyEventLoopSlow": "the others take the users of the lost node, all at once",
     "HaproxyNoNodes": "so many came at once that the nodes left missed HAProxy's checks",
-    "HaproxyBackendNodesLow": "one node is left",
+    "HaproxyBackendNodesLow": "a node is lost",
+    "HaproxyErrorsHigh": "HAProxy answers 503 for a node that is gone",
+    "HaproxyRetriesHigh": "HAProxy tries it until its check has failed",
+    "HostProcessorBusy": "users and servers share two cores",
+    "KnownCause": "the lost node is the cause",
     "SyntheticMessagesFailing": "the test users who come as all users do were on the lost node",
     "SyntheticLoginsFailing": "the test users who come as all users do were sent to the lost node",
     "SyntheticTurnCredentialsFailing": "likewise",
@@ -45,7 +54,13 @@ def of_life(lived: Mapping[str, Any]) -> list[Judgement]:
     """Judge what users got while they lived."""
     counts, p99 = lived["counts"], lived["message_seconds"]["p99"]
     sent, delivered, bounced = (counts.get(what, 0) for what in ("sent", "delivered", "bounced"))
+    broken, out = sum(lived["failures"].values()), sum(lived["phases"].get(phase, 0) for phase in _NOT_THERE)
     return [
+        Judgement(
+            "no connection is lost that a user did not break",
+            not broken and not out,
+            f"{broken} were lost, {out} users are out",
+        ),
         Judgement(
             "no message is lost",
             sent == delivered and sent > 0,
@@ -82,6 +97,13 @@ def of_truth(result: Mapping[str, Any]) -> list[Judgement]:
     ]
 
 
+def of_memory(result: Mapping[str, Any]) -> list[Judgement]:
+    """Judge what a session takes of its Prosody's memory."""
+    grown = sum(result["memory_full"].values()) - sum(result["memory_empty"].values())
+    each = grown / max(sum(result["by_prosody"].values()), 1)
+    return [Judgement("a session takes at most 100 KB of its Prosody", each <= SESSION, f"{each / 1000:.0f} KB")]
+
+
 def of_loss(result: Mapping[str, Any]) -> list[Judgement]:
     """Judge what a lost node did."""
     lost = result["lost"]
@@ -106,16 +128,21 @@ def of_pushes(result: Mapping[str, Any]) -> list[Judgement]:
 
 def of_run(result: Mapping[str, Any]) -> list[Judgement]:
     """Judge a whole run in the lab."""
-    return [*of_truth(result), *of_life(result["lived"]), *of_pushes(result), *of_loss(result)]
+    return [
+        *of_truth(result),
+        *of_memory(result),
+        *of_life(result["lived"]),
+        *of_pushes(result),
+        *of_loss(result),
+    ]
 
 
 def why(alert: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, bool]:
     """Return what an alert's cause is, and whether it was right to fire."""
     labels, node = alert["labels"], result["lost"]["node"]
-    if alert["from"] < result["killed_at"] and labels["alertname"] == _RUSH:
-        return "everybody came at once", True
     if alert["from"] < result["killed_at"]:
-        return "before anything was broken", False
+        rush = _RUSH.get(labels["alertname"])
+        return rush or "before anything was broken", rush is not None
     if any(node in value for value in labels.values()):
         return f"{node} was killed", True
     if (reason := _WITHOUT_NAME.get(labels["alertname"])) is not None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from lab.running.workspace import LabError
 from lab.scale.crowds import Crowds, quantile
-from lab.scale.figures import alerts, asked, costs, memory_of_nodes, plain, sources
+from lab.scale.figures import alerts, asked, costs, door, memory_of_nodes, plain, sources
+from lab.scale.stall import stalls
+from lab.servers.prosody import DATABASE
 
 if TYPE_CHECKING:
     from lab.scale.crowds import Totals
@@ -16,8 +18,11 @@ if TYPE_CHECKING:
     from lab.scale.site import Site
 
 _LOOK = 1.0  # seconds between two looks
+_TOLD = 15.0  # seconds between two lines
 _ALL = ("open", "asleep")
+_LATE = 20.0  # seconds without a message after which those that are missing are lost
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+_TRANSACTIONS = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
 
 
 def say(text: str) -> None:
@@ -25,41 +30,89 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+class Stages:
+    """What each step of a run took: seconds, seconds of CPU by kind of server, and transactions of the database.
+
+    Args:
+        site: whose servers are measured.
+
+    Attributes:
+        done: the steps by name, in their order.
+        crowds: the users, once they are there; their own CPU is the kind "users".
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.done: dict[str, dict[str, Any]] = {}
+        self.crowds: Crowds | None = None
+        self._site = site
+        self._before: dict[str, float] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """Measure from here."""
+        self._at, self._before = time.monotonic(), self._now()
+
+    def end(self, name: str) -> None:
+        """Note the step that ends here; the next one begins."""
+        cpu = {kind: used - self._before.get(kind, 0.0) for kind, used in self._now().items()}
+        self.done[name] = {"seconds": time.monotonic() - self._at, "cpu": cpu}
+        self.begin()
+
+    def _now(self) -> dict[str, float]:
+        now = {kind: cost.cpu for kind, cost in costs(self._site).items()}
+        return now | ({"users": self.crowds.totals().cpu} if self.crowds else {})
+
+
+class Patience:
+    """Tells when nothing has moved for so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._reached, self._since = seconds, -1, time.monotonic()
+
+    def is_over(self, reached: int) -> bool:
+        """Tell whether as many have been reached as before, for longer than the patience lasts."""
+        now = time.monotonic()
+        if reached != self._reached:
+            self._reached, self._since = reached, now
+        return now - self._since > self._seconds
+
+
 def enter(crowds: Crowds, plan: Plan) -> dict[str, Any]:
-    """Let everybody log in; return how that went. Raises LabError if not all are in within the plan's patience."""
-    began, told = time.monotonic(), 0.0
+    """Let everybody log in; return how that went. Raises LabError if nobody new comes in for too long."""
+    began, told, patience = time.monotonic(), 0.0, Patience(plan.patience)
     crowds.order("forget")
-    crowds.order("enter", logins=plan.logins)
+    crowds.order("rates", at_once=plan.at_once)
+    crowds.order("enter")
     while True:
-        totals = crowds.totals()
+        totals = crowds.look()
         inside, seconds = sum(totals.phases[phase] for phase in _ALL), time.monotonic() - began
         if inside == plan.users:
             break
-        if seconds > plan.patience:
+        if patience.is_over(inside):
             raise LabError(f"only {inside} of {plan.users} users are in after {seconds:.0f} s: {failures(totals)}")
-        if seconds - told > 15:  # noqa: PLR2004 - seconds between two lines
+        if seconds - told > _TOLD:
             told = seconds
             say(f"  {inside} are in after {seconds:.0f} s")
         time.sleep(_LOOK)
+    totals = crowds.totals()
     return {"seconds": seconds, "login_seconds": quantiles(totals.login_seconds), "failures": failures(totals)}
 
 
 def live(crowds: Crowds, plan: Plan) -> dict[str, Any]:
     """Let them write, call, and lose their connections for a while; return what came of it."""
-    before = crowds.totals().cpu
     crowds.order("forget")
     crowds.order("rates", messages=plan.messages, calls=plan.calls, breaks=plan.breaks)
     time.sleep(plan.seconds)
     crowds.order("rates", messages=0, calls=0, breaks=0)
-    until = time.monotonic() + plan.patience
+    coming, arriving = Patience(plan.patience), Patience(_LATE)
     while True:  # those whose connection broke come back, and get what was kept for them
-        totals = crowds.totals()
-        out = plan.users - sum(totals.phases[phase] for phase in _ALL)
-        if (not out and totals.counts["delivered"] == totals.counts["sent"]) or time.monotonic() > until:
-            break
-        if not out and time.monotonic() > until - plan.patience + 20:
+        totals = crowds.look()
+        inside, arrived = sum(totals.phases[phase] for phase in _ALL), totals.counts["delivered"]
+        late = arriving.is_over(arrived) or arrived == totals.counts["sent"]
+        if coming.is_over(inside) or (inside == plan.users and late):
             break
         time.sleep(_LOOK)
+    totals = crowds.totals()
     return {
         "seconds": plan.seconds,
         "counts": dict(totals.counts),
@@ -67,30 +120,40 @@ def live(crowds: Crowds, plan: Plan) -> dict[str, Any]:
         "failures": failures(totals),
         "phases": dict(totals.phases),
         "client_rss": totals.rss,
-        "client_cpu": (totals.cpu - before) / plan.seconds,
     }
 
 
-def lose_a_node(site: Site, crowds: Crowds, plan: Plan) -> dict[str, Any]:
+def lose_a_node(site: Site, crowds: Crowds, plan: Plan, stages: Stages) -> dict[str, Any]:
     """Kill one Prosody; return how long it took until all of its users were back, and what happened meanwhile."""
     victim = site.nodes[-1].prosody
     had = asyncio.run(site.counted_by_prosody())[victim.name]
+    before = door(site)
     crowds.order("forget")
-    crowds.order("rates", logins=plan.storm)
-    awake = crowds.totals().phases["open"]
+    crowds.order("rates", at_once=plan.storm)
+    awake = crowds.look().phases["open"]
+    transactions = int(site.postgresql.ask(_TRANSACTIONS, DATABASE))
     began, at = time.monotonic(), time.time()
     victim.kill()
-    most_backends, out = 0, True
-    noticed = False
-    while time.monotonic() - began < plan.patience:
-        totals = crowds.totals()
-        most_backends = max(most_backends, int(site.postgresql.ask("SELECT count(*) FROM pg_stat_activity")))
+    stages.begin()  # the killed one's CPU is gone with it
+    most_clients, most_a_second, known, told = 0, 0, None, 0.0
+    noticed, out, patience = False, True, Patience(plan.patience)
+    while not patience.is_over((totals := crowds.look()).phases["open"]):
+        seconds, now = time.monotonic() - began, door(site)
+        most_clients = max(most_clients, int(site.postgresql.ask("SELECT count(*) FROM pg_stat_activity")))
+        most_a_second = max(most_a_second, now.connections_a_second)
+        if known is None and now.down.get(victim.name) == len(site.haproxies):
+            known = seconds
         noticed = noticed or totals.phases["open"] < awake
         out = totals.phases["open"] < awake
         if noticed and not out:
             break
+        if seconds - told > _TOLD:
+            told = seconds
+            say(f"  {awake - totals.phases['open']} are out after {seconds:.0f} s")
         time.sleep(_LOOK)
-    seconds = time.monotonic() - began
+    seconds, totals, now = time.monotonic() - began, crowds.totals(), door(site)
+    others = now.failures - before.failures
+    others.pop(victim.name, None)
     return {
         "node": victim.name,
         "at": at,
@@ -100,7 +163,13 @@ def lose_a_node(site: Site, crowds: Crowds, plan: Plan) -> dict[str, Any]:
         "logins": totals.counts["logins"],
         "login_seconds": quantiles(totals.login_seconds),
         "failures": failures(totals),
-        "database_clients": most_backends,
+        "database_clients": most_clients,
+        "transactions": int(site.postgresql.ask(_TRANSACTIONS, DATABASE)) - transactions,
+        "known_after": known,
+        "connections_a_second": most_a_second,
+        "retries": now.retries - before.retries,
+        "refused": now.refused - before.refused,
+        "others_down": others.total(),
         "by_prosody": asyncio.run(site.counted_by_prosody()),
         "memory": memory_of_nodes(site),
     }
@@ -109,21 +178,29 @@ def lose_a_node(site: Site, crowds: Crowds, plan: Plan) -> dict[str, Any]:
 def run(site: Site, plan: Plan) -> dict[str, Any]:
     """Do everything; return the whole result as it is written to a file."""
     began = time.time()
+    stages = Stages(site)
     say(f"Starting {len(site.nodes)} Prosodys, {len(site.haproxies)} HAProxys and what watches them ...")
     for _ in site.begin():
         pass
     accounts = asyncio.run(site.make_accounts())
-    time.sleep(2 * site.prometheus.interval)
+    stages.end("everything starts")
+    until_scraped(site)
+    stages.end("nobody is there")
     empty, idle = memory_of_nodes(site), costs(site)
     with Crowds(site.place, accounts, plan.asleep, site.directory / "crowd.log") as crowds:
+        stages.crowds = crowds
+        stages.begin()
         say(f"{plan.users} users log in ...")
+        transactions = int(site.postgresql.ask(_TRANSACTIONS, DATABASE))
         entered = enter(crowds, plan)
+        entered["transactions"] = int(site.postgresql.ask(_TRANSACTIONS, DATABASE)) - transactions
+        stages.end("everybody logs in")
         say(f"  all are in after {entered['seconds']:.0f} s")
         say(f"They live for {plan.seconds:.0f} s ...")
-        before = costs(site)
         lived = live(crowds, plan)
-        after = costs(site)
-        time.sleep(2 * site.prometheus.interval)  # every source has been asked again
+        stages.end("they live")
+        full = costs(site)
+        until_scraped(site)  # every source is asked again
         by_prosody = asyncio.run(site.counted_by_prosody())
         result: dict[str, Any] = {
             "plan": plan.__dict__,
@@ -132,28 +209,43 @@ def run(site: Site, plan: Plan) -> dict[str, Any]:
             "haproxies": len(site.haproxies),
             "entered": entered,
             "lived": lived,
-            "truth": dict(crowds.totals().phases),
+            "truth": dict(crowds.look().phases),
             "by_prosody": by_prosody,
             "sources": sources(site, by_prosody),
             "asked": asked(site, plan.seconds + 2 * site.prometheus.interval),
             "memory_empty": empty,
             "memory_full": memory_of_nodes(site),
             "costs_idle": plain(idle),
-            "costs_before": plain(before),
-            "costs": plain(after),
+            "costs": plain(full),
+            "stalls": {node.prosody.name: asyncio.run(stalls(node)) for node in site.nodes},
+            "node_flaps": door(site).failures.total(),
         }
+        stages.end("they rest, and every source is asked")
         say(f"{site.nodes[-1].prosody.name} is killed ...")
-        result["lost"] = lose_a_node(site, crowds, plan)
+        result["lost"] = lose_a_node(site, crowds, plan, stages)
+        stages.end("a node is lost")
         say(f"  its {result['lost']['sessions']} users: {_back(result['lost'])}")
         site.nodes[-1].prosody.start()
         time.sleep(plan.aftermath)
-        result["truth_after"] = dict(crowds.totals().phases)
-        result["costs_after"] = plain(costs(site))
+        result["truth_after"] = dict(crowds.look().phases)
+        stages.end("the node comes back")
     ended = time.time()
+    result["stages"] = stages.done
     result["alerts"] = alerts(site, began, ended)
     result["killed_at"] = result["lost"]["at"] - began
     result["seconds"] = ended - began
     return result
+
+
+def until_scraped(site: Site) -> None:
+    """Return once every target has been scraped after this call. Raises LabError if that takes four intervals."""
+    began = time.time()
+    while time.time() < began + 4 * site.prometheus.interval + _LATE:
+        samples = site.prometheus.query("min(timestamp(up))")
+        if samples and samples[0].value > began:
+            return
+        time.sleep(_LOOK)
+    raise LabError(f"Prometheus has not scraped every target within {4 * site.prometheus.interval} s")
 
 
 def _back(lost: dict[str, Any]) -> str:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from lab.scale.crowds import Place
 from lab.servers.haproxy import Haproxy
+from lab.servers.node import NodeExporter
 from lab.servers.prosody import DATABASE, DOMAIN
-from lab.stack import Lab
+from lab.stack import TOLD, Lab
 from lab.users.accounts import PASSWORD, create_accounts, username
 from lab.users.accounts import ask as ask_prosody
 
@@ -43,6 +44,7 @@ class Site(Lab):
         prosodies = [node.prosody for node in self.nodes]
         more = [Haproxy(self, prosodies, f"haproxy{number + 2}") for number in range(-(-users // _PER_HAPROXY) - 1)]
         self.haproxies = [self.haproxy, *more]
+        self.hosts = [NodeExporter(self, "haproxy1", *TOLD)]  # this machine: a virtual one takes too much of it
         self.prometheus.interval = interval
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
@@ -59,7 +61,7 @@ class Site(Lab):
             *(self.postgresql, self.replica, *self.postgres_exporters, self.providers),
             *(server for node in self.nodes for server in (node.push_gateway, node.prosody, node.exporter)),
             *(*self.haproxies, self.coturn, self.coturn_exporter, self.certificate_exporter, self.synthetic),
-            *(self.receivers, self.alertmanager, self.prometheus),
+            *(*self.hosts, self.receivers, self.alertmanager, self.prometheus),
         )
         for server in servers:
             server.start()

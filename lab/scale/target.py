@@ -60,4 +60,10 @@ def run(door: str, file: Path, ca: str | None, plan: Plan, log: Path) -> list[Ju
         say(f"{plan.users} users log in ...")
         entered = enter(crowds, plan)
         say(f"  all are in after {entered['seconds']:.0f} s; they live for {plan.seconds:.0f} s ...")
-        return of_life(live(crowds, plan))
+        lived = live(crowds, plan)
+        for what, times in (("logins", entered["login_seconds"]), ("messages", lived["message_seconds"])):
+            found = (
+                f"{name.upper()} {'unknown' if value is None else f'{value:.3f} s'}" for name, value in times.items()
+            )
+            say(f"  {what}: {', '.join(found)}")
+        return of_life(lived)

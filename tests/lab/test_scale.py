@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab.scale import report
-from lab.scale.__main__ import main
+from lab.scale.__main__ import main, tell
 from lab.scale.crowds import quantile
-from lab.scale.judge import of_run, of_truth, why
+from lab.scale.judge import Judgement, of_run, of_truth, why
 from lab.scale.session import Session
 from lab.scale.target import accounts
 from toolkit.documents import ConfigError
@@ -24,9 +24,19 @@ ALERT = {"labels": {"alertname": "ProsodyDown", "instance": "prosody2"}, "from":
 def a_run(**changes: object) -> dict[str, Any]:
     """Return the result of a run in which everything is well, but for the changes."""
     quantiles = {"p50": 0.01, "p95": 0.02, "p99": 0.03}
-    cost = {"haproxy": {"processes": 1, "rss": 10_000_000, "cpu": 1.0}}
+    idle = {"haproxy": {"processes": 1, "rss": 10_000_000, "cpu": 1.0}}
+    cost = {"haproxy": {"processes": 1, "rss": 11_800_000, "cpu": 2.0}}
     return {
-        "plan": {"users": 100, "asleep": 0.1, "messages": 5.0, "calls": 1.0, "breaks": 1.0, "seconds": 20.0},
+        "plan": {
+            "users": 100,
+            "asleep": 0.1,
+            "messages": 5.0,
+            "calls": 1.0,
+            "breaks": 1.0,
+            "seconds": 20.0,
+            "at_once": 40.0,
+            "storm": 200.0,
+        },
         "nodes": 2,
         "haproxies": 1,
         "seconds": 300.0,
@@ -38,28 +48,35 @@ def a_run(**changes: object) -> dict[str, Any]:
             HAPROXY: 96.0,
             "test users' sessions": 6.0,
         },
-        "entered": {"seconds": 10.0, "login_seconds": quantiles, "failures": {}},
+        "entered": {"seconds": 10.0, "login_seconds": quantiles, "failures": {}, "transactions": 250},
         "lived": {
             "counts": {"sent": 100, "delivered": 100},
+            "failures": {},
+            "phases": {"open": 90, "asleep": 10},
             "message_seconds": quantiles,
             "seconds": 20.0,
-            "client_rss": 50_000_000,
-            "client_cpu": 0.1,
+            "client_rss": 5_000_000,
         },
         "asked": {
             **{f"{of}_{name}": 0.01 for of in ("synthetic", "push") for name in quantiles},
             "series": 1000.0,
             "samples_a_second": 50.0,
             "rule_seconds": 0.1,
-            "node_flaps": 3.0,
             **{name: {"prosody1": 0.001, "prosody2": None} for name in ("loop_lag_p99", "loop_lag_mean")},
             "scrape_longest": {"prosody1": 0.05},
         },
         "by_prosody": {"prosody1": 56, "prosody2": 50},
         "memory_empty": {"prosody1": 20_000_000, "prosody2": 20_000_000},
         "memory_full": {"prosody1": 24_000_000, "prosody2": 24_000_000},
+        "stalls": {name: {"scrape": 0.002, "nothing": 0.001} for name in ("prosody1", "prosody2")},
         "costs": cost,
-        "costs_before": cost,
+        "costs_idle": idle,
+        "node_flaps": 3,
+        "stages": {
+            "nobody is there": {"seconds": 10.0, "cpu": {"prosody": 0.001, "haproxy": 0.0}},
+            "everybody logs in": {"seconds": 10.0, "cpu": {"prosody": 1.0, "haproxy": 0.2, "users": 0.3}},
+            "they live": {"seconds": 20.0, "cpu": {"prosody": 0.02, "haproxy": 0.01, "users": 0.01}},
+        },
         "lost": {
             "node": "prosody2",
             "sessions": 50,
@@ -69,6 +86,12 @@ def a_run(**changes: object) -> dict[str, Any]:
             "failures": {},
             "login_seconds": quantiles,
             "database_clients": 9,
+            "transactions": 112,
+            "known_after": 14.0,
+            "connections_a_second": 30,
+            "retries": 12,
+            "refused": 4,
+            "others_down": 0,
         },
         "killed_at": 200.0,
         "alerts": [ALERT],
@@ -101,7 +124,17 @@ def test_a_source_that_counts_otherwise_or_nothing_is_seen(source: str, said: fl
     ],
 )
 def test_what_users_did_not_get_is_no_kept_promise(counts: dict[str, int], p99: float | None, what: str) -> None:
-    assert broken(a_run(lived={"counts": counts, "message_seconds": {"p99": p99}})) == [what]
+    assert broken(a_run(lived=a_run()["lived"] | {"counts": counts, "message_seconds": {"p99": p99}})) == [what]
+
+
+def test_a_session_that_takes_more_memory_than_section_16_says_is_seen() -> None:
+    full = {"prosody1": 26_000_000, "prosody2": 25_000_000}
+    assert broken(a_run(memory_full=full)) == ["a session takes at most 100 KB of its Prosody"]
+
+
+@pytest.mark.parametrize("lived", [{"failures": {"closed": 1}}, {"phases": {"open": 90, "asleep": 9, "out": 1}}])
+def test_a_connection_that_the_server_lost_is_no_kept_promise(lived: dict[str, Any]) -> None:
+    assert broken(a_run(lived=a_run()["lived"] | lived)) == ["no connection is lost that a user did not break"]
 
 
 def test_users_who_do_not_come_back_and_slow_pushes_are_no_kept_promises() -> None:
@@ -139,9 +172,22 @@ def test_the_report_says_what_is_unknown_and_what_was_not_kept(tmp_path: Path, m
     text = report.REPORT.read_text()
     assert text.index("## 20 users") < text.index("## 100 users")
     assert "| Prosody's own list counts 106 sessions | **not kept** | nothing |" in text
-    assert "| prosody2 | 50 | 20 MB | 24 MB | 80 KB | unknown | unknown | unknown |" in text
-    assert "HAProxy took a node for dead 3 times" in text
+    assert "| prosody2 | 50 | 20 MB | 24 MB | 80 KB | unknown | unknown | unknown | 2 ms | 1 ms |" in text
+    assert "HAProxy took one for dead 3 times" in text
+    assert "| everybody logs in | 10 | 0.12 | 0.03 |" in text
+    assert "| haproxy | 1 | 12 MB | 0.001 | 2.00 ms |" in text
+    assert "A login costs 15 ms of CPU" in text
+    assert "| 50,000 | 3.8 GB | 1.0 GB | 2.5 GB | 6 minutes | 1.0 |" in text
+    assert "| 20,000 | 17% | 30,000 | 25% |" in text
     assert "| 210 s | 240 s | ProsodyDown (instance prosody2) | yes: prosody2 was killed |" in text
+
+
+@pytest.mark.parametrize(("speed", "code"), [(True, 1), (False, 0)])
+def test_speed_decides_where_users_and_servers_do_not_share_a_machine(*, speed: bool, code: int) -> None:
+    slow = Judgement("messages take less than 100 ms (P99)", kept=False, found="200 ms", speed=True)
+    lost = Judgement("no message is lost", kept=False, found="1 sent, 0 received, 0 came back")
+    assert tell([slow], speed=speed) == code
+    assert tell([lost], speed=speed) == 1
 
 
 def test_a_quantile_of_nothing_is_unknown() -> None:

@@ -9,28 +9,35 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lab.running.server import Workspace
+from lab.scale.__main__ import main
 from lab.scale.crowds import Crowds, Place, Totals
 from lab.servers.prosody import DOMAIN, Prosody
 from lab.users.accounts import PASSWORD, ask, create_accounts, username
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 USERS = 20
 SLEEPERS = 4
 PATIENCE = 120.0
 
 
-@pytest.fixture
-def crowds() -> Iterator[tuple[Prosody, Crowds]]:
+@pytest.fixture(scope="module")
+def prosody() -> Iterator[Prosody]:
     with Workspace() as lab:
         prosody = Prosody(lab)
         prosody.start()
         asyncio.run(create_accounts(prosody.admin_socket, DOMAIN, USERS))
-        place = Place(DOMAIN, [("127.0.0.1", prosody.http_port)], "/xmpp-websocket", "localhost", "", loopback=True)
-        accounts = [(username(number + 1), PASSWORD) for number in range(USERS)]
-        with Crowds(place, accounts, SLEEPERS / USERS, lab.directory / "crowd.log") as crowds:
-            yield prosody, crowds
+        yield prosody
+
+
+@pytest.fixture
+def users(prosody: Prosody) -> Iterator[Crowds]:
+    place = Place(DOMAIN, [("127.0.0.1", prosody.http_port)], "/xmpp-websocket", "localhost", "", loopback=True)
+    accounts = [(username(number + 1), PASSWORD) for number in range(USERS)]
+    with Crowds(place, accounts, SLEEPERS / USERS, prosody.lab.directory / "crowd.log") as crowds:
+        yield crowds
 
 
 def until(crowds: Crowds, holds: Callable[[Totals], bool]) -> Totals:
@@ -53,10 +60,10 @@ def census(prosody: Prosody) -> tuple[int, int]:
 
 
 def test_users_are_there_write_lose_their_connections_and_come_back_and_no_message_is_lost(
-    crowds: tuple[Prosody, Crowds],
+    prosody: Prosody, users: Crowds
 ) -> None:
-    prosody, users = crowds
-    users.order("enter", logins=1000)
+    users.order("rates", at_once=USERS)
+    users.order("enter")
     totals = until(users, lambda now: now.phases["open"] == USERS - SLEEPERS and now.phases["asleep"] == SLEEPERS)
     assert totals.counts["logins"] == USERS
     assert len(totals.login_seconds) == USERS
@@ -79,3 +86,32 @@ def test_users_are_there_write_lose_their_connections_and_come_back_and_no_messa
     prosody.start()
     totals = until(users, lambda now: now.phases["open"] == USERS - SLEEPERS)
     assert totals.counts["logins"] == USERS - SLEEPERS, "a restarted server knows no session that could be resumed"
+
+
+def aim(prosody: Prosody, folder: Path, password: str, patience: int) -> int:
+    """Let the accounts use the door of this Prosody as somebody else's; return the exit code."""
+    file = folder / "accounts"
+    file.write_text("".join(f"{username(number + 1)}@{DOMAIN} {password}\n" for number in range(USERS)))
+    door = f"ws://127.0.0.1:{prosody.http_port}/xmpp-websocket"
+    times = ["--seconds", "2", "--patience", str(patience)]
+    return main(["--target", door, "--accounts", str(file), "--users", str(USERS), *times])
+
+
+def test_a_target_is_judged_by_what_its_users_get(
+    prosody: Prosody, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = aim(prosody, tmp_path, PASSWORD, 120)
+    printed = capsys.readouterr()
+    assert "kept      no message is lost" in printed.out, printed
+    assert "kept      no connection is lost" in printed.out, printed
+    assert code == ("NOT KEPT" in printed.out), printed  # a slow machine may break the promise about speed
+    assert PASSWORD not in printed.out + printed.err
+
+
+def test_a_target_that_lets_nobody_in_is_given_up(
+    prosody: Prosody, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert aim(prosody, tmp_path, "a wrong password", 1) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"scale failed: only 0 of {USERS} users are in"), printed
+    assert "a wrong password" not in printed.out + printed.err
