@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from toolkit.documents import Section, compose
-from toolkit.values import Address, duration, is_ip
+from toolkit.values import Address, duration, is_host_name, is_ip
 
 if TYPE_CHECKING:
     import yaml
@@ -73,7 +73,7 @@ def load(path: Path) -> Site:
             storage.wrong(None, "must have either `database` or `directory`")
         database = storage.text("database", "")
         if "password=" in database.replace(" ", ""):
-            storage.wrong("database", "must hold no password; put it into ~/.pgpass (libpq's password file)")
+            storage.wrong("database", "must hold no password; name a file with it by passfile= (libpq's password file)")
         directory = Path(storage.text("directory")) if "directory" in storage.values else None
         allowed = storage.texts("allowed") if "allowed" in storage.values else ()
         found = _with(found, database=database, directory=directory, stores=(*STORES, *allowed))
@@ -96,7 +96,10 @@ def _name(path: Path, node: yaml.Node) -> Name:
         ttl = duration(entry.text("ttl", "60s"))
     except ArgumentTypeError as error:
         entry.wrong("ttl", str(error))
-    return Name(entry.text("name"), frozenset(addresses), ttl)
+    name = entry.text("name")
+    if not is_host_name(name):
+        entry.wrong("name", f"{name!r} is not a host name in ASCII (write xn--... for others, and no dot at the end)")
+    return Name(name, frozenset(addresses), ttl)
 
 
 def _address(section: Section, key: str, text: str, port: int | None = None) -> Address:
@@ -106,4 +109,6 @@ def _address(section: Section, key: str, text: str, port: int | None = None) -> 
         section.wrong(key, str(error))
     if not address.host or not address.port:
         section.wrong(key, f"{text!r} must have a host and a port")
+    if not (is_ip(address.host) or is_host_name(address.host)):
+        section.wrong(key, f"{text!r} has neither a host name nor an IP address")
     return address

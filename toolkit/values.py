@@ -21,6 +21,8 @@ _HOUR = 3600
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 # Prometheus' durations: the units in this order, each at most once. Five digits of an hour are ten years.
 _DURATION = re.compile(r"(?:([0-9]{1,5})d)?(?:([0-9]{1,5})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?(?:([0-9]{1,9})ms)?")
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
 _UNITS = (86400.0, 3600.0, 60.0, 1.0, 0.001)  # seconds
 
 
@@ -55,6 +57,11 @@ def is_ip(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_host_name(text: str) -> bool:
+    """Tell whether a text may be a host's name in ASCII (RFC 1123; others as xn--...); an underscore is allowed."""
+    return _HOST_NAME.fullmatch(text) is not None
 
 
 def duration(text: str, *, zero: bool = False) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporters.certificates.openssl import KEYS
 from toolkit.documents import ConfigError, Section, compose
-from toolkit.values import Address, duration, is_ip
+from toolkit.values import Address, duration, is_host_name, is_ip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,9 +20,6 @@ KINDS = (*_PORTS, FILE)
 _COMMON = ("name", "kind", "timeout", "ca", "host_names")
 _KEYS = dict.fromkeys(_PORTS, (*_COMMON, "address", "server_name", "file", "keys")) | {FILE: (*_COMMON, "paths")}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_HOST = re.compile(
-    r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
-)
 _LONGEST_TIMEOUT = 60.0
 
 
@@ -93,7 +90,7 @@ def _target(entry: Section) -> Target:
         return Target(**common, host_names=host_names or (), paths=paths)
     address = _address(entry, kind)
     server_name = entry.text("server_name", "" if is_ip(address.host) else address.host)
-    if server_name and not _HOST.fullmatch(server_name):
+    if server_name and not is_host_name(server_name):
         entry.wrong("server_name", f"is {server_name!r}, not a host name in ASCII (write xn--... for others)")
     if not server_name and kind.startswith("xmpp"):
         entry.wrong("server_name", "must be given: an XMPP stream is addressed to a domain, not to an IP address")
@@ -111,7 +108,7 @@ def _address(entry: Section, kind: str) -> Address:
         address = Address.parse(text)
     except ArgumentTypeError:
         address = Address("", 0)
-    if not address.port or not (is_ip(address.host) or _HOST.fullmatch(address.host)):
+    if not address.port or not (is_ip(address.host) or is_host_name(address.host)):
         entry.wrong("address", f"is {text!r}; write host:port, e.g. xmpp.commeazy.com:{_PORTS[kind]}")
     return address
 
@@ -121,7 +118,7 @@ def _host_names(entry: Section) -> tuple[str, ...] | None:
         return None
     names = entry.texts("host_names")
     for name in names:
-        if not (is_ip(name) or _HOST.fullmatch(name)):
+        if not (is_ip(name) or is_host_name(name)):
             entry.wrong("host_names", f"has {name!r}, which is neither a host name nor an IP address")
     return names
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from exporters.synthetic import names
 from toolkit.documents import ConfigError, Section, compose, scalar
-from toolkit.values import duration, is_ip, url
+from toolkit.values import duration, is_host_name, is_ip, url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,6 @@ _NODE = ("name", "door", "server_name")
 _RELAY = ("name", "host", "port", "tls_port", "server_name")
 _WORD = re.compile(r"[a-z0-9]([a-z0-9.-]{0,38}[a-z0-9])?")
 _PREFIX = re.compile(r"synthetic-([a-z0-9]+-)?")
-_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _RESERVED = (names.ANY, "sender")
 _MOST = 20  # nodes, and relays
 _MAX_PORT = 65535
@@ -277,7 +276,7 @@ def _word(section: Section, key: str, default: str | None = None) -> str:
 
 def _host(section: Section, key: str, default: str | None = None) -> str:
     text = section.text(key, default)
-    if not (is_ip(text) or _HOST.fullmatch(text)):
+    if not (is_ip(text) or is_host_name(text)):
         section.wrong(key, f"is {text!r}, which is neither a host name nor an IP address")
     return text
 

@@ -20,7 +20,7 @@ from check.prometheus import Prometheus
 from check.site import load
 from lab.running.workspace import ROOT
 from tests.alerts.promql import selectors
-from tests.live.checklist_table import BREAKS
+from tests.live.checklist_table import BREAKS, SOURCES
 from toolkit.documents import ConfigError
 
 if TYPE_CHECKING:
@@ -68,7 +68,9 @@ def test_the_generated_files_are_up_to_date() -> None:
 
 
 def test_the_table_of_make_checklist_breaks_every_item_that_a_machine_judges() -> None:
-    assert [each.item for each in BREAKS] == [item.id for item in ITEMS if not item.attest]
+    judged = [item.id for item in ITEMS if not item.attest]
+    assert [each.item for each in BREAKS] == judged
+    assert {item for away in SOURCES for item in away.items.split()} == set(judged), "and takes its source away"
 
 
 def test_the_alert_on_the_version_and_the_item_want_the_same() -> None:
@@ -91,7 +93,7 @@ def test_the_shipped_site_file_can_be_read() -> None:
     assert site.names
     assert site.open
     assert site.closed
-    assert site.database
+    assert "passfile=/etc/commeazy/" in site.database, "the timer's unit sees no home (ProtectHome=yes)"
 
 
 @pytest.mark.parametrize(
@@ -104,9 +106,12 @@ def test_the_shipped_site_file_can_be_read() -> None:
         ("ports: {open: [], closed: [a:1]}", "looks like a firewall"),
         ("ports: {open: [a], closed: [a:1]}", "is not an address"),
         ("ports: {open: [a:0], closed: [a:1]}", "must have a host and a port"),
+        ("ports: {open: ['a..b:1'], closed: [a:1]}", "'a..b:1' has neither a host name nor an IP address"),
+        ("dns: {server: 'ü:53', names: []}", "has neither a host name nor an IP address"),
+        ("dns: {server: ns1, names: [{name: a., addresses: [10.0.0.1]}]}", "'a.' is not a host name in ASCII"),
         ("storage: {}", "must be a mapping with the keys"),
         ("storage: {database: a, directory: b}", "either `database` or `directory`"),
-        ("storage: {database: host=a password=b}", "must hold no password"),
+        ("storage: {database: host=a password=b}", "must hold no password; name a file with it by passfile="),
         ("port: {}", "did you mean 'ports'?"),
     ],
 )

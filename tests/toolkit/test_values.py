@@ -6,7 +6,7 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from toolkit.values import Address, duration, seconds
+from toolkit.values import Address, duration, is_host_name, seconds
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,20 @@ def test_seconds_above_an_hour_or_not_above_zero_are_refused(text: str) -> None:
 @pytest.mark.parametrize("text", [":9871", "127.0.0.1:9871", "[::1]:9871", "localhost:0"])
 def test_an_address_is_shown_as_it_was_written(text: str) -> None:
     assert str(Address.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        *((text, True) for text in ("a", "xmpp.commeazy.com", "_xmpp.a", "10.0.0.1", "xn--mnchen-3ya.de", "a" * 63)),
+        *(
+            (text, False)
+            for text in ("", "a..b", ".a", "a.", "-a", "a-", "é", "::1", "a" * 64, "a." * 127 + "a")
+        ),
+    ],
+)
+def test_what_may_be_a_host_name(text: str, right: bool) -> None:  # noqa: FBT001 - a case of the table
+    assert is_host_name(text) is right
 
 
 @pytest.mark.parametrize("text", [":65536", ":" + "9" * 5000, "::1:9871", "9871", "a:b", ":-1", ":٣", ""])
