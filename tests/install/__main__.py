@@ -143,7 +143,7 @@ def main() -> int:
         for part in parts():
             trial.follow(part)
     except TrialError as error:
-        print(f"try-install: {error}", file=sys.stderr)
+        print(f"try-install: {error}\n{roots.last_words()}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped; nothing is left behind.")

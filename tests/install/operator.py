@@ -176,14 +176,15 @@ class Operator:
     def edit_checklist(self) -> None:
         """Name a port that is open, two that must be closed, and the database, with its password."""
         self.node.run("""runuser -u postgres -- psql -q -c "ALTER ROLE commeazy_check PASSWORD 'of-the-trial'" """)
-        pgpass = self.monitoring.path / "root/.pgpass"
+        pgpass = self.monitoring.path / "etc/commeazy/checklist.pgpass"
         pgpass.write_text("*:*:*:commeazy_check:of-the-trial\n")
         pgpass.chmod(0o600)
         file = self.monitoring.path / "etc/commeazy/checklist.yml"
         settings = yaml.safe_load(file.read_text())
         del settings["dns"]  # the trial has no name server
         settings["ports"] = {"open": ["prosody1:443"], "closed": ["prosody1:5281", "prosody1:5282"]}
-        settings["storage"] = {"database": "host=postgres-exporter dbname=prosody user=commeazy_check"}
+        database = settings["storage"]["database"].split()
+        settings["storage"]["database"] = " ".join(["host=postgres-exporter", *database[1:]])
         file.write_text(yaml.safe_dump(settings))
 
     def edit_web(self) -> None:
@@ -263,6 +264,8 @@ class Operator:
                 break
             self._must(time.monotonic() < deadline, f"the checklist says what the guide expects: {wrong}")
             time.sleep(3)
+        for key, each in found.items():
+            print(f"{'':10}{each['status']:<8}{key:<4}{each['detail'][:120]}", flush=True)
         self._must(len(found) == 68, "the checklist has 68 items")
         self._must("YOURS" not in {each["status"] for each in found.values()}, "nobody has attested anything yet")
         attest = "/opt/commeazy/monitoring/bin/commeazy-check --attest I4 --by Trial && "

@@ -134,6 +134,16 @@ def make_root(base: Path, name: str, hostname: str, hosts: dict[str, str]) -> Ro
     return root
 
 
+def last_words() -> str:
+    """Return the last lines of every played unit that does not run (any more): why, if it should."""
+    words = []
+    for file in sorted(DISK.glob("*/run/units/*.pid")):
+        if not Path(f"/proc/{file.read_text()}/exe").exists():  # a zombie has none
+            said = file.with_suffix(".log").read_text(errors="replace").splitlines()[-3:]
+            words += [f"{file.parts[2]}: {file.stem} does not run; its last lines:", *(f"    {line}" for line in said)]
+    return "\n".join(words)
+
+
 def reach(name: str, url: str) -> bool:
     """Tell whether an HTTP server answers a network namespace, with a page or with the question for a password."""
     command = ["ip", "netns", "exec", name, "curl", "-sSk", "-o", "/dev/null", "--max-time", "2", url]

@@ -62,6 +62,8 @@ def start(name: str) -> None:
     for folder in unit["RuntimeDirectory"]:
         made(Path("/run") / folder, account.pw_uid, account.pw_gid, 0o755)
     credentials = made(Path("/run/credentials") / f"{name}.service", account.pw_uid, account.pw_gid, 0o500)
+    if unit["LoadCredential"]:
+        environment["CREDENTIALS_DIRECTORY"] = str(credentials)
     for line in unit["LoadCredential"]:
         credential, source = line.split(":", 1)
         copy = credentials / credential

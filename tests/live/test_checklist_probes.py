@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +28,6 @@ from toolkit.values import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +168,30 @@ def test_the_facts_of_a_host_that_is_right_and_of_one_that_is_not(
     text = host.look(tmp_path).text(0)
     assert 'kind="push"' not in text, "who may read a file that is not there is not known"
     assert "commeazy_unit" not in text
+
+
+def test_the_unit_that_looks_may_become_the_user_of_a_log_in_logrotates_dry_run() -> None:
+    unit = (ROOT / "deploy/systemd/commeazy-host-facts.service").read_text()
+    capabilities = re.findall(r"CAP_(\w+)", re.findall(r"^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)[0])
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        make_host(root)
+        rotation = root / "etc/logrotate.conf"
+        rotation.write_text(rotation.read_text().replace("{", "{\n su nobody nogroup", 1))
+        look = (
+            "import sys; from pathlib import Path; from check import host; print(host.look(Path(sys.argv[1])).text(0))"
+        )
+        only = f"--bounding-set=-all,+{',+'.join(capabilities).lower()}"
+        said = subprocess.run(
+            ["setpriv", only, sys.executable, "-c", look, folder],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={"PATH": f"{root / 'bin'}:/usr/sbin:/usr/bin:/bin"},
+        ).stdout
+    assert "commeazy_logs_not_rotated 0" in said
 
 
 def test_prosodys_log_at_level_info_has_its_users_addresses_and_is_counted(lab: Lab) -> None:
