@@ -75,7 +75,7 @@ def exported(ran: Mapping[str, Probed], words: Mapping[str, attestations.Attesta
 
 def attest(options: Namespace) -> int:
     """Write a person's word for an item; returns the exit code."""
-    item = checklist().items.get(options.attest)
+    item = checklist().items.get(options.attest.upper())
     if item is None:
         raise attestations.AttestationError(f"--attest: there is no item {options.attest!r}; they are A1 to J5")
     if not item.attest:

@@ -35,10 +35,11 @@ class Need:
 
     @property
     def missing(self) -> str:
-        """PromQL with a series for each place that lacks it."""
+        """PromQL with a series for each place that lacks it; one without an instance if the job has no target."""
         if self.job == ANY:
             return f"absent({self.selector})"
-        return f'up{{job="{self.job}"}} unless on (instance) {self.selector}'
+        targets = f'up{{job="{self.job}"}}'
+        return f"{targets} unless on (instance) {self.selector} or absent({targets})"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from check.attestations import Attestation
-    from check.items import Item
+    from check.items import Item, Need
     from check.prometheus import Prometheus, Sample
 
 Status = Literal["ok", "FAIL", "STALE", "UNKNOWN", "YOURS"]
@@ -61,19 +61,29 @@ class Sources:
 
 def judge(items: Iterable[Item], sources: Sources) -> list[Finding]:
     """Return a finding for each item, in the same order."""
+    silent = _silent(sources.prometheus)
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        return list(threads.map(lambda item: _finding(item, sources), items))
+        return list(threads.map(lambda item: _finding(item, sources, silent), items))
 
 
-def _finding(item: Item, sources: Sources) -> Finding:
+def _silent(prometheus: Prometheus) -> str:
+    """Say why Prometheus does not answer at all, so that nobody waits for it at each item; "" if it does."""
+    try:
+        prometheus.query("vector(1)")
+    except CannotAskError as error:
+        return str(error)
+    return ""
+
+
+def _finding(item: Item, sources: Sources, silent: str) -> Finding:
     if item.attest:
         return _attested(item, item.attest, sources)
     results = []
     if item.expr:
         try:
-            results.append(_scraped(item, sources.prometheus))
+            results.append(Probed("UNKNOWN", _unasked(silent)) if silent else _scraped(item, sources.prometheus))
         except CannotAskError as error:
-            results.append(Probed("UNKNOWN", f"Prometheus cannot be asked: {error}"))
+            results.append(Probed("UNKNOWN", _unasked(error)))
     if item.probe:
         results.append(sources.probes[item.probe]())
     status: Status = "ok"
@@ -83,6 +93,10 @@ def _finding(item: Item, sources: Sources) -> Finding:
             status = "FAIL" if worst == "FAIL" else "UNKNOWN"
             return Finding(item, status, "; ".join([*told, *([item.action] if worst == "FAIL" else [])]))
     return Finding(item, status)
+
+
+def _unasked(why: CannotAskError | str) -> str:
+    return f"Prometheus cannot be asked: {why}"
 
 
 def _attested(item: Item, worth: float, sources: Sources) -> Finding:
@@ -105,11 +119,7 @@ def _scraped(item: Item, prometheus: Prometheus) -> Probed:
     wrong = [place for place in places if place.value == 0]
     if wrong:
         return Probed("FAIL", _places(wrong))
-    doubts = []
-    for need in item.needs:
-        if missing := prometheus.query(need.missing):
-            where = "" if need.job == ANY else f" of {_places(missing)} (job {need.job})"
-            doubts.append(f"no {need.selector}{where}")
+    doubts = [_lacking(need, missing) for need in item.needs if (missing := prometheus.query(need.missing))]
     if item.unknown and (doubtful := prometheus.query(item.unknown)):
         doubts.append(f"not known while {' '.join(item.unknown.split())} ({_places(doubtful)})")
     if not doubts and not places:
@@ -117,6 +127,14 @@ def _scraped(item: Item, prometheus: Prometheus) -> Probed:
     if not doubts and any(place.value != 1 for place in places):
         doubts.append(f"no usable number from {_places([place for place in places if place.value != 1])}")
     return Probed("UNKNOWN", "; ".join(dict.fromkeys(doubts))) if doubts else Probed("ok")
+
+
+def _lacking(need: Need, missing: Sequence[Sample]) -> str:
+    if need.job == ANY:
+        return f"no {need.selector}"
+    if not any("instance" in place.labels for place in missing):
+        return f"Prometheus has no target of the job {need.job}"
+    return f"no {need.selector} of {_places(missing)} (job {need.job})"
 
 
 def _places(samples: Sequence[Sample]) -> str:
