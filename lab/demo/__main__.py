@@ -221,6 +221,7 @@ def _print_verdict(wrong: list[str]) -> None:
 
 def _watch(lab: Lab) -> None:
     """Keep one line of status up to date until Ctrl-C; without a terminal there is nobody to refresh it for."""
+    print(f"The checklist: .venv/bin/commeazy-check --checklist --prometheus {lab.prometheus.url}")
     print("Running until Ctrl-C.", flush=True)
     while True:
         _fail_on_a_crash(lab)
