@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from alerts.catalogue import KNOBS
 from alerts.thresholds import load
-from lab.drill import server_faults
+from lab.drill import postgresql_faults
 from lab.drill.begin import in_a_lab, start
 from lab.drill.report import REPORT, DrillResult, report, rows, rows_of
 from lab.drill.steps import drill_by_silence, drill_one, wait_for_the_all_clear
@@ -65,7 +65,7 @@ def _run(lab: Lab, drills: Sequence[Drill]) -> int:
             break
         finally:
             print(result.line(), flush=True)
-        if result.revived and not any(one.drill.breaking is server_faults.primary_lost for one in results):
+        if result.revived and not any(one.drill.breaking is postgresql_faults.primary_lost for one in results):
             result.wrong.append(f"{', '.join(result.revived)} crashed")  # PostgreSQL had not been touched
     else:
         wait_for_the_all_clear(watch, results)

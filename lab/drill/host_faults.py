@@ -1,18 +1,12 @@
-"""Ways to break a host of the lab, HAProxy's limits and PostgreSQL's archive: context managers, as in faults.py."""
+"""Ways to break a host of the lab, which is a virtual machine; see faults.py."""
 
 from __future__ import annotations
 
-import socket
-import ssl
-import subprocess
 import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import psutil
-
-from lab.drill.server_faults import all_drained, unreachable
 from lab.running.workspace import LabError
 from lab.servers.rsyslog import LogStore, ship
 
@@ -225,9 +219,6 @@ def _until_one_is_master(lab: Lab) -> None:
         time.sleep(0.2)
 
 
-# Logs ------------------------------------------------------------------------------------------------------------
-
-
 @contextmanager
 def log_silent(machine: Machine) -> Iterator[None]:
     """A host sends its journal to the log store, until its rsyslog is stopped."""
@@ -255,129 +246,3 @@ def log_silent(machine: Machine) -> Iterator[None]:
         teller.join()
         (machine.textfiles / "log-ages.prom").unlink(missing_ok=True)
         store.stop()
-
-
-# HAProxy ---------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def idle_connections(lab: Lab, count: int) -> Iterator[None]:
-    """So many clients that connect and say nothing."""
-    with ExitStack() as clients:
-        for _ in range(count):
-            clients.enter_context(socket.create_connection(("127.0.0.1", lab.haproxy.tls_port), timeout=10))
-        yield
-
-
-@contextmanager
-def narrow_servers(lab: Lab) -> Iterator[None]:
-    """Somebody gave the servers of the backend a maxconn of one."""
-    for node in lab.nodes:
-        lab.haproxy.tell(f"set maxconn server prosody_ws/{node.prosody.name} 1")
-    with _asking(lab):
-        yield
-    for node in lab.nodes:
-        lab.haproxy.tell(f"set maxconn server prosody_ws/{node.prosody.name} 0")
-
-
-@contextmanager
-def turned_away(lab: Lab) -> Iterator[None]:
-    """Users connect while no server is in use."""
-    with all_drained(lab), _asking(lab):
-        yield
-
-
-@contextmanager
-def not_accepting(lab: Lab) -> Iterator[None]:
-    """Users connect while the Prosodys accept nothing."""
-    with ExitStack() as cut:
-        for node in lab.nodes:
-            cut.enter_context(unreachable(lab, node))
-        with _asking(lab):
-            yield
-
-
-@contextmanager
-def _asking(lab: Lab) -> Iterator[None]:
-    """Six clients that ask for a WebSocket again and again."""
-    over = threading.Event()
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-
-    def ask() -> None:
-        while not over.wait(0.1):
-            with (
-                suppress(OSError),
-                socket.create_connection(("127.0.0.1", lab.haproxy.tls_port), timeout=10) as raw,
-                context.wrap_socket(raw) as client,
-            ):
-                client.sendall(
-                    b"GET /xmpp-websocket HTTP/1.1\r\nHost: lab\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-                    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: bGFiIGxhYiBsYWIgbGFiIQ==\r\n"
-                    b"Sec-WebSocket-Protocol: xmpp\r\n\r\n"
-                )
-                client.recv(1000)
-
-    threads = [threading.Thread(target=ask) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    yield
-    over.set()
-    for thread in threads:
-        thread.join()
-
-
-# PostgreSQL ------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def connected(lab: Lab, count: int) -> Iterator[None]:
-    """A program holds so many connections."""
-    server = lab.postgresql
-    command = [
-        server.program("pgbench"),
-        *server.connection,
-        "-n",
-        "-c",
-        str(count),
-        "-R",
-        "1",
-        "-T",
-        "600",
-        "postgres",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as clients:
-        yield
-        clients.terminate()
-
-
-@contextmanager
-def open_transaction(lab: Lab) -> Iterator[None]:
-    """Somebody's transaction does not end."""
-    server = lab.postgresql
-    command = [server.program("psql"), *server.connection, "-d", "postgres", "-c", "SELECT pg_sleep(600)"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as client:
-        yield
-        server.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'")
-        client.wait(30)
-
-
-@contextmanager
-def archived_by(lab: Lab, command: str) -> Iterator[None]:
-    """Somebody gave PostgreSQL this archive_command."""
-    server = lab.postgresql
-    before = server.ask("SHOW archive_command")
-    _archive(lab, command)
-    yield
-    _archive(lab, before)
-    for child in psutil.Process(server.pid).children(recursive=True):
-        with suppress(psutil.Error):
-            if child.name() == "sleep":
-                child.kill()
-    server.ask("SELECT pg_switch_wal()")
-
-
-def _archive(lab: Lab, command: str) -> None:
-    lab.postgresql.ask(f"ALTER SYSTEM SET archive_command = '{command}'")
-    lab.postgresql.ask("SELECT pg_reload_conf()")
-    lab.postgresql.ask("SELECT pg_switch_wal()")

@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lab.drill.server_faults import unused_slot
+from lab.drill.postgresql_faults import unused_slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

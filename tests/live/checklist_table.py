@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.drill import faults, monitoring_faults, push_faults, server_faults
+from lab.drill import faults, monitoring_faults, postgresql_faults, push_faults
 from lab.fakes.providers import Mood
 from lab.servers.prosody import DOMAIN
 from tests.live import checklist_faults as ways
@@ -73,7 +73,7 @@ _KEPT = (
 BREAKS = (
     Break("A1", ways.old_prosody),
     Break("A2", lambda stage: faults.killed(stage.lab.replica)),
-    Break("A3", lambda stage: server_faults.replica_behind(stage.lab)),
+    Break("A3", lambda stage: postgresql_faults.replica_behind(stage.lab)),
     Break("A4", ways.maintenance),
     Break("A6", ways.open_port),
     Break("A7", ways.answering("192.0.2.99", 60)),

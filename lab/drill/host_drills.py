@@ -1,4 +1,4 @@
-"""The drills of hosts, HAProxy's limits and PostgreSQL's archive; lab/drill/table.py has the others."""
+"""The drills of a host: its disk, its clock, its units, its part of a pair, its backups; host_faults.py breaks it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,10 @@ _HOST = {"instance": "haproxy1"}
 _GROWS = "it grew within a minute, which is the window here"
 _FEW = "little of it is free"
 _FULL = "it goes on growing until it is full"
-_DOORS = {
-    "HaproxyNoNodes": "no server takes connections",
-    "HaproxyBackendNodesLow": "none is fewer than two",
-    "HaproxyServerDown": "its check fails, too",
-    "HaproxyErrorsHigh": "users are turned away",
-    "HaproxyRetriesHigh": "connections are tried again",
-    "HaproxyRequestsWait": "those that wait are in a queue",
-    "CertificateProbeFailed": "the door is busy",
-}
 
 
 def _host(lab: Lab) -> Machine:
     return lab.pair[0]
-
-
-def _besides(*names: str) -> dict[str, str]:
-    return {name: reason for name, reason in _DOORS.items() if name not in names}
 
 
 HOST_DRILLS = (
@@ -140,60 +127,5 @@ HOST_DRILLS = (
         "the last trial 40 days old, today's fails",
         lambda lab: host_faults.old_backup(_host(lab), "restore_test", 40),
         {"kind": "restore_test"},
-    ),
-    Drill(
-        "HaproxyConnectionsHigh",
-        "300 clients that connect and say nothing",
-        lambda lab: host_faults.idle_connections(lab, 300),
-        _HOST,
-        value=0.12,
-    ),
-    Drill(
-        "HaproxyRequestsWait",
-        "a maxconn of one for each server",
-        host_faults.narrow_servers,
-        {**_HOST, "proxy": "prosody_ws"},
-        beside=_besides("HaproxyRequestsWait"),
-    ),
-    Drill(
-        "HaproxyErrorsHigh",
-        "users connect while every node is taken out of the backend",
-        host_faults.turned_away,
-        _HOST,
-        beside=_besides("HaproxyErrorsHigh"),
-    ),
-    Drill(
-        "HaproxyRetriesHigh",
-        "users connect while the way to both nodes is cut",
-        host_faults.not_accepting,
-        {**_HOST, "proxy": "prosody_ws"},
-        beside=_besides("HaproxyRetriesHigh"),
-    ),
-    Drill(
-        "PostgresConnectionsHigh",
-        "a program with 45 connections",
-        lambda lab: host_faults.connected(lab, 45),
-        {"instance": "postgres1"},
-        value=0.4,
-    ),
-    Drill(
-        "PostgresTransactionLong",
-        "a transaction that does not end",
-        host_faults.open_transaction,
-        {"instance": "postgres1"},
-        value=20,
-    ),
-    Drill(
-        "PostgresArchivingFails",
-        "archive_command = false",
-        lambda lab: host_faults.archived_by(lab, "false"),
-        {"instance": "postgres1"},
-    ),
-    Drill(
-        "PostgresArchiveOld",
-        "an archive_command that hangs",
-        lambda lab: host_faults.archived_by(lab, "sleep 600"),
-        {"instance": "postgres1"},
-        value=60,
     ),
 )
