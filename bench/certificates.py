@@ -17,8 +17,8 @@ import psutil
 
 from lab.running.server import Workspace
 from lab.running.workspace import LabError
-from lab.servers.certified import Haproxy
-from lab.servers.exporters import Exporter
+from lab.servers.certified import CertifiedHaproxy
+from lab.servers.exporters import ExporterProcess
 from lab.servers.pki import Authority
 
 _COUNTS = (10, 1000)
@@ -32,7 +32,7 @@ _MODULE = """  t{0}:
 _LAST_PROBE = re.compile(r"^ssl_certificate_last_probe_timestamp_seconds\{.*\} (\S+)$", re.MULTILINE)
 
 
-class ManyNames(Haproxy):
+class ManyNames(CertifiedHaproxy):
     """HAProxy with a certificate per name.
 
     Args:
@@ -75,7 +75,7 @@ def measure(targets: int) -> Cost:
         lines = "".join(line.format(number, server.tls_port) for number in range(targets))
         config.write_text(f"targets:\n{lines}")
         flags = [f"--config.file={config}", f"--probe.interval={_INTERVAL}s"]
-        exporter = Exporter(lab, "certificates", "node1", lambda: flags)
+        exporter = ExporterProcess(lab, "certificates", "node1", lambda: flags)
         exporter.start()
         process = psutil.Process(exporter.pid)
         while len(_LAST_PROBE.findall(_page(exporter))) < targets:
@@ -94,7 +94,7 @@ def measure(targets: int) -> Cost:
         return Cost(targets, probed, first_round, spent, process.memory_info().rss, scrape, len(page))
 
 
-def _page(exporter: Exporter) -> str:
+def _page(exporter: ExporterProcess) -> str:
     with urllib.request.urlopen(f"{exporter.url}/metrics", timeout=30) as answer:  # noqa: S310 - our own server
         text: str = answer.read().decode()
     return text
@@ -122,7 +122,7 @@ def against_blackbox() -> tuple[float, float, int]:
         line = "  - {{name: t{0}, kind: tls, address: '127.0.0.1:{1}', server_name: t{0}.example, ca: root.pem}}\n"
         config.write_text("targets:\n" + "".join(line.format(number, server.tls_port) for number in range(_FEW)))
         flags = [f"--config.file={config}", f"--probe.interval={_ROUND * 1000:.0f}ms"]
-        exporter = Exporter(lab, "certificates", "node1", lambda: flags)
+        exporter = ExporterProcess(lab, "certificates", "node1", lambda: flags)
         exporter.start()
         ours = _ours(exporter)
         memory = psutil.Process(exporter.pid).memory_info().rss
@@ -139,7 +139,7 @@ def against_blackbox() -> tuple[float, float, int]:
                 process.kill()
 
 
-def _ours(exporter: Exporter) -> float:
+def _ours(exporter: ExporterProcess) -> float:
     process = psutil.Process(exporter.pid)
     time.sleep(5)  # the first round, and the hourly look for old TLS
     before, rounds = _cpu(process), 0

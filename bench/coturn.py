@@ -14,7 +14,7 @@ import psutil
 
 from lab.running.server import Workspace
 from lab.servers.coturn import Coturn
-from lab.servers.exporters import Exporter
+from lab.servers.exporters import ExporterProcess
 from lab.users.turn import Allocations
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def main() -> None:
     """Measure, and print."""
     with Workspace() as lab:
         coturn = Coturn(lab, config="total-quota=5000\nsimple-log\ncli-password=bench")
-        exporter = Exporter(lab, "coturn", "turn1", lambda: [f"--coturn.config={coturn.config_file}"])
+        exporter = ExporterProcess(lab, "coturn", "turn1", lambda: [f"--coturn.config={coturn.config_file}"])
         coturn.start()
         exporter.start()
         _scrapes(coturn, exporter, psutil.Process(exporter.pid))
@@ -54,7 +54,7 @@ def main() -> None:
         _log(coturn, exporter, psutil.Process(exporter.pid))
 
 
-def _scrapes(coturn: Coturn, exporter: Exporter, process: psutil.Process) -> None:
+def _scrapes(coturn: Coturn, exporter: ExporterProcess, process: psutil.Process) -> None:
     print(f"CPU of the exporter per scrape, mean of {_SCRAPES} (sources: CLI, relay ports, log):")
     first = 0.0
     with Allocations(coturn) as allocations:
@@ -70,7 +70,7 @@ def _scrapes(coturn: Coturn, exporter: Exporter, process: psutil.Process) -> Non
             print(f"  {held:5} allocations: {cost:5.2f} ms{more}")
 
 
-def _log(coturn: Coturn, exporter: Exporter, process: psutil.Process) -> None:
+def _log(coturn: Coturn, exporter: ExporterProcess, process: psutil.Process) -> None:
     lines = _lines()
     with (coturn.log_folder / "turn.log").open("ab", buffering=0) as log:
         cost = _written(log, lines, exporter, process)
@@ -80,7 +80,7 @@ def _log(coturn: Coturn, exporter: Exporter, process: psutil.Process) -> None:
     print(f"  {cost / _SECONDS * 100:.1f} % of a core; resident {memory:.1f} MB; {float(created):.0f} allocations seen")
 
 
-def _written(log: IO[bytes], lines: Iterator[bytes], exporter: Exporter, process: psutil.Process) -> float:
+def _written(log: IO[bytes], lines: Iterator[bytes], exporter: ExporterProcess, process: psutil.Process) -> float:
     """Write the lines at their pace; return the exporter's CPU seconds meanwhile."""
     before, began, scraped = _cpu(process), time.monotonic(), 0.0
     for tenth in range(1, _SECONDS * 10 + 1):
@@ -101,7 +101,7 @@ def _lines() -> Iterator[bytes]:
         yield f"{current % 1000}: : {line.format(id=current)}\n".encode()
 
 
-def _scrape(exporter: Exporter) -> str:
+def _scrape(exporter: ExporterProcess) -> str:
     with urllib.request.urlopen(f"{exporter.url}/metrics") as answer:  # noqa: S310 - our own server
         return str(answer.read(), "utf-8")
 

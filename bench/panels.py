@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 import yaml
 
 from bench.rules import page, targets
-from check.client import Client
-from check.panels import ALL, Dashboard, Query, filled_in, read_dashboards
+from check.client import HttpClient
+from check.panels import ALL, Dashboard, PanelQuery, filled_in, read_dashboards
 from lab.fakes.recordings import SOURCES
 from lab.running.server import Workspace
 from lab.running.workspace import ROOT
@@ -138,7 +138,7 @@ class Filled(Prometheus):
         (self.directory / "prometheus.yml").write_text("")
 
 
-def costs(client: Client, end: int, dashboards: Sequence[Dashboard]) -> Iterator[Cost]:
+def costs(client: HttpClient, end: int, dashboards: Sequence[Dashboard]) -> Iterator[Cost]:
     """Ask every query `TIMES` times; give the median."""
     for dashboard in dashboards:
         nodes = dict.fromkeys(dashboard.jobs, ALL)
@@ -153,7 +153,7 @@ def costs(client: Client, end: int, dashboards: Sequence[Dashboard]) -> Iterator
                 yield Cost(f"{panel.name} ({query.ref})", statistics.median(took), len(answer["data"]["result"]))
 
 
-def _question(query: Query, expr: str, end: int) -> tuple[str, dict[str, str]]:
+def _question(query: PanelQuery, expr: str, end: int) -> tuple[str, dict[str, str]]:
     if query.instant:
         return "api/v1/query", {"query": expr, "time": str(end)}
     times = {"start": end - HOURS * 3600, "end": end, "step": STEP}
@@ -171,7 +171,7 @@ def main() -> int:
         print(f"\n{NODES} nodes, {HOURS} hours: {count:,} series that panels ask for, {written:,} samples")
         prometheus.start()
         # The last block ends at `end`: a query for that very moment still sees its last samples.
-        client = Client(prometheus.url, timeout=60)
+        client = HttpClient(prometheus.url, timeout=60)
         found = sorted(costs(client, end, dashboards), key=lambda cost: -cost.seconds)
     slow = [cost for cost in found if cost.seconds > LIMIT]
     print(f"{len(found)} queries, all nodes, {HOURS} hours; the slowest {SHOWN}:")

@@ -12,14 +12,14 @@ import time
 
 import psutil
 
-from lab.scraping import Scrape, scrape
+from lab.scraping import ScrapedPage, scrape
 from lab.stack import Lab
 from lab.users.traffic import Mix, Traffic, Truth
 
 SETTLE_SECONDS = 130  # two reconciliations, which run every 60 s
 
 
-def _compare(metrics: Scrape, held: Truth, churned: Truth) -> list[tuple[str, float, float]]:
+def _compare(metrics: ScrapedPage, held: Truth, churned: Truth) -> list[tuple[str, float, float]]:
     """Return (what, expected, seen) for everything that is known."""
     rows = [("sessions", float(sum(held.sessions.values())), metrics("prosody_c2s_sessions"))]
     rows.append(("hibernated", float(held.hibernated), metrics("prosody_c2s_hibernated_sessions")))

@@ -12,13 +12,13 @@ from alerts.jobs import JOBS
 from check import attestations, checklist_command, site
 from check.attestations import AttestationError
 from check.chosen import chosen
-from check.client import CannotAskError, Client, CredentialsError, authorization
+from check.client import CannotAskError, CredentialsError, HttpClient, authorization
 from check.examination import examine
 from check.formats import FORMATS
-from check.grafana import Grafana
+from check.grafana import GrafanaApi
 from check.items import checklist
 from check.logs import LogError
-from check.prometheus import Prometheus
+from check.prometheus import PrometheusApi
 from check.textfile import TextfileError
 from toolkit import __version__, cli, values
 from toolkit.documents import ConfigError
@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return checklist_command.personal_data(options.logs)
         if options.host_facts:
             return checklist_command.host_facts(options.textfile)
-        prometheus = Prometheus(_client(options, "prometheus"))
-        grafana = Grafana(_client(options, "grafana")) if options.grafana else None
+        prometheus = PrometheusApi(_client(options, "prometheus"))
+        grafana = GrafanaApi(_client(options, "grafana")) if options.grafana else None
         its_own = chosen(options.thresholds, options.objectives, options.without)
         if options.checklist:
             return checklist_command.show(options, prometheus, grafana, its_own)
@@ -123,7 +123,7 @@ def _url(text: str) -> str:
     return values.url(text, ("http", "https"), "http://localhost:9090")
 
 
-def _client(options: Namespace, server: str) -> Client:
+def _client(options: Namespace, server: str) -> HttpClient:
     file: Path | None = getattr(options, f"{server}_auth")
     variable = f"{server.upper()}_AUTH"
     try:
@@ -134,7 +134,7 @@ def _client(options: Namespace, server: str) -> Client:
     except (UnicodeDecodeError, UnicodeEncodeError, CredentialsError) as error:
         wrong = error if isinstance(error, CredentialsError) else "is no text"
         raise CredentialsError(f"{f'--{server}-auth {file}' if file else variable}: {wrong}") from None
-    return Client(getattr(options, server), credentials, options.timeout)
+    return HttpClient(getattr(options, server), credentials, options.timeout)
 
 
 if __name__ == "__main__":

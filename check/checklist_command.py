@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from check.chosen import Chosen
-    from check.grafana import Grafana
+    from check.grafana import GrafanaApi
     from check.probes import Probed
-    from check.prometheus import Prometheus
+    from check.prometheus import PrometheusApi
 
 
 def show(
     options: Namespace,
-    prometheus: Prometheus,
-    grafana: Grafana | None,
+    prometheus: PrometheusApi,
+    grafana: GrafanaApi | None,
     chosen: Chosen,
 ) -> int:
     """Judge the items and print them; returns the exit code."""

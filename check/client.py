@@ -23,11 +23,11 @@ class CannotAskError(Exception):
     """One line: the address, and why it gave no usable answer."""
 
 
-class RefusedError(CannotAskError):
+class ApiRefusedError(CannotAskError):
     """The API itself answered that it does not do this, and why."""
 
 
-class NotThereError(RefusedError):
+class NotThereError(ApiRefusedError):
     """The API itself answered that it has no such thing (404)."""
 
 
@@ -68,7 +68,7 @@ _OPENER = urllib.request.build_opener(_NoRedirects)
 
 
 @dataclass(frozen=True)
-class Client:
+class HttpClient:
     """One server.
 
     Args:
@@ -185,7 +185,7 @@ def _refused(shown: str, error: urllib.error.HTTPError) -> CannotAskError:
         words = one_line(_reason(said))
     except (ValueError, RecursionError, LookupError, AttributeError, OSError, http.client.HTTPException):
         return CannotAskError(f"{shown}: {error.code}: is this the address of another server?")
-    kind = NotThereError if error.code == HTTPStatus.NOT_FOUND else RefusedError
+    kind = NotThereError if error.code == HTTPStatus.NOT_FOUND else ApiRefusedError
     return kind(f"{shown}: {error.code}, {words}")
 
 

@@ -13,37 +13,37 @@ from check.client import CannotAskError
 from check.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from check.grafana import Grafana
-    from check.prometheus import Prometheus
+    from check.grafana import GrafanaApi
+    from check.prometheus import PrometheusApi
 
 
 def examine(
-    prometheus: Prometheus,
-    grafana: Grafana | None = None,
-    site: Chosen | None = None,
+    prometheus: PrometheusApi,
+    grafana: GrafanaApi | None = None,
+    choice: Chosen | None = None,
 ) -> list[Verdict]:
     """Return one verdict for each thing that is asked.
 
     Args:
         prometheus: that watches the service.
         grafana: that shows its dashboards; None for "not asked".
-        site: what it chose for its rules; None for the defaults.
+        choice: what it chose for its rules; None for the defaults.
 
     Raises:
         CannotAskError: Prometheus gives no answer that can be used. A Grafana that gives none is a verdict.
     """
-    site = site or chosen()
+    choice = choice or chosen()
     targets, rules = prometheus.targets(), prometheus.rules()
     present, silent = prometheus.query(verdicts.presence()), prometheus.query(verdicts.silence())
     return [
-        *verdicts.targets(targets, site.without),
+        *verdicts.targets(targets, choice.without),
         *_dashboards(grafana),
-        *verdicts.rules(rules, site),
+        *verdicts.rules(rules, choice),
         verdicts.watchdog(rules),
         *verdicts.alertmanagers(prometheus.alertmanagers(), prometheus.query(verdicts.refusals())),
         *verdicts.own_failures(prometheus.query(verdicts.failures())),
         *verdicts.metrics(targets, present, silent),
-        retention.judge(prometheus.retention(), site.promised),
+        retention.judge(prometheus.retention(), choice.promised),
         *verdicts.call_settings(prometheus.query(verdicts.ack_delay())),
     ]
 
@@ -54,7 +54,7 @@ def uids() -> list[str]:
     return [json.loads(file.read_text(encoding="utf-8"))["uid"] for file in files]
 
 
-def _dashboards(grafana: Grafana | None) -> list[Verdict]:
+def _dashboards(grafana: GrafanaApi | None) -> list[Verdict]:
     if grafana is None:
         return [Verdict("-", "dashboards: not asked, no --grafana given")]
     try:

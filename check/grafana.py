@@ -9,7 +9,7 @@ from check.client import CannotAskError, NotThereError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from check.client import Client
+    from check.client import HttpClient
 
 SOURCE = {"type": "prometheus", "uid": "commeazy-prometheus"}  # prometheus/grafana/provisioning/datasources
 _SINCE = "now-5m"
@@ -31,14 +31,14 @@ def question(expr: str, *, instant: bool) -> dict[str, Any]:
     return {"queries": [query], "from": _SINCE, "to": "now"}
 
 
-class Grafana:
+class GrafanaApi:
     """One Grafana.
 
     Args:
         client: where its pages are.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: HttpClient) -> None:
         self.client = client
 
     def provisioned(self, uid: str) -> bool | None:

@@ -23,7 +23,7 @@ class HaproxyError(Exception):
 
 
 @dataclass(frozen=True)
-class Server:
+class BackendServer:
     """A server of the backend: its state as `show stat` has it, and the connections it has now."""
 
     status: str
@@ -31,7 +31,7 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Haproxy:
+class HaproxySocket:
     """One HAProxy.
 
     Args:
@@ -43,7 +43,7 @@ class Haproxy:
     timeout: float = 10.0
 
     @classmethod
-    def parse(cls, text: str) -> Haproxy:
+    def parse(cls, text: str) -> HaproxySocket:
         """Read `ssh:HOST` or a path; raises argparse.ArgumentTypeError."""
         if text.startswith("/"):
             return cls(text)
@@ -52,7 +52,7 @@ class Haproxy:
             raise argparse.ArgumentTypeError(f"{text!r} is no HAProxy; write ssh:haproxy1 or {SOCKET}")
         return cls(text)
 
-    def servers(self) -> dict[str, Server]:
+    def servers(self) -> dict[str, BackendServer]:
         """Return the servers of the backend by name.
 
         Raises:
@@ -61,7 +61,7 @@ class Haproxy:
         lines = self._tell("show stat").lstrip("# ").splitlines()
         rows = [row for row in csv.DictReader(lines) if row.get("pxname") == BACKEND]
         found = {
-            row["svname"]: Server(row["status"], int(row["scur"] or 0))
+            row["svname"]: BackendServer(row["status"], int(row["scur"] or 0))
             for row in rows
             if row["svname"] not in ("BACKEND", "FRONTEND")
         }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from check.attestations import Attestation
     from check.items import Item, Need
-    from check.prometheus import Prometheus, Sample
+    from check.prometheus import PrometheusApi, Sample
 
 Status = Literal["ok", "FAIL", "STALE", "UNKNOWN", "YOURS"]
 WRONG: Final = frozenset({"FAIL", "STALE", "UNKNOWN"})
@@ -53,7 +53,7 @@ class Sources:
         now: seconds since 1970.
     """
 
-    prometheus: Prometheus
+    prometheus: PrometheusApi
     probes: Mapping[str, Callable[[], Probed]]
     attestations: Mapping[str, Attestation] | str
     now: float
@@ -66,7 +66,7 @@ def judge(items: Iterable[Item], sources: Sources) -> list[Finding]:
         return list(threads.map(lambda item: _finding(item, sources, silent), items))
 
 
-def _silent(prometheus: Prometheus) -> str:
+def _silent(prometheus: PrometheusApi) -> str:
     """Say why Prometheus does not answer at all, so that nobody waits for it at each item; "" if it does."""
     try:
         prometheus.query("vector(1)")
@@ -114,7 +114,7 @@ def _attested(item: Item, worth: float, sources: Sources) -> Finding:
     return Finding(item, "YOURS", said)
 
 
-def _scraped(item: Item, prometheus: Prometheus) -> Probed:
+def _scraped(item: Item, prometheus: PrometheusApi) -> Probed:
     places = prometheus.query(item.expr)
     wrong = [place for place in places if place.value == 0]
     if wrong:

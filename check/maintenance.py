@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from alerts.catalogue import KNOBS
 from alerts.thresholds import load
-from check.client import CannotAskError, Client
-from check.haproxy import Haproxy, HaproxyError
-from check.prometheus import Prometheus
+from check.client import CannotAskError, HttpClient
+from check.haproxy import HaproxyError, HaproxySocket
+from check.prometheus import PrometheusApi
 from check.silences import Silences, matchers
 from toolkit import __version__, cli
 from toolkit.values import duration, seconds, url
@@ -53,9 +53,9 @@ class Work:
     """
 
     node: str
-    prometheus: Prometheus
+    prometheus: PrometheusApi
     silences: Silences
-    haproxies: Sequence[Haproxy]
+    haproxies: Sequence[HaproxySocket]
     patience: float
     say: Callable[[str], None]
 
@@ -99,7 +99,7 @@ class Work:
         self.say(f"ok    {self.node} is well; the silences are over")
         return True
 
-    def _others_up(self, haproxy: Haproxy) -> int:
+    def _others_up(self, haproxy: HaproxySocket) -> int:
         servers = haproxy.servers()
         if self.node not in servers:
             raise WorkError(f"{haproxy.place} has no server {self.node}; it has {', '.join(sorted(servers))}")
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.action != "status" and not options.node:
         parser.error(f"{options.action} needs a NODE")
-    silences = Silences(Client(options.alertmanager, timeout=options.timeout))
+    silences = Silences(HttpClient(options.alertmanager, timeout=options.timeout))
     try:
         if options.action == "status":
             nodes = silences.nodes()
@@ -156,8 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _do(options: Namespace, silences: Silences) -> int:
-    haproxies = options.haproxies or [Haproxy("ssh:haproxy1"), Haproxy("ssh:haproxy2")]
-    prometheus = Prometheus(Client(options.prometheus, timeout=options.timeout))
+    haproxies = options.haproxies or [HaproxySocket("ssh:haproxy1"), HaproxySocket("ssh:haproxy2")]
+    prometheus = PrometheusApi(HttpClient(options.prometheus, timeout=options.timeout))
     work = Work(options.node, prometheus, silences, haproxies, options.wait, _say)
     if options.action == "start":
         work.start(timedelta(seconds=options.length))
@@ -188,7 +188,7 @@ def _parser() -> ArgumentParser:
         "--haproxy",
         dest="haproxies",
         action="append",
-        type=Haproxy.parse,
+        type=HaproxySocket.parse,
         metavar="PLACE",
         help="ssh:HOST or a local socket; may be repeated (ssh:haproxy1 and ssh:haproxy2)",
     )

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 import dashboards
-from check.client import CannotAskError, Client, RefusedError
+from check.client import ApiRefusedError, CannotAskError, HttpClient
 from dashboards import promql
 from toolkit.values import duration
 
@@ -38,7 +38,7 @@ RANGE, _STEP = 300, 10  # seconds a graph looks back here, and between its point
 
 
 @dataclass(frozen=True)
-class Query:
+class PanelQuery:
     """One query of a panel, with Grafana's variables still in it."""
 
     ref: str
@@ -53,7 +53,7 @@ class Panel:
 
     dashboard: str
     title: str
-    queries: tuple[Query, ...]
+    queries: tuple[PanelQuery, ...]
     may_be_empty: str | None
 
     @property
@@ -109,7 +109,7 @@ def _panels(title: str, panels: Sequence[dict[str, Any]]) -> Iterator[Panel]:
         yield from _panels(title, panel.get("panels", ()))
         if "targets" in panel:
             queries = tuple(
-                Query(each["refId"], each["expr"], each["instant"], table=each["format"] == "table")
+                PanelQuery(each["refId"], each["expr"], each["instant"], table=each["format"] == "table")
                 for each in panel["targets"]
             )
             said = panel["fieldConfig"]["defaults"]["noValue"]
@@ -128,7 +128,7 @@ def as_regex(node: str) -> str:
     return re.escape(node).replace("\\", r"\\")
 
 
-class Source(Protocol):
+class Datasource(Protocol):
     """What answers a panel's queries: Prometheus itself, or Grafana, which asks it. All raise CannotAskError."""
 
     def nodes(self, job: str) -> list[str]:
@@ -141,7 +141,7 @@ class Source(Protocol):
         """Return all values of all series that a query gives for the last minutes."""
 
 
-def check(source: Source, dashboards: Sequence[Dashboard]) -> Report:
+def check(source: Datasource, dashboards: Sequence[Dashboard]) -> Report:
     """Ask for every panel.
 
     Raises:
@@ -161,7 +161,7 @@ def check(source: Source, dashboards: Sequence[Dashboard]) -> Report:
                     for choice, nodes in choices.items()
                     if not _has_data(source, query, filled_in(query.expr, nodes))
                 ]
-            except RefusedError as error:
+            except ApiRefusedError as error:
                 report.wrong.append(f"{panel.name}: {error}")
                 continue
             if not missing:
@@ -173,7 +173,7 @@ def check(source: Source, dashboards: Sequence[Dashboard]) -> Report:
     return report
 
 
-def _has_data(source: Source, query: Query, expr: str) -> bool:
+def _has_data(source: Datasource, query: PanelQuery, expr: str) -> bool:
     if query.table:
         return any(not math.isnan(value) for _, value in source.instant(expr))
     if query.instant:
@@ -190,7 +190,7 @@ class PrometheusItself:
     """
 
     def __init__(self, url: str) -> None:
-        self._client = Client(url, timeout=30)
+        self._client = HttpClient(url, timeout=30)
 
     @cached_property
     def _rate_interval(self) -> str:
@@ -199,16 +199,16 @@ class PrometheusItself:
         return f"{4 * duration(config['global']['scrape_interval']):.0f}s"
 
     def nodes(self, job: str) -> list[str]:
-        """See Source."""
+        """See Datasource."""
         return sorted(labels["instance"] for labels, _ in self.instant(f'up{{job="{job}"}}'))
 
     def instant(self, expr: str) -> list[tuple[dict[str, str], float]]:
-        """See Source."""
+        """See Datasource."""
         query = expr.replace("$__rate_interval", self._rate_interval)
         return [(series["metric"], float(series["value"][1])) for series in self._ask("query", query=query)["result"]]
 
     def graph(self, expr: str) -> list[float]:
-        """See Source."""
+        """See Datasource."""
         now = time.time()
         times = {"start": f"{now - RANGE:.3f}", "end": f"{now:.3f}", "step": str(_STEP)}
         query = expr.replace("$__rate_interval", self._rate_interval)

@@ -10,7 +10,7 @@ from check.client import CannotAskError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from check.client import Client
+    from check.client import HttpClient
 
 _Answer = TypeVar("_Answer")
 
@@ -24,7 +24,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Target:
+class ActiveTarget:
     """One that is scraped. `health` is up, down or unknown; `seconds` is how long its last scrape took."""
 
     job: str
@@ -47,21 +47,21 @@ class Rule:
     labels: tuple[tuple[str, str], ...] = ()
 
 
-class Prometheus:
+class PrometheusApi:
     """One Prometheus.
 
     Args:
         client: where its pages are. Every question raises CannotAskError if it gets no answer that can be used.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: HttpClient) -> None:
         self.client = client
 
     def query(self, expression: str) -> list[Sample]:
         """Evaluate a PromQL expression now; return its samples."""
         return self._ask("query", _samples, query=expression)
 
-    def targets(self) -> list[Target]:
+    def targets(self) -> list[ActiveTarget]:
         """Return every target it scrapes."""
         return self._ask("targets", _targets, state="active")
 
@@ -94,9 +94,9 @@ def _samples(data: dict[str, Any]) -> list[Sample]:
     return [Sample(dict(series["metric"]), float(series["value"][1])) for series in data["result"]]
 
 
-def _targets(data: dict[str, Any]) -> list[Target]:
+def _targets(data: dict[str, Any]) -> list[ActiveTarget]:
     return [
-        Target(
+        ActiveTarget(
             job=target["labels"]["job"],
             instance=target["labels"]["instance"],
             health=target["health"],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from check.client import CannotAskError
 
 if TYPE_CHECKING:
-    from check.client import Client
+    from check.client import HttpClient
 
 MARK = "commeazy-maintenance"
 # The alerts that a node's programs cause when they stop and start. Alerts on its configuration or on failed pushes are
@@ -47,7 +47,7 @@ class Silences:
         client: where its API is. Every method raises CannotAskError if it gives no answer that can be used.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: HttpClient) -> None:
         self.client = client
 
     def add(self, node: str, wanted: list[dict[str, str]], duration: timedelta, author: str) -> None:

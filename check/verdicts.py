@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alerts.objectives import Promises
     from check.contract import Promise
     from check.panels import Report
-    from check.prometheus import Rule, Sample, Target
+    from check.prometheus import ActiveTarget, Rule, Sample
 
 _COPY_RULES = "copy the rules again and reload Prometheus (prometheus/README.md)"
 _Key = tuple[str, tuple[tuple[str, str], ...]]  # an alert's name and its labels but the severity
@@ -56,7 +56,7 @@ def fail(text: str) -> Verdict:
     return Verdict("FAIL", text)
 
 
-def targets(found: Sequence[Target], without: Collection[str] = ()) -> Iterator[Verdict]:
+def targets(found: Sequence[ActiveTarget], without: Collection[str] = ()) -> Iterator[Verdict]:
     """Judge whether every job of prometheus.yml has targets of different names, and all of them are up.
 
     Args:
@@ -84,7 +84,7 @@ def targets(found: Sequence[Target], without: Collection[str] = ()) -> Iterator[
             yield fail(_down(target))
 
 
-def _down(target: Target) -> str:
+def _down(target: ActiveTarget) -> str:
     who = f"target {target.job} {target.instance}"
     if target.health == "unknown":
         return f"{who} has not been scraped yet ({target.url}); ask again in a minute"
@@ -107,7 +107,7 @@ def silence() -> str:
     return f'{{__name__=~"{"|".join(ANSWERS.values())}"}} == 0'
 
 
-def metrics(found: Sequence[Target], present: Iterable[Sample], silent: Iterable[Sample]) -> Iterator[Verdict]:
+def metrics(found: Sequence[ActiveTarget], present: Iterable[Sample], silent: Iterable[Sample]) -> Iterator[Verdict]:
     """Judge whether every node that is up has every metric of its job.
 
     Args:
@@ -171,20 +171,20 @@ def call_settings(found: Iterable[Sample]) -> Iterator[Verdict]:
         yield ok(f"settings: smacks_max_ack_delay is {limit:g} s or less on {_counted(len(nodes), 'node')}")
 
 
-def rules(found: Sequence[Rule], site: Chosen | None = None) -> Iterator[Verdict]:
+def rules(found: Sequence[Rule], choice: Chosen | None = None) -> Iterator[Verdict]:
     """Judge whether every rule of the catalogue is loaded, and healthy.
 
     Args:
         found: the loaded rules.
-        site: what it chose; None for the defaults.
+        choice: what it chose; None for the defaults.
     """
-    site = site or chosen()
-    severities = {name: threshold.severity for name, threshold in site.thresholds.items()}
+    choice = choice or chosen()
+    severities = {name: threshold.severity for name, threshold in choice.thresholds.items()}
     wanted = {
         (alert.name, tuple(sorted(alert.labels.items())))
         for group in GROUPS.values()
         for alert in group
-        if is_wanted(alert, site.thresholds, site.without)
+        if is_wanted(alert, choice.thresholds, choice.without)
     }
     loaded = {_key(rule): dict(rule.labels).get("severity", "") for rule in found if rule.alerting}
     severity = {key: loaded.get(key, severities[key[0]]) for key in wanted}
@@ -200,7 +200,7 @@ def rules(found: Sequence[Rule], site: Chosen | None = None) -> Iterator[Verdict
         )
     recorded: set[_Key] = {(each.record, ()) for each in (*RECORDINGS, *PANELS)}
     recorded |= {(RECORDED, (("id", item),)) for item in checklist().items}
-    recorded |= _promised(site.promised)
+    recorded |= _promised(choice.promised)
     recording = [rule for rule in found if not rule.alerting and _key(rule) in recorded]
     yield from _loaded("recording rules", recorded, recording)
 

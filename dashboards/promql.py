@@ -52,7 +52,7 @@ class Service:
 
 
 @dataclass(frozen=True)
-class Endpoints:
+class ProbedEndpoints:
     """What an exporter probes from outside, and how Prometheus knows that a probe succeeded.
 
     Args:
@@ -76,8 +76,8 @@ POSTGRESQL = Service("postgresql", "pg_up")
 COTURN = Service("coturn", "coturn_up")
 HAPROXY = Service("haproxy", "up")
 HOSTS = Service("node", "up")
-CERTIFICATES = Endpoints("ssl_certificate_probe_success")
-TEST_USERS = Endpoints("up", "NOT MEASURED", 'job="synthetic",')
+CERTIFICATES = ProbedEndpoints("ssl_certificate_probe_success")
+TEST_USERS = ProbedEndpoints("up", "NOT MEASURED", 'job="synthetic",')
 
 
 def rate(metric: str, *, where: str = "") -> str:

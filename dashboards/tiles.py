@@ -24,7 +24,7 @@ from dashboards.pieces import (
 )
 
 if TYPE_CHECKING:
-    from dashboards.promql import Endpoints, Service
+    from dashboards.promql import ProbedEndpoints, Service
 
     Panel = Any  # a grafanalib panel; the package is untyped
 
@@ -35,7 +35,14 @@ _REST = "${datasource:queryparam}&${__url_time_range}"
 
 
 def stat(
-    title: str, description: str, unit: str, expr: str, limits: Limits, *, of: Service | Endpoints, idle: str = NO_DATA
+    title: str,
+    description: str,
+    unit: str,
+    expr: str,
+    limits: Limits,
+    *,
+    of: Service | ProbedEndpoints,
+    idle: str = NO_DATA,
 ) -> Panel:
     """Return a number with its verdict in a word and in colour, how much of its limit it is, and its trend.
 
@@ -76,7 +83,7 @@ def stat(
     )
 
 
-def figure(title: str, description: str, unit: str, expr: str, *, of: Service | Endpoints) -> Panel:
+def figure(title: str, description: str, unit: str, expr: str, *, of: Service | ProbedEndpoints) -> Panel:
     """Return a number that has no limit, and its trend.
 
     Args:
@@ -100,18 +107,18 @@ def figure(title: str, description: str, unit: str, expr: str, *, of: Service | 
     )
 
 
-def _of(of: Service | Endpoints) -> str:
+def _of(of: Service | ProbedEndpoints) -> str:
     return f" {of.word}: how many do not answer; the number says nothing of them."
 
 
-def _share(expr: str, whole: float, of: Service | Endpoints) -> str:
+def _share(expr: str, whole: float, of: Service | ProbedEndpoints) -> str:
     """Return PromQL for a 1 whose label `share` says how many per cent of a limit a number is; nothing if not known."""
     known = f"({expr}) > -Inf and on () ({of.unanswered()}) <= 0"
     per_cent = f'count_values("share", round(100 * ({known}) / {whole:g}))'
     return _or(f'label_replace({per_cent}, "share", ", $1 %", "share", "(.*)")', "vector(1)")
 
 
-def _verdict(expr: str, limits: Limits, of: Service | Endpoints, idle: str) -> str:
+def _verdict(expr: str, limits: Limits, of: Service | ProbedEndpoints, idle: str) -> str:
     """Return PromQL for one sample: the number, and in the label `verdict` what it means."""
     return _or(
         _named(of.word, f"({of.unanswered()}) > 0"),

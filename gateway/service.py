@@ -107,10 +107,10 @@ async def serving(settings: Settings, config: WebConfig, reload: Reload, working
     handlers = build(settings, metrics, workings)
     intake = Intake(settings.secret, settings.rate_limit, handlers, metrics)
     pages = Pages(handlers, metrics, intake, reload)
-    for_prometheus = web.Site(
+    for_prometheus = web.Listener(
         pages.for_prometheus(), [settings.metrics_listen], config, setting="METRICS_LISTEN_ADDRESS"
     )
-    for_callers = web.Site(
+    for_callers = web.Listener(
         pages.for_callers(),
         [settings.listen],
         WebConfig(),

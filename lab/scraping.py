@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from prometheus_client.samples import Sample
 
 
-class Scrape:
+class ScrapedPage:
     """One answer of /metrics.
 
     Args:
@@ -52,13 +52,13 @@ def page(url: str) -> str:
     return text
 
 
-async def scrape(url: str) -> Scrape:
+async def scrape(url: str) -> ScrapedPage:
     """Scrape an exporter by the address of its landing page. Raises aiohttp.ClientError."""
     async with aiohttp.ClientSession() as http, http.get(f"{url}/metrics", raise_for_status=True) as response:
-        return Scrape(await response.text())
+        return ScrapedPage(await response.text())
 
 
-async def scrape_until(url: str, name: str, value: float, /, **labels: str) -> Scrape:
+async def scrape_until(url: str, name: str, value: float, /, **labels: str) -> ScrapedPage:
     """Scrape until the samples with this name and these labels add up to a value; the caller limits the time."""
     while True:
         metrics = await scrape(url)
@@ -70,6 +70,6 @@ async def scrape_until(url: str, name: str, value: float, /, **labels: str) -> S
         await asyncio.sleep(0.1)
 
 
-async def scrape_settled(url: str) -> Scrape:
+async def scrape_settled(url: str) -> ScrapedPage:
     """Scrape a Prosody exporter until it has counted every session that is older than its counting script."""
     return await scrape_until(url, "prosody_exporter_sessions_settled", 1)

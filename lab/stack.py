@@ -12,7 +12,7 @@ from lab.fakes.receivers import Receivers
 from lab.running.server import Workspace
 from lab.servers.alertmanager import Alertmanager
 from lab.servers.coturn import Coturn
-from lab.servers.exporters import CertificateExporter, Exporter, SyntheticExporter
+from lab.servers.exporters import CertificateExporter, ExporterProcess, SyntheticExporter
 from lab.servers.gateway import PushGateway
 from lab.servers.generator import Generator
 from lab.servers.haproxy import Haproxy
@@ -52,7 +52,7 @@ class Node:
 
     prosody: Prosody
     push_gateway: PushGateway
-    exporter: Exporter
+    exporter: ExporterProcess
     always: str = ""
     times: str = SHORT_TIMES
 
@@ -105,7 +105,7 @@ class Lab(Workspace):
         prosodies = [node.prosody for node in self.nodes]
         self.haproxy = Haproxy(self, prosodies)
         self.coturn = Coturn(self)
-        self.coturn_exporter = Exporter(
+        self.coturn_exporter = ExporterProcess(
             self,
             "coturn",
             instance="coturn1",
@@ -138,7 +138,7 @@ class Lab(Workspace):
         return Node(
             prosody,
             PushGateway(self, self.providers, f"{name}-gateway", node=name),
-            Exporter(
+            ExporterProcess(
                 self,
                 "prosody",
                 instance=name,

@@ -22,7 +22,9 @@ from lab.running.workspace import ROOT
 HOME: Final = Path(os.environ.get("VERSIONS", ROOT / ".versions")).absolute()
 AT_ONCE: Final = 2  # rows: tests wait more than they compute
 _LIVE: Final = "tests/live/test_{}.py"
-_OF_PROSODY: Final = ("prosody_versions", "prosody_truth", "prosody_settings", "prosody_older_clients")
+_OF_PROSODY: Final = tuple(
+    f"prosody_{part}" for part in ("versions", "truth", "instrument", "configuration", "settings", "older_clients")
+)
 _STACK: Final = (_LIVE.format("stack"),)
 _RULES: Final = (_LIVE.format("rules_loaded"), _LIVE.format("prometheus_folder"))
 
@@ -51,7 +53,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Row:
+class VersionRow:
     """One line of the table, and the tests' output if one failed."""
 
     name: str
@@ -100,15 +102,15 @@ def main() -> int:
     return int(any(row.failed for row in rows))
 
 
-def of_program(program: Program, suite: str) -> Row:
+def of_program(program: Program, suite: str) -> VersionRow:
     """Test one version of a program that Debian packages."""
     try:
         version = fetch("--which", suite, program.packages[0])
         if upstream(version) == upstream(installed(program.packages[0])):
-            return Row(program.name, version, "is installed: `make test` covers it")
+            return VersionRow(program.name, version, "is installed: `make test` covers it")
         folder = Path(fetch(suite, *program.packages))
     except UnavailableError as error:
-        return Row(program.name, f"of {suite}", str(error), failed=True)
+        return VersionRow(program.name, f"of {suite}", str(error), failed=True)
     with tempfile.TemporaryDirectory() as name:
         for command in folder.iterdir():
             if command.name.startswith(program.commands):
@@ -116,15 +118,15 @@ def of_program(program: Program, suite: str) -> Row:
         return tested(program.name, version, sys.executable, program.tests, f"{name}:{os.environ['PATH']}")
 
 
-def of_python(version: str) -> Row:
+def of_python(version: str) -> VersionRow:
     """Test the product on one version of Python, in an environment of its own with the locked packages."""
     name = f"{sys.version_info.major}.{sys.version_info.minor}"
     if version == name:
-        return Row("Python", version, "is installed: `make test` covers it")
+        return VersionRow("Python", version, "is installed: `make test` covers it")
     try:
         environment = make_environment(version, interpreter(version))
     except UnavailableError as error:
-        return Row("Python", version, str(error), failed=True)
+        return VersionRow("Python", version, str(error), failed=True)
     return tested("Python", version, str(environment / "bin/python"), OF_PYTHON, os.environ["PATH"])
 
 
@@ -178,11 +180,11 @@ def make_environment(version: str, python: str) -> Path:
     return folder
 
 
-def tested(name: str, version: str, python: str, tests: tuple[str, ...], path: str) -> Row:
+def tested(name: str, version: str, python: str, tests: tuple[str, ...], path: str) -> VersionRow:
     """Run pytest; the row has its last line."""
     there = [test for test in tests if (ROOT / test).exists()]
     if not there:
-        return Row(name, version, f"no test: {', '.join(tests)} does not exist", failed=True)
+        return VersionRow(name, version, f"no test: {', '.join(tests)} does not exist", failed=True)
     began = time.monotonic()
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *there]
     done = subprocess.run(
@@ -191,7 +193,9 @@ def tested(name: str, version: str, python: str, tests: tuple[str, ...], path: s
     last = (done.stdout.strip().splitlines() or ["pytest printed nothing"])[-1]
     result = f"{last}: {', '.join(Path(test).stem for test in there)}"
     print(f"  {name} {version}: {last} ({time.monotonic() - began:.0f} s)", flush=True)
-    return Row(name, version, result, bool(done.returncode), (done.stdout + done.stderr) if done.returncode else "")
+    return VersionRow(
+        name, version, result, bool(done.returncode), (done.stdout + done.stderr) if done.returncode else ""
+    )
 
 
 if __name__ == "__main__":

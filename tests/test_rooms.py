@@ -1,4 +1,4 @@
-"""Which room may import which (docs/architecture.md), and that no files import each other in a circle."""
+"""The house rules of docs/architecture.md: which room may import which, no circles, short files, one thing per name."""
 
 from __future__ import annotations
 
@@ -38,6 +38,25 @@ MAY_USE: Final = {
     "lab.scale": (*_LAB, *_PRODUCT),
     "bench": (*_LAB, *_PRODUCT),
     "tests": (*_LAB, "lab.demo", "lab.drill", "lab.scale", "lab.release", "bench", *_PRODUCT),
+}
+# A file that is longer than a reader can keep in mind is split by what its parts do.
+LONGEST: Final = 350  # lines
+LONGER: Final = {  # file, and why
+    "bench/push_loss.py": "one run from the fault to its row in the report",
+    "dashboards/page.py": "every kind of row and panel in one place",
+    "dashboards/push-gateway-health.dashboard.py": "one dashboard, from top to bottom",
+    "gateway/http2.py": "one HTTP/2 connection, whose states belong together",
+    "tests/alerts/promise_stories.py": "a table: one story after the other",
+    "tests/live/checklist_table.py": "a table: one item after the other",
+}
+# Classes of the same name that are the same thing in several rooms; every other name stands for one class.
+SHARED_NAMES: Final = {
+    "Node": "a Prosody's host: as configured for the test users, and as the lab runs it",
+    "Reader": "reads a target and returns its snapshot; one for each target",
+    "Received": "a push that a fake provider received; one for each provider",
+    "Request": "a request on an HTTP/2 connection: as the gateway sends it, and as a fake receives it",
+    "Settings": "what the configuration of a program says; one for each program",
+    "Snapshot": "all data of one read of a target; one for each target",
 }
 TARGETS: Final = sorted(path.name for path in (ROOT / "exporters").iterdir() if (path / "__main__.py").exists())
 
@@ -100,6 +119,23 @@ def test_an_exporter_knows_no_other_exporter(target: str) -> None:
 
 def test_no_files_import_each_other_in_a_circle() -> None:
     graphlib.TopologicalSorter(IMPORTS).prepare()  # raises CycleError, which names the circle
+
+
+def test_no_file_is_longer_than_a_reader_can_keep_in_mind() -> None:
+    lines = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8").count("\n") for path in FILES.values()}
+    long = {name for name, count in lines.items() if count > LONGEST}
+    assert long <= set(LONGER), "split these files by what their parts do"
+
+
+def test_a_class_name_stands_for_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for module, path in FILES.items():
+        if room(module) not in {"tests", "bench"}:
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(module)
+    shared = {name: found for name, found in places.items() if len(found) > 1}
+    assert shared.keys() == SHARED_NAMES.keys(), shared
 
 
 def test_every_import_counts_wherever_it_stands() -> None:

@@ -1,4 +1,4 @@
-"""Limits the connections of a site: how many are open, and how long each step may take. It reads no HTTP.
+"""Limits the connections of a listener: how many are open, and how long each step may take. It reads no HTTP.
 
 Without it, any client of a port can open connections that never send a request until the process has no file
 descriptor left. aiohttp waits an hour for a first request; asyncio does not limit connections, and logs each one that
@@ -31,17 +31,17 @@ STALLED_SECONDS = 30.0  # during which a client reads nothing of an answer
 _LOG_EVERY = 60.0  # seconds between two log lines about the same problem
 _PAUSE = 0.2  # seconds before accepting again after it failed
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_LEAST = 4  # connections of a site, even if the limit of open files is very low
+_LEAST = 4  # connections of a listener, even if the limit of open files is very low
 
 
 def shares(wanted: list[int], reserved: int) -> list[int]:
-    """Divide the file descriptors of the process among its sites.
+    """Divide the file descriptors of the process among its listeners.
 
     Args:
-        wanted: connections that each site asks for.
+        wanted: connections that each listener asks for.
         reserved: open files that the program needs for itself.
 
-    Returns the connections of each site: what it asked for, or its proportional share if there are too few.
+    Returns the connections of each listener: what it asked for, or its proportional share if there are too few.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     total = sum(wanted)
@@ -51,13 +51,13 @@ def shares(wanted: list[int], reserved: int) -> list[int]:
 
 
 class Connections:
-    """The connections of one site, from their acceptance to their end.
+    """The connections of one listener, from their acceptance to their end.
 
     At the limit, a new connection replaces the one that has waited longest for its client. A connection with a request
     being answered is never closed for a new one.
 
     Args:
-        name: of the site in the log, e.g. "http://127.0.0.1:9871".
+        name: of the listener in the log, e.g. "http://127.0.0.1:9871".
         serve: makes the protocol that answers one connection.
         tls: returns the TLS context of a new connection, None for plain HTTP; called for each, so it may change.
         most: returns the present limit; called for each connection, since the limit of open files may change.

@@ -27,7 +27,7 @@ class _Families(Collector):
         return self._families
 
 
-class Pages:
+class Exposition:
     """The pages made of one list of families: each format and encoding is made once for all requests.
 
     Args:
@@ -67,7 +67,7 @@ class Pages:
 
 async def respond(request: web.Request, families: Iterable[Metric]) -> web.Response:
     """Answer one request with these families."""
-    return await Pages(families).response(request)
+    return await Exposition(families).response(request)
 
 
 def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:

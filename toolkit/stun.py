@@ -78,7 +78,7 @@ class Credentials:
 
 
 @dataclass(frozen=True)
-class Response:
+class StunResponse:
     """A response as it came in."""
 
     method: int
@@ -136,7 +136,7 @@ def length(header: bytes) -> int:
     return int(size)
 
 
-def decode(message: bytes, credentials: Credentials | None = None) -> Response:
+def decode(message: bytes, credentials: Credentials | None = None) -> StunResponse:
     """One response. With credentials, one that the server signed (or an error that it need not sign: 401, 438).
 
     Raises:
@@ -158,7 +158,7 @@ def decode(message: bytes, credentials: Credentials | None = None) -> Response:
             signed = hmac.compare_digest(value, expected)
         attributes.setdefault(name, value)
         at += 4 + size + -size % 4
-    response = Response(kind & 0x3EEF, not kind & 0x0010, transaction, attributes)
+    response = StunResponse(kind & 0x3EEF, not kind & 0x0010, transaction, attributes)
     if credentials and not signed and response.error not in {401, 438}:
         raise MalformedError("the answer is not signed with the shared secret")
     return response

@@ -1,7 +1,7 @@
-"""The web server of every program: sites with their listeners, signals, an exporter's pages. It knows no target.
+"""The web server of every program: its listeners, signals, an exporter's pages. It knows no target.
 
 An exporter's `__main__` calls `run`. A program with pages of its own builds its applications, says where each listens
-(`Site`), serves them (`serving`) and waits for signals (`until_signal`).
+(`Listener`), serves them (`serving`) and waits for signals (`until_signal`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from toolkit import __version__, logs
 from toolkit.connections import Connections, shares
 from toolkit.documents import ConfigError
-from toolkit.exposition import Pages, respond
+from toolkit.exposition import Exposition, respond
 from toolkit.reload import Reload
 from toolkit.scrape import FILES, Exporter, Reading, Scrape, deadline
 from toolkit.values import Address
@@ -57,11 +57,11 @@ class ListenError(OSError):
 
 
 @dataclass(frozen=True)
-class Site:
+class Listener:
     """One application and where it listens.
 
     Args:
-        application: with its routes; it is served as long as the site is.
+        application: with its routes; it is served as long as the listener is.
         addresses: at least one.
         config: TLS, users and headers, of `--web.config.file`; none of them by default.
         setting: what an operator changes if an address is not available, e.g. "--web.listen-address".
@@ -88,14 +88,14 @@ def application(exporter: Exporter[Any], reload: Reload | None = None) -> web.Ap
     """
     scrape = Scrape(exporter, __version__, reload)
     # Scrapes that overlap share their reading and therefore the page.
-    made: WeakKeyDictionary[Reading[Any], Pages] = WeakKeyDictionary()
+    made: WeakKeyDictionary[Reading[Any], Exposition] = WeakKeyDictionary()
 
     async def metrics(request: web.Request) -> web.StreamResponse:
         reading = await scrape.read(deadline(request.headers.get("X-Prometheus-Scrape-Timeout-Seconds")))
         try:
             pages = made.get(reading)
             if pages is None:
-                pages = made[reading] = Pages(scrape.families(reading))
+                pages = made[reading] = Exposition(scrape.families(reading))
             response = await pages.response(request)
         except Exception:  # noqa: BLE001 - a bug of ours must show as <name>_up 0, not as an error page
             return await respond(request, scrape.about(scrape.unusable(reading)))
@@ -131,28 +131,28 @@ def application(exporter: Exporter[Any], reload: Reload | None = None) -> web.Ap
 
 
 @asynccontextmanager
-async def serving(*sites: Site, files: int = FILES) -> AsyncIterator[tuple[str, ...]]:
-    """Serve these sites inside the context; requests under way at its end may finish within their site's grace.
+async def serving(*listeners: Listener, files: int = FILES) -> AsyncIterator[tuple[str, ...]]:
+    """Serve these listeners inside the context; requests under way at its end may finish within their listener's grace.
 
     Args:
-        sites: what to serve.
-        files: open files that the program needs beside the connections of its sites.
+        listeners: what to serve.
+        files: open files that the program needs beside the connections of its listeners.
 
-    Yields the URLs they really listen on, in the order of the sites and their addresses. Raises ListenError.
+    Yields the URLs they really listen on, in the order of the listeners and their addresses. Raises ListenError.
     """
-    listeners = _listen(sites)
+    sockets = _listen(listeners)
     served: list[_Served] = []
     try:
-        for number, (site, sockets) in enumerate(zip(sites, listeners, strict=True)):
-            served.append(_Served(site, sockets, partial(_share, sites, number, files)))
+        for number, (listener, own) in enumerate(zip(listeners, sockets, strict=True)):
+            served.append(_Served(listener, own, partial(_share, listeners, number, files)))
             await served[-1].start()
         yield tuple(url for one in served for url in one.urls)
     finally:
         for one in served:
             one.close()
-        for listener in (listener for sockets in listeners for listener in sockets):
-            listener.close()  # of sites that were never served
-        longest = max(site.grace for site in sites) - _GRACE
+        for opened in (each for own in sockets for each in own):
+            opened.close()  # of listeners that were never served
+        longest = max(listener.grace for listener in listeners) - _GRACE
         try:
             async with asyncio.timeout(_SHUTDOWN + 2 * longest):
                 await asyncio.gather(*(one.stop() for one in served))
@@ -160,32 +160,32 @@ async def serving(*sites: Site, files: int = FILES) -> AsyncIterator[tuple[str, 
             _log.warning("stopped before everything had ended: the background work took too long")
 
 
-def _share(sites: Sequence[Site], number: int, files: int) -> int:
-    return shares([site.connections for site in sites], files)[number]
+def _share(listeners: Sequence[Listener], number: int, files: int) -> int:
+    return shares([listener.connections for listener in listeners], files)[number]
 
 
 class _Served:
-    """One site being served."""
+    """One listener being served."""
 
-    def __init__(self, site: Site, sockets: Sequence[socket.socket], most: Callable[[], int]) -> None:
+    def __init__(self, listener: Listener, sockets: Sequence[socket.socket], most: Callable[[], int]) -> None:
         self._sockets = sockets
-        scheme = "https" if site.config.ssl_context else "http"
+        scheme = "https" if listener.config.ssl_context else "http"
         self.urls = [f"{scheme}://{Address(*listener.getsockname()[:2])}" for listener in sockets]
-        self._connections = Connections(self.urls[0], self._protocol, lambda: site.config.ssl_context, most)
+        self._connections = Connections(self.urls[0], self._protocol, lambda: listener.config.ssl_context, most)
 
         @web.middleware
         async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
-            users = site.config.users  # as a reload may have changed them
+            users = listener.config.users  # as a reload may have changed them
             return await (users.middleware(request, handler) if users else handler(request))
 
-        site.application.middlewares[:0] = [self._connections.middleware, admitted]
+        listener.application.middlewares[:0] = [self._connections.middleware, admitted]
 
         async def secure_headers(_: web.Request, response: web.StreamResponse) -> None:
-            response.headers.update(site.config.headers)
+            response.headers.update(listener.config.headers)
 
-        site.application.on_response_prepare.append(secure_headers)
-        options: dict[str, Any] = {"access_log": None, "logger": _requests, **site.options}
-        self._runner = web.AppRunner(site.application, shutdown_timeout=site.grace, **options)
+        listener.application.on_response_prepare.append(secure_headers)
+        options: dict[str, Any] = {"access_log": None, "logger": _requests, **listener.options}
+        self._runner = web.AppRunner(listener.application, shutdown_timeout=listener.grace, **options)
 
     async def start(self) -> None:
         await self._runner.setup()
@@ -223,8 +223,8 @@ def run(exporter: Exporter[Any], args: argparse.Namespace) -> int:
     reload = Reload(*parts)
     # When Prometheus has given up a scrape, the rest of it is useless.
     options = {"handler_cancellation": True}
-    site = Site(application(exporter, reload), args.listen_addresses, config, options=options)
-    return until_signal(lambda: serving(site, files=exporter.files), reload)
+    listener = Listener(application(exporter, reload), args.listen_addresses, config, options=options)
+    return until_signal(lambda: serving(listener, files=exporter.files), reload)
 
 
 def until_signal(serve: Callable[[], AbstractAsyncContextManager[Sequence[str]]], reload: Callable[[], None]) -> int:
@@ -259,27 +259,27 @@ async def _until_signal(
         _log.info("stopping")
 
 
-def _listen(sites: Sequence[Site]) -> list[list[socket.socket]]:
-    listeners: list[list[socket.socket]] = []
+def _listen(listeners: Sequence[Listener]) -> list[list[socket.socket]]:
+    sockets: list[list[socket.socket]] = []
     try:
-        for site in sites:
-            listeners.append([])
-            for address in site.addresses:
+        for listener in listeners:
+            sockets.append([])
+            for address in listener.addresses:
                 try:
-                    listeners[-1].append(_listener(address))
+                    sockets[-1].append(_socket(address))
                 except OSError as error:
                     cause = str(error.strerror).partition(" (while")[0]  # which repeats the address
                     raise ListenError(
-                        f"cannot listen on {address}: {cause}; free it, or choose another {site.setting}"
+                        f"cannot listen on {address}: {cause}; free it, or choose another {listener.setting}"
                     ) from error
     except ListenError:
-        for opened in (listener for sockets in listeners for listener in sockets):
+        for opened in (each for own in sockets for each in own):
             opened.close()
         raise
-    return listeners
+    return sockets
 
 
-def _listener(address: Address) -> socket.socket:
+def _socket(address: Address) -> socket.socket:
     # Bound here, because asyncio would choose different ports for IPv4 and IPv6 for port 0 on every interface.
     if not address.host and socket.has_dualstack_ipv6():
         return socket.create_server(("", address.port), family=socket.AF_INET6, dualstack_ipv6=True)

@@ -23,7 +23,7 @@ class NoAnswerError(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class NameAnswer:
     """What the name server says of a name: its addresses, and the longest of their TTLs in seconds."""
 
     addresses: frozenset[str]
@@ -33,7 +33,7 @@ class Answer:
 def dns_answers(server: Address | None, names: Iterable[Name], timeout: float = _TIMEOUT) -> Probed:
     """Judge whether each name has exactly the listed addresses."""
 
-    def wrong(name: Name, answer: Answer) -> str | None:
+    def wrong(name: Name, answer: NameAnswer) -> str | None:
         if answer.addresses == name.addresses:
             return None
         has, wanted = (", ".join(sorted(each)) or "none" for each in (answer.addresses, name.addresses))
@@ -45,7 +45,7 @@ def dns_answers(server: Address | None, names: Iterable[Name], timeout: float = 
 def dns_ttl(server: Address | None, names: Iterable[Name], timeout: float = _TIMEOUT) -> Probed:
     """Judge whether the TTL of each name is short enough."""
 
-    def wrong(name: Name, answer: Answer) -> str | None:
+    def wrong(name: Name, answer: NameAnswer) -> str | None:
         return f"{name.name} has a TTL of {answer.ttl} s, not {name.ttl:g}" if answer.ttl > name.ttl else None
 
     return _judged(server, names, timeout, wrong, must_have=True)
@@ -55,7 +55,7 @@ def _judged(
     server: Address | None,
     names: Iterable[Name],
     timeout: float,
-    wrong: Callable[[Name, Answer], str | None],
+    wrong: Callable[[Name, NameAnswer], str | None],
     *,
     must_have: bool = False,
 ) -> Probed:
@@ -75,7 +75,7 @@ def _judged(
     return Probed("FAIL", "; ".join(found)) if found else Probed("ok")
 
 
-def ask(server: Address, name: str, timeout: float = _TIMEOUT) -> Answer:
+def ask(server: Address, name: str, timeout: float = _TIMEOUT) -> NameAnswer:
     """Ask for the IPv4 and IPv6 addresses of a name.
 
     Args:
@@ -111,4 +111,4 @@ def ask(server: Address, name: str, timeout: float = _TIMEOUT) -> Answer:
     except (dns.exception.DNSException, OSError) as error:
         why = "no answer in time" if isinstance(error, dns.exception.Timeout) else type(error).__name__
         raise NoAnswerError(f"{server} cannot be asked for {name}: {why}") from None
-    return Answer(frozenset(addresses), longest)
+    return NameAnswer(frozenset(addresses), longest)

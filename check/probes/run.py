@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from check.chosen import Chosen
-    from check.grafana import Grafana
-    from check.prometheus import Prometheus
+    from check.grafana import GrafanaApi
+    from check.prometheus import PrometheusApi
     from check.site import Site
 
 
 def probes(
     site: Site | str,
-    prometheus: Prometheus,
-    grafana: Grafana | None,
+    prometheus: PrometheusApi,
+    grafana: GrafanaApi | None,
     chosen: Chosen | None = None,
 ) -> dict[str, Callable[[], Probed]]:
     """Return what to run for each probe of checklist.yaml.
@@ -50,7 +50,7 @@ def probes(
     }
 
 
-def _dashboards(grafana: Grafana | None) -> Probed:
+def _dashboards(grafana: GrafanaApi | None) -> Probed:
     if grafana is None:
         return Probed("UNKNOWN", "no --grafana given")
     try:
@@ -59,7 +59,7 @@ def _dashboards(grafana: Grafana | None) -> Probed:
         return Probed("UNKNOWN", f"Grafana cannot be asked: {error}")
 
 
-def _rules(prometheus: Prometheus, chosen: Chosen | None) -> Probed:
+def _rules(prometheus: PrometheusApi, chosen: Chosen | None) -> Probed:
     try:
         rules = prometheus.rules()
     except CannotAskError as error:

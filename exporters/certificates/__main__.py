@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web as http
 
-from exporters.certificates.client import Client
+from exporters.certificates.client import CertificateClient
 from exporters.certificates.collector import collect, collect_targets
 from exporters.certificates.prober import Prober
 from toolkit import cli, logs, web
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _exporter(args: Namespace) -> Exporter[Snapshot]:
-    prober = Prober(args.config_file, Client(), interval=args.interval, concurrency=args.concurrency)
+    prober = Prober(args.config_file, CertificateClient(), interval=args.interval, concurrency=args.concurrency)
 
     async def probe(request: http.Request) -> http.StreamResponse:
         name = request.query.get("target")

@@ -16,7 +16,7 @@ from exporters.certificates.files import read_files, read_leaf
 from exporters.certificates.handshake import BELOW_1_2, WEAK, context, handshake
 from exporters.certificates.snapshot import Chain, Observation
 from exporters.certificates.starttls import begin
-from exporters.certificates.verdict import WEAK_PROTOCOL, Authorities, is_for_host, is_for_libpq, judge
+from exporters.certificates.trust import WEAK_PROTOCOL, Authorities, is_for_host, is_for_libpq, judge
 from toolkit.names import Names
 from toolkit.scrape import TargetError
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from exporters.certificates.certificate import Certificate
     from exporters.certificates.config import Target
     from exporters.certificates.handshake import Handshake
-    from exporters.certificates.verdict import Verdict
+    from exporters.certificates.trust import Trust
 
 REASONS = (
     "timeout",
@@ -61,18 +61,18 @@ _SAID = {"handshake": False, "closed": False, "no_certificate": True, "bad_certi
 _WEAK_EVERY = 3600.0  # seconds; each try is a failed handshake in the server's log
 
 
-class Client:
+class CertificateClient:
     """Probes targets, one call each; all share the trusted certificates."""
 
     def __init__(self) -> None:
         self._authorities = Authorities()
         self._names = Names()
-        self._verdicts: dict[tuple[str, str], _Judged] = {}  # by target and place
+        self._trust: dict[tuple[str, str], _Judged] = {}  # by target and place
 
     def forget(self) -> None:
         """Read the trusted certificates again when they are next needed."""
         self._authorities = Authorities()
-        self._verdicts.clear()
+        self._trust.clear()
 
     async def observe(self, target: Target, last: Observation | None) -> Observation:
         """Probe a target, for at most its timeout.
@@ -197,36 +197,36 @@ class Client:
         """Judge a chain; dates are shown even if the trusted certificates cannot be read."""
         certificates = contents.certificates
         try:
-            verdict = self._judged(target, place, certificates)
+            trust = self._judged(target, place, certificates)
         except TargetError as error:
             return Chain(certificates, None, _first(certificates), contents.unreadable), (error.reason, str(error))
         # A file, such as a bundle of CAs, may hold certificates of different paths; each counts.
-        relevant = certificates if target.kind == FILE else verdict.path
-        return Chain(certificates, verdict.reasons, _first(relevant), contents.unreadable), None
+        relevant = certificates if target.kind == FILE else trust.path
+        return Chain(certificates, trust.reasons, _first(relevant), contents.unreadable), None
 
-    def _judged(self, target: Target, place: str, certificates: tuple[Certificate, ...]) -> Verdict:
-        """Judge a chain, or return the stored verdict on it: OpenSSL's checks cost more than the handshake."""
+    def _judged(self, target: Target, place: str, certificates: tuple[Certificate, ...]) -> Trust:
+        """Judge a chain, or return what was found before: OpenSSL's checks cost more than the handshake."""
         store = self._authorities.store(target.ca)
         now = time.time()
         ders = tuple(certificate.der for certificate in certificates)
-        known = self._verdicts.get((target.name, place))
+        known = self._trust.get((target.name, place))
         if known and known.ders == ders and known.store is store and known.made <= now < known.until:
-            return known.verdict
+            return known.trust
         matches = is_for_libpq if target.kind == POSTGRESQL else is_for_host
-        verdict = judge(certificates, store, target.host_names, matches)
+        trust = judge(certificates, store, target.host_names, matches)
         dates = (moment for certificate in certificates for moment in (certificate.not_before, certificate.not_after))
         until = min((moment for moment in dates if moment > now), default=now + _JUDGE_EVERY)
-        self._verdicts[target.name, place] = _Judged(ders, store, verdict, now, min(until, now + _JUDGE_EVERY))
-        return verdict
+        self._trust[target.name, place] = _Judged(ders, store, trust, now, min(until, now + _JUDGE_EVERY))
+        return trust
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """A verdict with its chain, its trusted certificates, and when it begins and ends, in seconds since 1970."""
+    """A judged chain, its trusted certificates, and when it begins and ends, in seconds since 1970."""
 
     ders: tuple[bytes, ...]
     store: crypto.X509Store
-    verdict: Verdict
+    trust: Trust
     made: float
     until: float
 

@@ -114,7 +114,7 @@ def context(*, weak: str | None = None, key: str | None = None) -> SSL.Context:
         key: of `openssl.KEYS`, the kind of key whose certificate the server should show; None lets it choose.
     """
     made = SSL.Context(SSL.TLS_CLIENT_METHOD)
-    # Level 0: a server with a weak key, digest or version must still show its dates; `verdict` says that it is weak.
+    # Level 0: a server with a weak key, digest or version must still show its dates; `trust` says that it is weak.
     made.set_cipher_list(b"ALL:!aNULL:@SECLEVEL=0")
     made.set_min_proto_version(SSL.TLS1_VERSION)
     if weak == BELOW_1_2:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from exporters.certificates.client import Client
+    from exporters.certificates.client import CertificateClient
     from exporters.certificates.config import Target
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Prober:
         concurrency: probes under way at once. Targets that all hang need timeout / interval places each.
     """
 
-    def __init__(self, config_file: Path, client: Client, *, interval: float, concurrency: int) -> None:
+    def __init__(self, config_file: Path, client: CertificateClient, *, interval: float, concurrency: int) -> None:
         self._config_file = config_file
         self._client = client
         self._interval = interval

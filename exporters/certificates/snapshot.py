@@ -18,7 +18,7 @@ class Chain:
 
     Args:
         certificates: in that order, the leaf first.
-        reasons: what is wrong with them, of `verdict.REASONS`; empty if nothing is, None if they could not be judged.
+        reasons: what is wrong with them, of `trust.REASONS`; empty if nothing is, None if they could not be judged.
         first: of the certificates that matter, the one that expires first.
         unreadable: how many more there are that cannot be read.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporters.coturn.collector import collect
-from exporters.coturn.config import ConfigError, Configuration, load
+from exporters.coturn.config import Configuration, CoturnConfigError, load
 from exporters.coturn.process import Turnserver
 from exporters.coturn.reader import REASONS, Reader
 from toolkit import cli, logs, values, web
@@ -64,11 +64,11 @@ def _load(args: Namespace, turnserver: Turnserver) -> Configuration:
         try:
             password = args.password_file.read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise ConfigError(
+            raise CoturnConfigError(
                 f"cannot read {args.password_file}: {error.strerror}; set --coturn.cli-password-file"
             ) from error
         except UnicodeDecodeError:
-            raise ConfigError(f"{args.password_file} is not text; set --coturn.cli-password-file") from None
+            raise CoturnConfigError(f"{args.password_file} is not text; set --coturn.cli-password-file") from None
         config = dataclasses.replace(config, options={**config.options, "cli-password": (password,)})
     if config.cli and not config.cli.password:
         _log.warning("cli-password is a hash: the CLI is not used without --coturn.cli-password-file")
@@ -129,7 +129,7 @@ class _Coturn:
         if self._turnserver.command != self._command:
             try:
                 self._read_settings()
-            except ConfigError as error:
+            except CoturnConfigError as error:
                 _log.error("%s; the settings before it stay in use", error)
             else:
                 _log.info("settings read again")
@@ -150,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.setup(args.log_level, args.log_format)
     try:
         coturn = _Coturn(args)
-    except ConfigError as error:
+    except CoturnConfigError as error:
         print(f"coturn-exporter: {error}", file=sys.stderr)  # noqa: T201 - as for wrong usage
         return 2
     return web.run(_exporter(coturn), args)

@@ -21,7 +21,7 @@ _SILENT_LEVELS = {"warning", "error"}  # of log-min-level: without the lines abo
 _LAST_PORT = 65535
 
 
-class ConfigError(documents.ConfigError):
+class CoturnConfigError(documents.ConfigError):
     """coturn's settings cannot be used: one line for the operator."""
 
     def __init__(self, message: str) -> None:
@@ -242,11 +242,11 @@ def load(path: Path, command: Sequence[str] = (), folder: Path | None = None) ->
         try:
             lines = list(syntax.in_file(path.read_text(encoding="utf-8", errors="replace")))
         except OSError as error:
-            raise ConfigError(
+            raise CoturnConfigError(
                 f"cannot read {path}: {error.strerror}; set --coturn.config, and run as user turnserver"
             ) from error
         except ValueError as error:  # a path with a NUL in it
-            raise ConfigError(f"cannot read {str(path)!r}: {error}; set --coturn.config") from error
+            raise CoturnConfigError(f"cannot read {str(path)!r}: {error}; set --coturn.config") from error
     found = Configuration(
         path,
         syntax.merged(((name, value) for _, name, value in lines), syntax.on_command_line(command)),
@@ -267,6 +267,6 @@ def _check_ports(config: Configuration) -> None:
         ("prometheus-port", 9641),
     ):
         if not 0 < (port := config.number(name, default)) <= _LAST_PORT:
-            raise ConfigError(f"{config.path}: {name}={port} is no port; set it to 1 to {_LAST_PORT}")
+            raise CoturnConfigError(f"{config.path}: {name}={port} is no port; set it to 1 to {_LAST_PORT}")
     if not config.relay_ports:
-        raise ConfigError(f"{config.path}: min-port is above max-port; no relay is possible")
+        raise CoturnConfigError(f"{config.path}: min-port is above max-port; no relay is possible")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Protocol, cast
 from toolkit import stun
 
 if TYPE_CHECKING:
-    from toolkit.stun import Credentials, Response
+    from toolkit.stun import Credentials, StunResponse
 
 _FIRST_RETRANSMISSION = 0.5  # seconds, then doubled: RFC 8489 section 6.2.1
 
 
-class Connection(Protocol):
+class ProbeConnection(Protocol):
     """The interface that all transports share.
 
     Attributes:
@@ -24,7 +24,7 @@ class Connection(Protocol):
 
     closing_releases: bool
 
-    async def exchange(self, request: tuple[bytes, bytes], credentials: Credentials | None = None) -> Response:
+    async def exchange(self, request: tuple[bytes, bytes], credentials: Credentials | None = None) -> StunResponse:
         """Send a request (transaction id, message) and wait, as long as the caller lets it, for its response.
 
         Raises:
@@ -42,7 +42,7 @@ class _Stream:
         self._reader = reader
         self._writer = writer
 
-    async def exchange(self, request: tuple[bytes, bytes], credentials: Credentials | None = None) -> Response:
+    async def exchange(self, request: tuple[bytes, bytes], credentials: Credentials | None = None) -> StunResponse:
         transaction, message = request
         self._writer.write(message)
         while True:
@@ -76,7 +76,7 @@ class _Datagrams(asyncio.DatagramProtocol):
     def error_received(self, exc: Exception) -> None:
         self._incoming.put_nowait(exc)  # e.g. connection refused: nobody listens
 
-    async def exchange(self, request: tuple[bytes, bytes], credentials: Credentials | None = None) -> Response:
+    async def exchange(self, request: tuple[bytes, bytes], credentials: Credentials | None = None) -> StunResponse:
         transaction, message = request
         patience = _FIRST_RETRANSMISSION
         assert self._transport
@@ -88,7 +88,7 @@ class _Datagrams(asyncio.DatagramProtocol):
             except TimeoutError:
                 patience *= 2
 
-    async def _response(self, transaction: bytes, credentials: Credentials | None) -> Response:
+    async def _response(self, transaction: bytes, credentials: Credentials | None) -> StunResponse:
         while True:
             came = await self._incoming.get()
             if isinstance(came, Exception):
@@ -102,14 +102,14 @@ class _Datagrams(asyncio.DatagramProtocol):
             self._transport.abort()
 
 
-def _decoded(message: bytes, credentials: Credentials | None) -> Response | None:
+def _decoded(message: bytes, credentials: Credentials | None) -> StunResponse | None:
     try:
         return stun.decode(message, credentials)
     except stun.MalformedError:
         return None  # RFC 8489 section 6.3.4: malformed or unsigned messages are ignored
 
 
-async def connect(transport: str, host: str, port: int) -> Connection:
+async def connect(transport: str, host: str, port: int) -> ProbeConnection:
     """Connect over "udp", "tcp" or "tls". Raises OSError (ssl.SSLError is one).
 
     The certificate is not verified: the probe goes to an address of this machine, not to the name in the certificate,

@@ -25,7 +25,7 @@ _NAME = re.compile(r"^[A-Za-z_:][A-Za-z0-9_:]*", re.MULTILINE)
 _PERSONAL = frozenset({"user", "username"})
 
 
-class EndpointError(Exception):
+class BuiltInEndpointError(Exception):
     """The endpoint gave nothing usable: one line saying what to do."""
 
 
@@ -36,7 +36,7 @@ def parse(text: str) -> list[Metric]:
         for family in families:  # a whole number of hundreds of digits is no float
             family.samples = [sample._replace(value=float(sample.value)) for sample in family.samples]
     except (ValueError, OverflowError) as error:
-        raise EndpointError("coturn's built-in endpoint does not speak the Prometheus text format") from error
+        raise BuiltInEndpointError("coturn's built-in endpoint does not speak the Prometheus text format") from error
     names = set(_NAME.findall(text))
     kept = []
     for family in families:
@@ -71,7 +71,7 @@ async def read(url: str) -> Sequence[Metric]:
             while not response.content.at_eof() and len(body) <= _LARGEST_ANSWER:
                 body += await response.content.read(_LARGEST_ANSWER)
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise EndpointError(f"no answer from coturn's built-in endpoint {url}: {error or 'timeout'}") from error
+        raise BuiltInEndpointError(f"no answer from coturn's built-in endpoint {url}: {error or 'timeout'}") from error
     if len(body) > _LARGEST_ANSWER:
-        raise EndpointError(f"coturn's built-in endpoint {url} answers with more than {_LARGEST_ANSWER} bytes")
+        raise BuiltInEndpointError(f"coturn's built-in endpoint {url} answers with more than {_LARGEST_ANSWER} bytes")
     return parse(body.decode("utf-8", "replace"))

@@ -24,7 +24,7 @@ _YES = re.compile(r"(?:[1-9yYtT].*|on|On|ON)?")
 _DIGITS = re.compile(r"\d{1,9}")
 
 
-class Kind(Enum):
+class OptionKind(Enum):
     """The ways in which coturn reads the value of an option."""
 
     SWITCH = "switch"  # off, on, and anything else ends coturn
@@ -35,7 +35,7 @@ class Kind(Enum):
 
 
 _WORDS = {
-    Kind.SWITCH: """
+    OptionKind.SWITCH: """
         Verbose allow-loopback-peers check-origin-consistency cli daemon dh1066 dh566 drop-invalid-packets
         drop-invalid-packets-log dtls fingerprint include-reason-string keep-address-family log-binding lt-cred-mech
         mobility no-auth no-cli no-dtls no-multicast-peers no-software-attribute no-stdout-log no-stun
@@ -45,17 +45,17 @@ _WORDS = {
         stateless-nonce stun-backward-compatibility stun-only syslog tlsv1 tlsv1_1 udp-gso udp-recvmmsg
         udp-recvmmsg-log udp-self-balance udp-sendmmsg-log unauthorized-ratelimit verbose web-admin
         web-admin-listen-on-workers""",
-    Kind.PRESENCE: """
+    OptionKind.PRESENCE: """
         multiplex-peer new-log-timestamp no-auth-pings no-dynamic-ip-list no-dynamic-realms no-rfc5780 no-sslv2
         no-sslv3 prometheus prometheus-username-labels rfc5780 secret-ts-exp-time use-auth-secret version""",
-    Kind.NUMBER: """
+    OptionKind.NUMBER: """
         bps-capacity channel-lifetime cli-max-output-sessions cpus drain-min-allocations max-allocate-lifetime
         max-allocate-timeout max-bps multiplex-peer-max-peers multiplex-peer-port ne permission-lifetime relay-threads
         sock-buf-size stale-nonce total-quota unauthorized-ratelimit-rps user-quota""",
-    Kind.PORT: """
+    OptionKind.PORT: """
         alt-listening-port alt-tls-listening-port cli-port listening-port max-port min-port prometheus-port
         tcp-proxy-port tls-listening-port web-admin-port""",
-    Kind.TEXT: """
+    OptionKind.TEXT: """
         CA-file acme-redirect allocation-default-address-family allowed-peer-ip alternate-server aux-server cert
         cipher-list cli-ip cli-password db denied-peer-ip dh-file ec-curve-name external-ip listening-device
         listening-ip log-file log-min-level mongo-userdb mysql-userdb new-log-timestamp-format pidfile pkey pkey-pwd
@@ -66,7 +66,7 @@ _WORDS = {
 }
 KINDS = {name: kind for kind, words in _WORDS.items() for name in words.split()}
 # On the command line these take a value only after an equals sign; other options also take the next word.
-_OPTIONAL = {Kind.SWITCH, Kind.PRESENCE}
+_OPTIONAL = {OptionKind.SWITCH, OptionKind.PRESENCE}
 _OPTIONAL_NUMBERS = {"channel-lifetime", "max-allocate-lifetime", "permission-lifetime", "stale-nonce"}
 _SHORT = {
     "A": "allocation-default-address-family",
@@ -125,7 +125,7 @@ class Comment:
 
 def is_on(name: str, value: str) -> bool:
     """Whether a switch with this value is on; without a value it is on."""
-    return KINDS.get(name) is Kind.PRESENCE or not _NO.fullmatch(value)
+    return KINDS.get(name) is OptionKind.PRESENCE or not _NO.fullmatch(value)
 
 
 def number(value: str, default: int) -> int:
@@ -155,7 +155,12 @@ def on_command_line(words: Sequence[str]) -> list[tuple[str, str]]:
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
             name = _in_full(name)
-            if not equals and rest and KINDS.get(name, Kind.SWITCH) not in _OPTIONAL and name not in _OPTIONAL_NUMBERS:
+            if (
+                not equals
+                and rest
+                and KINDS.get(name, OptionKind.SWITCH) not in _OPTIONAL
+                and name not in _OPTIONAL_NUMBERS
+            ):
                 value = rest.pop(0)
             found.append((name, value))
         elif word.startswith("-"):
@@ -191,14 +196,14 @@ def comment(name: str, value: str, line: int) -> Comment | None:
     """The comment in a value, if it changes what some version of coturn does; an upgrade may bring that version."""
     if not _COMMENT.search(value):
         return None
-    kind = KINDS.get(name, Kind.PRESENCE)
-    if kind is Kind.SWITCH and not (_NO.fullmatch(value) or _YES.fullmatch(value)):
+    kind = KINDS.get(name, OptionKind.PRESENCE)
+    if kind is OptionKind.SWITCH and not (_NO.fullmatch(value) or _YES.fullmatch(value)):
         return Comment(name, line, "coturn does not start")
-    if kind is Kind.PORT:
+    if kind is OptionKind.PORT:
         return Comment(name, line, "coturn 4.13 and newer do not start")
     if name in {"denied-peer-ip", "allowed-peer-ip"}:
         return Comment(name, line, "coturn before 4.11 ignores the line, newer ones do not start")
-    if kind is Kind.TEXT or (kind is Kind.NUMBER and not _DIGITS.match(value)):
+    if kind is OptionKind.TEXT or (kind is OptionKind.NUMBER and not _DIGITS.match(value)):
         return Comment(name, line, "coturn takes the comment as part of the value")
     return None
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Mapping
 
     from exporters.coturn.config import Configuration
-    from exporters.coturn.connection import Connection
-    from toolkit.stun import Response
+    from exporters.coturn.connection import ProbeConnection
+    from toolkit.stun import StunResponse
 
 _PATIENCE = 2.0  # seconds for everything on one connection
 ENDING = 0.05  # seconds after a relay's socket was closed until coturn no longer counts it
@@ -43,7 +43,7 @@ _MACHINE = Path("/etc/machine-id")  # known only to this machine; makes the tag 
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ProbeOutcome:
     """The result of the last probe: seconds from connecting to the last answer, or the one of ALL_REASONS."""
 
     seconds: float = 0.0
@@ -54,7 +54,7 @@ class Outcome:
 class _Owed:
     """An unanswered Allocate request or release; closing its connection would release nothing."""
 
-    connection: Connection
+    connection: ProbeConnection
     request: tuple[bytes, bytes]
     credentials: Credentials | None
     others: Collection[int]
@@ -95,7 +95,7 @@ class Probe:
             (Attribute.REQUESTED_TRANSPORT, stun.TCP_RELAY if config.probed_relay == "tcp" else stun.UDP_RELAY),
             *([(Attribute.REQUESTED_ADDRESS_FAMILY, stun.IPV6_RELAY)] if config.only_ipv6_relays else []),
         ]
-        self.outcomes: dict[tuple[str, str], Outcome] = {}
+        self.outcomes: dict[tuple[str, str], ProbeOutcome] = {}
         self.failures: dict[tuple[str, str, str], int] = {}
         self.bindings = 0
         self.software = ""
@@ -160,7 +160,7 @@ class Probe:
     async def _probe(self, transport: str, port: int) -> None:
         pending = dict.fromkeys(self._config.probes(transport), "timeout")
         started = time.monotonic()
-        connection: Connection | None = None
+        connection: ProbeConnection | None = None
         try:
             async with timeout(_PATIENCE):
                 connection = await connect(transport, self._config.address, port)
@@ -178,9 +178,11 @@ class Probe:
             if connection and all(owed.connection is not connection for owed in self._owed):
                 connection.close()
         for probe, reason in pending.items():
-            self._report(probe, transport, Outcome(failure=reason))
+            self._report(probe, transport, ProbeOutcome(failure=reason))
 
-    async def _steps(self, transport: str, connection: Connection, connected: float, pending: dict[str, str]) -> None:
+    async def _steps(
+        self, transport: str, connection: ProbeConnection, connected: float, pending: dict[str, str]
+    ) -> None:
         """The requests; a probe that has its outcome leaves `pending`.
 
         The Binding comes between Allocate and release, where it belongs to a session with the probe's tag.
@@ -194,7 +196,7 @@ class Probe:
         self.software = challenge.software or self.software
         # Each transport has its own user name, because a user-quota may allow only one allocation at a time.
         credentials = None
-        response: Response | None = challenge
+        response: StunResponse | None = challenge
         owed = None
         if "turn" in pending and (challenge.success or challenge.error == _UNAUTHORIZED):
             if self._config.secret and not challenge.success:
@@ -207,7 +209,9 @@ class Probe:
         if response and "turn" in pending:
             expected = response.success or (response.error == _REDIRECTED and self._config.redirects)
             failure = "" if expected else REASONS.get(response.error, "error")
-            self._report("turn", transport, Outcome(connected + time.monotonic() - began if expected else 0.0, failure))
+            self._report(
+                "turn", transport, ProbeOutcome(connected + time.monotonic() - began if expected else 0.0, failure)
+            )
             del pending["turn"]
         await self._binding(transport, connection, credentials, connected, pending)
         if response and response.success:
@@ -215,13 +219,13 @@ class Probe:
         if owed and response:
             self._owed.remove(owed)
 
-    def _owe(self, connection: Connection, credentials: Credentials | None) -> _Owed:
+    def _owe(self, connection: ProbeConnection, credentials: Credentials | None) -> _Owed:
         """Note the release before an Allocate is sent: on UDP only an answer proves that nothing is left to release."""
         owed = _Owed(connection, self._allocate(credentials), credentials, self._others, time.monotonic())
         self._owed.append(owed)
         return owed
 
-    async def _allocated(self, connection: Connection, owed: _Owed) -> Response | None:
+    async def _allocated(self, connection: ProbeConnection, owed: _Owed) -> StunResponse | None:
         """Send the Allocate with credentials; None if it is not answered in time for a Binding to be tried as well."""
         with suppress(TimeoutError):
             async with timeout(_PATIENCE / 2):
@@ -231,7 +235,7 @@ class Probe:
     async def _binding(
         self,
         transport: str,
-        connection: Connection,
+        connection: ProbeConnection,
         credentials: Credentials | None,
         connected: float,
         pending: dict[str, str],
@@ -250,16 +254,16 @@ class Probe:
             answer = await connection.exchange(stun.encode(Method.BINDING, [self._origin], signing), signing)
             self.bindings += 1
         failure = "" if answer.success else REASONS.get(answer.error, "error")
-        self._report("stun", transport, Outcome(0.0 if failure else connected + time.monotonic() - began, failure))
+        self._report("stun", transport, ProbeOutcome(0.0 if failure else connected + time.monotonic() - began, failure))
         del pending["stun"]
 
-    def _remember(self, response: Response, others: Collection[int]) -> None:
+    def _remember(self, response: StunResponse, others: Collection[int]) -> None:
         """Remember the sockets of a new allocation."""
         # A client can have the same port at another relay address. An address tells no more: it may be mapped.
         at_port = {inode for inode, port in self._sockets().items() if port == response.relay_port}
         self._held |= at_port.difference(others)
 
-    async def _release(self, connection: Connection, credentials: Credentials | None) -> None:
+    async def _release(self, connection: ProbeConnection, credentials: Credentials | None) -> None:
         release = [self._origin, (Attribute.LIFETIME, bytes(4))]
         farewell = await connection.exchange(stun.encode(Method.REFRESH, release, credentials), credentials)
         if farewell.error == _STALE_NONCE and credentials:
@@ -269,14 +273,14 @@ class Probe:
     def _allocate(self, credentials: Credentials | None = None) -> tuple[bytes, bytes]:
         return stun.encode(Method.ALLOCATE, self._wanted, credentials)
 
-    def _report(self, probe: str, transport: str, outcome: Outcome) -> None:
+    def _report(self, probe: str, transport: str, outcome: ProbeOutcome) -> None:
         self.outcomes[probe, transport] = outcome
         if outcome.failure:
             key = (probe, transport, outcome.failure)
             self.failures[key] = self.failures.get(key, 0) + 1
 
 
-def _ephemeral(config: Configuration, name: str, challenge: Response) -> Credentials:
+def _ephemeral(config: Configuration, name: str, challenge: StunResponse) -> Credentials:
     """Credentials of the TURN REST API (draft-uberti-behave-turn-rest), as Prosody gives them to clients."""
     username = f"{int(time.time()) + _CREDENTIALS_LAST}{config.rest_api_separator}{name}"
     password = base64.b64encode(hmac.digest(config.secret.encode(), username.encode(), "sha1")).decode()

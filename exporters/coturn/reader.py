@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from exporters.coturn import endpoint
 from exporters.coturn.admin_cli import AdminCli, CliError, CliStatus
 from exporters.coturn.bindings import WithoutProbes
-from exporters.coturn.endpoint import EndpointError
+from exporters.coturn.endpoint import BuiltInEndpointError
 from exporters.coturn.log_follower import LogFollower
 from exporters.coturn.log_statistics import LogStatistics
 from exporters.coturn.probe import ENDING, Probe
@@ -248,7 +248,7 @@ class Reader:
     async def _asked(self, source: str, question: Awaitable[Answer]) -> Answer | None:
         try:
             answer = await question
-        except (CliError, EndpointError) as error:
+        except (CliError, BuiltInEndpointError) as error:
             self._complain(source, str(error))
             return None
         self._complaints.pop(source, None)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from exporters.coturn.log_statistics import Run
-    from exporters.coturn.probe import Outcome
+    from exporters.coturn.probe import ProbeOutcome
     from exporters.coturn.process import ProcessState
 
 # Which source is believed, best first. The log comes after the sockets, as it can have gaps and made-up lines; the
@@ -49,7 +49,7 @@ class Snapshot:
     run: Run | None = None
     relay_ports_used: int | None = None
     bindings: tuple[float, str] | None = None
-    outcomes: Mapping[tuple[str, str], Outcome] = field(default_factory=dict)
+    outcomes: Mapping[tuple[str, str], ProbeOutcome] = field(default_factory=dict)
     failures: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     version: str = ""
     log_in_place: bool | None = None

@@ -63,7 +63,7 @@ class Closed(Exception):  # noqa: N818 - it is no error
     """Prosody closed the connection in good order, which a new connection answers."""
 
 
-class Connection:
+class WebSocketConnection:
     """One connection. Each method raises EndpointError when it fails, and Closed when Prosody has closed it.
 
     Args:
@@ -140,7 +140,7 @@ class Connection:
                     raise EndpointError("probe_closed", "the connection was closed")
 
 
-class Endpoint:
+class WebSocketEndpoint:
     """Where to connect, and how.
 
     Args:
@@ -159,7 +159,7 @@ class Endpoint:
         self._tls = ssl.create_default_context(cafile=authority)
 
     @asynccontextmanager
-    async def connected(self, client: aiohttp.ClientSession) -> AsyncIterator[Connection]:
+    async def connected(self, client: aiohttp.ClientSession) -> AsyncIterator[WebSocketConnection]:
         """Connect, and close the connection when the context ends. Raises EndpointError."""
         try:
             async with asyncio.timeout(self._timeout):
@@ -177,7 +177,7 @@ class Endpoint:
         try:
             if socket.protocol != "xmpp":
                 raise EndpointError("probe_handshake", "it does not speak the WebSocket protocol xmpp")
-            yield Connection(socket, self._timeout)
+            yield WebSocketConnection(socket, self._timeout)
         finally:
             await socket.close()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from exporters.prosody.endpoint import REMEDIES, Closed, Connection, Endpoint, EndpointError
+from exporters.prosody.endpoint import REMEDIES, Closed, EndpointError, WebSocketConnection, WebSocketEndpoint
 from toolkit.background import running
 from toolkit.histogram import Histogram
 
@@ -92,7 +92,7 @@ class WebSocketProbe:
         self.url = url
         self.observations = Observations()
         self.c2s_timeout = _C2S_TIMEOUT
-        self._endpoint = Endpoint(url, host=host, authority=authority, timeout=timeout)
+        self._endpoint = WebSocketEndpoint(url, host=host, authority=authority, timeout=timeout)
         self._interval = interval
         self._domains: Sequence[str] = ()
         self._looks = 0
@@ -125,7 +125,7 @@ class WebSocketProbe:
                         self._failed(error)
                 await asyncio.sleep(self._interval)
 
-    async def _ping_while_young(self, connection: Connection) -> None:
+    async def _ping_while_young(self, connection: WebSocketConnection) -> None:
         connected = time.monotonic()
         looked = False
         while True:
@@ -141,7 +141,7 @@ class WebSocketProbe:
                 return
             await connection.rest(self._interval)
 
-    async def _look_for_logins(self, connection: Connection) -> None:
+    async def _look_for_logins(self, connection: WebSocketConnection) -> None:
         domain = self._domains[self._looks % len(self._domains)]
         self._looks += 1
         mechanisms = await connection.count_mechanisms(domain)

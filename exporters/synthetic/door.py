@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from exporters.synthetic.leg import Way
 from toolkit.names import Names
-from xmpp.client import Client
+from xmpp.client import XmppClient
 from xmpp.errors import UpgradeError, XmppError
 from xmpp.transport import Endpoints
 from xmpp.websocket import http_session
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from exporters.synthetic.config import Node, Settings
     from exporters.synthetic.marks import Marks
-    from xmpp.client import Show
+    from xmpp.session import Show
 
 WANTED, SERVED = "X-Probe-Node", "X-Served-By"  # headers: prometheus/snippets/haproxy.cfg
 _NO_NODE = 503
@@ -68,7 +68,7 @@ class Door:
         if self._http is not None:
             await self._http.close()
 
-    def client(self, node: Node, user: str, on_stanza: Callable[[Element], None] | None = None) -> Client:
+    def client(self, node: Node, user: str, on_stanza: Callable[[Element], None] | None = None) -> XmppClient:
         """Return a client for this node that is not connected yet, with a resource nobody has had."""
         assert self._http is not None, "the door is not open"
         server = Endpoints(
@@ -78,7 +78,7 @@ class Door:
             server_name=node.server_name,
             headers={WANTED: node.name} if node.chosen else {},
         )
-        return Client(
+        return XmppClient(
             server,
             user,
             self._settings.passwords[user],
@@ -90,7 +90,7 @@ class Door:
 
     async def login(
         self,
-        client: Client,
+        client: XmppClient,
         node: Node,
         *,
         management: Literal["off", "resumable"] = "off",
@@ -107,7 +107,7 @@ class Door:
             raise
 
     @staticmethod
-    def check(client: Client, node: Node) -> None:
+    def check(client: XmppClient, node: Node) -> None:
         """Raise WrongNodeError unless the connection is to this node, as far as its door tells."""
         if not node.chosen:
             return

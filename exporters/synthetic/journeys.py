@@ -1,4 +1,4 @@
-"""The journeys: what a user does between two places, done once, and what came of it. When, `runner` knows.
+"""The journeys of XMPP: what a user does between two places, done once, and what came of it. TURN: turn_journeys.py.
 
 Every journey ends in exactly one record per pair of places, whatever happens. It is "ok" only if the other side itself
 saw what was promised: the receiver the message, the contact the presence, the server the resumed session.
@@ -13,38 +13,32 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from exporters.synthetic import relay
 from exporters.synthetic.door import reason_of
-from exporters.synthetic.leg import RelayError
 from exporters.synthetic.names import (
-    ALLOCATE,
     AWAY,
-    CREDENTIALS,
     FORCE_QUIT,
     LOGIN,
     MESSAGE,
     OK,
     ONLINE,
-    RELAYS,
-    RESULTS,
     RESUME,
     VANISH,
 )
-from exporters.synthetic.snapshot import Place
-from xmpp.errors import StanzaError, XmppError
+from exporters.synthetic.snapshot import JourneyPlace
+from xmpp.errors import XmppError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
     from xml.etree.ElementTree import Element
 
-    from exporters.synthetic.config import Node, Relay
+    from exporters.synthetic.config import Node
     from exporters.synthetic.door import Door
     from exporters.synthetic.marks import Marks
-    from exporters.synthetic.pulse import Pulse
+    from exporters.synthetic.recorder import Recorder
     from exporters.synthetic.residents import Resident
-    from exporters.synthetic.tally import Tally
-    from xmpp.client import Client, Show
+    from xmpp.client import XmppClient
+    from xmpp.session import Show
 
 # For each contact: when it saw what it looks out for, and why its own session is over.
 Watched = Mapping["Resident", tuple[asyncio.Future[float], asyncio.Future[str]]]
@@ -76,28 +70,25 @@ class Journeys:
         domain: of the test accounts.
         door: logs visitors in.
         marks: sign messages.
-        tally: gets every result.
-        pulse: knows whether the exporter itself ran.
+        recorder: gets every result.
     """
 
-    def __init__(self, domain: str, door: Door, marks: Marks, tally: Tally, pulse: Pulse) -> None:
+    def __init__(self, domain: str, door: Door, marks: Marks, recorder: Recorder) -> None:
         self._domain = domain
         self._door = door
         self._marks = marks
-        self._tally = tally
-        self._pulse = pulse
+        self._recorder = recorder
         self._clock = asyncio.get_running_loop().time
         self._pending: dict[str, _Pending] = {}
-        self._told: dict[Place, str] = {}  # the last result that was logged
 
     # Messages --------------------------------------------------------------------------------------------------
 
     async def message(self, sender: Resident, receiver: Resident) -> None:
         """Send a message from one resident to another one's account, as users do, and wait for its receipt."""
-        place, began = Place(MESSAGE, sender.node.name, receiver.node.name), self._clock()
+        place, began = JourneyPlace(MESSAGE, sender.node.name, receiver.node.name), self._clock()
         for resident in (sender, receiver):
             if resident.client is None:
-                self._record(place, began, resident.failure)
+                self._recorder.record(place, began, resident.failure)
                 return
         assert sender.client is not None
         mark = self._marks.new()
@@ -111,19 +102,19 @@ class Journeys:
             left = sent + MESSAGE_DEADLINE - self._clock()
             await _first({answer, *lost}, max(0.0, left))
         except XmppError as error:
-            self._record(place, began, reason_of(error), str(error))
+            self._recorder.record(place, began, reason_of(error), str(error))
             return
         finally:
             del self._pending[mark]
         if answer.done():
             result, at = answer.result()
-            self._record(place, began, result, seconds=at - sent)
+            self._recorder.record(place, began, result, seconds=at - sent)
         elif over := next((future for future in lost if future.done()), None):
-            self._record(place, began, over.result())
+            self._recorder.record(place, began, over.result())
         else:
             sender.doubt()
             receiver.doubt()
-            self._record(place, began, "timeout")
+            self._recorder.record(place, began, "timeout")
 
     def arrived(self, resident: Resident, message: Element, now: float) -> None:
         """Look at a message that a resident got; what is not an answer to one under way is counted and forgotten."""
@@ -157,20 +148,20 @@ class Journeys:
 
     async def login(self, node: Node, user: str) -> None:
         """Log in, without showing up, and leave."""
-        place, began = Place(LOGIN, node.name, node.name), self._clock()
+        place, began = JourneyPlace(LOGIN, node.name, node.name), self._clock()
         client = self._door.client(node, user)
         try:
             await self._door.login(client, node)
         except XmppError as error:
-            self._record(place, began, reason_of(error), str(error))
+            self._recorder.record(place, began, reason_of(error), str(error))
             return
-        if self._record(place, began, OK, seconds=sum(client.stages.values())):
+        if self._recorder.record(place, began, OK, seconds=sum(client.stages.values())):
             self._tally.stages(client.stages)
         await _leave(client)
 
     async def resume(self, node: Node, user: str) -> None:
         """Log in, break the connection, and take the session up again on the same node."""
-        place, began = Place(RESUME, node.name, node.name), self._clock()
+        place, began = JourneyPlace(RESUME, node.name, node.name), self._clock()
         client = self._door.client(node, user)
         try:
             await self._door.login(client, node, management="resumable")
@@ -180,9 +171,9 @@ class Journeys:
             resumed = self._clock()
             self._door.check(client, node)
             await client.ping()  # the session answers, so it is alive
-            self._record(place, began, OK, seconds=resumed - broken)
+            self._recorder.record(place, began, OK, seconds=resumed - broken)
         except XmppError as error:
-            self._record(place, began, reason_of(error), str(error))
+            self._recorder.record(place, began, reason_of(error), str(error))
         finally:
             await _leave(client)
 
@@ -226,8 +217,8 @@ class Journeys:
                 seen = await self._seen(online, SEEN_DEADLINE)
             for contact, result in seen.items():
                 if isinstance(result, str):
-                    place = Place(journey, node.name, contact.node.name)
-                    self._record(place, began, "unseen" if result == "timeout" else result)
+                    place = JourneyPlace(journey, node.name, contact.node.name)
+                    self._recorder.record(place, began, "unseen" if result == "timeout" else result)
             witnesses = [contact for contact, result in seen.items() if isinstance(result, float)]
             with _watching(client.full_jid, "unavailable", witnesses) as gone:
                 since = self._clock()
@@ -264,86 +255,20 @@ class Journeys:
         deadline: float,
     ) -> None:
         for contact, result in (await self._seen(watched, deadline)).items():
-            place = Place(journey, node.name, contact.node.name)
+            place = JourneyPlace(journey, node.name, contact.node.name)
             if isinstance(result, float):
-                self._record(place, since, OK, seconds=result - since)
+                self._recorder.record(place, since, OK, seconds=result - since)
             else:
                 if result == "timeout":
                     contact.doubt()
-                self._record(place, since, result)
+                self._recorder.record(place, since, result)
 
     def _record_all(self, node: Node, left: Mapping[str, Iterable[Resident]], began: float, error: XmppError) -> None:
         for journey, contacts in left.items():
             for contact in contacts:
-                self._record(Place(journey, node.name, contact.node.name), began, reason_of(error), str(error))
-
-    # TURN ------------------------------------------------------------------------------------------------------
-
-    async def credentials(self, resident: Resident) -> relay.Credentials | None:
-        """Ask a node for TURN credentials, as a phone does before a call (XEP-0215)."""
-        node = resident.node.name
-        place, began = Place(CREDENTIALS, node, node), self._clock()
-        found: relay.Credentials | None = None
-        if resident.client is None:
-            self._record(place, began, resident.failure)
-        else:
-            try:
-                request = f"<services xmlns='{relay.SERVICES}'/>"
-                found = relay.credentials_in(await resident.client.request("get", request, self._domain))
-                seconds = self._clock() - began
-                why = "" if found else "it offers no TURN service with credentials"
-                self._record(place, began, OK if found else "unavailable", why, seconds=seconds)
-            except StanzaError as error:
-                self._record(place, began, "unavailable", f"{error}: is mod_turn_external loaded?")
-            except XmppError as error:
-                self._record(place, began, reason_of(error), str(error))
-        self._tally.lifetime(node, found.lifetime if found else None)
-        return found
-
-    async def allocate(self, node: str, at: Relay, given: relay.Credentials | None) -> None:
-        """Get a relay with the credentials that a node gave."""
-        place, began = Place(ALLOCATE, node, at.name), self._clock()
-        if given is None:
-            self._record(place, began, "no_credentials")
-            return
-        try:
-            await relay.allocate(at, given, self._door.way)
-        except RelayError as error:
-            self._record(place, began, error.reason, str(error))
-        else:
-            self._record(place, began, OK, seconds=self._clock() - began)
-
-    async def media(self, at: Relay, transport: str, given: relay.Credentials | None) -> None:
-        """Send packets through a relay and back."""
-        place, began = Place(RELAYS[transport], at.name, at.name), self._clock()
-        if given is None:
-            self._record(place, began, "no_credentials")
-            return
-        try:
-            media = await relay.send_media(at, transport, given, self._door.way)
-        except RelayError as error:
-            self._record(place, began, error.reason, str(error))
-            return
-        result = OK if media.first is not None else "timeout"
-        if self._record(place, began, result, "no packet came back", seconds=media.first):
-            self._tally.media((at.name, transport), media.sent, media.round_trips, media.jitter)
-
-    # Records ---------------------------------------------------------------------------------------------------
-
-    def _record(self, place: Place, began: float, result: str, text: str = "", *, seconds: float | None = None) -> bool:
-        """Count one journey, and log what changed only; tell whether the exporter ran all the while."""
-        stalled = self._pulse.stalled_since(began)
-        result = "suspended" if stalled else result
-        self._tally.record(place, result, seconds)
-        before = self._told.get(place, OK)
-        if result != before:
-            fields = {"journey": place.journey, "from": place.origin, "to": place.to, "result": result}
-            if result == OK:
-                _log.info("journey goes well again", extra=fields)
-            else:
-                _log.warning("journey failed: %s", text or RESULTS[result], extra=fields)
-            self._told[place] = result
-        return not stalled
+                self._recorder.record(
+                    JourneyPlace(journey, node.name, contact.node.name), began, reason_of(error), str(error)
+                )
 
 
 @contextmanager
@@ -362,7 +287,7 @@ async def _first(futures: AbstractSet[asyncio.Future[Any]], seconds: float) -> N
     await asyncio.wait(futures, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _leave(client: Client) -> None:
+async def _leave(client: XmppClient) -> None:
     """End a visit; the session is gone at once, unless the server cannot be reached."""
     with suppress(XmppError):
         await client.disconnect()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from toolkit import stun
 from toolkit.names import Names  # noqa: TC001 - a field's type
-from toolkit.stun import Attribute, Credentials, MalformedError, Method, Response
+from toolkit.stun import Attribute, Credentials, MalformedError, Method, StunResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,7 +176,7 @@ class Leg(asyncio.DatagramProtocol, asyncio.Protocol):
                 with suppress(AttributeError):  # Python 3.11.2 cannot abort a TLS transport that is closed already
                     self._transport.abort()
 
-    async def _request(self, method: Method, attributes: list[tuple[Attribute, bytes]]) -> Response:
+    async def _request(self, method: Method, attributes: list[tuple[Attribute, bytes]]) -> StunResponse:
         response = await self._exchange(method, attributes)
         if response.error == _STALE_NONCE and self._credentials is not None:
             nonce = response.attributes.get(Attribute.NONCE, b"")
@@ -184,7 +184,7 @@ class Leg(asyncio.DatagramProtocol, asyncio.Protocol):
             response = await self._exchange(method, attributes)
         return response
 
-    async def _exchange(self, method: Method, attributes: list[tuple[Attribute, bytes]]) -> Response:
+    async def _exchange(self, method: Method, attributes: list[tuple[Attribute, bytes]]) -> StunResponse:
         if self._failure is not None:
             raise self._failure
         transaction, message = stun.encode(method, attributes, self._credentials)
@@ -211,7 +211,7 @@ class Leg(asyncio.DatagramProtocol, asyncio.Protocol):
             cast("asyncio.Transport", self._transport).write(message)
 
     @staticmethod
-    def _check(response: Response, what: str) -> None:
+    def _check(response: StunResponse, what: str) -> None:
         if not response.success:
             reason = _REASONS.get(response.error, "rejected")
             raise RelayError(reason, f"the relay server refuses {what} with error {response.error}")

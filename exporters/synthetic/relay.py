@@ -26,7 +26,7 @@ _PATIENCE = 5.0  # seconds to get a relay
 _ID = 8  # bytes that tell our packets of this run
 
 
-class Credentials(NamedTuple):
+class TurnCredentials(NamedTuple):
     """TURN credentials as Prosody gave them; `lifetime` in seconds, None if it did not say."""
 
     username: str
@@ -51,12 +51,12 @@ class Media:
     first: float | None
 
 
-def credentials_in(services: Element) -> Credentials | None:
+def credentials_in(services: Element) -> TurnCredentials | None:
     """Find the credentials in the answer to a request for external services; None if it offers no TURN with any."""
     for service in services.iter(f"{{{SERVICES}}}service"):
         username, password = service.get("username"), service.get("password")
         if service.get("type") in ("turn", "turns") and username and password:
-            return Credentials(username, password, _lifetime(service.get("expires", "")))
+            return TurnCredentials(username, password, _lifetime(service.get("expires", "")))
     return None
 
 
@@ -70,7 +70,7 @@ def _lifetime(expires: str) -> float | None:
 
 @asynccontextmanager
 async def _relay(
-    relay: Relay, transport: str, credentials: Credentials, way: Way, on_data: Callable[[bytes, bytes], None]
+    relay: Relay, transport: str, credentials: TurnCredentials, way: Way, on_data: Callable[[bytes, bytes], None]
 ) -> AsyncIterator[Leg]:
     """Have a relay inside the context. Raises RelayError."""
     leg: Leg | None = None
@@ -87,13 +87,13 @@ async def _relay(
             await leg.close()
 
 
-async def allocate(relay: Relay, credentials: Credentials, way: Way) -> None:
+async def allocate(relay: Relay, credentials: TurnCredentials, way: Way) -> None:
     """Get a relay over UDP, and release it. Raises RelayError."""
     async with _relay(relay, "udp", credentials, way, lambda _, __: None):
         pass
 
 
-async def send_media(relay: Relay, transport: str, credentials: Credentials, way: Way) -> Media:
+async def send_media(relay: Relay, transport: str, credentials: TurnCredentials, way: Way) -> Media:
     """Send packets through a relay to the relay's own address, from where they come back. Raises RelayError.
 
     A packet passes as in a call: from one phone to the relay, and from the relay to a phone.

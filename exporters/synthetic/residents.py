@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from exporters.synthetic.door import Door
     from exporters.synthetic.marks import Marks
     from exporters.synthetic.pulse import Pulse
-    from xmpp.client import Client
+    from xmpp.client import XmppClient
 
 _log = logging.getLogger(__name__)
 _PAUSES = (1.0, 2.0, 3.0, 5.0)  # seconds before the next try; the last one again and again
@@ -104,7 +104,7 @@ class Resident:
         on_message: Callable[[Resident, Element, float], None],
     ) -> None:
         self.node, self.role, self.user = node, role, user
-        self.client: Client | None = None
+        self.client: XmppClient | None = None
         self.failure = "disconnected"
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.lost.set_result(self.failure)

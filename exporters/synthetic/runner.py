@@ -15,9 +15,11 @@ from exporters.synthetic.door import Door
 from exporters.synthetic.journeys import Journeys
 from exporters.synthetic.marks import Marks
 from exporters.synthetic.pulse import Pulse
+from exporters.synthetic.recorder import Recorder
 from exporters.synthetic.residents import Foreign, Resident
-from exporters.synthetic.snapshot import Place
+from exporters.synthetic.snapshot import JourneyPlace
 from exporters.synthetic.tally import Tally
+from exporters.synthetic.turn_journeys import TurnJourneys
 from toolkit.background import running
 from toolkit.documents import ConfigError
 from xmpp.transport import trusting
@@ -104,7 +106,9 @@ class _Crew:
             settings.vantage,
         )
         self._door = Door(settings, marks, tls)
-        self._journeys = Journeys(settings.domain, self._door, marks, self._tally, self._pulse)
+        recorder = Recorder(self._tally, self._pulse)
+        self._journeys = Journeys(settings.domain, self._door, marks, recorder)
+        self._turn_journeys = TurnJourneys(settings.domain, self._door.way, recorder, self._tally)
         accounts = (settings.sender, *settings.receivers.values())
         self._foreign = Foreign(frozenset(f"{account}@{settings.domain}" for account in accounts), marks)
         self._senders = {node.name: self._resident("sender", settings.sender, node.name) for node in settings.nodes}
@@ -165,7 +169,7 @@ class _Crew:
 
     async def _turn(self) -> None:
         """Ask every node for credentials, try each at every relay, and send media through each with one of them."""
-        do, nodes = self._journeys, credential_nodes(self._settings)
+        do, nodes = self._turn_journeys, credential_nodes(self._settings)
         # At once: where nobody answers, each costs its deadline, and all together must stay within the interval.
         given = await asyncio.gather(*(do.credentials(self._senders[name]) for name in nodes))
         self._turn_round += 1
@@ -198,18 +202,18 @@ def credential_nodes(settings: Settings) -> tuple[str, ...]:
     return chosen or (names.ANY,)
 
 
-def places(settings: Settings) -> Iterator[Place]:
+def places(settings: Settings) -> Iterator[JourneyPlace]:
     """Return every (journey, from, to) there will be."""
     for node in settings.nodes:
         for journey in (names.LOGIN, names.RESUME):
-            yield Place(journey, node.name, node.name)
+            yield JourneyPlace(journey, node.name, node.name)
         for other in settings.reachable(node):
             for journey in (names.MESSAGE, names.ONLINE, names.AWAY, names.FORCE_QUIT, names.VANISH):
-                yield Place(journey, node.name, other.name)
+                yield JourneyPlace(journey, node.name, other.name)
     for name in credential_nodes(settings):
-        yield Place(names.CREDENTIALS, name, name)
+        yield JourneyPlace(names.CREDENTIALS, name, name)
         for relay in settings.relays:
-            yield Place(names.ALLOCATE, name, relay.name)
+            yield JourneyPlace(names.ALLOCATE, name, relay.name)
     for relay in settings.relays:
         for transport in relay.transports:
-            yield Place(names.RELAYS[transport], relay.name, relay.name)
+            yield JourneyPlace(names.RELAYS[transport], relay.name, relay.name)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from toolkit.histogram import Histogram
 
 
-class Place(NamedTuple):
+class JourneyPlace(NamedTuple):
     """One journey between two places. Where there is only one place, it stands in both.
 
     Args:
@@ -47,9 +47,9 @@ class Snapshot:
     """
 
     vantage: str
-    results: Mapping[Place, Mapping[str, int]]
-    seconds: Mapping[Place, Histogram]
-    successes: Mapping[Place, float]
+    results: Mapping[JourneyPlace, Mapping[str, int]]
+    seconds: Mapping[JourneyPlace, Histogram]
+    successes: Mapping[JourneyPlace, float]
     stages: Mapping[str, Histogram]
     dropped: Mapping[str, int]
     packets: Mapping[tuple[str, str, str], int]

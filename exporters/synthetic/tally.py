@@ -13,7 +13,7 @@ from toolkit.histogram import Histogram
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from exporters.synthetic.snapshot import Place
+    from exporters.synthetic.snapshot import JourneyPlace
 
 
 class Tally:
@@ -28,14 +28,16 @@ class Tally:
 
     def __init__(
         self,
-        places: Iterable[Place],
+        places: Iterable[JourneyPlace],
         relays: Iterable[tuple[str, str]],
         intervals: Mapping[str, float],
         vantage: str,
     ) -> None:
-        self._results: dict[Place, Counter[str]] = {place: Counter(dict.fromkeys(RESULTS, 0)) for place in places}
+        self._results: dict[JourneyPlace, Counter[str]] = {
+            place: Counter(dict.fromkeys(RESULTS, 0)) for place in places
+        }
         self._seconds = {place: Histogram(EDGES) for place in self._results}
-        self._successes: dict[Place, float] = {}
+        self._successes: dict[JourneyPlace, float] = {}
         self._stages = {stage: Histogram(EDGES) for stage in STAGES}
         self._dropped = Counter(dict.fromkeys(DROPPED, 0))
         relays = list(relays)
@@ -46,7 +48,7 @@ class Tally:
         self._intervals = dict(intervals)
         self._vantage = vantage
 
-    def record(self, place: Place, result: str, seconds: float | None = None) -> None:
+    def record(self, place: JourneyPlace, result: str, seconds: float | None = None) -> None:
         """Count one journey.
 
         Args:

@@ -19,7 +19,7 @@ from check.panels import PrometheusItself, Report, check, read_dashboards
 from check.verdicts import selector
 from lab.demo import journeys
 from lab.demo.breakdowns import BREAKDOWNS
-from lab.demo.summary import Finding, finding_lines, findings, prosody_line, target_lines
+from lab.demo.summary import PromisedMetric, finding_lines, findings, prosody_line, target_lines
 from lab.running.workspace import LabError
 from lab.servers.grafana import HOW_TO_GET, Grafana, home
 from lab.stack import Lab
@@ -181,7 +181,7 @@ def _problems(lab: Lab) -> list[str]:
     return [verdict.text for verdict in examine(lab.prometheus.api) if verdict.failed]
 
 
-def _found(lab: Lab) -> list[Finding]:
+def _found(lab: Lab) -> list[PromisedMetric]:
     return findings(_NAMES, lab.prometheus.query(selector(_NAMES)))
 
 

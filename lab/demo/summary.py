@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from check.prometheus import Sample, Target
+    from check.prometheus import ActiveTarget, Sample
 
 DEMANDED: Final = (13, 0, 4)  # Section 20 A: the Prosody that every node must have at least
 
 
 @dataclass(frozen=True)
-class Finding:
+class PromisedMetric:
     """What Prometheus holds of one promised metric: how many series, and the sum of their values."""
 
     name: str
@@ -24,15 +24,15 @@ class Finding:
     total: float
 
 
-def findings(names: Sequence[str], samples: Iterable[Sample]) -> list[Finding]:
+def findings(names: Sequence[str], samples: Iterable[Sample]) -> list[PromisedMetric]:
     """Return one finding for each name, in the order of `names`, with or without samples."""
     values: dict[str, list[float]] = defaultdict(list)
     for sample in samples:
         values[sample.labels["__name__"].removesuffix("_count")].append(sample.value)
-    return [Finding(name, len(values[name]), sum(values[name])) for name in names]
+    return [PromisedMetric(name, len(values[name]), sum(values[name])) for name in names]
 
 
-def target_lines(targets: Iterable[Target]) -> list[str]:
+def target_lines(targets: Iterable[ActiveTarget]) -> list[str]:
     """Return one line for each target."""
     return [
         f"  {target.health:<8}{target.job:<14}{target.instance:<14}{target.url}  {target.seconds * 1000:.0f} ms"
@@ -52,7 +52,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
-def finding_lines(found: Iterable[Finding]) -> list[str]:
+def finding_lines(found: Iterable[PromisedMetric]) -> list[str]:
     """Return one line for each promised metric."""
     return [
         f"  {finding.name:<46}{finding.samples:>4} {'sample ' if finding.samples == 1 else 'samples'}  "

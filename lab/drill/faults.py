@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lab.servers.generator import Generator
 from lab.servers.prosody import DOMAIN
 from lab.users.accounts import ask
-from xmpp.client import Client
+from xmpp.client import XmppClient
 from xmpp.websocket import http_session
 
 if TYPE_CHECKING:
@@ -178,7 +178,9 @@ def thief(lab: Lab) -> Iterator[None]:
     account = "synthetic-sender"
     with asyncio.Runner() as loop:
         http = loop.run(_session())
-        client = Client(lab.prosody.endpoints(), account, lab.synthetic.passwords[account], http=http, resource="thief")
+        client = XmppClient(
+            lab.prosody.endpoints(), account, lab.synthetic.passwords[account], http=http, resource="thief"
+        )
         loop.run(client.login())
         yield
         loop.run(client.disconnect())

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 from lab.fakes.recordings import FOLDER
-from lab.running.server import Server, Target, Workspace, http_answers
+from lab.running.server import ScrapeTarget, Server, Workspace, http_answers
 
 _TYPE = re.compile(r"# TYPE (\S+) (\w+)")
 _SAMPLE = re.compile(r"(?P<series>(?P<name>[a-zA-Z_:][\w:]*)(?:\{.*\})?) (?P<value>\S+)")
@@ -33,7 +33,7 @@ class Recorded(Server):
         super().__init__(lab, f"{job}-{instance}")
         self.file = FOLDER / f"{recording}.prom"
         self.port = lab.ports.reserve()
-        self.target = Target(job, instance, self.port)
+        self.target = ScrapeTarget(job, instance, self.port)
 
     @property
     def address(self) -> str:

@@ -23,7 +23,7 @@ from mirakuru.base import cleanup_subprocesses
 from mirakuru.exceptions import ProcessFinishedWithError, TimeoutExpired
 
 from lab.running.interrupts import INTERRUPTS
-from lab.running.workspace import ROOT, LabError, Place
+from lab.running.workspace import ROOT, LabError, LabFolder
 
 if TYPE_CHECKING:
     from http import HTTPStatus
@@ -35,7 +35,7 @@ atexit.unregister(cleanup_subprocesses)
 
 
 @dataclass(frozen=True)
-class Target:
+class ScrapeTarget:
     """How Prometheus scrapes a server: in which job, under which node name, at which port of which address."""
 
     job: str
@@ -58,7 +58,7 @@ class Server(ABC):
     """
 
     patience = 60.0  # seconds to get ready, and to end before it is killed
-    target: Target | None = None
+    target: ScrapeTarget | None = None
     stop_signal = signal.SIGTERM  # how it is asked to end
 
     def __init__(self, lab: Workspace, name: str) -> None:
@@ -214,7 +214,7 @@ class Server(ABC):
         self._executor.process.send_signal(number)
 
 
-class Workspace(Place):
+class Workspace(LabFolder):
     """A place with servers in it. It takes everything away again that they leave on the machine.
 
     Enter it before a server starts. When it is left (after an error, Ctrl-C or SIGTERM too) every server is stopped,

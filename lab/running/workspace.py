@@ -23,7 +23,7 @@ class LabError(Exception):
     """A server did not start, did not stay up or did not end as it should: one line, then its last log lines."""
 
 
-class Place:
+class LabFolder:
     """The files, ports and certificates that servers share.
 
     Attributes:

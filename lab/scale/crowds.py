@@ -22,7 +22,7 @@ _PROCESSES = 2  # at least: one for each core
 
 
 @dataclass(frozen=True)
-class Place:
+class Entrance:
     """Where users connect.
 
     Args:
@@ -73,7 +73,7 @@ class Crowds:
         log: gets what the processes complain about.
     """
 
-    def __init__(self, place: Place, accounts: Sequence[tuple[str, str]], asleep: float, log: Path) -> None:
+    def __init__(self, place: Entrance, accounts: Sequence[tuple[str, str]], asleep: float, log: Path) -> None:
         self._place = place
         self._accounts = accounts
         self._asleep = asleep

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lab.running.server import Server
-    from lab.scale.site import Site
+    from lab.scale.site import ScaleLab
 
 _LAG = "prosody_event_loop_lag_seconds"
 _MESSAGES = 'synthetic_journey_seconds_bucket{{journey="message"}}'
@@ -58,7 +58,7 @@ class Cost:
     cpu: float
 
 
-def costs(site: Site) -> dict[str, Cost]:
+def costs(site: ScaleLab) -> dict[str, Cost]:
     """Measure every server with its children, by kind: a name without its number or its node."""
     found: dict[str, list[psutil.Process]] = defaultdict(list)
     for server in site.servers:
@@ -84,7 +84,7 @@ def _sum(processes: list[psutil.Process]) -> Cost:
 
 
 @dataclass
-class Door:
+class HaproxyTotals:
     """What all HAProxys say of themselves.
 
     Args:
@@ -102,9 +102,9 @@ class Door:
     connections_a_second: int = 0
 
 
-def door(site: Site) -> Door:
+def door(site: ScaleLab) -> HaproxyTotals:
     """Ask every HAProxy, by its socket and not through Prometheus."""
-    found = Door()
+    found = HaproxyTotals()
     for haproxy in site.haproxies:
         for row in csv.DictReader(haproxy.tell("show stat").removeprefix("# ").splitlines()):
             match row["pxname"], row["svname"]:
@@ -119,13 +119,13 @@ def door(site: Site) -> Door:
     return found
 
 
-def memory_of_nodes(site: Site) -> dict[str, int]:
+def memory_of_nodes(site: ScaleLab) -> dict[str, int]:
     """Return the resident bytes of each Prosody that runs, as the kernel counts them."""
     running = [node.prosody for node in site.nodes if node.prosody.running]
     return {prosody.name: psutil.Process(prosody.pid).memory_info().rss for prosody in running}
 
 
-def asked(site: Site, seconds: float) -> dict[str, Any]:
+def asked(site: ScaleLab, seconds: float) -> dict[str, Any]:
     """Return what the run's Prometheus says of the last so many seconds; a figure that it does not know is None."""
     window = f"{max(round(seconds), 4 * site.prometheus.interval)}s"
     figures: dict[str, Any] = {}
@@ -142,7 +142,7 @@ def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def sources(site: Site, by_prosody: Mapping[str, int]) -> dict[str, float | None]:
+def sources(site: ScaleLab, by_prosody: Mapping[str, int]) -> dict[str, float | None]:
     """Return how many sessions each source counts; None where it says nothing."""
 
     def one(query: str) -> float | None:
@@ -158,7 +158,7 @@ def sources(site: Site, by_prosody: Mapping[str, int]) -> dict[str, float | None
     }
 
 
-def alerts(site: Site, since: float, until: float) -> list[dict[str, Any]]:
+def alerts(site: ScaleLab, since: float, until: float) -> list[dict[str, Any]]:
     """Return every alert that fired: its labels, and from when to when, in seconds after `since`."""
     step = max(1, site.prometheus.interval // 2)
     answer = site.prometheus.api.client.ask(

@@ -15,7 +15,7 @@ from lab.servers.prosody import DATABASE
 if TYPE_CHECKING:
     from lab.scale.crowds import Totals
     from lab.scale.plan import Plan
-    from lab.scale.site import Site
+    from lab.scale.site import ScaleLab
 
 _LOOK = 1.0  # seconds between two looks
 _TOLD = 15.0  # seconds between two lines
@@ -41,7 +41,7 @@ class Stages:
         crowds: the users, once they are there; their own CPU is the kind "users".
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: ScaleLab) -> None:
         self.done: dict[str, dict[str, Any]] = {}
         self.crowds: Crowds | None = None
         self._site = site
@@ -123,7 +123,7 @@ def live(crowds: Crowds, plan: Plan) -> dict[str, Any]:
     }
 
 
-def lose_a_node(site: Site, crowds: Crowds, plan: Plan, stages: Stages) -> dict[str, Any]:
+def lose_a_node(site: ScaleLab, crowds: Crowds, plan: Plan, stages: Stages) -> dict[str, Any]:
     """Kill one Prosody; return how long it took until all of its users were back, and what happened meanwhile."""
     victim = site.nodes[-1].prosody
     had = asyncio.run(site.counted_by_prosody())[victim.name]
@@ -175,7 +175,7 @@ def lose_a_node(site: Site, crowds: Crowds, plan: Plan, stages: Stages) -> dict[
     }
 
 
-def run(site: Site, plan: Plan) -> dict[str, Any]:
+def run(site: ScaleLab, plan: Plan) -> dict[str, Any]:
     """Do everything; return the whole result as it is written to a file."""
     began = time.time()
     stages = Stages(site)
@@ -237,7 +237,7 @@ def run(site: Site, plan: Plan) -> dict[str, Any]:
     return result
 
 
-def until_scraped(site: Site) -> None:
+def until_scraped(site: ScaleLab) -> None:
     """Return once every target has been scraped after this call. Raises LabError if that takes four intervals."""
     began = time.time()
     while time.time() < began + 4 * site.prometheus.interval + _LATE:

@@ -60,7 +60,7 @@ class Host(Protocol):
         """A message has come back as an error."""
 
 
-class LostError(Exception):
+class SessionError(Exception):
     """The server said no, or nothing that can be understood."""
 
 
@@ -152,7 +152,7 @@ class Session:
             self._end("tls")
         except OSError:
             self._end("broken")
-        except LostError as error:
+        except SessionError as error:
             self._end(str(error))
         except ValueError:  # what SCRAM raises
             self._end("refused scram")
@@ -188,14 +188,14 @@ class Session:
         while self.sock is not None:
             size = self.sock.recv_into(_CHUNK)
             if not size:
-                raise LostError("closed")
+                raise SessionError("closed")
             self._buffer += _CHUNK[:size]
             if not self._upgraded:
                 head, end, rest = self._buffer.partition(b"\r\n\r\n")
                 if not end:
                     continue
                 if b" 101 " not in head.partition(b"\r\n")[0]:
-                    raise LostError("status " + head[9:12].decode("ascii", "replace"))
+                    raise SessionError("status " + head[9:12].decode("ascii", "replace"))
                 self._upgraded, self._buffer = True, rest
                 self.send(f"<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='{self.host.domain}' version='1.0'/>")
             while (frame := self._frame()) is not None:
@@ -235,14 +235,14 @@ class Session:
             self.send(data, _PONG)
             return
         if opcode == _CLOSE:
-            raise LostError("closed")
+            raise SessionError("closed")
         if data.startswith(_COUNTED):
             self.handled += 1
         elif data.startswith(b"<r "):
             self.send(f"<a xmlns='{SM}' h='{self.handled}'/>")
             return
         elif data.startswith((b"<close", b"<stream:error")):
-            raise LostError("stream closed")
+            raise SessionError("stream closed")
         if self._talk is not None and data.strip():
             try:
                 self._talk.send(data)
@@ -262,7 +262,7 @@ class Session:
 
         def wanted(answer: bytes, *beginnings: bytes) -> bytes:
             if not answer.startswith(beginnings):
-                raise LostError("refused " + answer[1:16].decode("ascii", "replace").split(" ")[0])
+                raise SessionError("refused " + answer[1:16].decode("ascii", "replace").split(" ")[0])
             return answer
 
         opening = f"<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='{self.host.domain}' version='1.0'/>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING
 
-from lab.scale.crowds import Place
+from lab.scale.crowds import Entrance
 from lab.servers.haproxy import Haproxy
 from lab.servers.node import NodeExporter
 from lab.servers.prosody import DATABASE, DOMAIN
@@ -30,7 +30,7 @@ WHERE "user" = '{first}' AND store = 'accounts'
 INTERVAL = 30  # seconds between two scrapes: what is shipped
 
 
-class Site(Lab):
+class ScaleLab(Lab):
     """The lab with the specification's own times, shipped rules and shipped intervals.
 
     Args:
@@ -74,10 +74,10 @@ class Site(Lab):
         return [(username(number, _PREFIX), PASSWORD) for number in range(1, self.users + 1)]
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Entrance:
         """Where the users connect."""
         doors = [("127.0.0.1", haproxy.tls_port) for haproxy in self.haproxies]
-        return Place(DOMAIN, doors, "/xmpp-websocket", DOMAIN, str(self.directory / "ca.pem"), loopback=True)
+        return Entrance(DOMAIN, doors, "/xmpp-websocket", DOMAIN, str(self.directory / "ca.pem"), loopback=True)
 
     async def counted_by_prosody(self) -> dict[str, int]:
         """Ask each Prosody that runs how many sessions it has, by itself and not through the exporter."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from lab.scale.crowds import Crowds, Place
+from lab.scale.crowds import Crowds, Entrance
 from lab.scale.judge import Judgement, of_life
 from lab.scale.run import enter, live, say
 from toolkit.documents import ConfigError
@@ -48,7 +48,7 @@ def run(door: str, file: Path, ca: str | None, plan: Plan, log: Path) -> list[Ju
     domain, users = accounts(file, plan.users)
     parts = urlsplit(url(door, ("ws", "wss"), "wss://xmpp.commeazy.com/xmpp-websocket"))
     host = parts.hostname or ""
-    place = Place(
+    place = Entrance(
         domain,
         [(host, parts.port or _PORTS[parts.scheme])],
         parts.path or "/",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from check.client import CannotAskError, Client
+from check.client import CannotAskError, HttpClient
 from lab.running.programs import program
-from lab.running.server import Target, WebServer, http_answers
+from lab.running.server import ScrapeTarget, WebServer, http_answers
 from lab.running.workspace import ROOT, LabError
 from toolkit.values import duration
 
@@ -35,7 +35,7 @@ class Alertmanager(WebServer):
         super().__init__(lab, "alertmanager")
         self._receivers = receivers
         self.haste = 1
-        self.target = Target("alertmanager", "monitoring", self.port)
+        self.target = ScrapeTarget("alertmanager", "monitoring", self.port)
 
     def prepare(self) -> None:
         """Fit the operator's file to the lab."""
@@ -68,7 +68,7 @@ class Alertmanager(WebServer):
             LabError: it does not answer.
         """
         try:
-            held: list[dict[str, Any]] = Client(self.url).ask("api/v2/alerts")
+            held: list[dict[str, Any]] = HttpClient(self.url).ask("api/v2/alerts")
         except CannotAskError as error:
             raise LabError(str(error)) from error
         return held

@@ -60,7 +60,7 @@ class Certified(Server):
         return tcp_accepts(self.tls_port)
 
 
-class Haproxy(Certified):
+class CertifiedHaproxy(Certified):
     """HAProxy in master-worker mode, as systemd runs it; `old_port` accepts TLS 1.0 as well."""
 
     def __init__(self, lab: Workspace, name: str = "haproxy") -> None:

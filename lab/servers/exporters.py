@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from exporters.prosody.client import AdminShell
-from lab.running.server import Target, WebServer, http_answers
+from lab.running.server import ScrapeTarget, WebServer, http_answers
 from lab.servers.prosody import DOMAIN
 from toolkit.scrape import TargetError
 
@@ -42,7 +42,7 @@ QUICK = MappingProxyType(
 )
 
 
-class Exporter(WebServer):
+class ExporterProcess(WebServer):
     """One exporter: the package `exporters.<kind>`, scraped as job `<kind>`.
 
     Args:
@@ -57,7 +57,7 @@ class Exporter(WebServer):
         super().__init__(lab, f"{instance}-exporter")
         self.kind = kind
         self.flags = flags
-        self.target = Target(kind, instance, self.port)
+        self.target = ScrapeTarget(kind, instance, self.port)
 
     def command(self) -> list[str]:
         """Run the package with the Python that runs the lab."""
@@ -72,7 +72,7 @@ class Exporter(WebServer):
         return http_answers(f"{self.url}/-/ready", HTTPStatus.OK)
 
 
-class CertificateExporter(Exporter):
+class CertificateExporter(ExporterProcess):
     """The certificate exporter, looking at what the lab's servers serve and at the files they have it from.
 
     Args:
@@ -125,7 +125,7 @@ class CertificateExporter(Exporter):
         self.config_file.write_text(yaml.safe_dump({"targets": targets}))
 
 
-class SyntheticExporter(Exporter):
+class SyntheticExporter(ExporterProcess):
     """The synthetic-user exporter, with test users of its own, behind the lab's HAProxy.
 
     Args:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from lab.fakes import apns
-from lab.running.server import Target, WebServer, http_answers
+from lab.running.server import ScrapeTarget, WebServer, http_answers
 from lab.running.workspace import ROOT
 from lab.servers.prosody import DOMAIN
 
@@ -40,7 +40,7 @@ class PushGateway(WebServer):
         super().__init__(lab, name)
         self.settings = settings or {}
         self.metrics_port = lab.ports.reserve()
-        self.target = Target("push-gateway", node, self.metrics_port)
+        self.target = ScrapeTarget("push-gateway", node, self.metrics_port)
         self._providers = providers
 
     @property

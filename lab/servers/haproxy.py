@@ -10,7 +10,7 @@ import socket
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from lab.running.server import Target, http_answers
+from lab.running.server import ScrapeTarget, http_answers
 from lab.running.workspace import ROOT, VALIDITY
 from lab.servers import certified
 from lab.servers.prosody import DOMAIN
@@ -28,7 +28,7 @@ _SECTION_7 = ROOT / "lab/servers/haproxy.section-7.cfg"
 _SERVER = "    server prosody{} 10.0.1.1{}:5280 check inter 5s fall 3 rise 2 weight 100"
 
 
-class Haproxy(certified.Haproxy):
+class Haproxy(certified.CertifiedHaproxy):
     """The users' way in, over TLS. Who comes from one address always meets the same Prosody, while that is up.
 
     Args:
@@ -50,7 +50,7 @@ class Haproxy(certified.Haproxy):
         self._prosodies = prosodies
         self.stats_port = self.lab.ports.reserve()
         self.health_port = self.lab.ports.reserve()  # of a server the specification names and does not describe
-        self.target = Target("haproxy", name, self.stats_port)
+        self.target = ScrapeTarget("haproxy", name, self.stats_port)
 
     @property
     def address(self) -> str:

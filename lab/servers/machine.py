@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.running.server import Server, Target, http_answers
+from lab.running.server import ScrapeTarget, Server, http_answers
 from lab.running.workspace import ROOT, LabError
 from lab.servers.node import flags, tell
 
@@ -67,7 +67,7 @@ class Machine(Server):
         first = (port % 16384) * 4  # of 198.18.0.0/16, which is for tests (RFC 2544)
         self.gateway, self.host = (f"198.18.{(first + last) // 256}.{(first + last) % 256}" for last in (1, 2))
         self.port = 9100
-        self.target = Target("node", name, self.port, self.host)
+        self.target = ScrapeTarget("node", name, self.port, self.host)
         self.cable: tuple[int, int] | None = None
         self._asked = 0
 

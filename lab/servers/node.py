@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from lab.running.programs import program
-from lab.running.server import Target, WebServer, http_answers
+from lab.running.server import ScrapeTarget, WebServer, http_answers
 from lab.running.workspace import ROOT
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class NodeExporter(WebServer):
     def __init__(self, lab: Workspace, name: str, *told: str) -> None:
         super().__init__(lab, f"{name}-node")
         self._told = told
-        self.target = Target("node", name, self.port)
+        self.target = ScrapeTarget("node", name, self.port)
 
     @property
     def textfiles(self) -> Path:

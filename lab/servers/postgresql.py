@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lab.running.interrupts import INTERRUPTS
 from lab.running.programs import program
-from lab.running.server import Server, Target, http_answers, tcp_accepts
+from lab.running.server import ScrapeTarget, Server, http_answers, tcp_accepts
 from lab.running.workspace import LabError
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class PostgresExporter(Server):
         super().__init__(server.lab, f"{server.name}-exporter")
         self._server = server
         self.port = self.lab.ports.reserve()
-        self.target = Target("postgresql", server.name, self.port)
+        self.target = ScrapeTarget("postgresql", server.name, self.port)
 
     @property
     def address(self) -> str:

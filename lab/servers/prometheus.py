@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-import check.prometheus
 from alerts.catalogue.prosody import NEW_ENOUGH
 from alerts.generate import DASHBOARDS, RUNBOOKS, render
 from alerts.render import Links
-from check.client import CannotAskError, Client
+from check.client import CannotAskError, HttpClient
+from check.prometheus import PrometheusApi
 from lab.running.programs import program
-from lab.running.server import Target, WebServer, Workspace, http_answers
+from lab.running.server import ScrapeTarget, WebServer, Workspace, http_answers
 from lab.running.workspace import ROOT, LabError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from check.prometheus import Sample
-    from check.prometheus import Target as Scraped
+    from check.prometheus import ActiveTarget, Sample
 
 
 PROMISES = 60  # an hour becomes a minute, 30 days half a day
@@ -53,7 +52,7 @@ class Prometheus(WebServer):
         self.thresholds: Path | None = None
         self.objectives: Path | None = None
         self.haste = PROMISES
-        self.target = Target("prometheus", "localhost", self.port)
+        self.target = ScrapeTarget("prometheus", "localhost", self.port)
 
     def prepare(self) -> None:
         """Copy the operator's folder and fit it to the lab."""
@@ -127,7 +126,7 @@ class Prometheus(WebServer):
         except CannotAskError as error:
             raise self._unanswered(error) from error
 
-    def targets(self) -> list[Scraped]:
+    def targets(self) -> list[ActiveTarget]:
         """Return every target it scrapes.
 
         Raises:
@@ -151,9 +150,9 @@ class Prometheus(WebServer):
         return alerts
 
     @property
-    def api(self) -> check.prometheus.Prometheus:
+    def api(self) -> PrometheusApi:
         """The questions that can be put to it."""
-        return check.prometheus.Prometheus(Client(self.url))
+        return PrometheusApi(HttpClient(self.url))
 
     def _unanswered(self, error: CannotAskError) -> LabError:
         return LabError(self.obituary() if self.crashed else str(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from check.client import CannotAskError, Client
+from check.client import CannotAskError, HttpClient
 from lab.running.server import WebServer, Workspace, http_answers, tcp_accepts
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Vmalert(WebServer):
 
     def groups(self) -> list[dict[str, Any]]:
         """Return the groups of rules as it has them."""
-        api = Client(self.url)
+        api = HttpClient(self.url)
         try:
             found: list[dict[str, Any]] = api.ask("api/v1/rules")["data"]["groups"]
         except CannotAskError:

@@ -14,15 +14,18 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 import aiohttp
 
 from lab.users.accounts import PASSWORD, ask, create_accounts, username
-from xmpp.client import Client, Show
+from xmpp.client import XmppClient
 from xmpp.errors import AuthenticationError, XmppError
 from xmpp.login import TransportName
 from xmpp.transport import Endpoints
+
+if TYPE_CHECKING:
+    from xmpp.session import Show
 
 T = TypeVar("T")
 LOGINS_AT_ONCE = 64  # keeps a thousand logins from outrunning their own deadlines
@@ -81,7 +84,7 @@ class Truth:
     received: Counter[str] = field(default_factory=Counter)
     shows: Counter[str] = field(default_factory=Counter)  # presences sent, by what they said
 
-    def add_stanzas(self, client: Client) -> None:
+    def add_stanzas(self, client: XmppClient) -> None:
         """Count what a client sent and received, once its part is over."""
         self.sent += client.sent
         self.received += client.received
@@ -99,7 +102,7 @@ class Traffic:
         self, server: Endpoints, admin_socket: Path, *, seed: int = 0, prefix: str = "user", addresses: int = 1
     ) -> None:
         self.server = server
-        self.clients: list[Client] = []  # those whose connection is open or that may be resumed
+        self.clients: list[XmppClient] = []  # those whose connection is open or that may be resumed
         self._admin_socket = admin_socket
         self._random = random.Random(seed)  # noqa: S311 - choices, not secrets
         self._prefix = prefix
@@ -131,7 +134,7 @@ class Traffic:
             await session.close()
 
     @staticmethod
-    async def _say_goodbye(client: Client, seconds: float) -> None:
+    async def _say_goodbye(client: XmppClient, seconds: float) -> None:
         with contextlib.suppress(XmppError, TimeoutError):
             if client.connected:
                 async with asyncio.timeout(seconds):
@@ -145,14 +148,14 @@ class Traffic:
         await create_accounts(self._admin_socket, self.server.domain, self._accounts, self._prefix)
         return [username(number, self._prefix) for number in range(first, self._accounts + 1)]
 
-    def client(self, user: str, *, password: str = PASSWORD) -> Client:
+    def client(self, user: str, *, password: str = PASSWORD) -> XmppClient:
         """Return a client that is not connected yet, with a resource nobody has had."""
         assert self._http, "use Traffic in an `async with` block"
         self._logins += 1
         http = self._http[self._logins % self._addresses]
-        return Client(self.server, user, password, http=http, resource=f"{self._tag}{self._logins}")
+        return XmppClient(self.server, user, password, http=http, resource=f"{self._tag}{self._logins}")
 
-    async def fail_to_log_in(self, user: str, transport: TransportName = "websocket") -> Client:
+    async def fail_to_log_in(self, user: str, transport: TransportName = "websocket") -> XmppClient:
         """Try a wrong password. Raises XmppError if the server takes it."""
         client = self.client(user, password=f"not {PASSWORD}")
         try:
@@ -181,7 +184,7 @@ class Traffic:
         clients = [self.client(user) for user in users[: len(fates)]]
         self.clients += clients
 
-        async def log_in(number: int, client: Client) -> None:
+        async def log_in(number: int, client: XmppClient) -> None:
             transport: TransportName = "websocket" if number < mix.websocket else "tcp"
             await client.login(transport, management="on" if fates[number] == "force_quit" else "resumable")
             if number in away:

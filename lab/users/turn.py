@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from lab.running.server import ending_with_us
 from lab.servers.coturn import SECRET, Coturn
 from toolkit import stun
-from toolkit.stun import Attribute, Credentials, Method, Response
+from toolkit.stun import Attribute, Credentials, Method, StunResponse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,11 +49,11 @@ class TurnClient:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def bind(self) -> Response:
+    def bind(self) -> StunResponse:
         """Ask for our own address (STUN Binding)."""
         return self._ask(Method.BINDING, [])
 
-    def allocate(self, wanted: Sequence[tuple[Attribute, bytes]] = _ALLOCATE) -> Response:
+    def allocate(self, wanted: Sequence[tuple[Attribute, bytes]] = _ALLOCATE) -> StunResponse:
         """Request a relay: first without credentials, as the protocol wants it, then with them."""
         challenge = self._ask(Method.ALLOCATE, wanted)
         while challenge.error == _MISMATCH:
@@ -66,7 +66,7 @@ class TurnClient:
         self._credentials = Credentials(username, password, realm, nonce)
         return self._ask(Method.ALLOCATE, wanted, self._credentials)
 
-    def release(self) -> Response:
+    def release(self) -> StunResponse:
         """Give the relay back."""
         return self._ask(Method.REFRESH, [(Attribute.LIFETIME, bytes(4))], self._credentials)
 
@@ -82,7 +82,7 @@ class TurnClient:
 
     def _ask(
         self, method: Method, attributes: Sequence[tuple[Attribute, bytes]], credentials: Credentials | None = None
-    ) -> Response:
+    ) -> StunResponse:
         _, message = stun.encode(method, attributes, credentials)
         self._socket.sendall(message)
         if not self._stream:
@@ -131,7 +131,7 @@ class Allocations(ExitStack):
             super().__exit__(None, None, None)
 
 
-class Relay(Protocol):
+class RelayPorts(Protocol):
     """Where a coturn listens on 127.0.0.1."""
 
     @property
@@ -150,7 +150,7 @@ class LoadTools:
         coturn: the server.
     """
 
-    def __init__(self, coturn: Relay) -> None:
+    def __init__(self, coturn: RelayPorts) -> None:
         self._coturn = coturn
         self._stack = ExitStack()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:

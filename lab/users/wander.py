@@ -17,9 +17,10 @@ from pathlib import Path
 
 from lab.fakes.providers import UNREGISTERED
 from lab.users.traffic import Traffic
-from xmpp.client import Client, Show
+from xmpp.client import XmppClient
 from xmpp.errors import ResumptionError, XmppError
 from xmpp.login import TransportName
+from xmpp.session import Show
 from xmpp.transport import Endpoints, trusting, unverified
 
 LOG = logging.getLogger("traffic")
@@ -54,7 +55,7 @@ class Wanderers:
         self._asleep: list[str] = []
         self._phones: dict[str, str] = {}  # token -> whose phone has it
         self._waking: dict[str, asyncio.Task[None]] = {}
-        self._vanished: deque[Client] = deque()
+        self._vanished: deque[XmppClient] = deque()
 
     async def run(
         self,
@@ -164,7 +165,7 @@ class Wanderers:
         if not kept:
             self._traffic.clients.remove(client)
 
-    async def _act(self, choice: random.Random, client: Client) -> None:
+    async def _act(self, choice: random.Random, client: XmppClient) -> None:
         action = choice.choices(("messages", "presences", "pings", "calls"), (60, 25, 10, 5))[0]
         peers = self._asleep if action == "calls" and self._asleep else [*self._names, *self._asleep]
         peer = f"{choice.choice(peers)}@{client.server.domain}"
@@ -178,7 +179,7 @@ class Wanderers:
             await client.propose_call(peer)
         self.events[action] += 1
 
-    async def _leave(self, choice: random.Random, client: Client) -> bool:
+    async def _leave(self, choice: random.Random, client: XmppClient) -> bool:
         """End a visit in one of four ways; tell whether its socket is still to be kept."""
         way = choice.choices(("clean", "resumed", "expiring", "vanished"), (60, 20, 10, 10))[0]
         if way == "vanished":

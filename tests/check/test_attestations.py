@@ -12,11 +12,11 @@ import pytest
 from check.__main__ import main
 from check.attestations import Attestation, AttestationError, attest, load
 from check.checklist_command import exported
-from check.client import Client
+from check.client import HttpClient
 from check.items import checklist
 from check.judging import Sources, judge
 from check.probes import Probed
-from check.prometheus import Prometheus
+from check.prometheus import PrometheusApi
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ _DAY = 86400
 
 
 def _status(words: Mapping[str, Attestation] | str) -> tuple[str, str]:
-    nowhere = Prometheus(Client("http://127.0.0.1:1"))
+    nowhere = PrometheusApi(HttpClient("http://127.0.0.1:1"))
     (found,) = judge([I4], Sources(nowhere, {}, words, NOW))
     return found.status, found.detail
 

@@ -10,13 +10,13 @@ import yaml
 
 from alerts.catalogue import KNOBS
 from alerts.catalogue.prosody import NEW_ENOUGH
-from check.client import Client
+from check.client import HttpClient
 from check.documents import PAGE, RULES, page, rules
 from check.formats import FORMATS
 from check.items import Item, checklist
 from check.judging import Finding
 from check.probes.run import probes
-from check.prometheus import Prometheus
+from check.prometheus import PrometheusApi
 from check.site import load
 from lab.running.workspace import ROOT
 from tests.alerts.promql import selectors
@@ -78,7 +78,7 @@ def test_the_alert_on_the_version_and_the_item_want_the_same() -> None:
 
 
 def test_every_probe_that_an_item_names_exists_and_no_other() -> None:
-    made = probes("nothing is known", Prometheus(Client("http://127.0.0.1:1")), None)
+    made = probes("nothing is known", PrometheusApi(HttpClient("http://127.0.0.1:1")), None)
     assert set(made) == {item.probe for item in ITEMS if item.probe}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from check.client import CannotAskError, Client, CredentialsError, NotThereError, authorization
+from check.client import CannotAskError, CredentialsError, HttpClient, NotThereError, authorization
 from tests.check.servers import Api, always, serving
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def _ask(respond: Respond, timeout: float = 5.0) -> str:
     with serving(respond) as url, pytest.raises(CannotAskError) as raised:
-        Client(url, timeout=timeout).ask("api")
+        HttpClient(url, timeout=timeout).ask("api")
     line = str(raised.value)
     assert line.startswith(f"{url}/api: ")
     assert line.isprintable()
@@ -90,27 +90,27 @@ def test_nobody_there_is_one_line() -> None:
     with serving(always(200, b"{}")) as url:
         pass
     with pytest.raises(CannotAskError, match="Connection refused"):
-        Client(url).ask("api")
+        HttpClient(url).ask("api")
     with pytest.raises(CannotAskError, match=r"http://no-such-host\.invalid/api: "):
-        Client("http://no-such-host.invalid").ask("api")
+        HttpClient("http://no-such-host.invalid").ask("api")
 
 
 def test_only_an_api_that_says_so_itself_has_no_such_thing() -> None:
     with serving(always(404, b'{"message": "Dashboard not found"}')) as url, pytest.raises(NotThereError):
-        Client(url).ask("api")
+        HttpClient(url).ask("api")
     with serving(always(404, b"404 page not found")) as url, pytest.raises(CannotAskError) as raised:
-        Client(url).ask("api")
+        HttpClient(url).ask("api")
     assert not isinstance(raised.value, NotThereError)
 
 
 def test_credentials_are_sent_where_they_belong_and_follow_no_redirect() -> None:
     api = Api({"/there/api": {"data": 1}})
     with serving(api) as url:
-        assert Client(f"{url}/there/", authorization("a:b")).ask("api") == {"data": 1}
+        assert HttpClient(f"{url}/there/", authorization("a:b")).ask("api") == {"data": 1}
         with serving(always(302, b"", Location=f"{url}/there/api")) as elsewhere, pytest.raises(CannotAskError):
-            Client(elsewhere, authorization("a:b")).ask("api")
+            HttpClient(elsewhere, authorization("a:b")).ask("api")
     assert api.asked == [("/there/api", "Basic YTpi")]
-    assert "YTpi" not in repr(Client("http://h", authorization("a:b")))
+    assert "YTpi" not in repr(HttpClient("http://h", authorization("a:b")))
 
 
 def test_credentials_with_a_colon_are_basic_and_others_a_token() -> None:

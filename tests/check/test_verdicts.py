@@ -11,7 +11,7 @@ from alerts.jobs import JOBS
 from check import verdicts
 from check.chosen import chosen
 from check.contract import ANSWERS, PROMISED
-from check.prometheus import Rule, Sample, Target, _rules, _samples, _targets
+from check.prometheus import ActiveTarget, Rule, Sample, _rules, _samples, _targets
 from tests.check.answers import RULES, SERIES, TARGETS
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def _failures(lines: object) -> list[str]:
     return [line.text for line in lines if line.failed]
 
 
-def _targets_but(**changes: Target | None) -> list[Target]:
+def _targets_but(**changes: ActiveTarget | None) -> list[ActiveTarget]:
     """Return all targets, with those of the jobs named replaced or left out."""
     named = {job.replace("_", "-"): target for job, target in changes.items()}
     kept = [named.get(target.job, target) for target in FOUND]
@@ -52,7 +52,7 @@ def test_a_job_without_targets_fails() -> None:
 
 
 def test_a_target_that_is_down_is_named_with_its_error_in_one_line() -> None:
-    down = Target("prosody", "prosody2", "down", "connection\nrefused", "http://prosody2:9871/metrics", 0)
+    down = ActiveTarget("prosody", "prosody2", "down", "connection\nrefused", "http://prosody2:9871/metrics", 0)
     lines = list(verdicts.targets([*FOUND, down]))
     assert _failures(lines) == [
         (
@@ -64,7 +64,7 @@ def test_a_target_that_is_down_is_named_with_its_error_in_one_line() -> None:
 
 
 def test_a_target_that_nobody_has_scraped_yet_is_not_taken_for_up() -> None:
-    new = Target("coturn", "coturn1", "unknown", "", "http://coturn1:9872/metrics", 0)
+    new = ActiveTarget("coturn", "coturn1", "unknown", "", "http://coturn1:9872/metrics", 0)
     assert _failures(list(verdicts.targets(_targets_but(coturn=new)))) == [
         "target coturn coturn1 has not been scraped yet (http://coturn1:9872/metrics); ask again in a minute"
     ]
@@ -91,7 +91,7 @@ def test_a_job_that_is_left_out_needs_no_targets_and_must_have_none() -> None:
 
 
 def test_targets_of_jobs_that_are_not_ours_are_not_judged() -> None:
-    other = Target("mysql", "prosody1", "down", "x", "http://prosody1:9104/metrics", 0)
+    other = ActiveTarget("mysql", "prosody1", "down", "x", "http://prosody1:9104/metrics", 0)
     assert not _failures(list(verdicts.targets([*FOUND, other])))
 
 
@@ -143,7 +143,7 @@ def test_a_metric_must_be_on_every_node_that_is_up_and_nodes_that_lack_the_same_
 
 
 def test_a_metric_that_one_node_measures_for_all_may_be_absent_from_the_others() -> None:
-    replica = Target("postgresql", "postgres2", "up", "", "http://postgres2:9187/metrics", 0)
+    replica = ActiveTarget("postgresql", "postgres2", "up", "", "http://postgres2:9187/metrics", 0)
     its = [
         Sample({"__name__": name, "job": "postgresql", "instance": "postgres2"}, 1)
         for name in ("pg_up", "pg_settings_in_hot_standby")

@@ -18,7 +18,7 @@ from exporters.certificates import der
 from exporters.certificates.certificate import Certificate, parse_file
 from exporters.certificates.collector import label
 from exporters.certificates.starttls import may_proceed, offers_starttls
-from exporters.certificates.verdict import judge
+from exporters.certificates.trust import judge
 from lab.running.workspace import ROOT
 from toolkit.scrape import TargetError
 

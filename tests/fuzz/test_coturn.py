@@ -19,8 +19,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from exporters.coturn import endpoint, options
 from exporters.coturn.admin_cli import CliError, parse
 from exporters.coturn.collector import collect
-from exporters.coturn.config import ConfigError, LogPlace, load
-from exporters.coturn.endpoint import EndpointError
+from exporters.coturn.config import CoturnConfigError, LogPlace, load
+from exporters.coturn.endpoint import BuiltInEndpointError
 from exporters.coturn.log_follower import LogFollower
 from exporters.coturn.log_statistics import LogStatistics
 from exporters.coturn.probe import Probe
@@ -145,7 +145,7 @@ def test_a_configuration_is_read_or_is_one_line(tmp_path: Path) -> None:
         path.write_bytes(text)
         try:
             config = load(path, [word for word in text.decode("utf-8", "replace").split("=")[:5] if word != "-n"])
-        except ConfigError as error:
+        except CoturnConfigError as error:
             told.append(str(error).replace(str(path), ""))
             continue
         for name in dir(config):
@@ -179,7 +179,7 @@ def test_the_endpoints_answer_is_rendered_or_refused(page: str) -> None:
     for answer in inputs("endpoint", parts):
         try:
             families = endpoint.parse(answer.decode("utf-8", "replace"))
-        except EndpointError:
+        except BuiltInEndpointError:
             continue
         generate_latest(Registry(families))
         total = endpoint.total(families, "turn_total_allocations")

@@ -18,7 +18,7 @@ from tests.toolkit.fakes import Target
 from toolkit.documents import ConfigError
 from toolkit.scrape import deadline
 from toolkit.values import Address, duration, seconds, url
-from toolkit.web import Site, application, serving
+from toolkit.web import Listener, application, serving
 from toolkit.webconfig import WebConfig
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def test_a_value_is_read_or_refused() -> None:
 
 async def test_a_request_is_answered_or_refused_and_the_next_is_answered(caplog: pytest.LogCaptureFixture) -> None:
     chance = random.Random(SEED)
-    site = Site(application(Target().exporter()), [Address("127.0.0.1", 0)], WebConfig())
+    site = Listener(application(Target().exporter()), [Address("127.0.0.1", 0)], WebConfig())
     async with serving(site) as (address,):
         port = int(address.rpartition(":")[2])
         for _ in range(COUNT):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from check.prometheus import Sample, Target
-from lab.demo.summary import Finding, finding_lines, findings, prosody_line, target_lines
+from check.prometheus import ActiveTarget, Sample
+from lab.demo.summary import PromisedMetric, finding_lines, findings, prosody_line, target_lines
 
 
 def test_samples_are_counted_and_added_up_and_a_histogram_is_found_by_its_count() -> None:
@@ -13,18 +13,18 @@ def test_samples_are_counted_and_added_up_and_a_histogram_is_found_by_its_count(
         Sample({"__name__": "lag_count"}, 7),
     ]
     assert findings(["lag", "sessions", "gone"], samples) == [
-        Finding("lag", 1, 7),
-        Finding("sessions", 2, 5),
-        Finding("gone", 0, 0),
+        PromisedMetric("lag", 1, 7),
+        PromisedMetric("sessions", 2, 5),
+        PromisedMetric("gone", 0, 0),
     ]
 
 
 def test_the_lines_say_what_was_found() -> None:
-    up = Target("prosody", "prosody1", "up", "", "http://127.0.0.1:1/metrics", 0.0123)
+    up = ActiveTarget("prosody", "prosody1", "up", "", "http://127.0.0.1:1/metrics", 0.0123)
     assert target_lines([up]) == [
         "  up      prosody       prosody1      http://127.0.0.1:1/metrics  12 ms",
     ]
-    assert [line.split() for line in finding_lines([Finding("a", 1, 1500), Finding("b", 0, 0)])] == [
+    assert [line.split() for line in finding_lines([PromisedMetric("a", 1, 1500), PromisedMetric("b", 0, 0)])] == [
         ["a", "1", "sample", "1,500"],
         ["b", "0", "samples", "MISSING"],
     ]

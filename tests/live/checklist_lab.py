@@ -18,13 +18,13 @@ from check import host
 from check.attestations import Attestation
 from check.checklist_command import exported
 from check.chosen import chosen
-from check.client import Client
+from check.client import HttpClient
 from check.examination import uids
-from check.grafana import Grafana
+from check.grafana import GrafanaApi
 from check.items import Item, Need, checklist
 from check.judging import Finding, Sources, judge
 from check.probes.run import probes
-from check.prometheus import Prometheus
+from check.prometheus import PrometheusApi
 from check.site import Name, Site
 from exporters.prosody.client import AdminShell
 from lab.drill.thresholds import HASTE, write_thresholds
@@ -214,8 +214,8 @@ class Stage:
     def judge(self, items: Sequence[Item] = ITEMS) -> dict[str, Finding]:
         """Judge now, and write what the timer on the monitoring host would write."""
         self.look()
-        prometheus = Prometheus(Client(self.lab.prometheus.url))
-        grafana = Grafana(Client(self.grafana_url, f"Bearer {FakeGrafana.TOKEN}"))
+        prometheus = PrometheusApi(HttpClient(self.lab.prometheus.url))
+        grafana = GrafanaApi(HttpClient(self.grafana_url, f"Bearer {FakeGrafana.TOKEN}"))
         ran: dict[str, Probed] = {}
 
         def keeping(name: str, run: Callable[[], Probed]) -> Callable[[], Probed]:

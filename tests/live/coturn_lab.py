@@ -7,9 +7,9 @@ import urllib.request
 from typing import TYPE_CHECKING, Self
 
 from lab.running.server import Workspace
-from lab.scraping import Scrape
+from lab.scraping import ScrapedPage
 from lab.servers.coturn import Coturn
-from lab.servers.exporters import Exporter
+from lab.servers.exporters import ExporterProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _PATIENCE = 120.0
 
 
-class Page(Scrape):
+class Page(ScrapedPage):
     """One page of the coturn exporter."""
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -48,7 +48,7 @@ class CoturnLab(Workspace):
         super().__init__()
         self._with_exporter = exporter
         self.coturn = Coturn(self, config=config)
-        self.exporter = Exporter(
+        self.exporter = ExporterProcess(
             self,
             "coturn",
             instance="turn1",

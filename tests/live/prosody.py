@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from exporters.prosody.client import AdminShell
-from lab.scraping import Scrape, scrape, scrape_settled, scrape_until
-from lab.users.traffic import Traffic
+from lab.scraping import ScrapedPage, scrape, scrape_settled, scrape_until
+from lab.users.traffic import Traffic, Truth
 
 if TYPE_CHECKING:
     from lab.stack import Lab
@@ -67,16 +67,37 @@ async def hooks(lab: Lab) -> dict[str, object]:
     return answer
 
 
-async def read(lab: Lab) -> Scrape:
+async def read(lab: Lab) -> ScrapedPage:
     """Scrape the exporter."""
     return await scrape(lab.prosody_exporter.url)
 
 
-async def read_until(lab: Lab, name: str, value: float, /, **labels: str) -> Scrape:
+async def read_until(lab: Lab, name: str, value: float, /, **labels: str) -> ScrapedPage:
     """Scrape until a sample has this value; the test's own timeout ends an endless wait."""
     return await scrape_until(lab.prosody_exporter.url, name, value, **labels)
 
 
-async def settled(lab: Lab) -> Scrape:
+async def settled(lab: Lab) -> ScrapedPage:
     """Scrape once every session that is older than the counting script is counted."""
     return await scrape_settled(lab.prosody_exporter.url)
+
+
+def assert_sessions(metrics: ScrapedPage, truth: Truth) -> None:
+    """Check the gauges of sessions against the users that there are."""
+    assert metrics.by("prosody_c2s_sessions", "transport") == truth.sessions
+    assert metrics("prosody_c2s_hibernated_sessions", host="commeazy.com") == truth.hibernated
+    assert metrics.by("prosody_presence_sessions", "show") == truth.presence
+
+
+def assert_counters(metrics: ScrapedPage, truth: Truth) -> None:
+    """Check the counters against what the users did."""
+    assert metrics.by("prosody_authentications_total", "result") == +truth.authentications
+    for kind in ("message", "presence", "iq"):
+        assert metrics("prosody_stanzas_total", direction="in", kind=kind) == truth.sent[kind]
+
+
+def assert_no_drift(metrics: ScrapedPage) -> None:
+    """Check that the counting script missed nothing."""
+    assert metrics("prosody_exporter_session_drift_total") == 0
+    assert metrics("prosody_exporter_instrument_errors_total") == 0
+    assert metrics("prosody_exporter_registry_families_left_out") == 0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lab.stack import Lab
-    from xmpp.client import Client
+    from xmpp.client import XmppClient
 
 IPHONE = "0f1e2d3c4b5a6978" * 4
 ANDROID = "dGVzdA:APA91bF-token_of_an_android_phone"
@@ -115,14 +115,14 @@ class Stack:
         return await ask(self.lab.prosody.admin_socket, f"> {code}")
 
 
-async def asleep(phone: Client, *tokens: str, carbons: bool = False) -> Client:
+async def asleep(phone: XmppClient, *tokens: str, carbons: bool = False) -> XmppClient:
     """A phone that logged in and fell asleep, see `fall_asleep`."""
     await phone.login()
     await fall_asleep(phone, *tokens, carbons=carbons)
     return phone
 
 
-async def fall_asleep(phone: Client, *tokens: str, carbons: bool = False) -> None:
+async def fall_asleep(phone: XmppClient, *tokens: str, carbons: bool = False) -> None:
     """Register these tokens, in this order (by default both of an iPhone's), and lose the connection."""
     if carbons:
         await phone.enable_carbons()
@@ -131,7 +131,7 @@ async def fall_asleep(phone: Client, *tokens: str, carbons: bool = False) -> Non
     phone.abort()
 
 
-async def registered(phone: Client) -> Client:
+async def registered(phone: XmppClient) -> XmppClient:
     """An iPhone with both tokens and an Android phone of the same user, now offline."""
     await phone.login()
     await phone.enable_push(SERVICE, IPHONE, secret=SECRET, push_type="voip")

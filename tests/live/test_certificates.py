@@ -17,9 +17,9 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from lab.running.server import Workspace
-from lab.scraping import Scrape
-from lab.servers.certified import CertifiedCoturn, CertifiedPostgresql, CertifiedProsody, Haproxy
-from lab.servers.exporters import Exporter
+from lab.scraping import ScrapedPage
+from lab.servers.certified import CertifiedCoturn, CertifiedHaproxy, CertifiedPostgresql, CertifiedProsody
+from lab.servers.exporters import ExporterProcess
 from lab.servers.pki import Authority, Issued, new_key
 from lab.servers.prosody import DOMAIN
 from tests.live import openssl
@@ -45,7 +45,7 @@ EXPECTED = {
 }
 
 
-class Metrics(Scrape):
+class Metrics(ScrapedPage):
     """One answer of /probe."""
 
     def reasons(self) -> list[str]:
@@ -71,7 +71,7 @@ class Stage:
     root: Authority
     servers: tuple[Certified, ...]
     ports: dict[str, tuple[str, int]]
-    exporter: Exporter
+    exporter: ExporterProcess
 
     @property
     def ca(self) -> Path:
@@ -139,7 +139,7 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
     with Workspace() as lab:
-        haproxy, prosody = Haproxy(lab), CertifiedProsody(lab)
+        haproxy, prosody = CertifiedHaproxy(lab), CertifiedProsody(lab)
         coturn, postgresql = CertifiedCoturn(lab), CertifiedPostgresql(lab)
         ports = {
             "haproxy": ("tls", haproxy.tls_port),
@@ -150,7 +150,9 @@ def stage() -> Iterator[Stage]:
         }
         config = lab.directory / "certificates.yml"
         # Every hour: what a test sees is what it asked for.
-        exporter = Exporter(lab, "certificates", "node1", lambda: [f"--config.file={config}", "--probe.interval=1h"])
+        exporter = ExporterProcess(
+            lab, "certificates", "node1", lambda: [f"--config.file={config}", "--probe.interval=1h"]
+        )
         stage = Stage(lab, Authority("Root"), (haproxy, prosody, coturn, postgresql), ports, exporter)
         stage.ca.write_bytes(stage.root.pem)
         stage.install(stage.issue("valid"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.servers.coturn import SECRET
-from lab.servers.exporters import Exporter
+from lab.servers.exporters import ExporterProcess
 from lab.users.turn import Allocations
 from tests.live.coturn_lab import CoturnLab, Page
 from tests.live.test_coturn import CLI, SPECIFIED_SOURCES, TRANSPORTS, agree, settled
@@ -124,7 +124,7 @@ def test_a_restarted_exporter_finds_the_start_in_the_log_that_was_rotated_away()
 def test_the_probes_of_another_exporter_are_not_counted_either() -> None:
     with CoturnLab(CLI, probe_interval=0.2) as lab, Allocations(lab.coturn) as calls:
         calls.hold(3)
-        other = Exporter(lab, "coturn", "turn1", lab.exporter.flags)
+        other = ExporterProcess(lab, "coturn", "turn1", lab.exporter.flags)
         other.name = "other-exporter"
         other.start()
         seen = [lab.until(settled).active for _ in range(60)]

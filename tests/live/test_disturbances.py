@@ -17,7 +17,7 @@ from lab.running import clocks
 from lab.running.clocks import Clocks
 from lab.running.log_disk import LogDisk
 from lab.running.server import Workspace
-from lab.scraping import Scrape, page
+from lab.scraping import ScrapedPage, page
 from lab.stack import Lab
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ class Stage:
             lab.push_gateway,
         ]
 
-    def scrapes(self) -> dict[str, Scrape]:
-        return {server.name: Scrape(page(_metrics(server))) for server in self.ours}
+    def scrapes(self) -> dict[str, ScrapedPage]:
+        return {server.name: ScrapedPage(page(_metrics(server))) for server in self.ours}
 
     def unhealthy(self) -> list[str]:
         """Name what is said not to work now."""
@@ -157,7 +157,7 @@ def test_a_step_of_a_clock_makes_nothing_look_broken_and_no_number_absurd(stage:
     assert within(40, lambda: not stage.unhealthy()), stage.unhealthy()
 
 
-def _fallen(before: Scrape, after: Scrape) -> list[str]:
+def _fallen(before: ScrapedPage, after: ScrapedPage) -> list[str]:
     """Name the counters that went down."""
     was, now = (
         {(s.name, *sorted(s.labels.items())): s.value for s in scrape.samples if s.name.endswith(COUNTERS)}
@@ -167,7 +167,7 @@ def _fallen(before: Scrape, after: Scrape) -> list[str]:
     return [f"{series}: {was[series]}, then {now[series]}" for series in both if now[series] < was[series]]
 
 
-def _absurd(scrape: Scrape) -> list[str]:
+def _absurd(scrape: ScrapedPage) -> list[str]:
     """Name the values that cannot be: NaN, below zero, or a duration that is longer than the lab can exist."""
     return [
         str(sample)

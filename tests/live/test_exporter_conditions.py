@@ -21,9 +21,9 @@ import yaml
 
 from lab.running.server import Workspace
 from lab.running.workspace import ROOT
-from lab.scraping import Scrape, page
+from lab.scraping import ScrapedPage, page
 from lab.servers.coturn import Coturn
-from lab.servers.exporters import Exporter
+from lab.servers.exporters import ExporterProcess
 from lab.servers.prosody import Prosody
 from lab.users.turn import Allocations
 
@@ -72,7 +72,7 @@ class UserProsody(Prosody):
         return [*as_user("prosody"), *super().command()]
 
 
-class Confined(Exporter):
+class Confined(ExporterProcess):
     """An exporter in a mount namespace of its own, with the rights of its unit."""
 
     user = "nobody"
@@ -159,9 +159,9 @@ class Stage:
         return [f"--config.file={config}", "--probe.interval=2s"]
 
     def up(self) -> dict[str, float]:
-        pages = [Scrape(page(exporter.url)) for exporter in (self.coturn_exporter, self.prosody_exporter)]
+        pages = [ScrapedPage(page(exporter.url)) for exporter in (self.coturn_exporter, self.prosody_exporter)]
         values = {s.name: s.value for scrape in pages for s in scrape.samples if s.name in ("coturn_up", "prosody_up")}
-        probed = Scrape(page(self.certificates.url)).by("ssl_certificate_probe_success", "target")
+        probed = ScrapedPage(page(self.certificates.url)).by("ssl_certificate_probe_success", "target")
         return values | probed
 
 
@@ -188,14 +188,14 @@ def stage() -> Iterator[Stage]:
 
 
 def test_as_the_units_users_the_exporters_see_their_servers_processes_and_nobody_elses(stage: Stage) -> None:
-    scrape = Scrape(page(stage.coturn_exporter.url))
+    scrape = ScrapedPage(page(stage.coturn_exporter.url))
     with Allocations(stage.coturn) as calls:
         calls.hold(3)
-        scrape = Scrape(page(stage.coturn_exporter.url))
+        scrape = ScrapedPage(page(stage.coturn_exporter.url))
     sources = {s.labels["source"]: s.value for s in scrape.samples if s.name == "coturn_active_allocations_source"}
     assert sources == {"cli": 3, "relay_ports": 3, "log": 3}
     assert scrape("coturn_open_fds") > 0
-    assert Scrape(page(stage.prosody_exporter.url))("prosody_open_fds") > 0
+    assert ScrapedPage(page(stage.prosody_exporter.url))("prosody_open_fds") > 0
     for exporter in stage.exporters:
         root = f"/proc/{exporter.pid}/root"
         assert os.statvfs(root).f_flag & os.ST_RDONLY
@@ -219,7 +219,7 @@ def test_names_that_dns_never_answers_cost_no_other_target_its_probe(stage: Stag
 
 
 def _probed(stage: Stage) -> dict[str, float]:
-    samples = Scrape(page(stage.certificates.url)).samples
+    samples = ScrapedPage(page(stage.certificates.url)).samples
     return {s.labels["target"]: s.value for s in samples if s.name == "ssl_certificate_probe_success"}
 
 
@@ -231,7 +231,7 @@ def test_frozen_and_thawed_an_exporter_goes_on_and_its_numbers_are_of_now(stage:
         time.sleep(4)
         for exporter in stage.exporters:
             exporter.thaw()
-        assert Scrape(page(stage.coturn_exporter.url))("coturn_active_allocations") == 2
+        assert ScrapedPage(page(stage.coturn_exporter.url))("coturn_active_allocations") == 2
     assert within(5, lambda: stage.up() == UP), stage.up()
 
 
@@ -239,7 +239,7 @@ def test_a_server_that_is_restarted_in_mid_scrape_costs_no_page_and_no_traceback
     ended = threading.Event()
     answers: dict[str, list[str]] = {exporter.name: [] for exporter in stage.exporters}
 
-    def scrape(exporter: Exporter) -> None:
+    def scrape(exporter: ExporterProcess) -> None:
         while not ended.is_set():
             with urllib.request.urlopen(f"{exporter.url}/metrics", timeout=15) as answer:  # raises for an error page
                 answers[exporter.name].append(answer.read().decode())

@@ -9,7 +9,7 @@ import pytest
 
 from alerts.catalogue import KNOBS
 from alerts.thresholds import load
-from check.client import Client
+from check.client import HttpClient
 from check.maintenance import main
 from check.silences import Silences
 from dashboards.marks import PLANNED, STARTS
@@ -99,13 +99,13 @@ def test_work_on_one_of_two_nodes_pages_nobody_while_another_outage_does_and_lea
     assert "HaproxyBackendNodesLow" not in [one.alert for one in told()]
 
     assert main(["end", two.prosody.name, "--wait", "1", *_places(lab)]) == 1, "Prosody is still down"
-    assert Silences(Client(lab.alertmanager.url)).nodes(), "so the silences stay"
+    assert Silences(HttpClient(lab.alertmanager.url)).nodes(), "so the silences stay"
     two.push_gateway.start()
     two.prosody.start()
     one.push_gateway.start()
     assert _run(lab, "end", two.prosody.name) == 0
     assert _states(lab)[two.prosody.name] == "UP"
-    assert Silences(Client(lab.alertmanager.url)).nodes() == {}
+    assert Silences(HttpClient(lab.alertmanager.url)).nodes() == {}
     assert not about(two.prosody.name)
     _until(lab, "its end is marked", lambda: not marks(PLANNED))
     again = {(mark.labels["job"], mark.labels["instance"]): mark.value for mark in marks(STARTS)}

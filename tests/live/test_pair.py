@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from lab.running.server import Target, Workspace
+from lab.running.server import ScrapeTarget, Workspace
 from lab.servers.prometheus import Prometheus
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class Second(Prometheus):
     def __init__(self, lab: Workspace) -> None:
         super().__init__(lab, interval=1)
         self.name = "prometheus-b"
-        self.target = Target("prometheus", "monitoring2", self.port)
+        self.target = ScrapeTarget("prometheus", "monitoring2", self.port)
 
 
 def _says_down(watcher: Prometheus, gone: Server) -> bool:

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from exporters.prosody.collector import missing_families
-from lab.scraping import Scrape
+from lab.scraping import ScrapedPage
 from lab.stack import Lab
 from lab.users.traffic import Mix
 from tests.live.prosody import lua, read, settled, traffic_on
@@ -33,7 +33,7 @@ async def running(lab: Lab) -> Lab:
     return lab
 
 
-def assert_down(lab: Lab, metrics: Scrape, reason: str, remedy: str) -> None:
+def assert_down(lab: Lab, metrics: ScrapedPage, reason: str, remedy: str) -> None:
     assert metrics("prosody_up") == 0
     assert metrics.by("prosody_exporter_scrape_failures_total", "reason") == {reason: 1}
     assert "prosody_c2s_sessions" not in metrics.names  # what is not known is not said
@@ -69,7 +69,7 @@ async def test_a_hung_prosody_is_down_within_the_scrapes_own_deadline(running: L
             aiohttp.ClientSession(headers={"X-Prometheus-Scrape-Timeout-Seconds": "2"}) as http,
             http.get(f"{running.prosody_exporter.url}/metrics", timeout=aiohttp.ClientTimeout(total=2)) as answer,
         ):
-            metrics = Scrape(await answer.text())  # aiohttp would raise after the 2 s that Prometheus waits
+            metrics = ScrapedPage(await answer.text())  # aiohttp would raise after the 2 s that Prometheus waits
     finally:
         running.prosody.thaw()
     assert_down(running, metrics, "timeout", "hangs")

@@ -17,7 +17,7 @@ from tests.live.prosody import lua, read, read_until, settled
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lab.scraping import Scrape
+    from lab.scraping import ScrapedPage
 
 USER, PASSWORD = "bosh-user", "bosh-password"
 _CONFIG = """
@@ -79,7 +79,7 @@ class Bosh:
         return await self.send(f"<iq xmlns='jabber:client' type='set' id='a'>{query}</iq>")
 
 
-def logins(metrics: Scrape) -> dict[str, float]:
+def logins(metrics: ScrapedPage) -> dict[str, float]:
     """Logins by result."""
     return {result: metrics("prosody_authentications_total", result=result) for result in ("success", "failure")}
 

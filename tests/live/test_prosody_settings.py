@@ -16,7 +16,7 @@ from tests.live.prosody import lua, read, read_until, settled, traffic_on
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lab.scraping import Scrape
+    from lab.scraping import ScrapedPage
 
 _INVITED = "registration_invite_only = true"
 
@@ -34,7 +34,7 @@ async def with_flags(lab: Lab, *flags: str) -> None:
     lab.prosody_exporter.restart()
 
 
-def setting(metrics: Scrape, name: str) -> tuple[str, float]:
+def setting(metrics: ScrapedPage, name: str) -> tuple[str, float]:
     """The host that a setting names, and its value."""
     [sample] = [s for s in metrics.samples if s.name == "prosody_setting" and s.labels["name"] == name]
     return sample.labels["host"], sample.value

@@ -18,7 +18,7 @@ from lab.servers.prosody import DOMAIN
 from lab.stack import Lab
 from lab.users.accounts import PASSWORD, create_accounts, username
 from tests.live.push import ANDROID, IPHONE, SERVICE, Stack, registered
-from xmpp.client import Client
+from xmpp.client import XmppClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,14 +31,16 @@ def stack() -> Iterator[Stack]:
 
 
 @pytest.fixture
-async def phone(stack: Stack) -> AsyncIterator[Callable[[int], Client]]:
+async def phone(stack: Stack) -> AsyncIterator[Callable[[int], XmppClient]]:
     await create_accounts(stack.lab.prosody.admin_socket, DOMAIN, 16)
     stack.begin()
     async with aiohttp.ClientSession() as http:
-        yield lambda number: Client(stack.lab.prosody.endpoints(), username(number), PASSWORD, http=http)
+        yield lambda number: XmppClient(stack.lab.prosody.endpoints(), username(number), PASSWORD, http=http)
 
 
-async def test_a_message_and_a_call_reach_a_phone_that_is_offline(stack: Stack, phone: Callable[[int], Client]) -> None:
+async def test_a_message_and_a_call_reach_a_phone_that_is_offline(
+    stack: Stack, phone: Callable[[int], XmppClient]
+) -> None:
     await registered(phone(1))
     sender = phone(2)
     await sender.login()
@@ -72,7 +74,7 @@ async def test_a_message_and_a_call_reach_a_phone_that_is_offline(stack: Stack, 
 
 
 async def test_a_phone_that_sleeps_is_woken_once_for_a_queue_of_messages(
-    stack: Stack, phone: Callable[[int], Client]
+    stack: Stack, phone: Callable[[int], XmppClient]
 ) -> None:
     sleeper, sender = phone(3), phone(4)
     await sender.login()
@@ -91,7 +93,7 @@ async def test_a_phone_that_sleeps_is_woken_once_for_a_queue_of_messages(
 
 
 async def test_an_iphone_that_sleeps_rings_whichever_token_it_registered_last(
-    stack: Stack, phone: Callable[[int], Client]
+    stack: Stack, phone: Callable[[int], XmppClient]
 ) -> None:
     """mod_cloud_notify knows one registration of a session that sleeps, the last; an iPhone has two."""
     for number, tokens in ((9, ("voip", "")), (10, ("", "voip"))):
@@ -111,7 +113,7 @@ async def test_an_iphone_that_sleeps_rings_whichever_token_it_registered_last(
 
 
 async def test_a_phone_that_was_woken_and_does_not_come_is_offline(
-    stack: Stack, phone: Callable[[int], Client]
+    stack: Stack, phone: Callable[[int], XmppClient]
 ) -> None:
     """Until it has been woken, mod_cloud_notify lets it sleep for 72 hours; then for Prosody's own hibernation time."""
     sleeper, sender = phone(16), phone(11)
@@ -128,7 +130,7 @@ async def test_a_phone_that_was_woken_and_does_not_come_is_offline(
     await sender.disconnect()
 
 
-async def test_a_token_that_was_withdrawn_does_not_ring(stack: Stack, phone: Callable[[int], Client]) -> None:
+async def test_a_token_that_was_withdrawn_does_not_ring(stack: Stack, phone: Callable[[int], XmppClient]) -> None:
     sleeper, sender = phone(15), phone(11)
     await sleeper.login()
     await sleeper.enable_push(SERVICE, IPHONE, secret=SECRET, push_type="voip")
@@ -144,7 +146,7 @@ async def test_a_token_that_was_withdrawn_does_not_ring(stack: Stack, phone: Cal
 
 
 async def test_a_call_rings_once_however_often_prosody_looks_at_it(
-    stack: Stack, phone: Callable[[int], Client]
+    stack: Stack, phone: Callable[[int], XmppClient]
 ) -> None:
     """When its acknowledgement is late, and again when its session goes to sleep."""
     sleeper, sender = phone(12), phone(13)
@@ -163,7 +165,7 @@ async def test_a_call_rings_once_however_often_prosody_looks_at_it(
 
 
 async def test_a_call_that_ended_before_prosody_noticed_the_sleep_does_not_ring(
-    stack: Stack, phone: Callable[[int], Client]
+    stack: Stack, phone: Callable[[int], XmppClient]
 ) -> None:
     await registered(phone(14))
     sender = phone(13)
@@ -178,7 +180,7 @@ async def test_a_call_that_ended_before_prosody_noticed_the_sleep_does_not_ring(
 
 
 async def test_a_token_that_its_provider_has_given_up_is_forgotten(
-    stack: Stack, phone: Callable[[int], Client]
+    stack: Stack, phone: Callable[[int], XmppClient]
 ) -> None:
     phone_of_1, sender = await registered(phone(5)), phone(6)
     await phone_of_1.login()
@@ -196,7 +198,7 @@ async def test_a_token_that_its_provider_has_given_up_is_forgotten(
     await sender.disconnect()
 
 
-async def test_a_call_survives_a_restart_of_the_gateway(stack: Stack, phone: Callable[[int], Client]) -> None:
+async def test_a_call_survives_a_restart_of_the_gateway(stack: Stack, phone: Callable[[int], XmppClient]) -> None:
     await registered(phone(7))
     sender = phone(8)
     await sender.login()
@@ -218,7 +220,7 @@ async def test_a_call_survives_a_step_of_the_clock_while_the_gateway_is_away() -
         await create_accounts(lab.prosody.admin_socket, DOMAIN, 2)
         async with aiohttp.ClientSession() as http:
             callee, sender = (
-                Client(lab.prosody.endpoints(), username(number), PASSWORD, http=http) for number in (1, 2)
+                XmppClient(lab.prosody.endpoints(), username(number), PASSWORD, http=http) for number in (1, 2)
             )
             await registered(callee)
             await sender.login()

@@ -12,7 +12,7 @@ from lab.servers.prosody import DOMAIN
 from lab.stack import Lab
 from lab.users.accounts import PASSWORD, create_accounts, username
 from tests.live.push import ANDROID, IPHONE, SERVICE, Stack, snippet
-from xmpp.client import Client
+from xmpp.client import XmppClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ async def test_a_call_to_a_phone_that_vanished_without_a_word_rings(stack: Stack
     prosody = stack.lab.prosody
     await create_accounts(prosody.admin_socket, DOMAIN, 2)
     async with aiohttp.ClientSession() as http:
-        phone, caller = (Client(prosody.endpoints(), username(number), PASSWORD, http=http) for number in (1, 2))
+        phone, caller = (XmppClient(prosody.endpoints(), username(number), PASSWORD, http=http) for number in (1, 2))
         await phone.login()
         await phone.enable_push(SERVICE, IPHONE, secret=SECRET, push_type="voip")
         await phone.enable_push(SERVICE, ANDROID, secret=SECRET)

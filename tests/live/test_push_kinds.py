@@ -12,7 +12,7 @@ from lab.servers.prosody import DOMAIN
 from lab.stack import Lab
 from lab.users.accounts import PASSWORD, create_accounts, username
 from tests.live.push import ANDROID, Stack, asleep, fall_asleep, registered
-from xmpp.client import Client
+from xmpp.client import XmppClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -63,12 +63,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-async def device(stack: Stack) -> AsyncIterator[Callable[[int, str], Client]]:
+async def device(stack: Stack) -> AsyncIterator[Callable[[int, str], XmppClient]]:
     await create_accounts(stack.lab.prosody.admin_socket, DOMAIN, 20)
     stack.begin()
     await stack.counted()
     async with aiohttp.ClientSession() as http:
-        yield lambda number, name: Client(
+        yield lambda number, name: XmppClient(
             stack.lab.prosody.endpoints(), username(number), PASSWORD, http=http, resource=name
         )
 
@@ -85,7 +85,7 @@ async def quiet(stack: Stack) -> None:
 
 @pytest.mark.parametrize("phone_is", ["below the tablet", "at -1", "without presence", "level with the tablet"])
 async def test_a_call_rings_a_sleeping_phone_once_whichever_way_it_comes(
-    stack: Stack, device: Callable[[int, str], Client], phone_is: str
+    stack: Stack, device: Callable[[int, str], XmppClient], phone_is: str
 ) -> None:
     """The tablet is awake. Where the phone is no addressee, the call reaches its session inside a carbon."""
     phone, tablet = device(1, "phone"), device(1, "tablet")
@@ -108,7 +108,7 @@ async def test_a_call_rings_a_sleeping_phone_once_whichever_way_it_comes(
 
 
 async def test_a_call_to_the_tablet_alone_and_one_to_oneself_ring_the_phone_and_a_call_of_ones_own_does_not(
-    stack: Stack, device: Callable[[int, str], Client]
+    stack: Stack, device: Callable[[int, str], XmppClient]
 ) -> None:
     tablet, caller = device(3, "tablet"), device(4, "phone")
     await tablet.login(show="unavailable")
@@ -135,7 +135,9 @@ async def test_a_call_to_the_tablet_alone_and_one_to_oneself_ring_the_phone_and_
 
 
 @pytest.mark.parametrize("state", ["sleeps", "is offline"])
-async def test_what_is_no_news_wakes_no_phone(stack: Stack, device: Callable[[int, str], Client], state: str) -> None:
+async def test_what_is_no_news_wakes_no_phone(
+    stack: Stack, device: Callable[[int, str], XmppClient], state: str
+) -> None:
     number = {"sleeps": 5, "is offline": 6}[state]
     sender = device(7, "phone")
     await (asleep if state == "sleeps" else registered)(device(number, "phone"))
@@ -156,7 +158,7 @@ async def test_what_is_no_news_wakes_no_phone(stack: Stack, device: Callable[[in
 
 
 async def test_a_push_that_a_filter_stops_is_neither_sent_nor_counted_and_the_others_of_its_phone_are(
-    stack: Stack, device: Callable[[int, str], Client]
+    stack: Stack, device: Callable[[int, str], XmppClient]
 ) -> None:
     """Prosody asks for the registration that is stopped. The iPhone's other token must ring all the same."""
     await stack.lua(f"require 'prosody.core.configmanager'.set('*', 'stopped_token', '{ANDROID}'); return true")

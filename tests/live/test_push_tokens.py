@@ -17,7 +17,7 @@ from lab.servers.prosody import DOMAIN
 from lab.stack import Lab
 from lab.users.accounts import PASSWORD, create_accounts, username
 from tests.live.push import ANDROID, IPHONE, SERVICE, Stack, asleep, fall_asleep
-from xmpp.client import Client
+from xmpp.client import XmppClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -30,17 +30,17 @@ def stack() -> Iterator[Stack]:
 
 
 @pytest.fixture
-async def device(stack: Stack) -> AsyncIterator[Callable[[int, str], Client]]:
+async def device(stack: Stack) -> AsyncIterator[Callable[[int, str], XmppClient]]:
     await create_accounts(stack.lab.prosody.admin_socket, DOMAIN, 30)
     stack.begin()
     async with aiohttp.ClientSession() as http:
-        yield lambda number, name: Client(
+        yield lambda number, name: XmppClient(
             stack.lab.prosody.endpoints(), username(number), PASSWORD, http=http, resource=name
         )
 
 
 @pytest.fixture
-async def caller(device: Callable[[int, str], Client], request: pytest.FixtureRequest) -> AsyncIterator[Client]:
+async def caller(device: Callable[[int, str], XmppClient], request: pytest.FixtureRequest) -> AsyncIterator[XmppClient]:
     client = device(
         30, f"for-{abs(hash(request.node.name))}"
     )  # a full address and an id name a call, and ids begin again
@@ -71,7 +71,7 @@ async def module(stack: Stack, what: str, name: str) -> None:
 
 @pytest.mark.parametrize(("number", "reloaded"), [(1, "push_http"), (2, "cloud_notify")])
 async def test_a_call_that_waits_for_the_gateway_survives_a_reload(
-    stack: Stack, device: Callable[[int, str], Client], caller: Client, number: int, reloaded: str
+    stack: Stack, device: Callable[[int, str], XmppClient], caller: XmppClient, number: int, reloaded: str
 ) -> None:
     await asleep(device(number, "phone"))
     stack.gateway.kill()
@@ -86,7 +86,7 @@ async def test_a_call_that_waits_for_the_gateway_survives_a_reload(
 
 
 async def test_a_call_that_mod_cloud_notify_has_yet_to_ask_for_survives_its_reload(
-    stack: Stack, device: Callable[[int, str], Client], caller: Client
+    stack: Stack, device: Callable[[int, str], XmppClient], caller: XmppClient
 ) -> None:
     await asleep(device(3, "phone"))
     await hibernating(stack, 3)
@@ -104,7 +104,7 @@ async def test_a_call_that_mod_cloud_notify_has_yet_to_ask_for_survives_its_relo
 
 
 async def test_an_iphone_that_registered_before_the_bridge_was_loaded_rings(
-    stack: Stack, device: Callable[[int, str], Client], caller: Client
+    stack: Stack, device: Callable[[int, str], XmppClient], caller: XmppClient
 ) -> None:
     await module(stack, "unload", "push_http")
     await asleep(device(4, "phone"))
@@ -117,7 +117,7 @@ async def test_an_iphone_that_registered_before_the_bridge_was_loaded_rings(
 
 @pytest.mark.parametrize("by", ["presence", "carbons"])
 async def test_a_token_of_an_app_that_is_awake_is_not_pushed_to_until_that_app_falls_silent(
-    stack: Stack, device: Callable[[int, str], Client], caller: Client, by: str
+    stack: Stack, device: Callable[[int, str], XmppClient], caller: XmppClient, by: str
 ) -> None:
     """The app came back as a new session; the old one sleeps on, with the same tokens."""
     number = {"presence": 5, "carbons": 6}[by]
@@ -142,7 +142,7 @@ async def test_a_token_of_an_app_that_is_awake_is_not_pushed_to_until_that_app_f
 
 
 async def test_an_app_that_is_awake_and_is_no_addressee_is_pushed_to(
-    stack: Stack, device: Callable[[int, str], Client], caller: Client
+    stack: Stack, device: Callable[[int, str], XmppClient], caller: XmppClient
 ) -> None:
     """It has announced no presence and wants no carbons, so the call goes to the sleeping session alone."""
     await asleep(device(7, "old"))
@@ -156,7 +156,7 @@ async def test_an_app_that_is_awake_and_is_no_addressee_is_pushed_to(
 
 
 async def test_an_app_that_starts_just_after_the_call_is_pushed_to(
-    stack: Stack, device: Callable[[int, str], Client], caller: Client
+    stack: Stack, device: Callable[[int, str], XmppClient], caller: XmppClient
 ) -> None:
     await asleep(device(8, "old"))
     await caller.propose_call(address(8))
@@ -170,7 +170,7 @@ async def test_an_app_that_starts_just_after_the_call_is_pushed_to(
 
 
 async def test_when_the_token_registered_last_is_withdrawn_the_other_one_rings(
-    stack: Stack, device: Callable[[int, str], Client], caller: Client
+    stack: Stack, device: Callable[[int, str], XmppClient], caller: XmppClient
 ) -> None:
     phone = device(9, "phone")
     await phone.login()
@@ -185,7 +185,7 @@ async def test_when_the_token_registered_last_is_withdrawn_the_other_one_rings(
 
 
 async def test_when_the_provider_gives_up_the_token_registered_last_the_other_one_rings(
-    stack: Stack, device: Callable[[int, str], Client], caller: Client
+    stack: Stack, device: Callable[[int, str], XmppClient], caller: XmppClient
 ) -> None:
     await asleep(device(10, "phone"), IPHONE, UNREGISTERED)
     await caller.message(address(10))
@@ -197,7 +197,7 @@ async def test_when_the_provider_gives_up_the_token_registered_last_the_other_on
 
 
 async def test_a_token_that_the_user_withdraws_from_another_session_does_not_ring(
-    stack: Stack, device: Callable[[int, str], Client], caller: Client
+    stack: Stack, device: Callable[[int, str], XmppClient], caller: XmppClient
 ) -> None:
     await asleep(device(11, "old"))
     other = device(11, "new")
@@ -211,7 +211,7 @@ async def test_a_token_that_the_user_withdraws_from_another_session_does_not_rin
 
 
 async def test_no_more_tokens_of_a_phone_are_pushed_to_than_prosody_allows(
-    stack: Stack, device: Callable[[int, str], Client], caller: Client
+    stack: Stack, device: Callable[[int, str], XmppClient], caller: XmppClient
 ) -> None:
     phone = device(12, "phone")
     await phone.login()
@@ -223,7 +223,7 @@ async def test_no_more_tokens_of_a_phone_are_pushed_to_than_prosody_allows(
 
 
 async def test_one_user_who_calls_and_writes_without_end_does_not_silence_others(
-    stack: Stack, device: Callable[[int, str], Client], caller: Client
+    stack: Stack, device: Callable[[int, str], XmppClient], caller: XmppClient
 ) -> None:
     flood = device(29, "flood")
     await flood.login()
@@ -244,7 +244,7 @@ async def test_one_user_who_calls_and_writes_without_end_does_not_silence_others
 
 
 async def test_registrations_that_cannot_be_read_keep_their_number_and_are_read_again(
-    stack: Stack, device: Callable[[int, str], Client], caller: Client
+    stack: Stack, device: Callable[[int, str], XmppClient], caller: XmppClient
 ) -> None:
     async def scraped(name: str) -> float:
         return (await scrape(stack.lab.prosody_exporter.url))(name)

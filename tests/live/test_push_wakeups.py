@@ -11,7 +11,7 @@ import pytest
 
 from exporters.prosody.reader import SCRIPTS
 from lab.fakes.providers import Mood
-from lab.scraping import Scrape, scrape
+from lab.scraping import ScrapedPage, scrape
 from lab.servers.gateway import SECRET
 from lab.servers.prosody import DOMAIN, Prosody
 from lab.stack import Lab
@@ -19,7 +19,7 @@ from lab.users.accounts import PASSWORD, ask, create_accounts, username
 from tests.dashboards.model import all_panels
 from tests.live.prosody import lua
 from tests.live.push import ANDROID, SERVICE, Stack, asleep
-from xmpp.client import Client
+from xmpp.client import XmppClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -82,12 +82,12 @@ class Watched:
         self._http = http
         self._before: dict[tuple[str, str], float] = {}
 
-    def phone(self, number: int, name: str = "phone") -> Client:
+    def phone(self, number: int, name: str = "phone") -> XmppClient:
         """The phone of a user."""
         endpoints = self.stack.lab.prosody.endpoints()
-        return Client(endpoints, username(number), PASSWORD, http=self._http, resource=name)
+        return XmppClient(endpoints, username(number), PASSWORD, http=self._http, resource=name)
 
-    async def page(self) -> Scrape:
+    async def page(self) -> ScrapedPage:
         """What the exporter says."""
         return await scrape(self.stack.lab.prosody_exporter.url)
 
@@ -165,7 +165,7 @@ def funnel() -> dict[str, str]:
     return {target["legendFormat"].removeprefix("{{instance}} "): target["expr"] for target in panel["targets"]}
 
 
-def total(expr: str, *pages: Scrape) -> float:
+def total(expr: str, *pages: ScrapedPage) -> float:
     """What the counters of a query, a sum of rates, stand at."""
     found = re.findall(r"rate\((\w+)\{([^}]*)\}", expr)
     assert found
@@ -245,7 +245,7 @@ async def test_a_phone_that_comes_to_another_node_is_not_silent_one_that_was_the
     async with aiohttp.ClientSession() as http:
 
         async def visit(username: str) -> None:
-            there = Client(other.endpoints(), username, PASSWORD, http=http, resource="phone")
+            there = XmppClient(other.endpoints(), username, PASSWORD, http=http, resource="phone")
             await there.login()
             await there.enable_push(SERVICE, tokens[username], secret=SECRET)
             await there.disconnect()
@@ -279,7 +279,7 @@ async def test_a_canary_that_logs_in_or_resumes_is_counted_by_its_handler(watche
     await ask(watched.stack.lab.prosody.admin_socket, f"user:create('{name}@{DOMAIN}', '{PASSWORD}')")
     endpoints = watched.stack.lab.prosody.endpoints()
     async with aiohttp.ClientSession() as http:
-        phone = Client(endpoints, name, PASSWORD, http=http, resource="phone")
+        phone = XmppClient(endpoints, name, PASSWORD, http=http, resource="phone")
         await phone.login()
         phone.abort()
         await phone.resume()

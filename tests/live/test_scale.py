@@ -10,7 +10,7 @@ import pytest
 
 from lab.running.server import Workspace
 from lab.scale.__main__ import main
-from lab.scale.crowds import Crowds, Place, Totals
+from lab.scale.crowds import Crowds, Entrance, Totals
 from lab.servers.prosody import DOMAIN, Prosody
 from lab.users.accounts import PASSWORD, ask, create_accounts, username
 
@@ -34,7 +34,7 @@ def prosody() -> Iterator[Prosody]:
 
 @pytest.fixture
 def users(prosody: Prosody) -> Iterator[Crowds]:
-    place = Place(DOMAIN, [("127.0.0.1", prosody.http_port)], "/xmpp-websocket", "localhost", "", loopback=True)
+    place = Entrance(DOMAIN, [("127.0.0.1", prosody.http_port)], "/xmpp-websocket", "localhost", "", loopback=True)
     accounts = [(username(number + 1), PASSWORD) for number in range(USERS)]
     with Crowds(place, accounts, SLEEPERS / USERS, prosody.lab.directory / "crowd.log") as crowds:
         yield crowds

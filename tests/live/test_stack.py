@@ -13,7 +13,7 @@ from lab.servers.postgresql import Queries
 from lab.servers.prosody import DATABASE, DOMAIN
 from lab.stack import SLEEPERS, USERS, Lab
 from lab.users.accounts import PASSWORD, create_accounts, username
-from xmpp.client import Client
+from xmpp.client import XmppClient
 from xmpp.transport import trusting
 
 TCP_USERS = 5  # the generator's default
@@ -25,7 +25,7 @@ async def test_haproxy_lets_websockets_in_over_tls_and_nothing_else() -> None:
         await create_accounts(lab.prosody.admin_socket, DOMAIN, 1)
         async with aiohttp.ClientSession() as http:
             server = dataclasses.replace(lab.prosody.endpoints(), websocket_url=lab.haproxy.websocket_url)
-            client = Client(server, username(1), PASSWORD, http=http)
+            client = XmppClient(server, username(1), PASSWORD, http=http)
             await client.login("websocket")
             await client.ping()
             await client.disconnect()

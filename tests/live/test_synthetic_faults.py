@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import ClientSession
 
-from lab.scraping import Scrape, scrape, scrape_until
+from lab.scraping import ScrapedPage, scrape, scrape_until
 from lab.servers.exporters import QUICK
 from lab.stack import Lab
 from lab.users.accounts import PASSWORD
 from tests.live.prosody import QUICK as PROSODY_QUICK
 from tests.live.prosody import lua
-from xmpp.client import Client
+from xmpp.client import XmppClient
 from xmpp.websocket import http_session
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
-async def until(lab: Lab, what: str, journey: str, result: str, **labels: str) -> Scrape:
+async def until(lab: Lab, what: str, journey: str, result: str, **labels: str) -> ScrapedPage:
     """Return the page once a journey ended in this way once more; the test's own deadline is the limit."""
     first: float | None = None
     while True:
@@ -51,7 +51,7 @@ async def until(lab: Lab, what: str, journey: str, result: str, **labels: str) -
         assert lab.synthetic.running, what
 
 
-def successes(page: Scrape, journey: str, **labels: str) -> float:
+def successes(page: ScrapedPage, journey: str, **labels: str) -> float:
     return page(TOTAL, journey=journey, result="ok", **labels)
 
 
@@ -154,7 +154,7 @@ async def test_a_stolen_password_and_a_stranger_are_seen_and_not_heard(lab: Lab)
     words = "words of a stranger"
     before = await scrape(lab.synthetic.url)
     async with http_session() as http:
-        thief = Client(
+        thief = XmppClient(
             lab.prosody.endpoints(),
             "synthetic-sender",
             lab.synthetic.passwords["synthetic-sender"],
@@ -164,7 +164,7 @@ async def test_a_stolen_password_and_a_stranger_are_seen_and_not_heard(lab: Lab)
         await thief.login()
         await scrape_until(lab.synthetic.url, "synthetic_foreign_sessions", 1)
         await lua(lab, f'require "prosody.core.usermanager".create_user("stranger", "{PASSWORD}", "commeazy.com")')
-        stranger = Client(lab.prosody.endpoints(), "stranger", PASSWORD, http=http)
+        stranger = XmppClient(lab.prosody.endpoints(), "stranger", PASSWORD, http=http)
         await stranger.login()
         await stranger.message("synthetic-prosody1@commeazy.com", words)
         forged = "<probe xmlns='urn:commeazy:synthetic:1'>0.0</probe>"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporters.synthetic.names import EDGES
-from lab.scraping import Scrape, scrape
+from lab.scraping import ScrapedPage, scrape
 from lab.servers.exporters import QUICK, SyntheticExporter
 from lab.stack import Lab
 from lab.users.accounts import ask
@@ -67,7 +67,7 @@ async def watched(lab: Lab) -> AsyncIterator[tuple[SyntheticExporter, Seen, UdpT
             exporter.kill()
 
 
-async def until(exporter: SyntheticExporter, journey: str, count: int, **labels: str) -> Scrape:
+async def until(exporter: SyntheticExporter, journey: str, count: int, **labels: str) -> ScrapedPage:
     """Return the page once a journey went well so often."""
     while True:
         page = await scrape(exporter.url)
@@ -76,13 +76,13 @@ async def until(exporter: SyntheticExporter, journey: str, count: int, **labels:
         await asyncio.sleep(0.2)
 
 
-def mean(page: Scrape, journey: str, **labels: str) -> float:
+def mean(page: ScrapedPage, journey: str, **labels: str) -> float:
     """Return the average of a journey's histogram, in seconds."""
     total = page("synthetic_journey_seconds_sum", journey=journey, **labels)
     return total / page("synthetic_journey_seconds_count", journey=journey, **labels)
 
 
-def median(page: Scrape, journey: str) -> tuple[float, float]:
+def median(page: ScrapedPage, journey: str) -> tuple[float, float]:
     """Return the edges of the bucket that holds the median of a journey, in seconds."""
     lower, half = 0.0, page("synthetic_journey_seconds_count", journey=journey) / 2
     for edge in EDGES:

@@ -12,7 +12,7 @@ import yaml
 
 from alerts.generate import RULES
 from alerts.render import INTERVAL
-from check.client import Client
+from check.client import HttpClient
 from lab.fakes.recordings import FOLDER
 from lab.running.server import Workspace
 from lab.servers.victoriametrics import VictoriaMetrics, Vmalert
@@ -57,7 +57,7 @@ def test_an_idle_gateway_misses_no_metric_and_every_group_has_its_interval(tmp_p
         database.start()
         vmalert = Vmalert(database, tmp_path)
         vmalert.start()
-        api = Client(database.url)
+        api = HttpClient(database.url)
 
         def series(expression: str) -> list[dict[str, Any]]:
             found: list[dict[str, Any]] = api.ask("api/v1/query", query=expression)["data"]["result"]
@@ -69,7 +69,7 @@ def test_an_idle_gateway_misses_no_metric_and_every_group_has_its_interval(tmp_p
             time.sleep(0.2)
 
         def missed() -> list[str]:
-            found = [alert["labels"] for alert in Client(vmalert.url).ask("api/v1/alerts")["data"]["alerts"]]
+            found = [alert["labels"] for alert in HttpClient(vmalert.url).ask("api/v1/alerts")["data"]["alerts"]]
             return [labels["metric"] for labels in found if labels.get("job") == "push-gateway" and "metric" in labels]
 
         time.sleep(3)  # some evaluations more

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from check.client import CannotAskError, Client
+from check.client import CannotAskError, HttpClient
 from check.panels import PrometheusItself, check, read_dashboards
 from lab.fakes.recorded import Recorded
-from lab.running.server import Target, Workspace
+from lab.running.server import ScrapeTarget, Workspace
 from lab.running.workspace import ROOT
 from lab.servers.prometheus import Prometheus, shortened
 from lab.servers.victoriametrics import VictoriaMetrics, Vmalert
@@ -49,7 +49,7 @@ class Writer(Prometheus):
     def __init__(self, lab: Workspace, replica: str, store: VictoriaMetrics) -> None:
         super().__init__(lab, interval=EVERY)
         self.name, self._replica, self._store = f"prometheus-{replica}", replica, store
-        self.target = Target("prometheus", f"monitoring-{replica}", self.port)
+        self.target = ScrapeTarget("prometheus", f"monitoring-{replica}", self.port)
 
     def configured(self, _: dict[str, Any]) -> dict[str, Any]:
         """Use the variant for VictoriaMetrics, with the lab's address and without a password."""
@@ -83,7 +83,7 @@ class Pair:
     def ask(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
         """Return what the store answers."""
         when = {} if at is None else {"time": f"{at:.3f}"}
-        found: list[dict[str, Any]] = Client(self.store.url, timeout=30).ask(
+        found: list[dict[str, Any]] = HttpClient(self.store.url, timeout=30).ask(
             "api/v1/query", query=expression, nocache="1", **when
         )["data"]["result"]
         return found
@@ -101,7 +101,7 @@ class Pair:
 
 
 def _times(url: str, since: float, until: float) -> list[float]:
-    series = Client(url, timeout=30).ask(
+    series = HttpClient(url, timeout=30).ask(
         "api/v1/query", query=f"{UP}[{until - since:.0f}s]", time=f"{until:.3f}", nocache="1"
     )["data"]["result"]
     assert len(series) <= 1, "both write one and the same series"
@@ -203,7 +203,7 @@ def test_vmalert_evaluates_every_rule_and_fires_what_prometheus_fires(pair: Pair
     def same() -> bool:
         """See each alert that fires in Prometheus fire here, too, and no other."""
         there = fired(writer.alerts())
-        here = fired(Client(vmalert.url).ask("api/v1/alerts")["data"]["alerts"])
+        here = fired(HttpClient(vmalert.url).ask("api/v1/alerts")["data"]["alerts"])
         missing.update({"only in Prometheus": there - here, "only in vmalert": here - there})
         return bool(there) and here == there
 

@@ -9,9 +9,10 @@ import pytest
 from lab.stack import Lab
 from lab.users.accounts import PASSWORD, ask, create_accounts
 from lab.users.traffic import Traffic
-from xmpp.client import Client, Show
+from xmpp.client import XmppClient
 from xmpp.errors import AuthenticationError, ConnectionEndedError, ResumptionError, TlsError
 from xmpp.login import TransportName
+from xmpp.session import Show
 
 # Without mod_limits: it would take the read timeout away from every connection that has ever sent 10 bytes at once.
 IMPATIENT = """network_settings = { read_timeout = 1 }; smacks_hibernation_time = 1;
@@ -46,7 +47,7 @@ async def impatient(impatient_lab: Lab) -> AsyncIterator[Traffic]:
         yield traffic
 
 
-async def logged_in(traffic: Traffic, transport: TransportName = "websocket") -> Client:
+async def logged_in(traffic: Traffic, transport: TransportName = "websocket") -> XmppClient:
     (user,) = await traffic.accounts(1)
     client = traffic.client(user)
     traffic.clients.append(client)
@@ -190,7 +191,7 @@ async def test_an_idle_client_outlives_the_read_timeout_and_a_vanished_one_expir
 async def test_accounts_are_made_once_and_keep_their_password(lab: Lab, traffic: Traffic) -> None:
     for _ in range(2):
         await create_accounts(lab.prosody.admin_socket, "commeazy.com", 1001, "bulk")
-    last = Client(traffic.server, "bulk1001", PASSWORD, http=traffic._http[0])
+    last = XmppClient(traffic.server, "bulk1001", PASSWORD, http=traffic._http[0])
     await last.login()
     await last.disconnect()
     with pytest.raises(AuthenticationError):

@@ -14,7 +14,7 @@ from tests.toolkit.fakes import Target
 from toolkit import auth
 from toolkit.auth import Users
 from toolkit.values import Address
-from toolkit.web import Site, application, serving
+from toolkit.web import Listener, application, serving
 from toolkit.webconfig import WebConfig
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Checks:
 async def served() -> AsyncIterator[str]:
     config = WebConfig()
     config.users = Users({"alice": HASH})
-    site = Site(application(Target().exporter()), [Address("127.0.0.1", 0)], config)
+    site = Listener(application(Target().exporter()), [Address("127.0.0.1", 0)], config)
     async with serving(site) as (url,):
         yield url
 
@@ -100,6 +100,6 @@ async def test_no_queue_is_left_behind() -> None:
     users = Users({"alice": HASH})
     config = WebConfig()
     config.users = users
-    async with serving(Site(application(Target().exporter()), [Address("127.0.0.1", 0)], config)) as (url,):
+    async with serving(Listener(application(Target().exporter()), [Address("127.0.0.1", 0)], config)) as (url,):
         assert [await status(url, password) for password in ("wrong", "right", "right")] == [401, 200, 200]
     assert users._queues == {}

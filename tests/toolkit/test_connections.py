@@ -17,7 +17,7 @@ from tests.toolkit.fakes import Target, listening, process
 from toolkit import connections
 from toolkit.connections import shares
 from toolkit.values import Address
-from toolkit.web import Site, application, serving
+from toolkit.web import Listener, application, serving
 from toolkit.webconfig import WebConfig
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ LOOPBACK = Address("127.0.0.1", 0)
 HALF = b"GET /metrics HTTP/1.1\r\nHost: x\r\n"
 
 
-def site(target: Target | None = None, config: WebConfig | None = None, most: int = 256) -> Site:
+def site(target: Target | None = None, config: WebConfig | None = None, most: int = 256) -> Listener:
     made = application((target or Target()).exporter())
-    return Site(made, [LOOPBACK], config or WebConfig(), connections=most)
+    return Listener(made, [LOOPBACK], config or WebConfig(), connections=most)
 
 
 @asynccontextmanager
-async def served(one: Site) -> AsyncIterator[str]:
+async def served(one: Listener) -> AsyncIterator[str]:
     async with serving(one) as (url,):
         yield url
 
@@ -130,7 +130,7 @@ async def test_a_client_that_takes_nothing_of_its_answer_is_given_up(
 
     app = aioweb.Application()
     app.add_routes([aioweb.get("/large", large)])
-    async with served(Site(app, [LOOPBACK], WebConfig())) as url:
+    async with served(Listener(app, [LOOPBACK], WebConfig())) as url:
         _reader, _writer = await opened(url, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         await gone.wait()
     assert not caplog.records

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tests.toolkit.fakes import Target, line_with, listening, process
 from toolkit.values import Address
-from toolkit.web import ListenError, Site, application, serving
+from toolkit.web import Listener, ListenError, application, serving
 from toolkit.webconfig import WebConfig
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ LOOPBACK = Address("127.0.0.1", 0)
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"
 
 
-def site(exporter: Exporter[int], *addresses: Address) -> Site:
-    return Site(application(exporter), addresses or [LOOPBACK], WebConfig())
+def site(exporter: Exporter[int], *addresses: Address) -> Listener:
+    return Listener(application(exporter), addresses or [LOOPBACK], WebConfig())
 
 
 @asynccontextmanager
@@ -308,7 +308,7 @@ async def test_two_sites_are_served_at_once() -> None:
     own = aioweb.Application()
     own.add_routes([aioweb.post("/push", pushed)])
     async with (
-        serving(Site(own, [LOOPBACK], WebConfig(), setting="PORT"), site(Target().exporter())) as (push, metrics),
+        serving(Listener(own, [LOOPBACK], WebConfig(), setting="PORT"), site(Target().exporter())) as (push, metrics),
         aiohttp.ClientSession() as client,
     ):
         async with client.post(push + "/push", data=b"x") as response:
@@ -322,7 +322,7 @@ async def test_two_sites_are_served_at_once() -> None:
 async def test_an_address_that_cannot_be_had_names_its_setting_and_frees_the_others() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = Address("127.0.0.1", taken.getsockname()[1])
-        other = Site(aioweb.Application(), [address], WebConfig(), setting="METRICS_LISTEN_ADDRESS")
+        other = Listener(aioweb.Application(), [address], WebConfig(), setting="METRICS_LISTEN_ADDRESS")
         with pytest.raises(ListenError, match=rf"cannot listen on {address}: .* choose another METRICS_LISTEN_ADDRESS"):
             async with serving(site(Target().exporter()), other):
                 pass

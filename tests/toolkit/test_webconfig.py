@@ -16,7 +16,7 @@ from tests.toolkit.fakes import Target, process
 from toolkit import auth
 from toolkit.documents import ConfigError
 from toolkit.values import Address
-from toolkit.web import Site, application, serving
+from toolkit.web import Listener, application, serving
 from toolkit.webconfig import WebConfig
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def load(folder: Path, text: str) -> WebConfig:
 
 @asynccontextmanager
 async def served(config: WebConfig) -> AsyncIterator[str]:
-    async with serving(Site(application(Target().exporter()), [Address("127.0.0.1", 0)], config)) as (url,):
+    async with serving(Listener(application(Target().exporter()), [Address("127.0.0.1", 0)], config)) as (url,):
         yield url
 
 

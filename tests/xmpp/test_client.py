@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import aiohttp
 import pytest
 
-from xmpp.client import Client
+from xmpp.client import XmppClient
 from xmpp.elements import MAX_ELEMENT, ElementStream, number, parse_frame, stanza
 from xmpp.errors import (
     ConnectionEndedError,
@@ -78,7 +78,7 @@ async def mute_server() -> AsyncIterator[Endpoints]:
 @pytest.mark.parametrize("transport", ["websocket", "tcp"])
 async def test_a_server_that_says_nothing_is_given_up(mute_server: Endpoints, transport: str) -> None:
     async with aiohttp.ClientSession() as http:
-        client = Client(mute_server, "user", "secret", http=http, timeout=0.1)
+        client = XmppClient(mute_server, "user", "secret", http=http, timeout=0.1)
         with pytest.raises(DeadlineError, match=r"could not log in within 0\.1 s"):
             await client.login(transport)  # type: ignore[arg-type]  # parametrize knows no Literal
 
@@ -91,7 +91,7 @@ async def test_a_port_nobody_listens_on_is_one_clear_error(transport: str) -> No
     endpoints = Endpoints("example.org", f"ws://127.0.0.1:{port}/", "127.0.0.1", port)
     async with aiohttp.ClientSession() as http:
         with pytest.raises(RefusedError, match=f"^{transport} connection failed: connection refused$"):
-            await Client(endpoints, "user", "secret", http=http).login(transport)  # type: ignore[arg-type]  # as above
+            await XmppClient(endpoints, "user", "secret", http=http).login(transport)  # type: ignore[arg-type]  # as above
 
 
 @pytest.mark.parametrize("cut", [64, 4096])
@@ -162,7 +162,7 @@ async def test_what_answers_the_door_without_being_one_is_a_typed_error(
     answer: bytes, error: type[XmppError], text: str
 ) -> None:
     async with http_server(answer) as port, http_session() as http:
-        client = Client(Endpoints("example.org", f"ws://127.0.0.1:{port}/"), "user", "secret", http=http)
+        client = XmppClient(Endpoints("example.org", f"ws://127.0.0.1:{port}/"), "user", "secret", http=http)
         with pytest.raises(error, match=text) as raised:
             await client.login()
         assert str(port) not in str(raised.value)
@@ -171,7 +171,7 @@ async def test_what_answers_the_door_without_being_one_is_a_typed_error(
 
 async def test_a_name_nobody_has_is_told_apart() -> None:
     async with http_session() as http:
-        client = Client(Endpoints("example.org", "ws://nobody.invalid/"), "user", "secret", http=http)
+        client = XmppClient(Endpoints("example.org", "ws://nobody.invalid/"), "user", "secret", http=http)
         with pytest.raises(NameNotFoundError):
             await client.login()
 
@@ -180,4 +180,4 @@ async def test_a_door_without_tls_is_a_tls_error() -> None:
     async with http_server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port, http_session() as http:
         server = Endpoints("localhost", f"wss://127.0.0.1:{port}/", tls=unverified())
         with pytest.raises(TlsError):
-            await Client(server, "user", "secret", http=http).login()
+            await XmppClient(server, "user", "secret", http=http).login()

@@ -11,7 +11,7 @@ import pytest
 from OpenSSL import crypto
 
 from exporters.certificates.certificate import Certificate, parse_file
-from exporters.certificates.verdict import judge
+from exporters.certificates.trust import judge
 from toolkit.scrape import TargetError
 
 RECORDED = Path(__file__).resolve().parents[2] / "recorded/certificates"

@@ -16,10 +16,10 @@ from OpenSSL import crypto
 
 from exporters.certificates import files
 from exporters.certificates.certificate import parse_file
-from exporters.certificates.client import REASONS, Client
+from exporters.certificates.client import REASONS, CertificateClient
 from exporters.certificates.config import FILE, Target
 from exporters.certificates.files import read_file, read_leaf
-from exporters.certificates.verdict import judge
+from exporters.certificates.trust import judge
 from lab.servers.pki import Authority, Issued
 from toolkit.scrape import TargetError
 
@@ -37,7 +37,7 @@ def issued() -> Issued:
 
 
 async def observe(*paths: Path, last: Observation | None = None) -> Observation:
-    return await Client().observe(Target("files", FILE, paths=tuple(map(str, paths))), last)
+    return await CertificateClient().observe(Target("files", FILE, paths=tuple(map(str, paths))), last)
 
 
 def why(path: Path) -> str:
@@ -206,7 +206,7 @@ async def test_every_certificate_of_a_ca_bundle_counts(tmp_path: Path) -> None:
     short, long = Authority("Short", days=3), Authority("Long", days=300)
     (tmp_path / "ca.pem").write_bytes(long.pem + short.pem)
     path = str(tmp_path / "ca.pem")
-    seen = await Client().observe(Target("ca", FILE, paths=(path,), ca=tmp_path / "ca.pem"), None)
+    seen = await CertificateClient().observe(Target("ca", FILE, paths=(path,), ca=tmp_path / "ca.pem"), None)
 
     assert seen.chains[path].reasons == ()
     assert seen.chains[path].first.not_after == short.certificate.not_valid_after_utc.timestamp()

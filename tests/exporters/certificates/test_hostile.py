@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporters.certificates.client import REASONS, Client
+from exporters.certificates.client import REASONS, CertificateClient
 from exporters.certificates.collector import label
 from exporters.certificates.starttls import may_proceed, offers_starttls
 from lab.servers.pki import Authority, Issued
@@ -44,7 +44,7 @@ async def failure(handler: Handler, kind: str = "tls", *, within: float = 5.0) -
     """Probe a server that fails us; returns the reason."""
     async with server(handler) as port:
         with pytest.raises(TargetError) as caught:
-            await Client().observe(target(port, kind, timeout=within), None)
+            await CertificateClient().observe(target(port, kind, timeout=within), None)
     assert "\n" not in str(caught.value)
     assert caught.value.reason in REASONS
     return caught.value.reason
@@ -142,7 +142,7 @@ async def test_a_closed_port_is_refused() -> None:
     async with server(silence) as port:
         pass
     with pytest.raises(TargetError, match="does the server run") as caught:
-        await Client().observe(target(port), None)
+        await CertificateClient().observe(target(port), None)
     assert caught.value.reason == "refused"
 
 
@@ -162,7 +162,7 @@ async def test_a_host_that_cannot_be_had_is_reported(
 
     monkeypatch.setattr(Names, "find", no_connection)  # what a network without that host answers
     with pytest.raises(TargetError) as caught:
-        await Client().observe(target(443), None)
+        await CertificateClient().observe(target(443), None)
     assert caught.value.reason == reason
     assert "127.0.0.1:443" in str(caught.value)
 
@@ -192,7 +192,7 @@ async def test_a_stream_error_is_named_only_if_the_rfc_knows_it() -> None:
     for answer, words in ((said, "host-unknown"), (said.replace(b"host-unknown", b"evil-words"), "no known reason")):
         async with server(saying(answer)) as port:
             with pytest.raises(TargetError, match=words):
-                await Client().observe(target(port, "xmpp-client"), None)
+                await CertificateClient().observe(target(port, "xmpp-client"), None)
 
 
 async def test_postgresql_without_tls_refuses() -> None:
@@ -218,14 +218,14 @@ async def test_a_very_long_chain_is_refused(length: int, reason: str) -> None:
         silence, tls(Issued(leaf.certificate, leaf.key, (authority.certificate,) * (length - 1)))
     ) as port:
         with pytest.raises(TargetError) as caught:
-            await Client().observe(target(port), None)
+            await CertificateClient().observe(target(port), None)
     assert caught.value.reason == reason
 
 
 async def test_a_hostile_subject_becomes_a_harmless_label() -> None:
     evil = 'a"b\\c\n\r\x00\x1b[31m\u202e' + "x" * 30
     async with server(silence, tls(Authority("Root").issue(HOST, common_name=evil))) as port:
-        seen = await Client().observe(target(port), None)
+        seen = await CertificateClient().observe(target(port), None)
 
     (leaf,) = seen.chains[""].certificates
     assert leaf.subject_cn == evil
@@ -243,7 +243,7 @@ async def test_a_server_that_hangs_when_asked_for_old_tls_still_shows_its_dates(
         await silence(reader, writer)
 
     async with server(once) as port:
-        seen = await Client().observe(target(port, timeout=0.5), None)
+        seen = await CertificateClient().observe(target(port, timeout=0.5), None)
     assert len(seen.chains[""].certificates) == 1
     assert seen.weak == {}
     assert seen.failure is None

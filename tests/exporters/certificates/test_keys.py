@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporters.certificates.client import Client
+from exporters.certificates.client import CertificateClient
 from lab.servers.pki import Authority, Issued, new_key
 from tests.exporters.certificates.fakes import HOST, server, silence, target
 from toolkit.scrape import TargetError
@@ -49,8 +49,8 @@ async def test_both_certificates_of_a_server_are_seen_where_asked_for(
     (tmp_path / "rsa.pem").write_bytes(old.chain_pem)
     async with server(silence, with_both((new, old), version)) as port:
         wanted = replace(target(port, ca=tmp_path / "root.pem"), file=tmp_path / "rsa.pem")
-        alone = await Client().observe(wanted, None)
-        both = await Client().observe(replace(wanted, keys=("rsa", "ecdsa")), None)
+        alone = await CertificateClient().observe(wanted, None)
+        both = await CertificateClient().observe(replace(wanted, keys=("rsa", "ecdsa")), None)
     assert [chain.reasons for chain in alone.chains.values()] == [()]
     assert alone.serves_file is False
     assert both.failure is None
@@ -87,9 +87,9 @@ async def test_a_kind_of_key_that_a_server_lacks_is_a_failure_and_costs_no_other
 ) -> None:
     async with s_server(tmp_path, root.issue(HOST)) as port:
         wanted = replace(target(port, ca=tmp_path / "root.pem"), keys=("rsa", "ecdsa"))
-        seen = await Client().observe(wanted, None)
+        seen = await CertificateClient().observe(wanted, None)
         with pytest.raises(TargetError, match="asked for its rsa certificate"):
-            await Client().observe(replace(wanted, keys=("rsa",)), None)
+            await CertificateClient().observe(replace(wanted, keys=("rsa",)), None)
     assert list(seen.chains) == ["ecdsa"]
     assert seen.failure is not None
     assert seen.failure[0] == "handshake"
@@ -100,7 +100,7 @@ async def test_a_server_that_wants_a_certificate_of_ours_shows_its_own(
     root: Authority, tmp_path: Path, version: str
 ) -> None:
     async with s_server(tmp_path, root.issue(HOST), "-Verify", "1", "-CAfile", "root.pem", version) as port:
-        seen = await Client().observe(target(port, ca=tmp_path / "root.pem"), None)
+        seen = await CertificateClient().observe(target(port, ca=tmp_path / "root.pem"), None)
     assert seen.failure is None
     assert seen.chains[""].reasons == ()
     assert seen.chains[""].first.not_after > time.time()

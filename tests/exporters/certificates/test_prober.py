@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientSession
 
 from exporters.certificates.__main__ import _exporter, _parser, main
-from exporters.certificates.client import Client
+from exporters.certificates.client import CertificateClient
 from exporters.certificates.prober import _LEAST_PAUSE, Prober
 from exporters.certificates.snapshot import Chain, Observation
 from lab.servers.pki import Authority
@@ -41,7 +41,7 @@ def log_of_the_process() -> Iterator[None]:
     root.setLevel(level)
 
 
-class Scripted(Client):
+class Scripted(CertificateClient):
     """Does what the test says instead of looking at a target."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Scripted(Client):
         self.calls: list[str] = []
         self.under_way = self.most_under_way = 0
 
-    async def observe(self, target: Target, last: Observation | None) -> Observation:  # noqa: ARG002 - a Client's
+    async def observe(self, target: Target, last: Observation | None) -> Observation:  # noqa: ARG002 - a CertificateClient's
         self.calls.append(target.name)
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
@@ -73,7 +73,7 @@ def write(tmp_path: Path, **targets: str) -> Path:
     return path
 
 
-def prober(tmp_path: Path, client: Client, *, interval: float = 3600, **targets: str) -> Prober:
+def prober(tmp_path: Path, client: CertificateClient, *, interval: float = 3600, **targets: str) -> Prober:
     return Prober(write(tmp_path, **targets), client, interval=interval, concurrency=10)
 
 
@@ -175,7 +175,7 @@ async def test_a_wrong_file_keeps_the_old_configuration(tmp_path: Path) -> None:
 @asynccontextmanager
 async def exporter(tmp_path: Path, **targets: str) -> AsyncIterator[str]:
     args = _parser().parse_args([f"--config.file={write(tmp_path, **targets)}", "--probe.interval=1h"])
-    site = web.Site(web.application(_exporter(args)), [Address("127.0.0.1", 0)], WebConfig())
+    site = web.Listener(web.application(_exporter(args)), [Address("127.0.0.1", 0)], WebConfig())
     async with web.serving(site) as (url,):
         yield url
 

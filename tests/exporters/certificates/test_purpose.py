@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporters.certificates.certificate import parse_file
-from exporters.certificates.verdict import Authorities, judge
+from exporters.certificates.trust import Authorities, judge
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,8 +68,8 @@ def test_a_certificate_that_is_not_for_servers_is_found_where_openssl_finds_it(t
     purpose = ("verify", "-CAfile", "ca.pem", "-untrusted", "intermediate.pem", "-purpose", "sslserver", "leaf.pem")
     accepted = run(tmp_path, *purpose).returncode == 0
     chain = b"".join((tmp_path / f"{name}.pem").read_bytes() for name in ("leaf", "intermediate"))
-    verdict = judge(parse_file(chain, at_most=2).certificates, Authorities().store(tmp_path / "ca.pem"), [HOST])
-    assert (verdict.reasons == ()) == accepted, verdict.reasons
+    trust = judge(parse_file(chain, at_most=2).certificates, Authorities().store(tmp_path / "ca.pem"), [HOST])
+    assert (trust.reasons == ()) == accepted, trust.reasons
     assert accepted == (path in ACCEPTED)
 
 

@@ -11,7 +11,7 @@ from prometheus_client.core import Metric
 from exporters.coturn.collector import collect
 from exporters.coturn.families import FAMILIES
 from exporters.coturn.log_statistics import Run
-from exporters.coturn.probe import Outcome
+from exporters.coturn.probe import ProbeOutcome
 from exporters.coturn.process import ProcessState
 from exporters.coturn.snapshot import SOURCES, Snapshot
 
@@ -25,7 +25,7 @@ EVERYTHING = Snapshot(
     run=Run(complete=True),
     relay_ports_used=6,
     bindings=(7, "sessions"),
-    outcomes={("stun", "udp"): Outcome(0.5), ("turn", "udp"): Outcome(failure="quota")},
+    outcomes={("stun", "udp"): ProbeOutcome(0.5), ("turn", "udp"): ProbeOutcome(failure="quota")},
     failures={("turn", "udp", "quota"): 8},
     version="4.6.1",
     log_in_place=False,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporters.coturn.config import Cli, ConfigError, Configuration, LogPlace, load
+from exporters.coturn.config import Cli, Configuration, CoturnConfigError, LogPlace, load
 from lab.running.workspace import ROOT
 
 
@@ -127,18 +127,18 @@ def test_there_is_no_log_to_follow_where_coturn_writes_none(tmp_path: Path) -> N
 
 
 def test_a_file_that_cannot_be_used_is_one_line_that_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot read .*missing.conf: No such file"):
+    with pytest.raises(CoturnConfigError, match=r"cannot read .*missing.conf: No such file"):
         load(tmp_path / "missing.conf")
-    with pytest.raises(ConfigError, match="min-port is above max-port"):
+    with pytest.raises(CoturnConfigError, match="min-port is above max-port"):
         loaded(tmp_path, "min-port=10\nmax-port=9")
-    with pytest.raises(ConfigError, match="embedded null byte"):
+    with pytest.raises(CoturnConfigError, match="embedded null byte"):
         load(tmp_path / "a\0b")
 
 
 @pytest.mark.parametrize("option", ["min-port", "max-port", "listening-port", "tls-listening-port", "cli-port"])
 @pytest.mark.parametrize("port", ["70000", "0", "9" * 5000])
 def test_a_port_that_does_not_exist_is_one_line_that_names_it(tmp_path: Path, option: str, port: str) -> None:
-    with pytest.raises(ConfigError, match=f"{option}={port[:9]} is no port") as told:
+    with pytest.raises(CoturnConfigError, match=f"{option}={port[:9]} is no port") as told:
         loaded(tmp_path, f"{option}={port}")
     assert "\n" not in str(told.value)
 

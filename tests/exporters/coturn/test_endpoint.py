@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from exporters.coturn import endpoint
-from exporters.coturn.endpoint import EndpointError
+from exporters.coturn.endpoint import BuiltInEndpointError
 from lab.running.workspace import ROOT
 from tests.exporters.coturn.fakes import page
 
@@ -87,10 +87,10 @@ async def test_a_value_that_is_no_number_is_passed_through_and_not_believed() ->
 async def test_what_is_no_metrics_is_reported_in_one_line() -> None:
     for body, said in (("{not metrics", "does not speak"), (b"a 1\n" * (1 << 21), "more than")):
         async with page(body) as url:
-            with pytest.raises(EndpointError, match=said):
+            with pytest.raises(BuiltInEndpointError, match=said):
                 await endpoint.read(url)
     async with page("", status=500) as url:
-        with pytest.raises(EndpointError, match="no answer from"):
+        with pytest.raises(BuiltInEndpointError, match="no answer from"):
             await endpoint.read(url)
-    with pytest.raises(EndpointError, match="no answer from"):
+    with pytest.raises(BuiltInEndpointError, match="no answer from"):
         await endpoint.read(url)

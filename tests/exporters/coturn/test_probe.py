@@ -8,7 +8,7 @@ import pytest
 
 from exporters.coturn import connection, probe
 from exporters.coturn.config import Configuration
-from exporters.coturn.probe import Outcome, Probe
+from exporters.coturn.probe import Probe, ProbeOutcome
 from tests.exporters.coturn.fakes import FakeTurn
 from toolkit.stun import Method
 
@@ -77,7 +77,7 @@ async def test_an_allocation_whose_answer_was_lost_is_released_later(lost: Metho
         await tried.round()
         assert tried.outcomes["stun", "udp"].failure == ""
         if lost is Method.ALLOCATE:
-            assert tried.outcomes["turn", "udp"] == Outcome(failure="timeout")
+            assert tried.outcomes["turn", "udp"] == ProbeOutcome(failure="timeout")
             assert len(fake.allocations) == 1
         fake.deaf = True
         await tried.settle()
@@ -98,7 +98,7 @@ async def test_a_refusal_is_known_by_its_reason_while_stun_works(code: int, reas
         tried = probing(port)
         await tried.round()
         await tried.round()
-    assert tried.outcomes["turn", "udp"] == Outcome(failure=reason)
+    assert tried.outcomes["turn", "udp"] == ProbeOutcome(failure=reason)
     assert tried.outcomes["stun", "udp"].failure == ""
     assert tried.failures == {("turn", "udp", reason): 2}
 
@@ -109,7 +109,7 @@ async def test_a_server_that_does_not_know_the_secret_is_not_believed() -> None:
         tried = probing(port)
         await tried.round()
         tried.close()
-    assert tried.outcomes["turn", "udp"] == Outcome(failure="timeout")
+    assert tried.outcomes["turn", "udp"] == ProbeOutcome(failure="timeout")
 
 
 async def test_silence_and_nobody_there_fail_both() -> None:
@@ -118,9 +118,9 @@ async def test_silence_and_nobody_there_fail_both() -> None:
         tried = probing(port)
         fake.deaf = True
         await tried.round()
-        assert tried.outcomes == dict.fromkeys(BOTH, Outcome(failure="timeout"))
+        assert tried.outcomes == dict.fromkeys(BOTH, ProbeOutcome(failure="timeout"))
     await tried.round()
-    assert tried.outcomes == dict.fromkeys(BOTH, Outcome(failure="refused"))
+    assert tried.outcomes == dict.fromkeys(BOTH, ProbeOutcome(failure="refused"))
 
 
 @pytest.mark.parametrize("ipv6_relay", [False, True])

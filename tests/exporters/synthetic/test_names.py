@@ -14,7 +14,7 @@ from exporters.synthetic.config import Relay
 from exporters.synthetic.leg import Leg, RelayError, Way
 from toolkit import names
 from toolkit.names import Names
-from xmpp.client import Client
+from xmpp.client import XmppClient
 from xmpp.errors import DeadlineError, NameNotFoundError
 from xmpp.transport import Endpoints
 from xmpp.websocket import http_session
@@ -45,11 +45,11 @@ def lookups() -> int:
 
 async def test_logins_under_a_dns_that_hangs_end_in_time_and_share_one_lookup(silent: threading.Event) -> None:
     async with http_session(names=Names()) as http:
-        clients = [Client(DOOR, "user1", "password", http=http, timeout=0.2) for _ in range(30)]
+        clients = [XmppClient(DOOR, "user1", "password", http=http, timeout=0.2) for _ in range(30)]
         found = await asyncio.gather(*(client.login() for client in clients), return_exceptions=True)
         assert {type(error) for error in found} == {DeadlineError}
         assert lookups() == 1
-        waiting = asyncio.create_task(Client(DOOR, "user1", "password", http=http, timeout=60).login())
+        waiting = asyncio.create_task(XmppClient(DOOR, "user1", "password", http=http, timeout=60).login())
         await asyncio.sleep(0)
         silent.set()
         with pytest.raises(NameNotFoundError):

@@ -10,12 +10,12 @@ from prometheus_client.registry import Collector
 from exporters.synthetic import names
 from exporters.synthetic.collector import collect
 from exporters.synthetic.families import FAMILIES
-from exporters.synthetic.snapshot import Place
+from exporters.synthetic.snapshot import JourneyPlace
 from exporters.synthetic.tally import Tally
 from lab.running.workspace import ROOT
-from lab.scraping import Scrape
+from lab.scraping import ScrapedPage
 
-PAIR = Place("message", "prosody1", "prosody2")
+PAIR = JourneyPlace("message", "prosody1", "prosody2")
 RELAY = ("coturn1", "udp")
 
 
@@ -23,14 +23,14 @@ def made() -> Tally:
     return Tally([PAIR], [RELAY], {"message": 15.0}, "main")
 
 
-def page(tally: Tally, *, foreign: int = 0) -> Scrape:
+def page(tally: Tally, *, foreign: int = 0) -> ScrapedPage:
     class Families(Collector):
         def collect(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
             return collect(tally.snapshot({("prosody1", "sender"): False}, foreign, 0))
 
     registry = CollectorRegistry()
     registry.register(Families())
-    return Scrape(generate_latest(registry).decode())
+    return ScrapedPage(generate_latest(registry).decode())
 
 
 def test_every_series_is_there_from_the_start() -> None:

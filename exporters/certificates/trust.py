@@ -55,7 +55,7 @@ _RSA_BITS = 2048  # the minimum of NIST SP 800-57, the CA/Browser Forum and Open
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Trust:
     """The result of judging a chain.
 
     Args:
@@ -93,7 +93,7 @@ def judge(
     store: crypto.X509Store,
     host_names: Sequence[str],
     matches: Callable[[Certificate, str], bool] | None = None,
-) -> Verdict:
+) -> Trust:
     """Judge a chain from a server or a file, the leaf first.
 
     Args:
@@ -112,7 +112,7 @@ def judge(
         # Nobody checks the signature of a root on itself.
         ("weak_signature", any(certificate.weakly_signed and not certificate.self_issued for certificate in path)),
     )
-    return Verdict((*found, *(reason for reason, holds in checks if holds)), path)
+    return Trust((*found, *(reason for reason, holds in checks if holds)), path)
 
 
 def is_for_host(leaf: Certificate, host_name: str) -> bool:

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from exporters.certificates.certificate import Certificate, parse_file
-from exporters.certificates.client import Client
+from exporters.certificates.client import CertificateClient
 from exporters.certificates.handshake import BELOW_1_2, CIPHER
-from exporters.certificates.verdict import Authorities, is_for_host, judge
+from exporters.certificates.trust import Authorities, is_for_host, judge
 from lab.servers.pki import Authority, Issued, new_key
 from tests.exporters.certificates.fakes import HOST, server, silence, target, tls
 from toolkit.scrape import TargetError
@@ -35,7 +35,7 @@ def root(tmp_path: Path) -> Authority:
 
 async def observe(issued: Issued, ca: Path, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> Observation:
     async with server(silence, tls(issued, minimum=minimum)) as port:
-        return await Client().observe(target(port, ca=ca), None)
+        return await CertificateClient().observe(target(port, ca=ca), None)
 
 
 async def served(issued: Issued, tmp_path: Path) -> Chain:
@@ -122,7 +122,7 @@ async def test_a_server_that_accepts_a_weak_cipher_suite_is_noticed_and_tls_1_3_
     context = tls(root.issue(HOST, key=new_key(2048)))
     context.set_ciphers(ciphers)
     async with server(silence, context) as port:
-        seen = await Client().observe(target(port, ca=tmp_path / "root.pem"), None)
+        seen = await CertificateClient().observe(target(port, ca=tmp_path / "root.pem"), None)
     assert seen.weak == {BELOW_1_2: False, CIPHER: weak}
 
 
@@ -130,7 +130,7 @@ async def test_what_was_tried_within_the_hour_is_not_tried_again(root: Authority
     handshakes = []
     context = tls(root.issue(HOST))
     context.sni_callback = lambda *_: handshakes.append(1)
-    client = Client()
+    client = CertificateClient()
     async with server(silence, context) as port:
         one = target(port, ca=tmp_path / "root.pem")
         first = await client.observe(one, None)
