@@ -6,16 +6,14 @@ One HAProxy serves a certificate of its own for every name, by SNI. It asserts n
 from __future__ import annotations
 
 import re
-import shutil
-import socket
-import subprocess
 import time
 import urllib.request
 from dataclasses import dataclass
 
 import psutil
 
-from lab.running.server import Workspace
+from lab.running.programs import program
+from lab.running.server import WebServer, Workspace, http_answers
 from lab.running.workspace import LabError
 from lab.servers.certified import CertifiedHaproxy
 from lab.servers.exporters import ExporterProcess
@@ -48,6 +46,27 @@ class ManyNames(CertifiedHaproxy):
         for number in range(names):
             issued = intermediate.issue(f"t{number}.example")
             (self.certificate / f"{number}.pem").write_bytes(issued.key_pem + issued.chain_pem)
+
+
+class Blackbox(WebServer):
+    """blackbox_exporter with these modules, as text."""
+
+    def __init__(self, lab: Workspace, modules: str) -> None:
+        super().__init__(lab, "blackbox")
+        self._modules = modules
+
+    def prepare(self) -> None:
+        """Write its configuration."""
+        (self.directory / "blackbox.yml").write_text(f"modules:\n{self._modules}")
+
+    def command(self) -> list[str]:
+        """Run the installed one."""
+        blackbox = program("blackbox_exporter", "prometheus-blackbox-exporter")
+        return [blackbox, f"--config.file={self.directory}/blackbox.yml", f"--web.listen-address=127.0.0.1:{self.port}"]
+
+    def is_ready(self) -> bool:
+        """Tell whether its pages are there."""
+        return http_answers(self.url)
 
 
 @dataclass(frozen=True)
@@ -110,9 +129,6 @@ def against_blackbox() -> tuple[float, float, int]:
 
     Ours probes by itself and is scraped once a round; theirs probes when it is scraped, once for each target.
     """
-    program = shutil.which("prometheus-blackbox-exporter")
-    if program is None:
-        raise LabError("blackbox_exporter is not here: install Debian's prometheus-blackbox-exporter")
     with Workspace() as lab:
         root = Authority("Root")
         (lab.directory / "root.pem").write_bytes(root.pem)
@@ -127,16 +143,9 @@ def against_blackbox() -> tuple[float, float, int]:
         ours = _ours(exporter)
         memory = psutil.Process(exporter.pid).memory_info().rss
         exporter.stop()
-        modules = "".join(_MODULE.format(number, lab.directory / "root.pem") for number in range(_FEW))
-        (lab.directory / "blackbox.yml").write_text(f"modules:\n{modules}")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        command = [program, f"--config.file={lab.directory}/blackbox.yml", f"--web.listen-address=127.0.0.1:{port}"]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:  # noqa: S603 - from PATH, with our files
-            try:
-                return ours, _theirs(psutil.Process(process.pid), port, server.tls_port), memory
-            finally:
-                process.kill()
+        blackbox = Blackbox(lab, "".join(_MODULE.format(number, lab.directory / "root.pem") for number in range(_FEW)))
+        blackbox.start()
+        return ours, _theirs(blackbox, server.tls_port), memory
 
 
 def _ours(exporter: ExporterProcess) -> float:
@@ -151,22 +160,16 @@ def _ours(exporter: ExporterProcess) -> float:
     return (_cpu(process) - before) / (_SECONDS / _ROUND * _FEW)
 
 
-def _theirs(process: psutil.Process, port: int, tls_port: int) -> float:
-    probes = int(_SECONDS / _ROUND) * _FEW
+def _theirs(blackbox: Blackbox, tls_port: int) -> float:
+    process, probes = psutil.Process(blackbox.pid), int(_SECONDS / _ROUND) * _FEW
 
     def probe(number: int) -> str:
-        url = f"http://127.0.0.1:{port}/probe?module=t{number % _FEW}&target=127.0.0.1:{tls_port}"
-        with urllib.request.urlopen(url, timeout=30) as answer:
+        url = f"{blackbox.url}/probe?module=t{number % _FEW}&target=127.0.0.1:{tls_port}"
+        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - our own server
             text: str = answer.read().decode()
         assert "probe_success 1" in text, text
         return text
 
-    for attempt in range(100):
-        try:
-            probe(attempt)
-            break
-        except OSError:
-            time.sleep(0.1)
     before = _cpu(process)
     for number in range(probes):
         probe(number)

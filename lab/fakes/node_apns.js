@@ -4,7 +4,7 @@
 const fs = require('node:fs');
 const http2 = require('node:http2');
 
-const [options, cert, key] = process.argv.slice(2);
+const [options, cert, key, port] = process.argv.slice(2);
 const { settings, goaway } = JSON.parse(options);
 const server = http2.createSecureServer({ cert: fs.readFileSync(cert), key: fs.readFileSync(key), settings });
 let seen = 0;
@@ -21,4 +21,4 @@ server.on('stream', (stream, headers) => {
     if (goaway && seen % goaway === 0) stream.session.close();  // GOAWAY, then the end when all streams are answered
   });
 });
-server.listen(0, '127.0.0.1', () => console.log(`port ${server.address().port}`));
+server.listen(Number(port), '127.0.0.1', () => console.log('listening'));

@@ -10,19 +10,17 @@ import contextlib
 import json
 import os
 import shutil
-import socket
-import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
+from lab.running.server import Server, Workspace, tcp_accepts
 from lab.running.workspace import ROOT
 from tests.gateway.conftest import ANDROID, Pki, Start
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from lab.fakes.fcm import FakeFcm
@@ -40,28 +38,43 @@ def program(name: str) -> str:
     return found
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+class Peer(Server):
+    """A server of others that speaks HTTP/2; it runs inside the context.
+
+    Args:
+        lab: where it runs.
+        arguments: what to run for a port.
+        says: what it prints once it listens; None if it accepts connections then.
+    """
+
+    def __init__(self, lab: Workspace, arguments: Callable[[int], list[str]], says: str | None = None) -> None:
+        super().__init__(lab, "peer")
+        self.port = lab.ports.reserve()
+        self._arguments = arguments
+        self._says = says
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        return self._arguments(self.port)
+
+    def is_ready(self) -> bool:
+        return tcp_accepts(self.port) if self._says is None else self._says in self.log.read_text(encoding="utf-8")
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        self.start()
+        yield
+        assert not self.crashed, self.obituary()
+        self.kill()
 
 
-@contextlib.contextmanager
-def running(command: list[str], port: int | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Run a server; with `port`, until it accepts connections there."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        deadline = time.monotonic() + 60
-        while port is not None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            assert process.poll() is None
-            assert process.stdout is not None
-            assert time.monotonic() < deadline, process.stdout.read()
-            time.sleep(0.02)
-        yield process
-    finally:
-        process.terminate()
-        process.wait(60)
+@pytest.fixture
+def lab() -> Iterator[Workspace]:
+    with Workspace() as lab:
+        yield lab
 
 
 @pytest.mark.parametrize(
@@ -77,18 +90,17 @@ def running(command: list[str], port: int | None = None) -> Iterator[subprocess.
     ],
     ids=json.dumps,
 )
-async def test_node_gets_every_call_once(start: Start, pki: Pki, options: dict[str, object]) -> None:
+async def test_node_gets_every_call_once(start: Start, pki: Pki, lab: Workspace, options: dict[str, object]) -> None:
     files = (f"{pki.directory}/server.crt", f"{pki.directory}/server.key")
     script = str(ROOT / "lab/fakes/node_apns.js")
-    with running([program("node"), script, json.dumps(options), *files]) as node:
-        assert node.stdout is not None
-        port = int(node.stdout.readline().split()[1])
-        caller = await start(HANDLERS="voip", APNS_URL=f"https://localhost:{port}")
+    runs = [program("node"), script, json.dumps(options), *files]
+    node = Peer(lab, lambda port: [*runs, str(port)], "listening")
+    with node.serving():
+        caller = await start(HANDLERS="voip", APNS_URL=f"https://localhost:{node.port}")
         nodes = [f"{number:064x}" for number in range(CALLS)]
         answers = await asyncio.gather(*(caller.push(one) for one in nodes))
         assert {answer.outcome for answer in answers} == {"sent"}
-        node.terminate()
-        lines = node.stdout.read().splitlines()
+    lines = node.log.read_text(encoding="utf-8").splitlines()[1:]
     assert not [line for line in lines if "error" in line]
     assert sorted(line.split()[0].removeprefix("/3/device/") for line in lines) == nodes
     assert {int(line.split()[1]) for line in lines} == {len('{"aps":{},"type":"incoming-call","expires":1700000000}')}
@@ -99,19 +111,20 @@ async def test_node_gets_every_call_once(start: Start, pki: Pki, options: dict[s
     [[], ["--header-table-size=0"], ["-w10"], ["-m2"]],
     ids=["default", "no table", "small window", "two streams"],
 )
-async def test_nghttpd_answers_every_request(start: Start, pki: Pki, tmp_path: Path, options: list[str]) -> None:
+async def test_nghttpd_answers_every_request(
+    start: Start, pki: Pki, lab: Workspace, tmp_path: Path, options: list[str]
+) -> None:
     """It serves files: all answers are 404, which is enough to see that every request was understood."""
-    port = free_port()
     files = (f"{pki.directory}/server.key", f"{pki.directory}/server.crt")
-    command = [program("nghttpd"), "--verbose", *options, f"--htdocs={tmp_path}", "-a127.0.0.1", str(port), *files]
-    with running(command, port) as server:
-        caller = await start(HANDLERS="voip", APNS_URL=f"https://localhost:{port}")
+    runs = [program("nghttpd"), *options, f"--htdocs={tmp_path}", "-a127.0.0.1"]
+    nghttpd = Peer(lab, lambda port: [*runs, str(port), *files])
+    with nghttpd.serving():
+        caller = await start(HANDLERS="voip", APNS_URL=f"https://localhost:{nghttpd.port}")
         answers = await asyncio.gather(*(caller.push() for _ in range(20)))
         assert {answer.outcome for answer in answers} == {"rejected"}
         samples = await caller.samples()
         assert samples['push_failures_total{handler="voip",reason="http_4xx"}'] == 20
         assert samples['push_connections_total{handler="voip"}'] == 1
-        server.terminate()
 
 
 NGINX = """
@@ -170,27 +183,30 @@ class Http1Fcm:
 
 @pytest.mark.parametrize("front", ["nginx", "haproxy", "nghttpx"])
 async def test_every_push_passes_a_front_once(
-    start: Start, google: FakeFcm, pki: Pki, tmp_path: Path, front: str
+    start: Start, google: FakeFcm, pki: Pki, lab: Workspace, front: str
 ) -> None:
     """Fronts change header tables, windows and limits, and say goodbye to connections that live long."""
     del google  # another one takes its place
-    behind, port = Http1Fcm(), free_port()
+    behind = Http1Fcm()
     async with behind.serving() as back:
-        places = {"directory": tmp_path, "pki": pki.directory, "port": port, "back": back}
-        if front == "nginx":
-            (tmp_path / "conf").write_text(NGINX.format(**places))
-            command = [program("nginx"), "-p", str(tmp_path), "-c", str(tmp_path / "conf"), "-e", "stderr"]
-        elif front == "haproxy":
-            both = (pki.directory / "server.crt").read_text() + (pki.directory / "server.key").read_text()
-            (tmp_path / "both.pem").write_text(both)
-            (tmp_path / "conf").write_text(HAPROXY.format(**places))
-            command = [program("haproxy"), "-db", "-f", str(tmp_path / "conf")]
-        else:
+
+        def arguments(port: int) -> list[str]:
+            places = {"directory": lab.directory, "pki": pki.directory, "port": port, "back": back}
+            if front == "nginx":
+                (lab.directory / "conf").write_text(NGINX.format(**places))
+                return [program("nginx"), "-p", str(lab.directory), "-c", str(lab.directory / "conf"), "-e", "stderr"]
+            if front == "haproxy":
+                both = (pki.directory / "server.crt").read_text() + (pki.directory / "server.key").read_text()
+                (lab.directory / "both.pem").write_text(both)
+                (lab.directory / "conf").write_text(HAPROXY.format(**places))
+                return [program("haproxy"), "-db", "-f", str(lab.directory / "conf")]
             files = (f"{pki.directory}/server.key", f"{pki.directory}/server.crt")
             limits = ("--frontend-http2-window-size=1024", "--frontend-http2-max-concurrent-streams=4")
-            command = [program("nghttpx"), f"-f127.0.0.1,{port}", f"-b127.0.0.1,{back}", *limits, *files]
-        with running(command, port):
-            caller = await start(HANDLERS="fcm", FCM_URL=f"https://localhost:{port}")
+            return [program("nghttpx"), f"-f127.0.0.1,{port}", f"-b127.0.0.1,{back}", *limits, *files]
+
+        server = Peer(lab, arguments)
+        with server.serving():
+            caller = await start(HANDLERS="fcm", FCM_URL=f"https://localhost:{server.port}")
             nodes = [f"{number:04}{ANDROID * 80}" for number in range(CALLS)]  # bodies above 2 KiB
             answers = await asyncio.gather(*(caller.push(one, "message") for one in nodes))
             assert {answer.outcome for answer in answers} == {"sent"}
