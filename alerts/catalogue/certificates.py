@@ -22,15 +22,14 @@ ALERTS: Final = (
         expr="ssl_certificate_trusted == 0",
         summary="{{ $labels.target }}: clients do not trust the certificate",
         description=(
-            "Apps refuse to connect here. The reason stands in ssl_certificate_verification_info: expired, chain or "
-            "name."
+            "Apps refuse to connect here. ssl_certificate_verification_info has the reason: expired, chain or name."
         ),
         dashboard=_DASHBOARD,
     ),
     Alert(
         name="CertificateNotReloaded",
         expr="ssl_certificate_served_matches_file == 0",
-        summary="{{ $labels.target }}: the server does not serve the certificate that lies in its file",
+        summary="{{ $labels.target }}: the server does not serve the certificate of its file",
         description=(
             "Users notice nothing until the old one ends. Reload the server (coturn: SIGUSR2); fix certbot's hook."
         ),
@@ -41,7 +40,8 @@ ALERTS: Final = (
         expr="ssl_certificate_probe_success == 0",
         summary="{{ $labels.target }}: the certificates could not be read",
         description=(
-            "An endpoint is down or speaks something else, or a file cannot be read. Its expiry is not watched. See "
+            "An endpoint is down or speaks another protocol, or a file cannot be read. Its expiry is not monitored. "
+            "See "
             "ssl_certificate_probe_info."
         ),
         dashboard=_DASHBOARD,

@@ -15,7 +15,7 @@ ALERTS: Final = (
             "{{ $labels.instance }}: {{ $value | humanizePercentage }} of the disk at {{ $labels.mountpoint }} is free "
             "(needs <limit>)"
         ),
-        description="What writes there stops: PostgreSQL, coturn's log, Prometheus. Make room now.",
+        description="Programs that write there stop: PostgreSQL, coturn's log, Prometheus. Free some space now.",
         dashboard=_HOSTS,
     ),
     Alert(
@@ -25,7 +25,9 @@ ALERTS: Final = (
             "{{ $labels.instance }}: the disk at {{ $labels.mountpoint }} will be full in "
             "{{ $value | humanizeDuration }}"
         ),
-        description="What writes there stops then: PostgreSQL, coturn, Prometheus. See what grows, and make room.",
+        description=(
+            "Programs that write there will stop: PostgreSQL, coturn, Prometheus. See what grows, and free some space."
+        ),
         dashboard=_HOSTS,
     ),
     Alert(
@@ -35,7 +37,7 @@ ALERTS: Final = (
             "{{ $labels.instance }}: the disk at {{ $labels.mountpoint }} will be full in "
             "{{ $value | humanizeDuration }}"
         ),
-        description="Nothing has failed yet. See what grows there, and make room or add some today.",
+        description="Nothing has failed yet. See what grows there, and free or add space today.",
         dashboard=_HOSTS,
     ),
     # A file system that counts no files (btrfs) says 0 of 0, which is NaN.
@@ -60,14 +62,16 @@ ALERTS: Final = (
         name="HostMemoryLow",
         expr="node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes < <value>",
         summary="{{ $labels.instance }}: {{ $value | humanizePercentage }} of the memory is available (needs <limit>)",
-        description="Soon the kernel ends a process. See which one grows; on a Prosody node, how many sessions it has.",
+        description=(
+            "Soon the kernel kills a process. See which one grows; on a Prosody node, see how many sessions it has."
+        ),
         dashboard=_HOSTS,
     ),
     Alert(
         name="HostProcessKilled",
         expr="instance:node_oom_kills:increase > 0",
-        summary='{{ $labels.instance }}: the kernel ended {{ $value | printf "%.0f" }} processes for lack of memory',
-        description="A service was ended or restarted. The kernel's log names it, and what used the memory.",
+        summary='{{ $labels.instance }}: the kernel killed {{ $value | printf "%.0f" }} processes for lack of memory',
+        description="A service was killed or restarted. The kernel's log names it, and what used the memory.",
         dashboard=_HOSTS,
     ),
     Alert(
@@ -78,17 +82,21 @@ ALERTS: Final = (
             'label_replace(instance:node_cpu_stolen:ratio > <share>, "of", "taken by other machines", "", "")'
         ),
         summary="{{ $labels.instance }}: {{ $value | humanizePercentage }} of the processors is {{ $labels.of }}",
-        description="Everything on the host waits. See what uses it; only the provider can give back what others take.",
+        description=(
+            "Everything on the host is slow. See which program it is; only the provider can give back what others take."
+        ),
         dashboard=_HOSTS,
     ),
     Alert(
         name="HostClockWrong",
         expr="abs(node_time_seconds - timestamp(node_time_seconds)) > <value>",
         summary=(
-            '{{ $labels.instance }}: the clock is {{ $value | printf "%.1f" }} s off the one of Prometheus '
+            '{{ $labels.instance }}: the clock is {{ $value | printf "%.1f" }} s away from the clock of Prometheus '
             "(limit <limit>)"
         ),
-        description="Certificates, TURN credentials and push tokens go by the clock. See whether it is synchronised.",
+        description=(
+            "Certificates, TURN credentials and push tokens depend on the clock. See whether it is synchronised."
+        ),
         dashboard=_HOSTS,
     ),
     Alert(
@@ -144,7 +152,7 @@ ALERTS: Final = (
         name="HostLogSilent",
         expr='instance:log_age_seconds:now > <value> and on (instance) up{job="node"}',
         summary="{{ $labels.instance }}: the last line of its log came {{ $value | humanizeDuration }} ago",
-        description="What happens there cannot be read afterwards. See whether its rsyslog reaches the store.",
+        description="Its log is now only on the host itself. See whether its rsyslog reaches the log store.",
         dashboard=_HOSTS,
         labels={"of": "silent"},
     ),
@@ -155,8 +163,8 @@ ALERTS: Final = (
             "unless on (instance) instance:log_age_seconds:now\n"
             "and on () group(instance:log_age_seconds:now)"
         ),
-        summary="{{ $labels.instance }}: the log store has no line of its log, and has of other hosts",
-        description="What happens there cannot be read afterwards. Send its log, too (docs/install.md, section 8).",
+        summary="{{ $labels.instance }}: the log store has no line of its log, but has other hosts' lines",
+        description="Its log is only on the host itself. Send it to the log store (docs/install.md, section 8).",
         dashboard=_HOSTS,
         labels={"of": "never"},
     ),
@@ -167,7 +175,7 @@ ALERTS: Final = (
             "count by (iname) (keepalived_vrrp_state) unless group by (iname) (keepalived_vrrp_state == 2)\n"
             'unless on () (up{job="node"} == 0 and on (instance) last_over_time(keepalived_vrrp_state[1h]))'
         ),
-        summary="No host has the address of {{ $labels.iname }}; {{ $value }} tell of it",
+        summary="No host has the address of {{ $labels.iname }}; {{ $value }} hosts report on it",
         description="Nobody can connect. See what keepalived says on each HAProxy, and start it.",
         dashboard=_HOSTS,
     ),
@@ -175,7 +183,7 @@ ALERTS: Final = (
         name="KeepalivedTwoMasters",
         expr="count by (iname) (keepalived_vrrp_state == 2) > 1",
         summary="{{ $value }} hosts have the address of {{ $labels.iname }}",
-        description="Users reach one or the other by chance and lose connections. See why they do not hear each other.",
+        description="Users reach one or the other at random and lose connections. See why they do not hear each other.",
         dashboard=_HOSTS,
     ),
     # Whichever host made the last one.
@@ -189,8 +197,10 @@ ALERTS: Final = (
     Alert(
         name="PostgresRestoreTestOld",
         expr='min by (kind) (instance_kind:backup_age_days:now{kind="restore_test"}) > <value>',
-        summary='The last trial to restore a backup succeeded {{ $value | printf "%.0f" }} days ago (limit <limit>)',
-        description="A backup that was never restored may be none. Restore the last one beside, and compare.",
+        summary='The last restore test succeeded {{ $value | printf "%.0f" }} days ago (limit <limit>)',
+        description=(
+            "A backup that was never restored may be useless. Restore the last one beside the server, and compare."
+        ),
         dashboard=_HOSTS,
     ),
 )

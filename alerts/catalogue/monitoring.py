@@ -31,7 +31,7 @@ class Watched:
             # Not absent(): that is blind to one node of three. What does not answer at all is another alert's business.
             expr=f"{self.answers} unless on ({self.by}) {self.series}",
             summary=f"{who} answers, but without {self.series}",
-            description="The alerts on this metric cannot fire. See the runbook for what usually takes a metric away.",
+            description="The alerts on this metric cannot fire. The runbook lists the usual causes.",
             dashboard=self.dashboard,
             variable=self.variable,
             labels={"metric": self.series},
@@ -180,7 +180,7 @@ ALERTS: Final = (
             expr=f'up{{job="{job}"}} == 0',
             summary="{{ $labels.instance }}: the {{ $labels.job }} target does not answer",
             description=(
-                "The service may be down with it; if not, it is unwatched. See whether the service runs, then its "
+                "The service may be down, too; if not, nothing monitors it. See whether the service runs, then its "
                 "exporter."
             ),
             dashboard=JOBS[job].dashboard,
@@ -220,7 +220,7 @@ ALERTS: Final = (
             "<window>"
         ),
         description=(
-            "Nobody hears of other alerts this way. Read Alertmanager's log: is the key valid, is the address right?"
+            "Alerts to this receiver reach nobody. Read Alertmanager's log: is the key valid, is the address right?"
         ),
         dashboard=_OVERVIEW,
         variable=None,
@@ -230,7 +230,7 @@ ALERTS: Final = (
         expr="increase(prometheus_notifications_dropped_total[<window>]) > 0",
         summary='{{ $labels.instance }}: Prometheus dropped {{ $value | printf "%.0f" }} alerts in <window>',
         description=(
-            "No Alertmanager took them, so nobody was notified. Check that Alertmanager runs, and its target file."
+            "No Alertmanager accepted them, so nobody was notified. Check that Alertmanager runs, and its target file."
         ),
         dashboard=_OVERVIEW,
         variable=None,
@@ -254,7 +254,7 @@ ALERTS: Final = (
             "or\ncertificate_exporter_config_last_reload_successful == 0"
         ),
         summary="{{ $labels.instance }}: {{ $labels.job }} could not read its new configuration",
-        description="It goes on with the old one, and will not start with the new one. Its log says what is wrong.",
+        description="It keeps running with the old one, but cannot start with the new one. Its log says what is wrong.",
         dashboard=_OVERVIEW,
         variable=None,
     ),
@@ -274,7 +274,7 @@ ALERTS: Final = (
             "- on (scrape_job)\n"
             'label_replace(count by (job) (up), "scrape_job", "$1", "job", "(.*)") > 0'
         ),
-        summary="{{ $value }} targets of {{ $labels.scrape_job }} share their instance with another",
+        summary="{{ $value }} targets of {{ $labels.scrape_job }} share an instance label",
         description=(
             "Their series overwrite each other. Give each target an instance of its own in targets/; commeazy-check "
             "names them."
@@ -301,7 +301,7 @@ ALERTS: Final = (
     Alert(
         name="ChecklistItemFails",
         expr="checklist_item == 0 and max_over_time(checklist_item[<window>]) == 1",
-        summary="{{ $labels.id }} of the production checklist was right and is not any more",
+        summary="{{ $labels.id }} of the production checklist was right and is wrong now",
         description=(
             "Section 20 demands it. Run commeazy-check --checklist: its line says what is wrong, where, and what to do."
         ),

@@ -12,7 +12,8 @@ ALERTS: Final = (
         expr="pg_up == 0",
         summary="{{ $labels.instance }}: PostgreSQL does not answer its exporter",
         description=(
-            "Nobody can log in and contact lists do not load; open sessions go on. See whether the failover happened."
+            "Nobody can log in and contact lists do not load; open sessions continue. See whether the failover "
+            "happened."
         ),
         dashboard=_POSTGRESQL,
     ),
@@ -21,13 +22,15 @@ ALERTS: Final = (
         name="PostgresNoPrimary",
         expr=("min by (job) (pg_settings_in_hot_standby) == 1\nunless on (job) up == 0"),
         summary="{{ $labels.job }}: no server is the primary; all that answer are in recovery",
-        description="Nobody can register or change contacts, and logins may fail. Promote the replica that is ahead.",
+        description=(
+            "Nobody can register or change contacts, and logins may fail. Promote the replica that is furthest ahead."
+        ),
         dashboard=_POSTGRESQL,
     ),
     Alert(
         name="PostgresSplitBrain",
         expr="count by (job) (pg_settings_in_hot_standby == 0) > 1",
-        summary="{{ $labels.job }}: {{ $value }} servers are a primary and take writes",
+        summary="{{ $labels.job }}: {{ $value }} servers are primaries and accept writes",
         description=(
             "Accounts and contacts diverge with every write. Find out which one Prosody uses, and stop the other now."
         ),
@@ -94,7 +97,9 @@ ALERTS: Final = (
     Alert(
         name="PostgresTransactionLong",
         expr="max by (job, instance) (pg_stat_activity_max_tx_duration) > <value>",
-        summary='{{ $labels.instance }}: a transaction is open for {{ $value | printf "%.0f" }} s (limit <limit>)',
+        summary=(
+            '{{ $labels.instance }}: a transaction has been open for {{ $value | printf "%.0f" }} s (limit <limit>)'
+        ),
         description="It may hold locks that Prosody waits for, so that logins hang. Find it, and end it.",
         dashboard=_POSTGRESQL,
     ),
@@ -109,7 +114,7 @@ ALERTS: Final = (
         name="PostgresArchiveOld",
         expr="instance:pg_archive_age_seconds:max > <value>",
         summary='{{ $labels.instance }}: the last WAL was archived {{ $value | printf "%.0f" }} s ago (limit <limit>)',
-        description="What has changed since is in no archive. See archive_mode, archive_timeout and the server's log.",
+        description="Changes since then are not archived. See archive_mode, archive_timeout and the server's log.",
         dashboard=_POSTGRESQL,
     ),
 )

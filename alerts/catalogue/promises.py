@@ -82,7 +82,9 @@ ALERTS: Final = (
         summary=(
             'if the largest node fails, the others have {{ $value | printf "%.0f" }} sessions each (limit <limit>)'
         ),
-        description="When a node fails, its users find no room. Add a node, or memory, before that happens.",
+        description=(
+            "If a node fails, the others have no room for its users. Add a node, or memory, before that happens."
+        ),
         dashboard=_DASHBOARD,
         variable=None,
     ),

@@ -38,7 +38,7 @@ ALERTS: Final = (
             '{{ $labels.instance }} will hold {{ $value | printf "%.0f" }} sessions tomorrow, if they go on growing '
             "(limit <limit>)"
         ),
-        description="Nobody notices yet. See whether a node failed or moved its users here; if not, add a node today.",
+        description="Users notice nothing yet. See whether users of another node came here; if not, add a node today.",
         dashboard="promises",
     ),
     Alert(
@@ -46,7 +46,8 @@ ALERTS: Final = (
         expr="prosody_memory_used_bytes > <value>",
         summary="{{ $labels.instance }}: Prosody uses {{ $value | humanize }}B of memory (limit <limit>)",
         description=(
-            "When memory runs out, all sessions of the node drop at once. Look for a leak: memory against sessions."
+            "When memory runs out, all sessions of the node drop at once. Look for a leak: compare memory with "
+            "sessions."
         ),
         dashboard=_OVERVIEW,
     ),
@@ -181,8 +182,7 @@ ALERTS: Final = (
         expr=f'prosody_build_info{{version!~"{NEW_ENOUGH}"}} == 1',
         summary="{{ $labels.instance }}: Prosody is {{ $labels.version }}, older than 13.0.4",
         description=(
-            "Older versions leave users online who are gone. Debian has 13.0.1: install it from Prosody's own package "
-            "source."
+            "Older versions show users as online who are gone. Debian has 13.0.1: install Prosody's own package."
         ),
         dashboard=_OVERVIEW,
     ),

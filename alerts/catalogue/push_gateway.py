@@ -27,7 +27,7 @@ ALERTS: Final = (
         expr="push_gateway_up == 0",
         summary="{{ $labels.instance }}: the push gateway is down",
         description=(
-            "Phones that sleep do not ring, and show no message, for senders on this node. Restart it and read its log."
+            "For senders on this node, sleeping phones do not ring and show no message. Restart it and read its log."
         ),
         dashboard=_DASHBOARD,
     ),
@@ -53,16 +53,14 @@ ALERTS: Final = (
         name="PushCallsFailing",
         expr="round(increase(push_voip_failed_total[<window>])) > <value>",
         summary='{{ $labels.instance }}: {{ $value | printf "%.0f" }} calls failed in <window> (limit <limit>)',
-        description="Each was a call that did not ring, however few calls there were. Look at the reasons of failure.",
+        description="Each of these calls did not ring. Look at the reasons of the failures.",
         dashboard=_DASHBOARD,
     ),
     Alert(
         name="PushVoipCredentialsInvalid",
         expr='push_credentials_valid{handler="voip"} == 0',
         summary="{{ $labels.instance }}: the gateway has no valid credentials for APNs",
-        description=(
-            "No call to a sleeping iPhone rings. The log says what is wrong with the key; repair it and reload."
-        ),
+        description=("No call to a sleeping iPhone rings. The log says what is wrong with the key; fix it and reload."),
         dashboard=_DASHBOARD,
     ),
     Alert(
@@ -70,7 +68,8 @@ ALERTS: Final = (
         expr='push_credentials_valid{handler="fcm"} == 0',
         summary="{{ $labels.instance }}: the gateway has no valid credentials for FCM",
         description=(
-            "No message is announced, and no call to Android rings. The log says what is wrong with the service "
+            "Phones are not woken for messages, and calls to Android do not ring. The log says what is wrong with "
+            "the service "
             "account."
         ),
         dashboard=_DASHBOARD,
@@ -79,7 +78,7 @@ ALERTS: Final = (
         # Without valid credentials nothing can be sent either; that is the alert above.
         name="PushProviderUnreachable",
         expr="push_provider_state == 0 and push_credentials_valid == 1",
-        summary="{{ $labels.instance }}: no {{ $labels.handler }} push can be sent: its provider is not reached",
+        summary="{{ $labels.instance }}: no {{ $labels.handler }} push can be sent: its provider cannot be reached",
         description=(
             "Sleeping phones do not ring, or show no message. See whether the provider or this node's network is down."
         ),
@@ -89,7 +88,7 @@ ALERTS: Final = (
         name="PushKeyFileExposed",
         expr="push_key_file_private == 0",
         summary="{{ $labels.instance }}: others can read the key file of the handler {{ $labels.handler }}",
-        description="Whoever has the key can push to every phone. Run chmod 600 on it; the log names the file.",
+        description="Anyone who has the key can push to every phone. Run chmod 600 on it; the log names the file.",
         dashboard=_DASHBOARD,
     ),
     Alert(
@@ -99,10 +98,12 @@ ALERTS: Final = (
             'sum by (job, handler) (increase(push_canary_total{outcome!="validated"}[<window>])) >= <minimum>\n'
             "and on (handler) sum by (handler) (increase(prosody_canary_logins_total[<window>])) == 0"
         ),
-        summary=('no test phone came for {{ $value | printf "%.0f" }} {{ $labels.handler }} canary pushes in <window>'),
+        summary=(
+            'no test phone logged in after {{ $value | printf "%.0f" }} {{ $labels.handler }} canary pushes in <window>'
+        ),
         description=(
-            "A phone that is known to work is not woken, so users' phones may not be either. The runbook tells the "
-            "three causes apart."
+            "A test phone that works is not woken, so users' phones may not be woken either. The runbook lists the "
+            "causes."
         ),
         dashboard=_DASHBOARD,
         variable=None,
@@ -121,7 +122,7 @@ ALERTS: Final = (
             "{{ $labels.instance }}: {{ $value | humanizePercentage }} of {{ $labels.kind }} pushes wake no phone "
             "(limit <limit>)"
         ),
-        description="The providers accept the pushes and phones do not come. The runbook tells the causes apart.",
+        description="The providers accept the pushes, but phones do not log in. The runbook lists the causes.",
         dashboard=_DASHBOARD,
         variable=None,
     ),
@@ -130,7 +131,8 @@ ALERTS: Final = (
         expr='increase(push_requests_total{code="403"}[<window>]) > 0',
         summary="{{ $labels.instance }}: the gateway refuses pushes for a wrong secret",
         description=(
-            "If it is Prosody that asks, no phone rings. Compare PUSH_SECRET with push_http_secret, then restart both."
+            "If the requests are Prosody's, no phone rings. Compare PUSH_SECRET with push_http_secret, then restart "
+            "both."
         ),
         dashboard=_DASHBOARD,
     ),
@@ -162,8 +164,8 @@ ALERTS: Final = (
         expr="push_gateway_memory_bytes > <value>",
         summary="{{ $labels.instance }}: the push gateway uses {{ $value | humanize }}B of memory (limit <limit>)",
         description=(
-            "At 200 MB it is ended and restarted, and pushes in flight are lost. Restart it at a quiet moment; look "
-            "for a leak."
+            "At 200 MB systemd kills and restarts it, and pushes in flight are lost. Restart it at a quiet time; "
+            "look for a leak."
         ),
         dashboard=_DASHBOARD,
     ),

@@ -43,7 +43,7 @@ ALERTS: Final = (
         name="HaproxyConnectionsHigh",
         expr="haproxy_process_current_connections / haproxy_process_max_connections > <value>",
         summary="{{ $labels.instance }}: {{ $value | humanizePercentage }} of maxconn is in use (limit <limit>)",
-        description="At the limit new users wait until others leave. Raise maxconn, with the memory it takes.",
+        description="At the limit new users wait until others leave. Raise maxconn; it takes memory.",
         dashboard=_HAPROXY,
     ),
     Alert(
@@ -70,10 +70,13 @@ ALERTS: Final = (
         # round: increase() adds a little for the ends of its window, so that twenty connections were more than twenty.
         expr="round(instance_proxy:haproxy_retries:increase) > <value>",
         summary=(
-            '{{ $labels.instance }}: {{ $value | printf "%.0f" }} connections to {{ $labels.proxy }} took another try '
+            '{{ $labels.instance }}: {{ $value | printf "%.0f" }} connections to {{ $labels.proxy }} needed a retry '
             "in <window>"
         ),
-        description="A Prosody accepts connections late or not at all, between two checks. See which, and its log.",
+        description=(
+            "A Prosody node accepts connections late or not at all between two health checks. See which one, and its "
+            "log."
+        ),
         dashboard=_HAPROXY,
     ),
     Alert(

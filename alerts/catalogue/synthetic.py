@@ -38,7 +38,7 @@ ALERTS: Final = (
             "(limit <limit>)"
         ),
         description=(
-            "Users of these nodes lose messages and calls. See how the tries end, and whether only pairs of different "
+            "Users of these nodes lose messages and calls. See the results, and whether only pairs of different "
             "nodes fail."
         ),
         dashboard=_OVERVIEW,
@@ -47,10 +47,9 @@ ALERTS: Final = (
     Alert(
         name="SyntheticLoginsFailing",
         expr=_failing('journey="login"', "to"),
-        summary="{{ $labels.to }}: {{ $value | humanizePercentage }} of logins at the users' door fail (limit <limit>)",
+        summary="{{ $labels.to }}: {{ $value | humanizePercentage }} of logins through HAProxy fail (limit <limit>)",
         description=(
-            "Users cannot log in there. See how the tries end (dns, tls, auth, ...); look at HAProxy, Prosody and "
-            "PostgreSQL."
+            "Users cannot log in there. See the results (dns, tls, auth, ...); look at HAProxy, Prosody and PostgreSQL."
         ),
         dashboard=_OVERVIEW,
         variable=None,
@@ -59,8 +58,8 @@ ALERTS: Final = (
         name="SyntheticPresenceLate",
         expr=_seen("presence_force_quit", "90.0"),
         summary=(
-            "{{ $labels.from }} to {{ $labels.to }}: {{ $value | humanizePercentage }} of users whose connection broke "
-            "were seen to go within 90 s (needs <limit>)"
+            "{{ $labels.from }} to {{ $labels.to }}: {{ $value | humanizePercentage }} of users whose connection "
+            "broke were seen as gone within 90 s (needs <limit>)"
         ),
         description=(
             "Contacts call users who are gone. Look at smacks_hibernation_time and at Prosody's event loop on both "
@@ -74,12 +73,12 @@ ALERTS: Final = (
         name="SyntheticPresenceLate",
         expr=_seen("presence_vanish", "150.0"),
         summary=(
-            "{{ $labels.from }} to {{ $labels.to }}: {{ $value | humanizePercentage }} of users who fell silent were "
-            "seen to go within 150 s (needs <limit>)"
+            "{{ $labels.from }} to {{ $labels.to }}: {{ $value | humanizePercentage }} of users whose phone vanished "
+            "were seen as gone within 150 s (needs <limit>)"
         ),
         description=(
-            "Contacts call users who are gone. Look at read_timeout; Prosody 13.0.1 with mod_limits never finds a "
-            "silent phone."
+            "Contacts call users who are gone. Look at read_timeout; Prosody 13.0.1 with mod_limits never notices a "
+            "vanished phone."
         ),
         dashboard=_PRESENCE,
         variable=None,
@@ -91,7 +90,7 @@ ALERTS: Final = (
             '2 * prosody_setting{name="read_timeout"} + ignoring (name, host) '
             'prosody_setting{name="smacks_hibernation_time"} > <value>'
         ),
-        summary="{{ $labels.instance }}: a silent phone stays online for up to {{ $value }} s (promised <limit>)",
+        summary="{{ $labels.instance }}: a vanished phone stays online for up to {{ $value }} s (promised <limit>)",
         description=(
             "Contacts call users who are gone. Lower read_timeout, which counts twice, or smacks_hibernation_time."
         ),
@@ -151,7 +150,7 @@ ALERTS: Final = (
             "(limit <limit>)"
         ),
         description=(
-            "Calls through this relay fail. See how the tries end: refused and tls are the listener, rejected is "
+            "Calls through this relay fail. See the results: refused and tls mean the listener, rejected means "
             "denied-peer-ip."
         ),
         dashboard=_COTURN,
@@ -171,7 +170,7 @@ ALERTS: Final = (
             "{{ $labels.journey }}: only {{ $value | humanizePercentage }} of the tries were made (needs <limit>)"
         ),
         description=(
-            "Failures may go unseen. Look at the exporter's CPU, its log and synthetic_exporter_stalls_total."
+            "Failures may go unnoticed. Look at the exporter's CPU, its log and synthetic_exporter_stalls_total."
         ),
         dashboard=_OVERVIEW,
         variable=None,
