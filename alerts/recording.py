@@ -159,7 +159,7 @@ RECORDINGS: Final = (
         "instance_proxy:haproxy_retries:increase",
         "increase(haproxy_backend_retry_warnings_total[<window>])\n"
         "+ increase(haproxy_backend_redispatch_warnings_total[<window>])",
-        "To the same server, or to another instead.",
+        "Connections to a Prosody that HAProxy tried again, on the same server or on another one.",
         serves="HaproxyRetriesHigh",
     ),
     Recording(

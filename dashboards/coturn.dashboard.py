@@ -26,7 +26,7 @@ dashboard = page(
         "to 30 % of all. "
         "Bad is a server that does not answer, or that refuses: 486 means total-quota is reached, 508 that no relay "
         "port is left, many 401 that the shared secret differs from Prosody's. "
-        "Bandwidth is what it runs out of first when it is set up well."
+        "If it is set up well, bandwidth runs out first."
     ),
     tiles=[
         broken("Servers down", "Servers whose coturn or exporter does not answer.", COTURN),
@@ -77,7 +77,10 @@ dashboard = page(
     ),
     graph=series(
         "Active allocations",
-        "Open relay allocations. They stay at a level: the quota (see the share), or calls that do not end.",
+        (
+            "Open relay allocations. A flat line at a high level: the quota is reached (see its share), or calls do "
+            "not end."
+        ),
         "short",
         _ACTIVE,
         limits=above("CoturnAllocationsHigh"),

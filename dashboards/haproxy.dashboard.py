@@ -34,7 +34,7 @@ dashboard = page(
     tiles=[
         broken(
             "HAProxys down",
-            "Of those Prometheus scrapes. With keepalived users may not notice that one is gone.",
+            "HAProxys that Prometheus cannot scrape. With keepalived, users may not notice that one is down.",
             HAPROXY,
         ),
         stat(
@@ -128,7 +128,7 @@ dashboard = page(
             "Which server",
             series(
                 "Sessions by server",
-                "Open connections to each Prosody. They should be about the same: users are spread by address.",
+                "Open connections to each Prosody. They should be about equal: users are spread by address.",
                 "short",
                 Query(
                     'sum by (instance, proxy, server) (haproxy_server_current_sessions{instance=~"$node"})',
@@ -147,8 +147,8 @@ dashboard = page(
                 empty="no check has failed",
             ),
             series(
-                "Connections that took another try, 10m",
-                "To the same server, or to another instead.",
+                "Retried connections, 10m",
+                "Connections to a Prosody that HAProxy tried again, on the same server or on another one.",
                 "short",
                 Query('instance_proxy:haproxy_retries:increase{instance=~"$node"}', "{{instance}} {{proxy}}"),
                 limits=above("HaproxyRetriesHigh"),
@@ -165,7 +165,7 @@ dashboard = page(
             ),
             series(
                 "Share of 5xx answers, 5m",
-                "Of all answers of the users' frontends: who connects is turned away.",
+                "Of all answers of the users' frontends. Users who get one cannot connect.",
                 "percentunit",
                 'instance:haproxy_errors:ratio{instance=~"$node"}',
                 limits=above("HaproxyErrorsHigh"),

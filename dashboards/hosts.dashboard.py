@@ -24,7 +24,7 @@ dashboard = page(
     "hosts",
     about=(
         "The machines that everything runs on, by Debian's node exporter. "
-        "Bad is a disk that fills (PostgreSQL stops, and Prometheus), no memory left (the kernel ends a process), "
+        "Bad is a disk that fills (PostgreSQL stops, and Prometheus), no memory left (the kernel kills a process), "
         "a unit that has failed, an address that no HAProxy or more than one has, and a backup that is old. "
         "A host without keepalived or backups has no line in those panels."
     ),
@@ -112,7 +112,7 @@ dashboard = page(
             ),
             series(
                 "Time until a disk is full, by the last hour",
-                "At the rate of the last hour, disks that grow fuller only, and what is nearer than ten days.",
+                "At the rate of the last hour. Only disks that fill up, and only if they are full within ten days.",
                 "s",
                 Query(
                     'instance_mountpoint:node_filesystem_full_seconds:short{instance=~"$node"} < 864000',
@@ -123,7 +123,10 @@ dashboard = page(
             ),
             series(
                 "Time until a disk is full, by the last 6 hours",
-                "At the rate of the last six hours, disks that grow fuller only, and what is nearer than ten days.",
+                (
+                    "At the rate of the last six hours. Only disks that fill up, and only if they are full within ten "
+                    "days."
+                ),
                 "s",
                 Query(
                     'instance_mountpoint:node_filesystem_full_seconds:long{instance=~"$node"} < 864000',
@@ -149,15 +152,15 @@ dashboard = page(
                 limits=above("PostgresBackupOld"),
             ),
             series(
-                "Since a backup was last restored",
-                "Since the last trial that succeeded, by the host that made it.",
+                "Time since the last restore test",
+                "Since the last restore test that succeeded, by the host that made it.",
                 "suffix:days",
                 _age("restore_test"),
                 limits=above("PostgresRestoreTestOld"),
             ),
             series(
                 "Age of the newest log line",
-                "Since the log store last got a line of the host's log, where that is more than a minute ago.",
+                "Since the log store last received a line of the host's log, if that is more than a minute ago.",
                 "s",
                 'instance:log_age_seconds:now{instance=~"$node"} > 60',
                 limits=above("HostLogSilent"),
@@ -188,14 +191,17 @@ dashboard = page(
                 empty="nothing was restarted",
             ),
             series(
-                "Processes ended for lack of memory",
+                "Processes killed for lack of memory",
                 "In fifteen minutes, by the kernel.",
                 "short",
                 'instance:node_oom_kills:increase{instance=~"$node"}',
             ),
             series(
-                "Clock off by",
-                "How far the host's clock is from the one of Prometheus; a slow scrape adds up to a second.",
+                "Clock offset",
+                (
+                    "Difference between the clocks of the host and of the monitoring host; a slow scrape adds up to a "
+                    "second."
+                ),
                 "s",
                 _CLOCK,
                 limits=above("HostClockWrong"),
@@ -213,7 +219,7 @@ dashboard = page(
             ),
             series(
                 "Connection table in use",
-                "Share of what the firewall can remember. Only where it remembers connections.",
+                "Share of the connections that the firewall can track (conntrack). Only hosts that track connections.",
                 "percentunit",
                 'node_nf_conntrack_entries{instance=~"$node"} / node_nf_conntrack_entries_limit{instance=~"$node"}',
                 limits=above("HostConntrackNearlyFull"),
@@ -221,14 +227,14 @@ dashboard = page(
             ),
             series(
                 "Open files",
-                "Share of fs.file-max; practically endless unless somebody lowered it.",
+                "Share of fs.file-max, which is practically unlimited unless somebody lowered it.",
                 "percentunit",
                 'round(node_filefd_allocated{instance=~"$node"} / node_filefd_maximum{instance=~"$node"}, 0.0001)',
                 limits=above("HostFilesNearlyUsed"),
             ),
             series(
                 "Files free",
-                "Share of the inodes of each disk; none left is as bad as no room.",
+                "Share of each disk's inodes that are free. Without inodes no file can be created.",
                 "percentunit",
                 Query(
                     "min by (instance, mountpoint) "

@@ -26,7 +26,8 @@ dashboard = page(
     "postgresql",
     about=(
         "PostgreSQL holds accounts and contact lists; messages never come here. "
-        "Bad is a server that is down (nobody can log in, open sessions go on), a replica that is missing or behind (a "
+        "Bad is a server that is down (nobody can log in, open sessions continue), a replica that is missing or "
+        "behind (a "
         "failover would lose accounts), or no connections left. "
         "Only the primary measures replication; the replica's lines are empty there."
     ),
@@ -34,7 +35,7 @@ dashboard = page(
         broken("Servers down", "Servers that do not answer their exporter, or whose exporter is gone.", POSTGRESQL),
         stat(
             "Streaming replicas",
-            "Replicas connected to the primary. A replica does not know: choose all nodes.",
+            "Replicas connected to the primary. Only the primary knows: choose all nodes.",
             "none",
             f'count({_STREAMING}) or {_A_REPLICA} or 0 * count(pg_up{{instance=~"$node"}} == 1)',
             below("PostgresReplicaMissing"),
@@ -43,7 +44,7 @@ dashboard = page(
         ),
         stat(
             "Replication lag",
-            "Bytes of the log that the replica furthest behind has not got. Only the primary measures it.",
+            "Bytes of WAL that the replica furthest behind has not received. Only the primary measures it.",
             "decbytes",
             f"max({_LAG}) or {_A_REPLICA}",
             above("PostgresReplicationLagHigh"),
@@ -112,7 +113,7 @@ dashboard = page(
             ),
             series(
                 "Rollbacks, deadlocks and conflicts/s",
-                "Transactions that came to nothing. Rollbacks with every login: a query of Prosody fails.",
+                "Transactions that were not committed. Rollbacks with every login: a query of Prosody fails.",
                 "short",
                 Query(rates("pg_stat_database_xact_rollback"), "{{instance}} rollbacks"),
                 Query(rates("pg_stat_database_deadlocks"), "{{instance}} deadlocks", Look.FAILURE),
@@ -157,7 +158,7 @@ dashboard = page(
                 empty="nothing was ever archived",
             ),
             series(
-                "Archiving that failed, 15m",
+                "Failed archiving, 15m",
                 "Tries of archive_command that failed. PostgreSQL keeps the file and tries again.",
                 "short",
                 'instance:pg_archiver_failures:increase{instance=~"$node"}',
@@ -173,14 +174,14 @@ dashboard = page(
             ),
             series(
                 "Rows written/s",
-                "Rows that changed. Accounts and contact lists change seldom.",
+                "Rows that changed. Accounts and contact lists rarely change.",
                 "short",
                 Query(rates("pg_stat_database_tup_inserted"), "{{instance}} inserted"),
                 Query(rates("pg_stat_database_tup_updated"), "{{instance}} updated", Look.DASHED),
                 Query(rates("pg_stat_database_tup_deleted"), "{{instance}} deleted"),
             ),
             series(
-                "Found in memory",
+                "Cache hit ratio",
                 "Share of blocks that did not come from disk. Some 250 MB of data fit into memory: expect 99 %.",
                 "percentunit",
                 f"{rates('pg_stat_database_blks_hit')}"
@@ -196,7 +197,7 @@ dashboard = page(
             ),
             series(
                 "Size of the databases",
-                "On disk. About 250 MB for 100,000 users; more is something that is not ours.",
+                "On disk. About 250 MB for 100,000 users; more means other data.",
                 "decbytes",
                 Query(
                     'sum by (instance, datname) (pg_database_size_bytes{instance=~"$node"})', "{{instance}} {{datname}}"
@@ -210,7 +211,10 @@ dashboard = page(
             ),
             series(
                 "Checkpoints an hour",
-                "requested: so much was written that the timer was not waited for; a few an hour is much for us.",
+                (
+                    "requested: so much was written that PostgreSQL did not wait for its timer. A few an hour are "
+                    "many here."
+                ),
                 "short",
                 Query(
                     "3600 * " + rates("pg_stat_bgwriter_checkpoints_req_total"), "{{instance}} requested", Look.DASHED

@@ -19,8 +19,8 @@ _HIBERNATION = 'prosody_setting{name="smacks_hibernation_time",instance=~"$node"
 dashboard = page(
     "presence-health",
     about=(
-        "Presence tells contacts who is online; a phone that vanishes is found dead by read_timeout, hibernates for a "
-        "while, and only then looks offline. "
+        "Presence tells contacts who is online; a phone that vanishes is dropped after read_timeout, its session "
+        "hibernates for a while, and only then it looks offline. "
         "Bad is a phone that looks online long after it is gone (more than 90 s), or many sessions that hibernate at "
         "once: a network, a node or an app release that drops connections. "
         "Hibernated sessions that expire instead of being resumed are users who did not come back."
@@ -43,8 +43,10 @@ dashboard = page(
         ),
         figure(
             "Dead connections, 10m",
-            "Connections found dead in the last ten minutes, over the chosen nodes: silent ones, and sessions "
-            "that were not resumed in time.",
+            (
+                "Dead connections detected in the last ten minutes, over the chosen nodes: silent ones, and sessions "
+                "that were not resumed in time."
+            ),
             "locale",
             'sum(increase(prosody_dead_connections_total{instance=~"$node"}[10m]))',
             of=PROSODY,
@@ -83,7 +85,7 @@ dashboard = page(
     exporter="synthetic",
     rows=[
         row(
-            "Dead connections, and how long they look alive",
+            "Dead connections, and how long users look online",
             series(
                 "Dead connections/s",
                 "read_timeout: a silent connection was dropped. hibernation_expired: a session was not resumed in "
@@ -100,8 +102,8 @@ dashboard = page(
             ),
             series(
                 "Time until vanished users look offline",
-                "How long a user who vanished looks online: one read_timeout until Prosody asks for a sign of life, "
-                "one more until it gives up, then the hibernation. A session with a push registration stays online "
+                "How long a user who vanished looks online: one read_timeout until Prosody sends a ping, one more "
+                "until it gives up, then the hibernation. A session with a push registration stays online "
                 "longer: until a push has woken the phone.",
                 "s",
                 f"2 * sum by (instance) ({_READ_TIMEOUT}) + sum by (instance) ({_HIBERNATION})",

@@ -118,7 +118,7 @@ dashboard = page(
             _burns("Burn rate, windows that make a ticket", ("1d", "2h"), ("3d", "6h")),
         ),
         row(
-            "Who spends them, and room for sessions",
+            "What uses them up, and room for sessions",
             series(
                 "Bad events of each pair of nodes, 30m",
                 "The places where events are bad. All pairs with one node: that node. Calls: the panel beside it.",

@@ -122,7 +122,7 @@ dashboard = page(
             ),
             series(
                 "Share of logins that fail",
-                "Of all logins in two minutes. Mistyped passwords are a few in a hundred.",
+                "Of all logins in two minutes. Mistyped passwords cause a few per cent.",
                 "percentunit",
                 'instance:prosody_logins_failed:ratio{instance=~"$node"}',
                 limits=above("ProsodyLoginsFail"),
@@ -151,8 +151,10 @@ dashboard = page(
             ),
             series(
                 "CPU",
-                "Share of the one core that Prosody can use. At 100 % the event loop lags, and only a further "
-                "node helps.",
+                (
+                    "Share of the one core that Prosody can use. At 100 % the event loop lags, and only another node "
+                    "helps."
+                ),
                 "percentunit",
                 rate("prosody_cpu_seconds_total"),
             ),
@@ -206,7 +208,8 @@ dashboard = page(
             "Which resource",
             series(
                 "Memory per session",
-                "Resident memory shared out over the sessions. Section 16 expects about 100 KB; a rising line is a "
+                "Resident memory divided by the number of sessions. Section 16 expects about 100 KB; a rising line is "
+                "a "
                 "leak.",
                 "decbytes",
                 'prosody_memory_used_bytes{instance=~"$node"}'
@@ -226,7 +229,7 @@ dashboard = page(
             "Is the exporter working?",
             heatmap(
                 "Event loop lag, distribution",
-                "How often a timer ran how late, over the chosen nodes.",
+                "How late timers ran, and how often, over the chosen nodes.",
                 "s",
                 buckets("prosody_event_loop_lag_seconds"),
             ),

@@ -80,7 +80,7 @@ dashboard = page(
     graph=series(
         "Active connections",
         "Connections open now, as Prosody counts them every 30 s, and the sessions that came over WebSocket, "
-        "those that wait without a connection included. All nodes fall together: HAProxy or DNS.",
+        "including those that wait without a connection. All nodes fall together: HAProxy or DNS.",
         "short",
         Query(_CONNECTIONS, "{{instance}} connections"),
         Query(_SESSIONS, "{{instance}} WebSocket sessions", Look.DASHED),
@@ -164,7 +164,7 @@ dashboard = page(
             "Which node, and since when",
             heatmap(
                 "Ping, distribution",
-                "How often a ping took how long, over the chosen nodes.",
+                "How long pings took, and how often, over the chosen nodes.",
                 "s",
                 buckets("prosody_websocket_ping_seconds"),
             ),
