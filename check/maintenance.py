@@ -181,9 +181,20 @@ def _parser() -> ArgumentParser:
     add("action", choices=("start", "end", "status"))
     add("node", nargs="?", type=_node, metavar="NODE", help="as Prometheus and HAProxy call it: prosody1")
     add(
-        "--for", dest="length", type=duration, default=3600.0, metavar="DURATION", help="the work's length at most (1h)"
+        "--for",
+        dest="length",
+        type=duration,
+        default=3600.0,
+        metavar="DURATION",
+        help="the longest the work may take (1h)",
     )
-    add("--wait", type=seconds, default=300.0, metavar="SECONDS", help="for users to go, and the node to be well (300)")
+    add(
+        "--wait",
+        type=seconds,
+        default=300.0,
+        metavar="SECONDS",
+        help="for users to leave, and for the node to work again (300)",
+    )
     add(
         "--haproxy",
         dest="haproxies",

@@ -53,7 +53,7 @@ def _parser() -> ArgumentParser:
         type=_concurrency,
         default=100,
         metavar="NUMBER",
-        help="probes under way at once (default %(default)s)",
+        help="probes that run at the same time (default %(default)s)",
     )
     return parser
 

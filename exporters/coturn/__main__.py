@@ -44,7 +44,7 @@ def _parser() -> ArgumentParser:
         dest="password_file",
         type=Path,
         metavar="FILE",
-        help="the password of coturn's CLI in clear, if cli-password in its configuration is a hash",
+        help="the password of coturn's CLI as plain text, if cli-password in its configuration is a hash",
     )
     parser.add_argument(
         "--coturn.probe-interval",

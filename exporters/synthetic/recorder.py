@@ -47,7 +47,7 @@ class Recorder:
         if result != before:
             fields = {"journey": place.journey, "from": place.origin, "to": place.to, "result": result}
             if result == OK:
-                _log.info("journey goes well again", extra=fields)
+                _log.info("journey succeeds again", extra=fields)
             else:
                 _log.warning("journey failed: %s", text or RESULTS[result], extra=fields)
             self._told[place] = result
