@@ -1,6 +1,6 @@
 """The command that writes what Prometheus scrapes, from the table of jobs: prometheus.yml, its variants, and targets/.
 
-Every variant has the same paths, so each works as it stands and when it is installed as /etc/prometheus/prometheus.yml.
+Every variant has the same paths, so each works unchanged and when it is installed as /etc/prometheus/prometheus.yml.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The command commeazy-maintenance: planned work on one Prosody node without paging anybody for its effects.
 
 `start` silences what the work causes and drains the node in every HAProxy; `end` lets users in again, checks that the
-node is well, and takes the silences away.
+node works, and ends the silences.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Work:
             self.say("the silences stay until their time is over; repair it and run `end` again")
             return False
         self.silences.remove(self.silences.nodes().get(self.node, []))
-        self.say(f"ok    {self.node} is well; the silences are over")
+        self.say(f"ok    {self.node} works; the silences are over")
         return True
 
     def _others_up(self, haproxy: HaproxySocket) -> int:

@@ -118,7 +118,7 @@ class Channel:
             The answer, and the exchange, which knows when it was sent and who answered.
 
         Raises:
-            LostError: no answer by `deadline`, or none to be had.
+            LostError: no answer by `deadline`, or none is possible.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()

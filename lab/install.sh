@@ -4,7 +4,7 @@
 #
 # Usage: lab/install.sh demo      the servers must be there
 #        lab/install.sh test      without them, say what to install and go on; as root or in CI they must be there
-#        lab/install.sh lint      .venv, and promtool if it can be had
+#        lab/install.sh lint      .venv, and promtool if it is available
 #        lab/install.sh missing   only print which of the servers' programs are missing, one a line
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prints the Prosody that the demo runs: PROSODY if it is set; the installed one if it is 13.0.4 or newer, which Section
-# 20 A of the specification demands; otherwise a newer one that Debian has. If none can be had, it is the installed one.
+# 20 A of the specification demands; otherwise a newer one that Debian has. If there is none, it is the installed one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -137,7 +137,7 @@ def fetch(*arguments: str) -> str:
         [ROOT / "lab/versions.sh", *arguments], check=False, capture_output=True, text=True, env=environment
     )
     if done.returncode:
-        raise UnavailableError((done.stderr.strip().splitlines() or ["lab/versions.sh failed without a word"])[-1])
+        raise UnavailableError((done.stderr.strip().splitlines() or ["lab/versions.sh failed and printed nothing"])[-1])
     return done.stdout.strip()
 
 

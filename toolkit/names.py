@@ -50,7 +50,7 @@ class Names:
             self._running.pop((host, port))
             if isinstance(answer, OSError):
                 found.set_exception(answer)
-                found.exception()  # whoever waited may have gone
+                found.exception()  # the one that waited may be gone
             else:
                 found.set_result(answer)
 

@@ -93,7 +93,7 @@ ALERTS: Final = (
         description="At the limit nobody can log in. See who holds the connections; Prosody keeps a few for each node.",
         dashboard=_POSTGRESQL,
     ),
-    # One transaction that stays open blocks whoever wants to change the same rows, and Prosody waits for its database.
+    # An open transaction blocks everybody who wants to change the same rows, and Prosody waits for its database.
     Alert(
         name="PostgresTransactionLong",
         expr="max by (job, instance) (pg_stat_activity_max_tx_duration) > <value>",

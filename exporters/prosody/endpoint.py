@@ -60,7 +60,7 @@ class StreamError(EndpointError):
 
 
 class Closed(Exception):  # noqa: N818 - it is no error
-    """Prosody closed the connection in good order, which a new connection answers."""
+    """Prosody closed the connection in an orderly way; the answer is a new connection."""
 
 
 class WebSocketConnection:

@@ -122,7 +122,7 @@ local function virtual_hosts()
 	return names;
 end
 
--- Anything but a number here breaks Prosody's event loop at the next connection: no silent client is ever found dead.
+-- Anything but a number here breaks Prosody's event loop at the next connection: no silent client is ever dropped.
 local function read_timeout()
 	local network = config.get("*", "network_settings");
 	local value = type(network) == "table" and network.read_timeout;

@@ -104,7 +104,7 @@ def verdict(found: Sequence[Pair], *, cross_node: bool) -> tuple[list[str], list
 
     Args:
         found: of the demo.
-        cross_node: whether the demo runs Appendix A as it stands, on two nodes for one domain.
+        cross_node: whether the demo runs Appendix A unchanged, on two nodes for one domain.
 
     Returns lines that explain what fails and has to, and what is wrong.
     """

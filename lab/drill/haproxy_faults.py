@@ -36,7 +36,7 @@ def all_drained(lab: Lab) -> Iterator[None]:
 
 @contextmanager
 def unreachable(lab: Lab, node: Node) -> Iterator[None]:
-    """The way from HAProxy to one Prosody is cut; Prosody itself is well."""
+    """The way from HAProxy to one Prosody is cut; Prosody itself works."""
     server = f"prosody_ws/{node.prosody.name}"
     lab.haproxy.tell(f"set server {server} addr 127.0.0.1 port 1")
     yield

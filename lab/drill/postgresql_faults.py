@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def primary_lost(lab: Lab) -> Iterator[None]:
-    """The primary is gone, with whoever worked on it."""
+    """The primary is gone, and with it the clients that used it."""
     lab.queries.stop()
     with killed(lab.postgresql):
         yield

@@ -145,7 +145,7 @@ class ServerConnection(asyncio.Protocol):
         self.send(GOAWAY, 0, 0, struct.pack(">LL", last_stream_id, code) + said)
 
     def kill(self) -> None:
-        """Cut the connection without a word."""
+        """Cut the connection without GOAWAY."""
         if self._transport is not None:
             self._transport.abort()
 

@@ -127,7 +127,7 @@ class Traffic:
         await self.close()
 
     async def close(self, seconds: float = 10) -> None:
-        """Disconnect cleanly whoever can be within `seconds`, then break the rest; hibernated sessions expire."""
+        """Disconnect cleanly all who can be within `seconds`, then break the rest; hibernated sessions expire."""
         await asyncio.gather(*(self._say_goodbye(client, seconds) for client in self.clients))
         self.clients.clear()
         for session in self._http:

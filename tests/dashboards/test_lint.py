@@ -255,7 +255,7 @@ def test_a_tile_without_data_is_red(panel: Panel) -> None:
     colours = [mapping["options"]["result"].get("color") for mapping in config["defaults"]["mappings"]]
     said = ("NO DATA", "/^NO DATA/")
     named = [each["properties"][0]["value"] for each in config["overrides"] if each["matcher"]["options"] in said]
-    # A mapping's colour wins over the one of the field: "-" in the colour of what is well hid the red of NO DATA.
+    # A mapping's colour wins over the one of the field: "-" in the colour of OK hid the red of NO DATA.
     assert (colours, named) in (([None], [{"mode": "fixed", "fixedColor": "dark-red"}]), (["dark-red"], []))
 
 

@@ -75,7 +75,7 @@ async def test_a_caller_that_hangs_up_in_its_body_is_no_error_of_ours(
 
 
 async def test_a_body_that_comes_after_sigterm_is_refused(start: Start, apple: FakeApns) -> None:
-    """Whoever shuts down waits for what it has accepted only; this it could not finish."""
+    """The gateway, when it shuts down, waits only for what it has accepted; it could not finish this."""
     caller = await start()
     reader, writer = await asyncio.open_connection("127.0.0.1", caller.port)
     writer.write(SIZED + b"\r\n" + GOOD[:9])

@@ -116,7 +116,7 @@ STREAM_ERRORS: Mapping[str, list[Frame]] = {
     "8.3.2 a status that is none": [answer(block=LITERAL + b"2x0")],
 }
 
-# What every client must bear without a word.
+# What every client must accept silently.
 ALLOWED: Mapping[str, list[Frame]] = {
     "4.1 flags and a reserved bit that nobody knows": [Frame(PING, 0xFE, 2**31, PING_PAYLOAD), GOOD],
     "4.3 a header block in pieces": [

@@ -164,7 +164,7 @@ async def test_full_queues_leave_files_for_everything_else(lab: Workspace, provi
 async def test_connections_to_prometheus_port_that_say_nothing_take_no_call_away(
     lab: Workspace, providers: Providers
 ) -> None:
-    """Whoever reaches :9874 must not be able to stop /push, however few files the process may open."""
+    """Clients of :9874 must not be able to stop /push, however few files the process may open."""
     gateway = LimitedGateway(lab, providers, settings={"RATE_LIMIT": "0"})
     gateway.files = 400
     gateway.start()

@@ -1,4 +1,4 @@
-"""What reaches APNs and FCM, and what the metrics say, when a provider is well, in trouble, or refuses."""
+"""What reaches APNs and FCM, and what the metrics say, when a provider works, is in trouble, or refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gateway's access tokens: when they are replaced, and what happens while no new one can be had."""
+"""The gateway's access tokens: when they are replaced, and what happens while there is no new one."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_a_token_update_too_many_costs_a_connection_and_no_call(start: Sta
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>"])
-async def test_a_401_without_a_word_gets_a_new_token(start: Start, google: FakeFcm, body: bytes) -> None:
+async def test_a_401_without_a_reason_gets_a_new_token(start: Start, google: FakeFcm, body: bytes) -> None:
     caller = await start()
     caller.clock.ahead = 120
     google.answer = once(lambda request: request.respond(401, body), fcm.accept)
@@ -108,7 +108,7 @@ async def test_credentials_for_ios_that_fcm_lacks_concern_no_other_push(start: S
     assert (await caller.push(ANDROID, "call")).outcome == "sent"
 
 
-async def test_a_token_that_is_refused_once_serves_others_while_no_new_one_can_be_had(
+async def test_a_token_that_is_refused_once_serves_others_until_there_is_a_new_one(
     start: Start, google: FakeFcm, pki: Pki
 ) -> None:
     clock = Clock()

@@ -22,7 +22,7 @@ ALERT = {"labels": {"alertname": "ProsodyDown", "instance": "prosody2"}, "from":
 
 
 def a_run(**changes: object) -> dict[str, Any]:
-    """Return the result of a run in which everything is well, but for the changes."""
+    """Return the result of a run in which everything works, but for the changes."""
     quantiles = {"p50": 0.01, "p95": 0.02, "p99": 0.03}
     idle = {"haproxy": {"processes": 1, "rss": 10_000_000, "cpu": 1.0}}
     cost = {"haproxy": {"processes": 1, "rss": 11_800_000, "cpu": 2.0}}
@@ -102,7 +102,7 @@ def broken(result: dict[str, Any]) -> list[str]:
     return [verdict.what for verdict in of_run(result) if not verdict.kept]
 
 
-def test_a_run_in_which_everything_is_well_keeps_every_promise() -> None:
+def test_a_run_in_which_everything_works_keeps_every_promise() -> None:
     assert broken(a_run()) == []
 
 

@@ -122,7 +122,7 @@ def names_here(lab: Lab) -> dict[str, str]:
         "ACCOUNT PASSWORD": "user3@commeazy.com another-password",
         "eth0": "lo",
         "sleep 10": "sleep 1",
-        'select(.health!="': 'select(.health=="',  # here all are well, and nothing would be printed
+        'select(.health!="': 'select(.health=="',  # here all work, and nothing would be printed
     }
 
 

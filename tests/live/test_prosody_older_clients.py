@@ -84,7 +84,7 @@ def logins(metrics: ScrapedPage) -> dict[str, float]:
     return {result: metrics("prosody_authentications_total", result=result) for result in ("success", "failure")}
 
 
-async def test_logins_before_sasl_count_and_a_silent_bosh_client_is_found_dead(lab: Lab) -> None:
+async def test_logins_before_sasl_count_and_a_silent_bosh_client_is_dropped(lab: Lab) -> None:
     await settled(lab)
     create = f'require "prosody.core.usermanager".create_user("{USER}", "{PASSWORD}", "{DOMAIN}")'
     assert await lua(lab, f"return {create}") == "true"

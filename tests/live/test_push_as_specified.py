@@ -24,7 +24,7 @@ def stack() -> Iterator[Stack]:
         yield Stack(lab, snippet())
 
 
-async def test_a_call_to_a_phone_that_vanished_without_a_word_rings(stack: Stack) -> None:
+async def test_a_call_to_a_phone_that_vanished_rings(stack: Stack) -> None:
     prosody = stack.lab.prosody
     await create_accounts(prosody.admin_socket, DOMAIN, 2)
     async with aiohttp.ClientSession() as http:

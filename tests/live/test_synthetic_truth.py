@@ -143,7 +143,7 @@ async def test_it_leaves_nothing_behind(lab: Lab, watched: tuple[SyntheticExport
         return {
             str(path.relative_to(folder)): path.read_bytes()
             for path in sorted(folder.rglob("*.dat"))
-            # mod_smacks itself notes the last ten sessions of an account that broke, whoever breaks them.
+            # mod_smacks itself notes the last ten sessions of an account that broke, for whatever reason.
             if path.parent.name not in {"accounts", "account_activity", "smacks_h"}
         }
 

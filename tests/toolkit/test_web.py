@@ -150,7 +150,7 @@ async def test_an_unknown_page_is_a_plain_404() -> None:
 @pytest.mark.parametrize(
     "request_line", [b"\0garbage", b"GET /" + b"a" * 20_000 + b" HTTP/1.1"], ids=["garbage", "long"]
 )
-async def test_what_is_not_http_is_refused_without_a_word_in_the_log(
+async def test_what_is_not_http_is_refused_without_a_log_line(
     request_line: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(site(Target().exporter())) as (url,):

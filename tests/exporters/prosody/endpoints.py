@@ -174,7 +174,7 @@ def offering(*mechanisms: str) -> Callable[[Endpoint, web.Request], Awaitable[we
     return offer
 
 
-async def closing_in_good_order(_: Endpoint, request: web.Request) -> web.StreamResponse:
+async def closing_orderly(_: Endpoint, request: web.Request) -> web.StreamResponse:
     answer = await accept(request)
     await answer.receive()
     await answer.close(code=aiohttp.WSCloseCode.OK)

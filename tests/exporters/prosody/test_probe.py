@@ -14,7 +14,7 @@ from tests.exporters.prosody.endpoints import (
     SHORT,
     Endpoint,
     accept,
-    closing_in_good_order,
+    closing_orderly,
     closing_the_stream_while_idle,
     forbidding,
     offering,
@@ -104,8 +104,8 @@ async def test_the_probe_ends_though_the_endpoint_hangs_and_takes_no_leave() -> 
     assert not patience.expired()
 
 
-async def test_a_close_in_good_order_is_no_error_and_a_new_connection_follows(lines: Lines) -> None:
-    endpoint = Endpoint(closing_in_good_order, ponging)
+async def test_an_orderly_close_is_no_error_and_a_new_connection_follows(lines: Lines) -> None:
+    endpoint = Endpoint(closing_orderly, ponging)
     async with endpoint.listening() as url:
         probe = WebSocketProbe(url, interval=AT_ONCE)
         async with probe.running():
@@ -129,7 +129,7 @@ async def test_a_new_connection_is_made_before_prosody_ends_one_that_never_logs_
 
 
 async def test_an_endpoint_that_always_closes_is_not_hammered(monkeypatch: pytest.MonkeyPatch) -> None:
-    endpoint, pauses = Endpoint(closing_in_good_order), asyncio.Queue[tuple[float, int]]()
+    endpoint, pauses = Endpoint(closing_orderly), asyncio.Queue[tuple[float, int]]()
 
     sleep = asyncio.sleep
 

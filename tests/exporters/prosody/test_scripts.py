@@ -18,7 +18,7 @@ from exporters.prosody.reader import INSTRUMENT_VERSION, SCRIPTS
 PACKAGE = Path(prosody.__path__[0])
 
 
-def test_every_lua_file_of_the_package_is_a_script_as_it_stands() -> None:
+def test_every_lua_file_of_the_package_is_a_whole_script() -> None:
     assert {path.stem: path.read_text(encoding="utf-8") for path in PACKAGE.glob("*.lua")} == SCRIPTS
 
 
@@ -44,7 +44,7 @@ def calls_of_lua() -> list[ast.Call]:
     ]
 
 
-def test_nothing_but_a_script_as_it_stands_is_ever_sent() -> None:
+def test_nothing_but_an_unchanged_script_is_ever_sent() -> None:
     sent = {ast.unparse(argument) for call in calls_of_lua() for argument in call.args}
     assert len(sent) >= 4
     assert sent == {f"SCRIPTS[{name!r}]" for name in SCRIPTS}
