@@ -1,1 +1,1 @@
-"""The seven Grafana dashboards of Section 14, and the promises, as code; `generate-dashboards` writes the JSON."""
+"""The Grafana dashboards as code: Section 14's seven, promises and hosts; `generate-dashboards` writes the JSON."""

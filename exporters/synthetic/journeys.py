@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from exporters.synthetic.marks import Marks
     from exporters.synthetic.recorder import Recorder
     from exporters.synthetic.residents import Resident
+    from exporters.synthetic.tally import Tally
     from xmpp.client import XmppClient
     from xmpp.session import Show
 
@@ -71,13 +72,15 @@ class Journeys:
         door: logs visitors in.
         marks: sign messages.
         recorder: gets every result.
+        tally: counts what else was seen: dropped messages, and the stages of logins.
     """
 
-    def __init__(self, domain: str, door: Door, marks: Marks, recorder: Recorder) -> None:
+    def __init__(self, domain: str, door: Door, marks: Marks, recorder: Recorder, tally: Tally) -> None:
         self._domain = domain
         self._door = door
         self._marks = marks
         self._recorder = recorder
+        self._tally = tally
         self._clock = asyncio.get_running_loop().time
         self._pending: dict[str, _Pending] = {}
 

@@ -107,7 +107,7 @@ class _Crew:
         )
         self._door = Door(settings, marks, tls)
         recorder = Recorder(self._tally, self._pulse)
-        self._journeys = Journeys(settings.domain, self._door, marks, recorder)
+        self._journeys = Journeys(settings.domain, self._door, marks, recorder, self._tally)
         self._turn_journeys = TurnJourneys(settings.domain, self._door.way, recorder, self._tally)
         accounts = (settings.sender, *settings.receivers.values())
         self._foreign = Foreign(frozenset(f"{account}@{settings.domain}" for account in accounts), marks)

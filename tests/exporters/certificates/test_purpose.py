@@ -68,8 +68,8 @@ def test_a_certificate_that_is_not_for_servers_is_found_where_openssl_finds_it(t
     purpose = ("verify", "-CAfile", "ca.pem", "-untrusted", "intermediate.pem", "-purpose", "sslserver", "leaf.pem")
     accepted = run(tmp_path, *purpose).returncode == 0
     chain = b"".join((tmp_path / f"{name}.pem").read_bytes() for name in ("leaf", "intermediate"))
-    trust = judge(parse_file(chain, at_most=2).certificates, Authorities().store(tmp_path / "ca.pem"), [HOST])
-    assert (trust.reasons == ()) == accepted, trust.reasons
+    found = judge(parse_file(chain, at_most=2).certificates, Authorities().store(tmp_path / "ca.pem"), [HOST])
+    assert (found.reasons == ()) == accepted, found.reasons
     assert accepted == (path in ACCEPTED)
 
 
