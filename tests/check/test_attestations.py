@@ -33,7 +33,7 @@ def _status(words: Mapping[str, Attestation] | str) -> tuple[str, str]:
     return found.status, found.detail
 
 
-def test_a_word_is_yours_until_its_time_is_over_and_then_stale() -> None:
+def test_an_attestation_is_yours_until_its_time_is_over_and_then_stale() -> None:
     assert I4.attest == 180 * _DAY
     fresh = Attestation("Bert", int(NOW - 180 * _DAY + 1), "21 s")
     assert _status({"I4": fresh}) == ("YOURS", f"Bert, {fresh.date}, 21 s")

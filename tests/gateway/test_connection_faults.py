@@ -134,7 +134,7 @@ async def test_tls_that_never_answers_holds_nobody_for_good(start: Start, apple:
     assert len(apple.received) == 1
 
 
-async def test_a_server_that_never_says_a_word_is_no_connection(start: Start, apple: FakeApns) -> None:
+async def test_a_server_that_never_sends_anything_is_no_connection(start: Start, apple: FakeApns) -> None:
     apple.behaviour.silent = True
     caller = await start(ready=False, workings={"connect_timeout": 0.2})
     answer = await caller.push(headers={"TTL": "1"})

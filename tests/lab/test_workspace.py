@@ -75,7 +75,7 @@ def test_the_servers_die_with_an_owner_that_is_killed() -> None:
     lab.directory.rmdir()
 
 
-def test_a_failure_inside_leaves_nothing_and_stays_the_failure_one_sees() -> None:
+def test_a_failure_inside_leaves_nothing_and_is_the_one_that_is_raised() -> None:
     with pytest.raises(ZeroDivisionError) as failure, Workspace() as lab:  # noqa: PT012 - leaving the lab is what raises
         page = Page(lab)
         page.start()

@@ -187,7 +187,7 @@ def stage() -> Iterator[Stage]:
         yield stage
 
 
-def test_as_the_units_users_the_exporters_see_their_servers_processes_and_nobody_elses(stage: Stage) -> None:
+def test_as_the_users_of_the_units_the_exporters_see_only_the_processes_of_their_servers(stage: Stage) -> None:
     scrape = ScrapedPage(page(stage.coturn_exporter.url))
     with Allocations(stage.coturn) as calls:
         calls.hold(3)

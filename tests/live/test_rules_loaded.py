@@ -199,7 +199,7 @@ def test_alertmanager_inhibits_what_the_cause_explains(case: str) -> None:
     assert sorted(found, key=str) == sorted((alerts[index] for index in inhibited), key=str)
 
 
-def test_a_page_about_both_haproxies_names_both_and_its_end_says_so(tmp_path: Path) -> None:
+def test_a_page_about_both_haproxies_names_both_when_it_begins_and_when_it_ends(tmp_path: Path) -> None:
     """PagerDuty refuses an event whose summary is empty, which what two alerts have in common is."""
     config = yaml.safe_load((FOLDER / "alertmanager.yml").read_text())
     config["route"] |= {"group_wait": "1s", "group_interval": "1s"}

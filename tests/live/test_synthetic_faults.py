@@ -143,14 +143,14 @@ async def test_a_frozen_exporter_blames_nobody(lab: Lab) -> None:
         assert after(TOTAL, **labels) == before(TOTAL, **labels)
 
 
-async def test_a_killed_exporter_is_no_stranger_to_the_next_one(lab: Lab) -> None:
+async def test_the_sessions_of_a_killed_exporter_are_not_foreign_to_the_next_one(lab: Lab) -> None:
     lab.synthetic.kill()
     lab.synthetic.start()
     page = await until(lab, "well again", "presence_online", "ok", **NODE2)
     assert page("synthetic_foreign_sessions") == 0
 
 
-async def test_a_stolen_password_and_a_stranger_are_seen_and_not_heard(lab: Lab) -> None:
+async def test_a_stolen_password_and_a_stranger_are_counted_and_get_no_answer(lab: Lab) -> None:
     words = "words of a stranger"
     before = await scrape(lab.synthetic.url)
     async with http_session() as http:

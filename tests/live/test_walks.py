@@ -82,7 +82,7 @@ def until(holds: Callable[[], object]) -> None:
         assert time.monotonic() < deadline
 
 
-def test_a_dead_prosody() -> None:
+def test_walk_from_a_dead_prosody() -> None:
     with Lab() as lab:
         lab.start(lab.prosody, lab.prosody_exporter, lab.prometheus)
         until(lambda: lab.prometheus.query("prosody_up == 1"))

@@ -187,7 +187,7 @@ async def test_the_background_runs_while_the_server_does() -> None:
     assert seen == ["in", "out"]
 
 
-async def test_a_background_that_does_not_end_is_left_behind() -> None:
+async def test_a_background_job_that_does_not_end_does_not_stop_the_exit() -> None:
     @asynccontextmanager
     async def background() -> AsyncIterator[None]:
         yield

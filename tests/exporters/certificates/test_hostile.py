@@ -86,7 +86,7 @@ async def test_a_server_that_never_answers_is_a_timeout(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["tls", "xmpp-client"])
-async def test_a_server_that_drips_is_a_timeout(kind: str) -> None:
+async def test_a_server_that_sends_byte_by_byte_is_a_timeout(kind: str) -> None:
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # The beginning of a TLS record of 16 kB, or of a stream header that never ends.
         for byte in itertools.chain(b"\x16\x03\x03\x40\x00\x02" if kind == "tls" else b"<", itertools.repeat(0x20)):

@@ -119,7 +119,7 @@ def test_what_is_wrong_is_one_line_with_its_place(folder: Path, change: tuple[st
         ("intervals: {messages: 15s}\n", "intervals has no key 'messages'; did you mean 'message'?"),
     ],
 )
-def test_a_wrong_wish_is_one_line_with_its_place(folder: Path, more: str, line: str) -> None:
+def test_an_impossible_setting_is_one_line_with_its_place(folder: Path, more: str, line: str) -> None:
     assert line in wrong(folder, GOOD + more)
 
 

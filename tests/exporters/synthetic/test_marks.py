@@ -26,7 +26,7 @@ def test_what_is_no_mark_is_none(text: str) -> None:
     assert not MARKS.genuine(text)
 
 
-def test_a_changed_mark_is_none() -> None:
+def test_a_changed_mark_is_refused() -> None:
     random, _, signature = MARKS.new().partition(".")
     assert not MARKS.genuine(f"{random[::-1]}.{signature}")
     assert not MARKS.genuine(f"{random}.{signature[::-1]}")
