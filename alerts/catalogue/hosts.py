@@ -163,7 +163,7 @@ ALERTS: Final = (
             "unless on (instance) instance:log_age_seconds:now\n"
             "and on () group(instance:log_age_seconds:now)"
         ),
-        summary="{{ $labels.instance }}: the log store has no line of its log, but has other hosts' lines",
+        summary="{{ $labels.instance }}: the log store has no line of its log, but has lines of other hosts",
         description="Its log is only on the host itself. Send it to the log store (docs/install.md, section 8).",
         dashboard=_HOSTS,
         labels={"of": "never"},

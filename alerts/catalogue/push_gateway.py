@@ -131,7 +131,7 @@ ALERTS: Final = (
         expr='increase(push_requests_total{code="403"}[<window>]) > 0',
         summary="{{ $labels.instance }}: the gateway refuses pushes for a wrong secret",
         description=(
-            "If the requests are Prosody's, no phone rings. Compare PUSH_SECRET with push_http_secret, then restart "
+            "If Prosody sends the requests, no phone rings. Compare PUSH_SECRET with push_http_secret, then restart "
             "both."
         ),
         dashboard=_DASHBOARD,
