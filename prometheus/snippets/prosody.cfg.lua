@@ -4,7 +4,7 @@
 modules_enabled = {
     -- ... those of Appendix A ...
     "admin_shell"; -- loads admin_socket
-    -- Appendix A sets turn_external_* and never loads what reads them: without it no phone gets TURN credentials.
+    -- Appendix A sets turn_external_* but does not load this module, which reads them: without it no phone gets TURN credentials.
     "turn_external";
 }
 
