@@ -47,7 +47,6 @@ LONGER: Final = {  # file, and why
     "tests/alerts/promise_stories.py": "a table: one story after the other",
     "tests/dashboards/test_limits.py": "a table: one panel after the other",
     "tests/dashboards/test_lint.py": "one rule after the other",
-    "tests/live/checklist_table.py": "a table: one item after the other",
 }
 # Classes of the same name that are the same thing in several rooms; every other name stands for one class.
 SHARED_NAMES: Final = {

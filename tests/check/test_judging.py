@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from check.client import Client
+from check.client import HttpClient
 from check.items import ANY, Item, Need, checklist
 from check.judging import Finding, Sources, judge
 from check.probes import Probed
-from check.prometheus import Prometheus
+from check.prometheus import PrometheusApi
 from tests.check.servers import Api, always, serving
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def _series(*samples: tuple[dict[str, str], str]) -> dict[str, Any]:
 
 def _judged(respond: Respond, *items: Item) -> list[Finding]:
     with serving(respond) as url:
-        return judge(items, Sources(Prometheus(Client(url, timeout=5)), {"p": lambda: Probed("ok")}, {}, 0))
+        return judge(items, Sources(PrometheusApi(HttpClient(url, timeout=5)), {"p": lambda: Probed("ok")}, {}, 0))
 
 
 NODE_1, NODE_2 = {"job": "prosody", "instance": "prosody1"}, {"job": "prosody", "instance": "prosody2"}
