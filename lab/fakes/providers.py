@@ -32,12 +32,14 @@ class Mood:
         refusing: which of "apns" and "fcm" refuses every push for good.
         unavailable: which of them says 503 to every push.
         losing: each loses one push in so many that it accepts: 1 loses all of them, 2 every other one, 0 none.
+        losing_only: "calls" or "messages", if it loses no others.
     """
 
     delay: float = 0.0
     refusing: tuple[str, ...] = ()
     unavailable: tuple[str, ...] = ()
     losing: int = 0
+    losing_only: str = ""
 
 
 class Providers(Server):
@@ -130,7 +132,8 @@ async def main() -> None:
         fake, now = {"apns": apns, "fcm": fcm}[provider], mood()
         status, word = _answer(provider, received.node, now)
         accepted[provider] += not word
-        delivered = not word and not (now.losing and accepted[provider] % now.losing == 0)
+        lost = now.losing and accepted[provider] % now.losing == 0 and now.losing_only in ("", _kind(received))
+        delivered = not word and not lost
         line = {"provider": provider, "at": time.time(), "accepted": not word, "delivered": delivered}
         print(json.dumps(line | vars(received)), flush=True)
         if word:
@@ -149,6 +152,12 @@ async def main() -> None:
     await google.start(fcm_port)
     await tokens.start(token_port)
     await asyncio.Event().wait()
+
+
+def _kind(received: Received) -> str:
+    """Tell calls from messages: all that goes to APNs are calls."""
+    call = isinstance(received, apns.Received) or received.data.get("type") == "incoming-call"
+    return "calls" if call else "messages"
 
 
 def _answer(provider: str, node: str, mood: Mood) -> tuple[int, str]:

@@ -29,9 +29,11 @@ class Generator(Server):
 
     Attributes:
         rate: things they do a second, all together; set it before the start.
+        apart: whether a sleeper gets either calls or messages; likewise.
     """
 
     rate = 5.0
+    apart = False
 
     def __init__(  # noqa: PLR0913 - a crowd, and what it meets
         self,
@@ -68,6 +70,7 @@ class Generator(Server):
             *("--users", str(self._users)),
             *("--sleepers", str(self._sleepers)),
             *([] if self._providers is None else ["--pushes", str(self._providers.log)]),
+            *(["--apart"] if self.apart else []),
             *("--rate", str(self.rate)),
             *("--addresses", str(_ADDRESSES if len(self._prosodies) > 1 else 1)),
         ]

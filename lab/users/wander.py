@@ -36,7 +36,7 @@ SHOWS: tuple[Show, ...] = ("available", "away", "chat", "dnd", "xa")
 class Wanderers:
     """A crowd of `users` on WebSocket and `tcp_users` on TCP that do `rate` things a second between them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a crowd and its habits
         self,
         traffic: Traffic,
         *,
@@ -44,6 +44,7 @@ class Wanderers:
         tcp_users: int,
         rate: float,
         seed: int = 0,
+        apart: bool = False,
     ) -> None:
         self.events: Counter[str] = Counter()
         self._traffic = traffic
@@ -51,6 +52,7 @@ class Wanderers:
         self._tcp_users = tcp_users
         self._pause = (users + tcp_users) / rate
         self._seed = seed
+        self._apart = apart
         self._names: list[str] = []
         self._asleep: list[str] = []
         self._phones: dict[str, str] = {}  # token -> whose phone has it
@@ -167,7 +169,8 @@ class Wanderers:
 
     async def _act(self, choice: random.Random, client: XmppClient) -> None:
         action = choice.choices(("messages", "presences", "pings", "calls"), (60, 25, 10, 5))[0]
-        peers = self._asleep if action == "calls" and self._asleep else [*self._names, *self._asleep]
+        asleep = self._asleep[action == "calls" :: 2] if self._apart else self._asleep
+        peers = asleep if action == "calls" and asleep else [*self._names, *asleep]
         peer = f"{choice.choice(peers)}@{client.server.domain}"
         if action == "messages":
             await client.message(peer)
@@ -220,6 +223,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tcp-users", type=_count, default=5, help="on TCP (5)")
     parser.add_argument("--sleepers", type=_count, default=0, help="offline, registered for pushes (0)")
     parser.add_argument("--pushes", type=Path, metavar="FILE", help="log of the fakes; without it no phone wakes")
+    parser.add_argument("--apart", action="store_true", help="a sleeper gets calls or messages, and not both")
     parser.add_argument("--addresses", type=_count, default=1, help="of 127.0.0.0/8 to come from (1)")
     parser.add_argument("--rate", type=_positive, default=5.0, help="things all users do a second, together (5)")
     parser.add_argument("--duration", type=_positive, metavar="S", help="seconds to run; without it, until a signal")
@@ -258,6 +262,7 @@ async def _run(options: argparse.Namespace) -> None:
             tcp_users=options.tcp_users,
             rate=options.rate,
             seed=options.seed,
+            apart=options.apart,
         )
         await crowd.run(stop, options.duration, options.sleepers, options.pushes)
 
