@@ -32,6 +32,7 @@ _LOG_EVERY = 60.0  # seconds between two log lines about the same problem
 _PAUSE = 0.2  # seconds before accepting again after it failed
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _LEAST = 4  # connections of a listener, even if the limit of open files is very low
+_NEVER = float("inf")
 
 
 def shares(wanted: list[int], reserved: int) -> list[int]:
@@ -208,7 +209,8 @@ class _Connection(asyncio.Protocol):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._due = _NEVER  # the loop's time at which it is closed
+        self._timer: asyncio.TimerHandle | None = None  # looks no later than that
         self._stalled: asyncio.TimerHandle | None = None
         self._idle = False
         self.handler: asyncio.Protocol | None = None
@@ -255,8 +257,7 @@ class _Connection(asyncio.Protocol):
     def received(self) -> None:
         """Note that a whole request has arrived."""
         self._idle = False
-        if self._timer:
-            self._timer.cancel()
+        self._due = _NEVER
         self._connections.acts(self)
 
     def answered(self) -> None:
@@ -273,7 +274,21 @@ class _Connection(asyncio.Protocol):
             self.task.cancel()
 
     def _wait(self, seconds: float) -> None:
+        """Give the client so long for its next step. A timer that looks early enough stays: a new one costs CPU."""
+        self._due = asyncio.get_running_loop().time() + seconds
+        if self._timer is None or self._due < self._timer.when():
+            self._look_at(self._due)
+        self._connections.waits(self)
+
+    def _look_at(self, due: float) -> None:
         if self._timer:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.abort)
-        self._connections.waits(self)
+        self._timer = asyncio.get_running_loop().call_at(due, self._look)
+
+    def _look(self) -> None:
+        assert self._timer is not None
+        looked, self._timer = self._timer.when(), None
+        if self._due <= looked:
+            self.abort()
+        elif self._due < _NEVER:
+            self._look_at(self._due)
