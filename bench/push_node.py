@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from lab.fakes.providers import Providers
     from lab.running.server import Workspace
 
-PACKAGES = ("express", "express-rate-limit", "@parse/node-apn", "firebase-admin")
+# The specification's versions (Appendix B). Its apn2 is not on npm; its code calls apn.Provider and apn.Notification,
+# which are node-apn's.
+PACKAGES = ("express@4", "express-rate-limit@7", "@parse/node-apn@8", "firebase-admin@12")
 
 
 class NodeGateway(Server):
