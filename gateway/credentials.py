@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 import time
 from datetime import UTC
@@ -69,19 +70,21 @@ def fcm(path: str) -> dict[str, Any]:
     issued = int(time.time())
     try:
         token = account.get_access_token()
+        expires = token.expiry.replace(tzinfo=UTC).timestamp()
     except google.auth.exceptions.TransportError:
         raise UnreachableError("the token endpoint of the service account cannot be reached") from None
-    except (TypeError, KeyError, ValueError):  # google-auth on a 200 that is HTML, or JSON without a token
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # google-auth on HTML or other JSON
         raise UnreachableError("the token endpoint of the service account answers, but not with a token") from None
     except google.auth.exceptions.GoogleAuthError as error:
-        if getattr(error, "retryable", False):
+        word = str(error.args[0] if error.args else "").partition(":")[0]
+        # Only an OAuth error code (RFC 6749, 5.2), e.g. invalid_grant, is about the account; a proxy answers in HTML.
+        if getattr(error, "retryable", False) or not re.fullmatch("[a-z_]{1,40}", word):
             raise UnreachableError("the token endpoint of the service account gives no token now") from None
-        word = str(error.args[0] if error.args else "").partition(":")[0]  # an OAuth error code, e.g. invalid_grant
         raise BadKeyError(f"{path}: the token endpoint refuses this service account ({word})") from None
     return {
         "token": token.access_token,
         "issued": issued,
-        "expires": token.expiry.replace(tzinfo=UTC).timestamp(),
+        "expires": expires,
         "key": _fingerprint(text),
         "project": account.project_id,
     }
