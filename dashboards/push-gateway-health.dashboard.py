@@ -236,7 +236,8 @@ dashboard = page(
             "Where the time goes",
             series(
                 "Stages of a try, P99",
-                "queue: waiting for its turn; connect: for a connection and a free stream; provider: for the answer.",
+                "queue: waiting for the try to begin; token: for an access token; connect: for a connection and a free "
+                "stream; provider: for the answer.",
                 "s",
                 Query(
                     'instance_handler_stage:push_stage_seconds:p99{instance=~"$node"}',

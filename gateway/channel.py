@@ -2,11 +2,11 @@
 
 It does not know what a push is and does not retry a request: see `handler`.
 
-A connection is in doubt when it has given no answer for a while although requests wait for one, or when it has had no
-free stream for a while. Answered PINGs do not help: a proxy that has lost its back end answers them forever.
-New requests then go to a new connection. If the new one gets an answer and the old one still has none a moment later,
-the old one is deaf: its requests are sent again on the new one. If no new request comes, the oldest request of the old
-connection is sent on the new one too. Only that push may arrive twice, if the provider was merely slow.
+A connection is in doubt when it has given no answer for a while although requests wait for one, also after a GOAWAY,
+or when it has had no free stream for a while. Answered PINGs do not help: a proxy that has lost its back end answers
+them forever. New requests then go to a new connection. If the new one gets an answer and the old one still has none a
+moment later, the old one is deaf: its requests are sent again on the new one. If no new request comes, the oldest
+request of the old connection is sent on the new one too. Only that push may arrive twice, if the provider was slow.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import random
 from typing import TYPE_CHECKING
 
 from gateway import dial
-from gateway.exchange import Compose, End, Exchange, LostError, Response
-from gateway.http2 import Connection, Timing, call_at
+from gateway.exchange import Carrier, Compose, End, Exchange, LostError, Response
+from gateway.http2 import Connection
+from gateway.timing import call_at
 
 if TYPE_CHECKING:
     import ssl
 
     from gateway.metrics import HandlerMetrics
+    from gateway.timing import Timing
 
 RECONNECT_FIRST = 0.1  # seconds; doubled after every failure, up to the next
 RECONNECT_MOST = 2.0
@@ -106,7 +108,7 @@ class Channel:
                 connection.close()
             dialer.close()
 
-    async def request(self, compose: Compose, *, urgent: bool, deadline: float) -> tuple[Response, Exchange]:
+    async def request(self, compose: Compose, *, urgent: bool, deadline: float) -> tuple[Response, Carrier]:
         """Send a request as soon as there is a connection with a free stream, the urgent ones first.
 
         Args:
@@ -115,7 +117,7 @@ class Channel:
             deadline: the loop's time after which the answer is useless.
 
         Returns:
-            The answer, and the exchange, which knows when it was sent and who answered.
+            The answer, and the connection that brought it.
 
         Raises:
             LostError: no answer by `deadline`, or none is possible.
@@ -131,7 +133,7 @@ class Channel:
         self.room()
         self._look_at(now + self._scale * patience)
         try:
-            return await exchange.answer, exchange
+            return await exchange.answer
         finally:
             timer.cancel()
             queue.pop(exchange, None)
@@ -151,7 +153,7 @@ class Channel:
                 exchange = next(iter(queue))
                 if now >= exchange.deadline:  # the timer may come later, after the process stood still
                     self._expire(exchange)
-                if not exchange.answer.done():
+                if exchange.waits:
                     if not connection.has_room:
                         return
                     connection.send(exchange)
@@ -182,14 +184,15 @@ class Channel:
             self._timer = call_at(due, self._look)
 
     def _look(self) -> None:
-        """Put the current connection in doubt if its patience is over."""
+        """Put connections in doubt whose patience is over."""
         if self._timer is not None:
             self._timer.cancel()
         self._due = _NEVER
+        now = asyncio.get_running_loop().time()
+        self._look_at_leaving(now)
         connection = self._current
         if connection is None or not connection.accepting:
             return
-        now = asyncio.get_running_loop().time()
         since = max(self._answered_at, connection.opened)
         deaf = connection.overdue(since, self._scale)
         full = min(
@@ -197,7 +200,7 @@ class Channel:
                 max(exchange.queued, since) + self._scale * exchange.patience
                 for queue in (self._urgent, self._others)
                 for exchange in queue
-                if not exchange.answer.done()
+                if exchange.waits
             ),
             default=_NEVER,
         )
@@ -207,17 +210,30 @@ class Channel:
                 self._look_at(due)
         elif len(self._all) < CONNECTIONS:
             self._doubts += 1
-            self._doubted[connection] = now
             connection.leave(End("no_answer" if deaf <= now else "no_room"))
-            connection.release_unsent()
+            self._doubt(connection, now)
         else:
             self._look_at(now + self._timing.patience)
+
+    def _look_at_leaving(self, now: float) -> None:
+        """Do so with those that take no more requests: a peer may say GOAWAY, and then nothing any more."""
+        for older in self._all - self._doubted.keys() - {self._current}:
+            due = older.overdue(older.answered_at, 1.0)
+            if due <= now:
+                self._doubt(older, now)
+                self._probe()
+            elif due < _NEVER:
+                self._look_at(due)
+
+    def _doubt(self, connection: Connection, now: float) -> None:
+        self._doubted[connection] = now
+        connection.release_unsent()
 
     def _end_deaf(self) -> None:
         """Close the connections in doubt that have given no answer since, although a newer one has."""
         self._verdict = None
         for older, since in [*self._doubted.items()]:
-            if since <= self._newest and older.answered_at < since:
+            if older.opened < self._newest and older.answered_at < since:
                 del self._doubted[older]
                 _log.warning("connection to provider is deaf", extra={"provider": self._endpoint.host})
                 older.close("no_answer")
@@ -227,17 +243,16 @@ class Channel:
         connection = self._current
         if connection is None or connection.awaited or not connection.has_room:
             return
-        waiting = [exchange for older in self._doubted for exchange in older.awaited if not exchange.answer.done()]
+        waiting = [exchange for older in self._doubted for exchange in older.awaited]
         if waiting:
             connection.send(waiting[0])
 
     # The rest
 
     def _expire(self, exchange: Exchange) -> None:
-        if not exchange.answer.done():
-            sent = exchange.sent is not None
-            reason = "no_answer" if sent else "no_stream" if self.opened is not None else self._reason
-            exchange.answer.set_exception(LostError(reason, sent=sent))
+        if exchange.waits:
+            reason = "no_answer" if exchange.sent else "no_stream" if self.opened is not None else self._reason
+            exchange.answer.set_exception(LostError(reason, sent=exchange.sent))
 
     async def _connect(self, dialer: dial.Dialer) -> bool:
         """Make a new connection current; returns whether there is one."""

@@ -100,36 +100,38 @@ class Exchange:
 
     Args:
         compose: makes the request at the moment when it is sent, so that its times are right.
-        answer: the Response, or LostError.
+        answer: the Response and the connection that brought it, or LostError.
         queued: the loop's time when it began to wait for a connection.
         deadline: the loop's time after which it must not be sent.
         patience: seconds without any answer after which its connection is in doubt.
-        sent: the loop's time when the whole request was first sent, None before.
+        sent: True if the whole request was sent.
         processed: True if a connection that it was lost with may have brought it to the provider.
         carriers: the connections that carry it, each with its stream id.
-        answered_by: the connection that brought the answer.
     """
 
     compose: Compose
-    answer: asyncio.Future[Response]
+    answer: asyncio.Future[tuple[Response, Carrier]]
     queued: float
     deadline: float
     patience: float
-    sent: float | None = None
+    sent: bool = False
     processed: bool = False
     carriers: dict[Carrier, int] = field(default_factory=dict)
-    answered_by: Carrier | None = None
+
+    @property
+    def waits(self) -> bool:
+        """True while there is neither an answer nor a loss."""
+        return not self.answer.done()
 
     def lose(self, connection: Carrier, reason: str) -> None:
         """Note that no answer will come on this connection; if no other connection carries it, fail it."""
         self.carriers.pop(connection, None)
-        self.processed |= self.sent is not None and reason not in UNPROCESSED
-        if not self.carriers and not self.answer.done():
+        self.processed |= self.sent and reason not in UNPROCESSED
+        if self.waits and not self.carriers:
             self.answer.set_exception(LostError(reason, sent=self.processed))
 
     def complete(self, connection: Carrier, response: Response) -> None:
         """Hand over the answer; one that is not good only if no other connection may still bring a good one."""
         self.carriers.pop(connection, None)
-        if not self.answer.done() and (response.status == 200 or not self.carriers):  # noqa: PLR2004 - HTTP's
-            self.answered_by = connection
-            self.answer.set_result(response)
+        if self.waits and (response.status == 200 or not self.carriers):  # noqa: PLR2004 - HTTP's
+            self.answer.set_result((response, connection))

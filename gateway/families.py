@@ -83,6 +83,7 @@ FAMILIES = Families(
         "histogram",
         "push_stage_seconds",
         ("handler", "stage"),
-        "Seconds of one try: queue (waiting for its turn), connect (for a free stream), provider (for the answer).",
+        "Seconds that pushes waited: queue (for a try to begin), token (for an access token), connect (for a free "
+        "stream), provider (for the answer). Together they are the time that a push took.",
     ),
 )

@@ -18,8 +18,11 @@ from gateway.metrics import HandlerMetrics, Status
 from gateway.push import Kind, Outcome, Purpose, Push, Result
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.channel import Channel
     from gateway.tokens import Minted, Token
+    from toolkit.histogram import Histogram
 
 QUEUE = 1000  # pushes of one handler at a time, waiting ones included; each holds some 25 KiB of connection and task
 QUEUE_MESSAGES = 800  # of which messages: the rest is kept for calls
@@ -42,6 +45,27 @@ class Provider(Protocol):
 
     def understand(self, response: Response, push: Push) -> Meaning:
         """Return the meaning of an answer."""
+
+
+class _Laps:
+    """Divides a push's time, from its arrival on, among the stages: each moment counts in exactly one.
+
+    Args:
+        stages: where it is counted.
+        ended: the loop's time when the last stage ended.
+    """
+
+    def __init__(self, stages: Mapping[str, Histogram], ended: float) -> None:
+        self._stages = stages
+        self._time = asyncio.get_running_loop().time
+        self.ended = ended
+
+    def end(self, stage: str) -> float:
+        """Count the time since the last stage as this one; returns the loop's time."""
+        now = self._time()
+        self._stages[stage].observe(now - self.ended)
+        self.ended = now
+        return now
 
 
 class Handler:
@@ -114,21 +138,19 @@ class Handler:
 
     async def _deliver(self, push: Push, metrics: HandlerMetrics) -> Result:
         """Try until there is a result."""
-        loop = asyncio.get_running_loop()
-        reason, began, refused = "deadline", push.arrived, ""
-        late = Outcome.EXPIRED
+        laps = _Laps(metrics.stages, push.arrived)
+        reason, refused, late = "deadline", "", Outcome.EXPIRED
         for attempt in itertools.count():
-            now = loop.time()
-            if now >= push.deadline:
+            if laps.end("queue") >= push.deadline:
                 break
-            metrics.stages["queue"].observe(now - began)
             minted = await self.token.get(push.deadline, other_than=refused)
+            laps.end("token")
             if minted is None:
                 if late is Outcome.EXPIRED and not self.token.usable:
                     late = Outcome.UNAVAILABLE
                 return Result(late, reason if refused else "credentials")
             try:
-                tried = await self._try(push, minted, metrics)
+                tried = await self._try(push, minted, metrics, laps)
             except LostError as lost:
                 # Once it may have arrived, nothing but a good answer can say whether it did.
                 late = Outcome.FAILED if lost.sent else late
@@ -143,37 +165,41 @@ class Handler:
                 refused = minted.token
             backoff = min(BACKOFF_MOST[push.kind], BACKOFF_FIRST * 2**attempt)
             pause = tried.wait + backoff * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-            began = loop.time()
-            if began + pause >= push.deadline:
+            if laps.ended + pause >= push.deadline:
                 break
             metrics.retry(reason)
             await asyncio.sleep(pause)
         return Result(late, reason)
 
-    async def _try(self, push: Push, minted: Minted, metrics: HandlerMetrics) -> Result | Meaning:
+    async def _try(self, push: Push, minted: Minted, metrics: HandlerMetrics, laps: _Laps) -> Result | Meaning:
         """Send a push once; returns what became of it, or why another try may help.
 
         Raises:
             LostError: there is no answer.
         """
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        stage = "connect"
 
         def compose() -> Request:
+            nonlocal stage
+            if stage == "connect":  # the first time; it may be sent on a second connection, too
+                laps.end(stage)
+                stage = "provider"
             return self._provider.compose(push, minted, push.deadline - loop.time())
 
-        response, exchange = await self.channel.request(compose, urgent=push.kind is Kind.CALL, deadline=push.deadline)
-        now = loop.time()
-        sent = exchange.sent if exchange.sent is not None else now  # None: an answer before it was sent whole
-        metrics.stages["connect"].observe(sent - began)
-        metrics.stages["provider"].observe(now - sent)
+        try:
+            response, carrier = await self.channel.request(
+                compose, urgent=push.kind is Kind.CALL, deadline=push.deadline
+            )
+        finally:
+            laps.end(stage)
         meaning = self._provider.understand(response, push)
         self._blame(faulty=meaning.fault is Fault.PROVIDER)
-        if meaning.fault is Fault.CONNECTION and exchange.answered_by is not None:
-            exchange.answered_by.leave(End("refused", said=meaning.word))
+        if meaning.fault is Fault.CONNECTION:
+            carrier.leave(End("refused", said=meaning.word))
         if meaning.fault.passes or (meaning.fault is Fault.ACCESS and self.token.refuse(minted.token)):
             return meaning
-        metrics.latency.observe(1000 * (now - push.arrived))
+        metrics.latency.observe(1000 * (laps.ended - push.arrived))
         return Result(self._outcome(meaning.fault), meaning.word, meaning.since)
 
     def _outcome(self, fault: Fault) -> Outcome:

@@ -22,13 +22,13 @@ from h2.settings import SettingCodes, Settings
 
 from gateway.exchange import End, Response
 from gateway.h2_corrections import CorrectedConnection
+from gateway.timing import call_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from h2.events import Event
 
     from gateway.exchange import Exchange
+    from gateway.timing import Timing
 
 MAX_ANSWER = 16 * 1024  # bytes kept of one answer; answers of APNs and FCM are far below a kilobyte
 STREAMS = 500  # at most this many at a time, whatever the peer allows
@@ -44,33 +44,6 @@ _CONFIGURATION = H2Configuration(
 )
 _SETTINGS = {SettingCodes.ENABLE_PUSH: 0}
 _SECRET = re.compile(rb"[^ -~]|[\w+/=.:-]{24,}")  # what a log must not hold: control characters, tokens
-
-
-@dataclass(frozen=True)
-class Timing:
-    """When to check that a connection is alive, in seconds.
-
-    Args:
-        idle: silence before a PING while no answer is due; shorter than the idle timeouts of NAT and servers.
-        awaiting: silence before a PING while answers are due.
-        pong: how long the PING's answer may take; after that the connection is dead.
-        patience: time without any answer, PINGs aside, after which a new connection is tried.
-    """
-
-    idle: float = 20.0
-    awaiting: float = 2.0
-    pong: float = 3.0
-    patience: float = 5.0
-
-
-def call_at(when: float, action: Callable[..., None], *arguments: object) -> asyncio.TimerHandle:
-    """Call an action at the loop's time `when`, but not before everything that came until then was read.
-
-    A process that was stopped, or had to wait for a core, may find its timers due before it has read what came, and
-    would take that for missing. The action must bear being called just after its timer was cancelled.
-    """
-    loop = asyncio.get_running_loop()
-    return loop.call_at(when, loop.call_soon, loop.call_soon, action, *arguments)
 
 
 class Owner(Protocol):
@@ -119,7 +92,6 @@ class Connection(asyncio.Protocol):
         self._h2 = CorrectedConnection(_CONFIGURATION)
         self._h2.local_settings = Settings(client=True, initial_values=_SETTINGS)
         self._streams: dict[int, _Stream] = {}
-        self._blocked: set[int] = set()  # streams whose body waits for a window
         self._flushing = False
         self._writable = True
         self._heard = 0.0
@@ -180,7 +152,7 @@ class Connection(asyncio.Protocol):
             (
                 max(stream.opened, answered_at) + scale * stream.exchange.patience
                 for stream in self._streams.values()
-                if not stream.exchange.answer.done()
+                if stream.exchange.waits
             ),
             default=float("inf"),
         )
@@ -188,7 +160,7 @@ class Connection(asyncio.Protocol):
     @property
     def awaited(self) -> list[Exchange]:
         """The requests without an answer, oldest first."""
-        return [stream.exchange for stream in self._streams.values()]
+        return [stream.exchange for stream in self._streams.values() if stream.exchange.waits]
 
     def leave(self, end: End) -> None:
         """Take no more requests; close when those under way have their answers."""
@@ -276,12 +248,15 @@ class Connection(asyncio.Protocol):
                 self._goaway(event)
 
     def _head(self, event: ResponseReceived) -> None:
+        """Take in the header of an answer. A 200 is all of it: nothing that is needed follows, and it may get lost."""
         stream = self._streams.get(event.stream_id)
         if stream is not None:
             fields = event.headers
             stream.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields}
             status = stream.headers.get(":status", "")
             stream.status = int(status) if status.isascii() and status.isdecimal() else 0
+            if stream.status == 200:  # noqa: PLR2004 - HTTP's
+                self._complete(stream)
 
     def _data(self, event: DataReceived) -> None:
         self._h2.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id)
@@ -291,33 +266,23 @@ class Connection(asyncio.Protocol):
 
     def _ended(self, stream_id: int) -> None:
         stream = self._streams.pop(stream_id, None)
-        if stream is None:
-            self._h2.forget(stream_id)
-            return
-        if stream.unsent:  # an answer before the whole request was sent (RFC 9113, 8.1)
+        if stream is not None and stream.unsent:  # an answer before the whole request was sent (RFC 9113, 8.1)
             self._reset(stream_id)
-        else:
-            self._h2.forget(stream_id)
-        self._complete(stream)
+        self._h2.forget(stream_id)
+        if stream is not None and stream.status != 200:  # noqa: PLR2004 - HTTP's
+            self._complete(stream)
 
     def _was_reset(self, event: StreamReset) -> None:
         stream = self._streams.pop(event.stream_id, None)
-        self._blocked.discard(event.stream_id)
         self._h2.forget(event.stream_id)
         if stream is not None:
             refused = event.error_code == ErrorCodes.REFUSED_STREAM
-            self._lose(stream, "refused_stream" if refused else "stream_reset")
+            stream.exchange.lose(self, "refused_stream" if refused else "stream_reset")
 
     def _complete(self, stream: _Stream) -> None:
         self.answered_at = self._heard
         stream.exchange.complete(self, stream.response)
         self._owner.answered(self)
-
-    def _lose(self, stream: _Stream, reason: str) -> None:
-        if stream.status == 200:  # noqa: PLR2004 - HTTP's
-            self._complete(stream)  # it was accepted; what the body would have said is not needed
-        else:
-            stream.exchange.lose(self, reason)
 
     def _goaway(self, event: ConnectionTerminated) -> None:
         """Streams above the last id were never processed (RFC 9113, 6.8); those up to it may still be answered."""
@@ -326,7 +291,6 @@ class Connection(asyncio.Protocol):
         self.leave(End("goaway", code.name if isinstance(code, ErrorCodes) else str(code), said))
         last = event.last_stream_id or 0
         for stream_id in [number for number in self._streams if number > last]:
-            self._blocked.discard(stream_id)
             self._streams.pop(stream_id).exchange.lose(self, "refused_stream")
 
     # The rest
@@ -337,21 +301,17 @@ class Connection(asyncio.Protocol):
         while stream.unsent:
             room = min(h2.local_flow_control_window(stream_id), h2.max_outbound_frame_size)
             if room <= 0:
-                self._blocked.add(stream_id)
                 return
             part, stream.unsent = stream.unsent[:room], stream.unsent[room:]
             h2.send_data(stream_id, part, end_stream=not stream.unsent)
-        self._blocked.discard(stream_id)
-        if stream.exchange.sent is None:
-            stream.exchange.sent = self._loop.time()
+        stream.exchange.sent = True
 
     def _unblock(self) -> None:
-        for stream_id in sorted(self._blocked):
-            if stream_id in self._streams:
-                self._send_body(stream_id, self._streams[stream_id])
+        for stream_id, stream in self._streams.items():
+            if stream.unsent:
+                self._send_body(stream_id, stream)
 
     def _reset(self, stream_id: int) -> None:
-        self._blocked.discard(stream_id)
         if self._transport is not None and not self._transport.is_closing():
             self._h2.reset_stream(stream_id, ErrorCodes.CANCEL)
         self._h2.forget(stream_id)
@@ -391,7 +351,7 @@ class Connection(asyncio.Protocol):
         self._watch = call_at(self._loop.time() + self._timing.pong / 3, self._look)
 
     def _after_exchange(self) -> None:
-        if self.leaving.done() and not self._streams:
+        if self.leaving.done() and not self.awaited:
             self.close()
         else:
             self._owner.room()
@@ -400,4 +360,4 @@ class Connection(asyncio.Protocol):
         self.leave(End(reason))
         streams, self._streams = self._streams, {}
         for stream in streams.values():
-            self._lose(stream, reason)
+            stream.exchange.lose(self, reason)

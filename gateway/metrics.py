@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.push import Result
 
 HANDLERS = ("voip", "fcm")
-STAGES = ("queue", "connect", "provider")
+STAGES = ("queue", "token", "connect", "provider")
 CODES = ("200", "400", "403", "408", "413", "415", "429", "503")
 OTHER = "other"
 

@@ -14,10 +14,10 @@ from gateway import apns, canary, fcm
 from gateway.channel import Channel
 from gateway.dial import Endpoint
 from gateway.handler import QUEUE, Handler, Provider
-from gateway.http2 import Timing
 from gateway.intake import Intake
 from gateway.metrics import HandlerMetrics, Metrics
 from gateway.pages import Pages
+from gateway.timing import Timing
 from gateway.tokens import Attempt, Source, Token, mint
 from toolkit import web
 from toolkit.background import running

@@ -18,9 +18,9 @@ import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway import credentials
-from gateway.http2 import Timing
 from gateway.service import Gateway, Workings, serving
 from gateway.settings import Settings, read
+from gateway.timing import Timing
 from gateway.tokens import Attempt, Minted
 from lab.fakes import apns, fcm
 from lab.fakes.http2 import Request

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.http2 import Timing
+from gateway.timing import Timing
 from lab.fakes import apns
 from lab.fakes.http2 import REFUSED_STREAM, Behaviour, Request
 from tests.gateway.conftest import ANDROID, Start, once, until, withhold

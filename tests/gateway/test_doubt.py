@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway import channel
-from gateway.http2 import Timing
+from gateway.timing import Timing
 from lab.fakes import apns
 from lab.fakes.http2 import INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, Behaviour
 from tests.gateway.conftest import ANDROID, Start, until, withhold
@@ -54,6 +54,19 @@ async def test_every_call_on_a_deaf_connection_is_delivered(start: Start, apple:
     assert counts["push_voip_sent_total"] == 45
     again = counts['push_retries_total{handler="voip",reason="no_answer"}']
     assert len(unheard) - again in (0, 1)  # one is the probe, if no new call was
+
+
+@pytest.mark.parametrize("number", [1, 20])
+async def test_calls_on_a_connection_that_says_goodbye_and_then_nothing_are_delivered(
+    start: Start, apple: FakeApns, number: int
+) -> None:
+    caller = await start(workings=IMPATIENT)
+    unheard = deaf(apple)
+    calls = [asyncio.create_task(caller.push(f"{digit:064x}")) for digit in range(number)]
+    await until(lambda: len(unheard) == number)
+    unheard[0].connection.goaway()
+    assert {answer.outcome for answer in await asyncio.gather(*calls)} == {"sent"}
+    assert len({push.id for push in apple.received}) == number
 
 
 async def test_a_deaf_connection_shows_while_nothing_else_is_known(start: Start, apple: FakeApns) -> None:

@@ -230,7 +230,7 @@ async def test_the_latency_histogram_has_an_edge_at_2000_ms(start: Start) -> Non
     await caller.push()
     samples = await caller.samples()
     assert samples['push_latency_ms_bucket{handler="voip",le="2000.0"}'] == 1
-    for stage in ("queue", "connect", "provider"):
+    for stage in ("queue", "token", "connect", "provider"):
         assert samples[f'push_stage_seconds_count{{handler="voip",stage="{stage}"}}'] == 1
 
 

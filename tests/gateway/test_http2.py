@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway import channel, http2
+from gateway.timing import Timing
 from lab.fakes import apns, fcm
 from lab.fakes import http2 as frames
 from lab.fakes.http2 import Behaviour, Request
@@ -110,21 +111,36 @@ async def test_a_good_answer_in_one_piece_with_a_bad_frame_is_not_lost(start: St
     assert len(apple.received) == 1
 
 
-@pytest.mark.parametrize("ending", ["reset", "kill"])
+@pytest.mark.parametrize("ending", ["reset", "kill", "goaway", "never"])
 async def test_a_call_that_was_accepted_is_not_sent_again_when_the_rest_of_the_answer_is_lost(
     start: Start, google: FakeFcm, ending: str
 ) -> None:
     """The header said 200; the body that was still to come says nothing that is needed."""
-    caller = await start()
+    caller = await start(workings={"timing": Timing(idle=0.2, awaiting=0.2, pong=3, patience=0.4)})
 
     def answer(request: Request) -> None:
         request.connection.send(frames.HEADERS, END_HEADERS, request.stream_id, STATUS_200)
-        later = request.reset if ending == "reset" else request.connection.kill
-        asyncio.get_running_loop().call_later(0.1, later)
+        ends = {
+            "reset": request.reset,
+            "kill": request.connection.kill,
+            "goaway": lambda: request.connection.goaway(0),  # as if it had not looked at the request
+            "never": lambda: None,
+        }
+        asyncio.get_running_loop().call_later(0.1, ends[ending])
 
     google.answer = answer
     assert (await caller.push(ANDROID, "call")).outcome == "sent"
     assert len(google.received) == 1
+
+
+async def test_a_connection_that_ends_does_not_wait_for_what_nobody_needs(start: Start, google: FakeFcm) -> None:
+    """Else an answer without an end would keep it forever, and no more than four are allowed."""
+    caller = await start()
+    google.answer = lambda request: request.connection.send(frames.HEADERS, END_HEADERS, request.stream_id, STATUS_200)
+    assert (await caller.push(ANDROID, "call")).outcome == "sent"
+    left = google.live[0]
+    left.goaway()
+    await until(lambda: not left.open)
 
 
 async def test_an_answer_before_the_body_was_sent_whole_counts(start: Start, google: FakeFcm) -> None:

@@ -6,14 +6,18 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from lab.fakes import apns
+import pytest
+
+from gateway.metrics import STAGES
+from lab.fakes import apns, fcm
 from lab.fakes.http2 import Behaviour, Request
-from tests.gateway.conftest import ANDROID, Clock, Minting, Pki, Start, until
+from tests.gateway.conftest import ANDROID, Answering, Clock, Minting, Pki, Start, until
 from toolkit import connections
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Sequence
 
+    from gateway.tokens import Attempt
     from lab.fakes.apns import FakeApns
     from lab.fakes.fcm import FakeFcm
 
@@ -91,3 +95,35 @@ async def test_calls_that_wait_for_a_token_do_not_hurry_an_endpoint_that_is_down
     answers = await asyncio.gather(*(caller.push(ANDROID, "call", headers={"TTL": "1"}) for _ in range(10)))
     assert {answer.outcome for answer in answers} == {"expired"}
     assert minting.attempts - before <= 2
+
+
+async def test_the_stages_of_a_push_add_up_to_its_latency(start: Start, google: FakeFcm, pki: Pki) -> None:
+    """Whatever it waits for: an access token, a connection that is lost, another try."""
+    clock = Clock()
+    minting, may_mint = Minting(pki.key_path, clock), asyncio.Event()
+    may_mint.set()
+
+    async def mint(arguments: Sequence[str]) -> Attempt:
+        await may_mint.wait()
+        return await minting(arguments)
+
+    caller = await start(workings={"mint": mint, "clock": clock})
+    may_mint.clear()
+    clock.ahead = 2 * 3600
+    answers: list[Answering] = [
+        fcm.accept,
+        Request.reset,
+        lambda request: fcm.refuse(request, 503, "UNAVAILABLE"),
+        lambda request: request.connection.kill(),
+    ]
+    google.answer = lambda request: answers.pop()(request)  # noqa: PLW0108 - a different one each time
+    call = asyncio.create_task(caller.push(ANDROID, "call"))
+    await until(lambda: caller.inflight("fcm") == 1)
+    await asyncio.sleep(0.3)
+    may_mint.set()
+    assert (await call).outcome == "sent"
+    samples = await caller.samples()
+    spent = {stage: samples[f'push_stage_seconds_sum{{handler="fcm",stage="{stage}"}}'] for stage in STAGES}
+    assert sum(spent.values()) == pytest.approx(samples['push_latency_ms_sum{handler="fcm"}'] / 1000)
+    assert spent["token"] > 0.2
+    assert {samples[f'push_stage_seconds_count{{handler="fcm",stage="{stage}"}}'] for stage in STAGES} == {4}

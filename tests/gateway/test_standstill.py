@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway import channel
-from gateway.http2 import Timing
+from gateway.timing import Timing
 from lab.fakes import apns
 from lab.fakes.http2 import PING
 from tests.gateway.conftest import Start, until, withhold

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.http2 import Timing
+from gateway.timing import Timing
 from lab.fakes import apns, fcm
 from lab.fakes import http2 as frames
 from lab.fakes.http2 import REFUSED_STREAM
