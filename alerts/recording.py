@@ -18,7 +18,8 @@ class Recording:
 
 
 def _full_in() -> str:
-    shrinks = "(-deriv(node_filesystem_avail_bytes[<window>]) > 0)"
+    # A new kernel takes a good part of /boot at once, and the old one leaves it later.
+    shrinks = '(-deriv(node_filesystem_avail_bytes{mountpoint!~"/boot.*"}[<window>]) > 0)'
     return f"min by (job, instance, mountpoint) (node_filesystem_avail_bytes / {shrinks})"
 
 
@@ -94,9 +95,11 @@ RECORDINGS: Final = (
     Recording(
         "instance_mountpoint:node_filesystem_free:ratio",
         "min by (job, instance, mountpoint) (\n"
-        "  node_filesystem_avail_bytes / node_filesystem_size_bytes unless node_filesystem_readonly == 1\n"
+        '  node_filesystem_avail_bytes{fstype!~"overlay|efivarfs"} / node_filesystem_size_bytes\n'
+        "  unless node_filesystem_readonly == 1\n"
         ")",
-        "A disk that cannot be written to does not fill.",
+        "A disk that cannot be written to does not fill; a container's layers are on a disk that is counted, and the "
+        "variables of the firmware are no disk.",
     ),
     Recording(
         "instance_mountpoint:node_filesystem_full_seconds:short",
@@ -112,8 +115,10 @@ RECORDINGS: Final = (
     ),
     Recording(
         "instance:node_cpu_used:ratio",
-        '1 - avg by (job, instance) (rate(node_cpu_seconds_total{mode="idle"}[<window>]))',
-        "Over all processors; what other machines take counts as used.",
+        "1 - avg by (job, instance) (\n"
+        '  sum without (mode) (rate(node_cpu_seconds_total{mode=~"idle|iowait"}[<window>]))\n'
+        ")",
+        "Over all processors; one that waits for a disk is free, and what other machines take counts as used.",
         serves="HostProcessorBusy",
     ),
     Recording(
@@ -175,6 +180,16 @@ RECORDINGS: Final = (
         "  and pg_stat_archiver_archived_count > 0\n  unless pg_settings_in_hot_standby == 1\n"
         ")",
         "A server that never archived anything does not archive; a replica does not, either.",
+    ),
+    Recording(
+        "instance:pg_rows_changed:increase",
+        "sum by (job, instance) (\n"
+        "  increase(pg_stat_database_tup_inserted[<window>])\n"
+        "  + increase(pg_stat_database_tup_updated[<window>])\n"
+        "  + increase(pg_stat_database_tup_deleted[<window>])\n"
+        ")",
+        "Of a database that nobody changes there is nothing to archive, whatever archive_timeout says.",
+        serves="PostgresArchiveOld",
     ),
     Recording(
         "instance_handler:push_latency_ms:p99",

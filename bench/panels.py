@@ -72,6 +72,15 @@ RECORDED: Final = {
         ),
         *(f'instance_code:push_requests:rate2m{{code="{code}"}}' for code in (200, 403, 429)),
     ),
+    "node": (
+        'instance_mountpoint:node_filesystem_free:ratio{mountpoint="/"}',
+        *(f'instance_mountpoint:node_filesystem_full_seconds:{rate}{{mountpoint="/"}}' for rate in ("short", "long")),
+        *(f"instance:node_cpu_{what}:ratio" for what in ("used", "stolen")),
+        *(f'instance_kind:backup_age_days:now{{kind="{kind}"}}' for kind in ("base", "restore_test")),
+        "instance:log_age_seconds:now",
+        "instance:node_oom_kills:increase",
+        'instance_name:node_systemd_restarts:increase{name="haproxy.service"}',
+    ),
     "coturn": (
         'instance_probe_transport_reason:coturn_probe_failures:rate2m{probe="turn",transport="udp",reason="quota"}',
     ),
@@ -112,7 +121,8 @@ def fill(folder: Path, end: int, asked: str) -> tuple[int, int]:
     """Write the day before `end` into a storage folder; return how many series and samples."""
     config = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
     intervals = {job["job_name"]: int(duration(job["scrape_interval"])) for job in config["scrape_configs"]}
-    nodes = {job: [str(each["labels"]["instance"]) for each in found] for job, found in targets(NODES, 0).items()}  # type: ignore[index] # a target file's entries are of any kind
+    entries = targets(NODES, 0, hosts=NODES)
+    nodes = {job: [str(each["labels"]["instance"]) for each in found] for job, found in entries.items()}  # type: ignore[index] # a target file's entries are of any kind
     names = {job: series(job, asked) for job in SOURCES}
     for begin in range(end - HOURS * 3600, end, BLOCK):
         text = folder / "day.om"

@@ -1,4 +1,4 @@
-"""What the rules cost one Prometheus that watches 10 and 100 Prosody nodes, and what follows for 1,000.
+"""What the rules cost one Prometheus that watches 10 and 100 Prosody nodes, with 100 hosts more, and 1,000 nodes.
 
 The nodes are one web server that answers what real exporters answered (tests/recorded/). Scrapes come five times as
 often as in production, so that after two minutes a window holds as many samples as it does there after ten.
@@ -26,7 +26,7 @@ from lab.servers.prometheus import Prometheus
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SIZES: Final = (10, 100)
+SIZES: Final = ((10, 0), (100, 0), (100, 100))  # Prosody nodes, and hosts with a node exporter
 FASTER: Final = 5
 SECONDS: Final = 125  # five times this is a window of 10m and a little
 INTERVAL: Final = 15.0  # between evaluations in production, in seconds
@@ -37,6 +37,7 @@ class Cost:
     """What one size cost: seconds by rule group, bytes, and how much it was."""
 
     nodes: int
+    hosts: int
     series: float
     series_per_node: float
     evaluation: dict[str, float]
@@ -48,11 +49,13 @@ def page(job: str) -> str:
     return (FOLDER / f"{SOURCES[job][-1]}.prom").read_text(encoding="utf-8")
 
 
-def targets(nodes: int, port: int) -> dict[str, list[dict[str, object]]]:
-    """Give every job's target file: a Prosody and a gateway on each node, and around them what such a size needs."""
-    count = {"haproxy": 2, "postgresql": 1, "coturn": max(3, nodes // 3), "certificates": 1}
+def targets(nodes: int, port: int, hosts: int = 0) -> dict[str, list[dict[str, object]]]:
+    """Give every job's target file: a Prosody and a gateway on each node, around them what such a size needs, hosts."""
+    one = dict.fromkeys(("postgresql", "certificates", "synthetic", "prometheus", "alertmanager"), 1)
+    count = {"haproxy": 2, "coturn": max(3, nodes // 3), **one}
     instances = {job: [f"{job}{number + 1}" for number in range(many)] for job, many in count.items()}
     instances |= {job: [f"prosody{number + 1}" for number in range(nodes)] for job in ("prosody", "push-gateway")}
+    instances["node"] = [f"prosody{number + 1}" for number in range(hosts)]
     return {
         job: [
             {"targets": [f"127.0.0.1:{port}"], "labels": {"instance": name, "__metrics_path__": f"/{job}/{name}"}}
@@ -68,12 +71,13 @@ class Simulated(Prometheus):
     Args:
         lab: where it runs.
         nodes: how many Prosody nodes.
+        hosts: how many of them have a node exporter.
         served: the port that plays all of them.
     """
 
-    def __init__(self, lab: Workspace, nodes: int, served: int) -> None:
+    def __init__(self, lab: Workspace, nodes: int, hosts: int, served: int) -> None:
         super().__init__(lab)
-        self._targets = targets(nodes, served)
+        self._targets = targets(nodes, served, hosts)
 
     def configured(self, config: dict[str, Any]) -> dict[str, Any]:
         """Divide every interval."""
@@ -114,11 +118,11 @@ def _serving(port: int) -> Iterator[None]:
     thread.join()
 
 
-def measure(nodes: int) -> Cost:
-    """Run one Prometheus on so many nodes; return what it cost."""
+def measure(nodes: int, hosts: int) -> Cost:
+    """Run one Prometheus on so many nodes and hosts; return what it cost."""
     with Workspace() as lab:
         served = lab.ports.reserve()
-        prometheus = Simulated(lab, nodes, served)
+        prometheus = Simulated(lab, nodes, hosts, served)
         with _serving(served):
             prometheus.start()
             took: dict[str, list[float]] = {}
@@ -135,7 +139,7 @@ def measure(nodes: int) -> Cost:
             ]
             assert not failing, failing
     evaluation = {name: statistics.median(times) for name, times in took.items()}
-    return Cost(nodes, series.value, own.value, evaluation, resident)
+    return Cost(nodes, hosts, series.value, own.value, evaluation, resident)
 
 
 def _groups(prometheus: Prometheus) -> list[dict[str, Any]]:
@@ -144,16 +148,19 @@ def _groups(prometheus: Prometheus) -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    """Measure both sizes, print them, and what a straight line through them says of 1,000 nodes."""
-    results = [measure(nodes) for nodes in SIZES]
+    """Measure all sizes, print them, what hosts add, and what a straight line says of 1,000 nodes."""
+    results = [measure(*size) for size in SIZES]
     for result in results:
         total = sum(result.evaluation.values())
-        print(f"\n{result.nodes} nodes: {result.series_per_node:.0f} series a node, {result.series:,.0f} in all")
+        print(
+            f"\n{result.nodes} nodes, {result.hosts} node exporters: {result.series_per_node:.0f} series a node, "
+            f"{result.series:,.0f} in all"
+        )
         print(f"  resident memory of Prometheus   {result.resident / 2**20:7.0f} MiB")
         for name, seconds in sorted(result.evaluation.items()):
             print(f"  rule group {name:<20} {seconds * 1000:7.2f} ms")
         print(f"  all groups                      {total * 1000:7.2f} ms, {total / INTERVAL:.2%} of their interval")
-    small, large = results
+    small, large, hosts = results
     grown = 1000 - large.nodes
     per_node = (sum(large.evaluation.values()) - sum(small.evaluation.values())) / (large.nodes - small.nodes)
     evaluation = sum(large.evaluation.values()) + grown * per_node
@@ -162,6 +169,11 @@ def main() -> int:
     print(f"\n1,000 nodes, by a straight line: {series:,.0f} series, at most {series / INTERVAL:,.0f} samples a second")
     print(f"  rules {evaluation * 1000:.0f} ms, {evaluation / INTERVAL:.1%} of their interval")
     print(f"  memory {memory / 2**30:.1f} GiB")
+    more = hosts.series - large.series
+    rules = sum(hosts.evaluation.values()) - sum(large.evaluation.values())
+    print(f"\n{hosts.hosts} hosts more: {more:,.0f} series, at most {more / INTERVAL:,.0f} samples a second")
+    print(f"  rules {rules * 1000:.0f} ms, {rules / INTERVAL:.1%} of their interval")
+    print(f"  memory {(hosts.resident - large.resident) / 2**20:.0f} MiB")
     print("  For more than one Prometheus can hold, and for longer history: the variants in prometheus/README.md.")
     return 0
 

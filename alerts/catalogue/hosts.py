@@ -8,9 +8,10 @@ _HOSTS: Final = "hosts"
 _FREE: Final = "instance_mountpoint:node_filesystem_free:ratio"
 
 ALERTS: Final = (
+    # A full /boot keeps the next kernel out and ends nothing that runs: HostDiskSpaceLow is early enough.
     Alert(
         name="HostDiskFull",
-        expr=f"{_FREE} < <value>",
+        expr=f'{_FREE}{{mountpoint!~"/boot.*"}} < <value>',
         summary=(
             "{{ $labels.instance }}: {{ $value | humanizePercentage }} of the disk at {{ $labels.mountpoint }} is free "
             "(needs <limit>)"
@@ -132,9 +133,9 @@ ALERTS: Final = (
     Alert(
         name="HostNetworkBusy",
         expr=(
-            "8 * rate(node_network_transmit_bytes_total[<window>]) > <value>\n"
+            '8 * rate(node_network_transmit_bytes_total{device!="lo"}[<window>]) > <value>\n'
             "or\n"
-            "8 * rate(node_network_receive_bytes_total[<window>]) > <value>"
+            '8 * rate(node_network_receive_bytes_total{device!="lo"}[<window>]) > <value>'
         ),
         summary="{{ $labels.instance }}: {{ $labels.device }} carries {{ $value | humanize }}bit/s (limit <limit>)",
         description="Calls lose quality when a coturn's network is full. Add a coturn node, or find the flood.",
@@ -168,12 +169,18 @@ ALERTS: Final = (
         dashboard=_HOSTS,
         labels={"of": "never"},
     ),
-    # 2 is MASTER. A host that told of it and does not answer now may have the address.
+    # 2 is MASTER. A host that told of it may have the address though its exporter does not answer; one on which nothing
+    # answers (NodeDown) does not have it.
     Alert(
         name="KeepalivedNoMaster",
         expr=(
-            "count by (iname) (keepalived_vrrp_state) unless group by (iname) (keepalived_vrrp_state == 2)\n"
-            'unless on () (up{job="node"} == 0 and on (instance) last_over_time(keepalived_vrrp_state[1h]))'
+            "count by (iname) (keepalived_vrrp_state)\n"
+            "unless on (iname) keepalived_vrrp_state == 2\n"
+            "unless on (iname) (\n"
+            "  last_over_time(keepalived_vrrp_state[1h])\n"
+            '  and on (instance) up{job="node"} == 0\n'
+            "  unless on (instance) (max by (instance) (up) == 0 and count by (instance) (up) > 1)\n"
+            ")"
         ),
         summary="No host has the address of {{ $labels.iname }}; {{ $value }} hosts report on it",
         description="Nobody can connect. See what keepalived says on each HAProxy, and start it.",

@@ -26,10 +26,11 @@ _MEMORY = 192  # megabytes
 # In the order in which they can be loaded: conntrack, and the rule that makes it count.
 _MODULES = "nf_defrag_ipv4,nf_defrag_ipv6,nf_conntrack,x_tables,ip_tables,iptable_filter,xt_conntrack"
 _BARE = "[Unit]\nDefaultDependencies=no\n"
+_STAYS = "OOMScoreAdjust=-900\nRestart=always\nRestartSec=1\n"  # a drill without memory is not about these
 _UNITS = {
     "lab.target": "[Unit]\nWants=agent.service node.service dbus.socket\n",
     "agent.service": (
-        f"{_BARE}[Service]\n"
+        f"{_BARE}[Service]\n{_STAYS}"
         'ExecStart=/bin/sh -c \'while sleep 0.1; do for f in /run/lab/do/*.sh; do [ -e "$f" ] || continue; '
         'sh "$f" >"$f.out" 2>&1; echo $? >"$f.new"; mv "$f.new" "$f.rc"; rm "$f"; done; done\'\n'
     ),
@@ -90,7 +91,7 @@ class Machine(Server):
             each.replace("$", "$$").replace("%", "%%")
             for each in flags(f"{self.host}:{self.port}", "/run/lab/textfiles")
         )
-        node = f"{_BARE}[Service]\nUser=prometheus\nExecStart=/usr/bin/prometheus-node-exporter {exporter}\n"
+        node = f"{_BARE}[Service]\n{_STAYS}User=prometheus\nExecStart=/usr/bin/prometheus-node-exporter {exporter}\n"
         for name, text in {**_UNITS, "node.service": node}.items():
             (self.directory / "units" / name).write_text(text, encoding="utf-8")
         tell(self._told, self.textfiles)

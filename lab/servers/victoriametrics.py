@@ -41,11 +41,11 @@ class VictoriaMetrics(WebServer):
 
 
 class Vmalert(WebServer):
-    """A vmalert on these rules, which writes what it records back."""
+    """A vmalert on these rules, which writes what it records back; more flags are optional."""
 
-    def __init__(self, database: VictoriaMetrics, rules: Path) -> None:
+    def __init__(self, database: VictoriaMetrics, rules: Path, *flags: str) -> None:
         super().__init__(database.lab, "vmalert")
-        self._database, self._rules = database, rules
+        self._database, self._rules, self._flags = database, rules, flags
 
     def command(self) -> list[str]:
         """Send alerts nowhere: nobody listens there."""
@@ -57,6 +57,7 @@ class Vmalert(WebServer):
             f"-remoteRead.url={self._database.url}",
             "-notifier.url=http://127.0.0.1:9",
             f"-httpListenAddr=127.0.0.1:{self.port}",
+            *self._flags,
         ]
 
     def is_ready(self) -> bool:

@@ -58,8 +58,8 @@ def test_alertmanagers_waits_are_shortened_in_every_route_and_nothing_else_chang
     route = yaml.safe_load((ROOT / "prometheus/alertmanager.yml").read_text())["route"]
     quick = hastened(route, 15)
     assert (quick["group_wait"], quick["group_interval"], quick["repeat_interval"]) == ("4s", "20s", "2880s")
-    assert [each.get("group_wait") for each in quick["routes"]] == ["0s", None, None, None]
-    assert [each.get("repeat_interval") for each in quick["routes"]] == ["3s", None, None, "240s"]
+    assert [each.get("group_wait") for each in quick["routes"]] == ["0s", None, None, None, None]
+    assert [each.get("repeat_interval") for each in quick["routes"]] == ["3s", None, "23040s", None, "240s"]
     assert quick["routes"][-1]["routes"][0]["group_wait"] == "0s"
     assert [each["matchers"] for each in quick["routes"]] == [each["matchers"] for each in route["routes"]]
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 PATIENCE = 300.0
 EVERY = 5  # seconds between two scrapes
+HASTE = 12  # the promises' shortest window, 5m, becomes 25 s, which holds as many scrapes as it must
 AWAY = 30.0  # seconds that the store is away
 FLUSH = 5.0  # seconds until VictoriaMetrics writes what it has accepted to its disk
 UP = 'up{job="prosody",instance="prosody1"}'
@@ -48,6 +50,7 @@ class Writer(Prometheus):
 
     def __init__(self, lab: Workspace, replica: str, store: VictoriaMetrics) -> None:
         super().__init__(lab, interval=EVERY)
+        self.haste = HASTE
         self.name, self._replica, self._store = f"prometheus-{replica}", replica, store
         self.target = ScrapeTarget("prometheus", f"monitoring-{replica}", self.port)
 
@@ -174,7 +177,8 @@ def test_every_rule_gives_the_series_that_it_gives_in_prometheus(pair: Pair) -> 
     def look() -> bool:
         """Ask for the rules that have not given the same yet: scrapes go on between two questions."""
         for name, expr in list(rules.items()):
-            there = {_named(sample.labels) for sample in writer.query(expr)}
+            # VictoriaMetrics keeps and gives no NaN, which is as unknown as nothing.
+            there = {_named(sample.labels) for sample in writer.query(expr) if not math.isnan(sample.value)}
             here = {_named(series["metric"]) for series in pair.ask(expr)}
             if here == there:
                 del rules[name]
@@ -192,7 +196,7 @@ def test_every_rule_gives_the_series_that_it_gives_in_prometheus(pair: Pair) -> 
 
 def test_vmalert_evaluates_every_rule_and_fires_what_prometheus_fires(pair: Pair) -> None:
     writer = pair.writers[1]
-    vmalert = Vmalert(pair.store, writer.directory / "rules")
+    vmalert = Vmalert(pair.store, writer.directory / "rules", "-external.label=cluster=commeazy")
     vmalert.start()
 
     def fired(alerts: list[dict[str, Any]]) -> set[str]:
