@@ -220,5 +220,6 @@ def _period(days: str, minimum: str) -> Iterable[Rule]:
     yield _record("slo:period_burn_rate:ratio", f"slo:sli_error:ratio_rate{days} / on ({BY}) slo:error_budget:ratio")
     yield _record(
         "slo:period_error_budget_remaining:ratio",
-        f"1 - slo:sli_error:ratio_rate{days} / on ({BY}) slo:error_budget:ratio\nand slo:measured:seconds >= {minimum}",
+        f"1 - slo:sli_error:ratio_rate{days} / on ({BY}) slo:error_budget:ratio\n"
+        f"and on (sloth_id) slo:measured:seconds >= {minimum}",
     )

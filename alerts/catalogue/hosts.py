@@ -49,7 +49,7 @@ ALERTS: Final = (
             "or\n"
             "label_replace(\n"
             "  min by (job, instance, mountpoint) (node_filesystem_files_free / node_filesystem_files) < <value>\n"
-            f'  and {_FREE}, "of", "files", "", ""\n'
+            f'  and on (instance, mountpoint) {_FREE}, "of", "files", "", ""\n'
             ")"
         ),
         summary=(

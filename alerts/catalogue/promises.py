@@ -35,7 +35,7 @@ def _burns(pairs: tuple[tuple[str, str, str], ...], lately: str = "") -> str:
     )
 
 
-_MEASURED: Final = "and slo:measured:seconds >= <minimum>"
+_MEASURED: Final = "and on (sloth_id) slo:measured:seconds >= <minimum>"
 
 ALERTS: Final = (
     Alert(

@@ -58,7 +58,7 @@ ALERTS: Final = (
         name="HaproxyErrorsHigh",
         expr=(
             "instance:haproxy_errors:ratio > <value>\n"
-            "and sum by (job, instance) "
+            "and on (instance) sum by (job, instance) "
             '(increase(haproxy_frontend_http_responses_total{code="5xx",proxy!="stats"}[<window>])) >= <minimum>'
         ),
         summary="{{ $labels.instance }}: {{ $value | humanizePercentage }} of the answers are 5xx (limit <limit>)",

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from lab.running.workspace import LabError
 from lab.servers.generator import Generator
 from lab.servers.prosody import DOMAIN
 from lab.users.accounts import ask
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from lab.servers.prosody import Prosody
     from lab.stack import Lab, Node
 
+_PATIENCE = 300.0
 
 # Any server ------------------------------------------------------------------------------------------------------
 
@@ -61,6 +64,19 @@ def crowd(prosody: Prosody, users: int, rate: float = 5.0) -> Iterator[None]:
     generator.start()
     yield
     generator.stop()
+
+
+@contextmanager
+def sudden_crowd(lab: Lab, users: int) -> Iterator[None]:
+    """So many more users on the first Prosody than in the two minutes before: two windows of the forecast here."""
+    before = f'max_over_time(prosody_c2s_sessions{{instance="{lab.prosody.name}"}}[2m]) > {users / 2}'
+    deadline = time.monotonic() + _PATIENCE
+    while lab.prometheus.query(before):
+        if time.monotonic() > deadline:
+            raise LabError(f"{lab.prosody.name} has not had fewer users for two minutes")
+        time.sleep(1)
+    with crowd(lab.prosody, users):
+        yield
 
 
 @contextmanager

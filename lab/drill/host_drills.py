@@ -24,16 +24,16 @@ def _host(lab: Lab) -> Machine:
 HOST_DRILLS = (
     Drill(
         "HostDiskFull",
-        "39.5 of 40 MB used",
-        lambda lab: host_faults.filled(_host(lab), 39),
+        "39 of 40 MB used",
+        lambda lab: host_faults.filled(lab, 39),
         _HOST,
         beside={"HostDiskSpaceLow": _FEW, "HostDiskFullSoon": _GROWS, "HostDiskFilling": _GROWS},
         silenced=("HostDiskSpaceLow", "HostDiskFilling"),
     ),
     Drill(
         "HostDiskFullSoon",
-        "34 of 40 MB used, and 50 KB more each second",
-        lambda lab: host_faults.filled(_host(lab), 33, 50),
+        "33 of 40 MB used, and 20 KB more each second",
+        lambda lab: host_faults.filled(lab, 33, 20),
         _HOST,
         beside={"HostDiskFull": _FULL, "HostDiskSpaceLow": _FEW, "HostDiskFilling": _GROWS},
         silenced=("HostDiskFilling",),
@@ -41,19 +41,19 @@ HOST_DRILLS = (
     Drill(
         "HostDiskFilling",
         "26 of 40 MB used, and 20 KB more each second",
-        lambda lab: host_faults.filled(_host(lab), 26, 20),
+        lambda lab: host_faults.filled(lab, 26, 20),
         _HOST,
     ),
     Drill(
         "HostDiskSpaceLow",
         "36 of 40 MB used",
-        lambda lab: host_faults.filled(_host(lab), 36),
+        lambda lab: host_faults.filled(lab, 36),
         {**_HOST, "of": "space"},
         beside={"HostDiskFullSoon": _GROWS, "HostDiskFilling": _GROWS},
     ),
     Drill(
         "HostMemoryLow",
-        "files in memory that leave a twentieth of it",
+        "files in memory that leave 7 % of it",
         lambda lab: host_faults.short_of_memory(_host(lab)),
         _HOST,
         beside={"HostProcessKilled": "the kernel may need more"},
@@ -115,6 +115,7 @@ HOST_DRILLS = (
         "VRRP dropped between the two HAProxies",
         host_faults.two_masters,
         {"iname": "VI_1"},
+        beside={"KeepalivedNoMaster": "at first both wait for the other"},
     ),
     Drill(
         "PostgresBackupOld",

@@ -46,7 +46,7 @@ PROSODY_DRILLS = (
     Drill(
         "ProsodySessionsCriticalSoon",
         "175 more users on prosody1 than a minute before",
-        lambda lab: faults.crowd(lab.prosody, 170),
+        lambda lab: faults.sudden_crowd(lab, 170),
         ON_1,
         value=250,
         minimum=20,

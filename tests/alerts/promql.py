@@ -88,3 +88,48 @@ def _of_both(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:
         return left
     listed = frozenset(modifier.labels)
     return left & listed if modifier.type == promql.LabelModifierType.Include else left - listed
+
+
+def has_external(node: Any) -> bool | None:  # noqa: ANN401 - the parser's nodes have no common type
+    """Tell whether the result of an expression has external labels; None for a number, which matches everything.
+
+    Raises:
+        ValueError: the expression matches a result that has them with one that has not.
+    """
+    match node:
+        case promql.VectorSelector() | promql.MatrixSelector():
+            return True
+        case promql.NumberLiteral():
+            return None
+        case promql.AggregateExpr():
+            inner = has_external(node.expr)
+            by = node.modifier is None or node.modifier.type == promql.AggModifierType.By
+            return False if by else inner
+        case promql.BinaryExpr():
+            return _external_of_both(node)
+        case promql.Call():
+            return _external_of_call(node)
+        case promql.SubqueryExpr() | promql.ParenExpr() | promql.UnaryExpr():
+            return has_external(node.expr)
+    raise NotImplementedError(type(node).__name__)
+
+
+def _external_of_call(node: Any) -> bool | None:  # noqa: ANN401
+    if node.func.name in ("vector", "absent"):
+        return False
+    found = [has_external(each) for each in node.args if not isinstance(each, promql.StringLiteral)]
+    return next((each for each in found if each is not None), None)
+
+
+def _external_of_both(node: Any) -> bool | None:  # noqa: ANN401
+    left, right = has_external(node.lhs), has_external(node.rhs)
+    if left is None or right is None:
+        return right if left is None else left
+    matching = node.modifier.matching if node.modifier else None
+    listed = matching is not None and matching.type == promql.LabelModifierType.Include
+    if left != right and not listed and str(node.op) != "or":
+        raise ValueError(f"{left} and {right} are matched on all labels: {node.prettify()}")
+    one_to_one = node.modifier is None or node.modifier.card == promql.VectorMatchCardinality.OneToOne
+    if str(node.op) in ("and", "unless", "or") or not listed or not one_to_one:
+        return left
+    return False

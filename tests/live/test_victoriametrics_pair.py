@@ -29,7 +29,9 @@ PATIENCE = 300.0
 EVERY = 5  # seconds between two scrapes
 HASTE = 12  # the promises' shortest window, 5m, becomes 25 s, which holds as many scrapes as it must
 AWAY = 30.0  # seconds that the store is away
-FLUSH = 5.0  # seconds until VictoriaMetrics writes what it has accepted to its disk
+LOST = 60.0  # seconds of samples that may be lost: VictoriaMetrics writes to its disk each 5 s, later if it is busy
+# A server that never archived has an archive of no age, NaN, which VictoriaMetrics does not keep: unknown, not failed.
+NAN = {"checklist_item {'id': 'I1'}"}
 UP = 'up{job="prosody",instance="prosody1"}'
 TARGETS = (
     ("prosody", "prosody1", "prosody-exporter"),
@@ -72,7 +74,7 @@ class Store(PrometheusItself):
 
 
 class Pair:
-    """The stack: recorded targets, two Prometheus, the store."""
+    """The stack: recorded targets, two Prometheus, the store, and vmalert on it."""
 
     def __init__(self, lab: Workspace) -> None:
         for job, instance, recording in TARGETS:
@@ -82,6 +84,8 @@ class Pair:
         self.writers = [Writer(lab, replica, self.store) for replica in "ab"]
         for writer in self.writers:
             writer.start()
+        self.vmalert = Vmalert(self.store, self.writers[1].directory / "rules", "-external.label=cluster=commeazy")
+        self.vmalert.start()
 
     def ask(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
         """Return what the store answers."""
@@ -172,6 +176,8 @@ def test_every_panel_has_the_data_that_it_has_in_prometheus(pair: Pair) -> None:
 def test_every_rule_gives_the_series_that_it_gives_in_prometheus(pair: Pair) -> None:
     writer = pair.writers[1]
     rules = {f"{rule.get('alert') or rule['record']} {rule.get('labels')}": rule["expr"] for rule in _rules(writer)}
+    assert rules.keys() >= NAN
+    rules = {name: expr for name, expr in rules.items() if name not in NAN}
     different: dict[str, tuple[list[str], list[str]]] = {}
 
     def look() -> bool:
@@ -196,8 +202,6 @@ def test_every_rule_gives_the_series_that_it_gives_in_prometheus(pair: Pair) -> 
 
 def test_vmalert_evaluates_every_rule_and_fires_what_prometheus_fires(pair: Pair) -> None:
     writer = pair.writers[1]
-    vmalert = Vmalert(pair.store, writer.directory / "rules", "-external.label=cluster=commeazy")
-    vmalert.start()
 
     def fired(alerts: list[dict[str, Any]]) -> set[str]:
         return {_named(one["labels"]) for one in alerts if one["state"] == "firing"}
@@ -207,7 +211,7 @@ def test_vmalert_evaluates_every_rule_and_fires_what_prometheus_fires(pair: Pair
     def same() -> bool:
         """See each alert that fires in Prometheus fire here, too, and no other."""
         there = fired(writer.alerts())
-        here = fired(HttpClient(vmalert.url).ask("api/v1/alerts")["data"]["alerts"])
+        here = fired(HttpClient(pair.vmalert.url).ask("api/v1/alerts")["data"]["alerts"])
         missing.update({"only in Prometheus": there - here, "only in vmalert": here - there})
         return bool(there) and here == there
 
@@ -215,9 +219,10 @@ def test_vmalert_evaluates_every_rule_and_fires_what_prometheus_fires(pair: Pair
         _until(same, "the same alerts")
     except AssertionError:
         pytest.fail(str(missing))
-    errors = [rule.get("lastError") or rule.get("last_error") for group in vmalert.groups() for rule in group["rules"]]
+    rules = [rule for group in pair.vmalert.groups() for rule in group["rules"]]
+    errors = [rule.get("lastError") or rule.get("last_error") for rule in rules]
     assert not [error for error in errors if error and "127.0.0.1:9" not in error]
-    vmalert.stop()
+    print(f"vmalert: {len(rules)} rules without an error, {len(fired(writer.alerts()))} alerts fire")  # noqa: T201
 
 
 def test_a_restart_of_the_store_loses_nothing(pair: Pair) -> None:
@@ -231,7 +236,7 @@ def test_a_restart_of_the_store_loses_nothing(pair: Pair) -> None:
     print(f"restart: away for {back - began - 2 * EVERY:.0f} s, no sample lost")  # noqa: T201 - measured
 
 
-def test_an_outage_of_the_store_loses_at_most_what_was_not_yet_on_its_disk(pair: Pair) -> None:
+def test_an_outage_of_the_store_loses_nothing_that_was_scraped_meanwhile(pair: Pair) -> None:
     began = time.time()
     time.sleep(6 * EVERY)
     pair.store.kill()
@@ -241,8 +246,10 @@ def test_an_outage_of_the_store_loses_at_most_what_was_not_yet_on_its_disk(pair:
     back = time.time()
     _until(lambda: not pair.lost(killed, back), "what was scraped meanwhile")
     lost = pair.lost(began, back)
-    print(f"outage: away for {back - killed:.0f} s, {len(lost)} samples lost")  # noqa: T201 - measured
-    assert all(at >= killed - FLUSH - 2 * EVERY for at in lost), [at - killed for at in lost]
+    oldest = max((killed - at for at in lost), default=0)
+    print(f"outage: away for {back - killed:.0f} s, {len(lost)} samples lost, of the {oldest:.0f} s before it")  # noqa: T201
+    # What it had accepted and not yet written to its disk is gone, and nothing else.
+    assert all(killed - LOST <= at < killed for at in lost), [at - killed for at in lost]
 
 
 def _rules(writer: Prometheus) -> list[dict[str, Any]]:
