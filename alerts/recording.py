@@ -182,13 +182,13 @@ RECORDINGS: Final = (
         "A server that never archived anything does not archive; a replica does not, either.",
     ),
     Recording(
-        "instance:pg_rows_changed:increase",
-        "sum by (job, instance) (\n"
-        "  increase(pg_stat_database_tup_inserted[<window>])\n"
-        "  + increase(pg_stat_database_tup_updated[<window>])\n"
-        "  + increase(pg_stat_database_tup_deleted[<window>])\n"
+        "instance:pg_rows_changed:max",
+        "max by (job, instance) (\n"
+        "  changes(pg_stat_database_tup_inserted[<window>])\n"
+        "  + changes(pg_stat_database_tup_updated[<window>])\n"
+        "  + changes(pg_stat_database_tup_deleted[<window>])\n"
         ")",
-        "Of a database that nobody changes there is nothing to archive, whatever archive_timeout says.",
+        "How often rows were seen to have changed. Of a database that nobody changes there is nothing to archive.",
         serves="PostgresArchiveOld",
     ),
     Recording(

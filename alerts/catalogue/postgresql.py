@@ -53,7 +53,7 @@ ALERTS: Final = (
             "group by (job, instance, slot_name) (\n"
             "  pg_replication_slots_pg_wal_lsn_diff != pg_replication_slots_pg_wal_lsn_diff\n"
             "  or\n"
-            "  pg_replication_slots_active unless on (job, instance, slot_name) pg_replication_slots_pg_wal_lsn_diff\n"
+            "  pg_replication_slots_active unless pg_replication_slots_pg_wal_lsn_diff\n"
             ")"
         ),
         summary="{{ $labels.instance }}: the replication slot {{ $labels.slot_name }} keeps no WAL",
@@ -115,10 +115,7 @@ ALERTS: Final = (
     ),
     Alert(
         name="PostgresArchiveOld",
-        expr=(
-            "instance:pg_archive_age_seconds:max > <value>\n"
-            "unless on (job, instance) instance:pg_rows_changed:increase == 0"
-        ),
+        expr=("instance:pg_archive_age_seconds:max > <value>\nunless instance:pg_rows_changed:max == 0"),
         summary='{{ $labels.instance }}: the last WAL was archived {{ $value | printf "%.0f" }} s ago (limit <limit>)',
         description="Changes since then are not archived. See archive_mode, archive_timeout and the server's log.",
         dashboard=_POSTGRESQL,

@@ -66,7 +66,7 @@ NOT_EVERYWHERE = {
     "haproxy_frontend_http_responses_total",
     "instance:pg_archiver_failures:increase",
     "instance:pg_archive_age_seconds:max",
-    "instance:pg_rows_changed:increase",
+    "instance:pg_rows_changed:max",
     "pg_stat_activity_count",
     "pg_stat_activity_max_tx_duration",
     "pg_settings_max_connections",
