@@ -53,9 +53,10 @@ HOST_DRILLS = (
     ),
     Drill(
         "HostMemoryLow",
-        "files in memory that leave 7 % of it",
+        "files in memory that leave a fifth of it",
         lambda lab: host_faults.short_of_memory(_host(lab)),
         _HOST,
+        value=0.25,
         beside={"HostProcessKilled": "the kernel may need more"},
     ),
     Drill(

@@ -128,7 +128,7 @@ def _firing(series: Series, folder: Path) -> str:
     (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}), encoding="utf-8")
     test: dict[str, Any] = {
         "rule_files": ["rules.yaml"],
-        "evaluation_interval": "1m",
+        "evaluation_interval": "5m",
         "group_eval_order": ["recorded", "alerts"],
         "tests": [
             {
