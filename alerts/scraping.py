@@ -32,9 +32,9 @@ rule_files:
   - rules/*.yaml
 
 alerting:
-  # Both servers of a pair send each alert. Without `replica` the two are the same alert to Alertmanager.
+  # Both servers of a pair send each alert. Without `prometheus_replica` the two are the same alert to Alertmanager.
   alert_relabel_configs:
-    - regex: replica
+    - regex: prometheus_replica
       action: labeldrop
   alertmanagers:
     - file_sd_configs: [files: [targets/alertmanager.yml]]
@@ -66,9 +66,9 @@ remote_write:
     write_relabel_configs:
 """
 _MIMIR_PAIR: Final = """\
-      - source_labels: [replica]
+      - source_labels: [prometheus_replica]
         target_label: __replica__
-      - regex: replica
+      - regex: prometheus_replica
         action: labeldrop
 """
 _MIMIR_SHARD: Final = """\
@@ -82,7 +82,7 @@ remote_write:
       username: commeazy
       password_file: /etc/prometheus/secrets/victoriametrics-password
     write_relabel_configs:
-      - regex: replica
+      - regex: prometheus_replica
         action: labeldrop
 """
 
@@ -101,7 +101,7 @@ class Variant:
 
     file: str
     about: str
-    label: str = "replica: a"
+    label: str = "prometheus_replica: a"
     remote_write: str = ""
     shard: int | None = None
 
@@ -150,21 +150,21 @@ VARIANTS: Final = (
             "`instance` is the node's name without the port, in every job, so that prosody1 means the same in "
             "each panel and alert."
         ),
-        label="replica: a # the other server of a pair says b, and nothing else differs: prometheus-b.yml",
+        label="prometheus_replica: a # the other server of a pair says b, and nothing else differs: prometheus-b.yml",
     ),
     Variant(
         "prometheus-b.yml",
         (
-            "The second server of a pair: prometheus.yml with another replica label, on another machine. Both "
+            "The second server of a pair: prometheus.yml with another prometheus_replica, on another machine. Both "
             "scrape everything and evaluate every rule, each with its own disk. What is there twice is dropped "
             "where it arrives:\n"
-            "  alerts  alert_relabel_configs removes `replica`, and Alertmanager sees the same alert twice\n"
+            "  alerts  alert_relabel_configs removes `prometheus_replica`, and Alertmanager sees the same alert twice\n"
             "  panels  Grafana queries one of the two; the other is its second data source\n"
             "The Alertmanagers of a pair must know each other (--cluster.peer), and both are in "
             "targets/alertmanager.yml. Each Prometheus has both servers in targets/prometheus.yml, so that each "
             "notices when the other is down."
         ),
-        label="replica: b",
+        label="prometheus_replica: b",
     ),
     Variant(
         "prometheus-mimir.yml",
@@ -181,8 +181,8 @@ VARIANTS: Final = (
         (
             "prometheus.yml that also sends all samples to VictoriaMetrics, for a longer history than one machine"
             " holds. Rules and alerts stay here, so paging does not depend on it. A pair sends everything twice: "
-            "without `replica` the series of both are the same, and VictoriaMetrics keeps one sample per interval"
-            " with -dedup.minScrapeInterval=30s."
+            "without `prometheus_replica` the series of both are the same, and VictoriaMetrics keeps one sample per "
+            "interval with -dedup.minScrapeInterval=30s."
         ),
         remote_write=_VICTORIAMETRICS,
     ),

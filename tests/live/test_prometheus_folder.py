@@ -76,9 +76,18 @@ def test_every_job_has_its_targets_and_three_nodes_where_specified() -> None:
 
 def test_the_second_of_a_pair_differs_by_its_replica_label_alone() -> None:
     first, second = _config("prometheus.yml"), _config("prometheus-b.yml")
-    assert first["global"]["external_labels"].pop("replica") == "a"
-    assert second["global"]["external_labels"].pop("replica") == "b"
+    assert first["global"]["external_labels"].pop("prometheus_replica") == "a"
+    assert second["global"]["external_labels"].pop("prometheus_replica") == "b"
     assert first == second
+
+
+def test_no_series_and_no_rule_has_an_external_label_of_its_own() -> None:
+    """What alerts and remote storage drop, or read as the server's name, must not be the name of something else."""
+    rules = "".join(path.read_text() for path in (FOLDER / "rules").glob("*.yaml"))
+    answers = "".join(path.read_text() for path in (ROOT / "tests/recorded").glob("*.prom"))
+    names = {*re.findall(r"\w+", rules), *re.findall(r'(\w+)="', answers)}
+    assert names > {"replica", "mountpoint"}
+    assert not names & set(_config("prometheus.yml")["global"]["external_labels"])
 
 
 @pytest.mark.parametrize("name", ["mimir", "victoriametrics"])
