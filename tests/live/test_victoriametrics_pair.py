@@ -30,8 +30,8 @@ EVERY = 5  # seconds between two scrapes
 HASTE = 12  # the promises' shortest window, 5m, becomes 25 s, which holds as many scrapes as it must
 AWAY = 30.0  # seconds that the store is away
 LOST = 60.0  # seconds of samples that may be lost: VictoriaMetrics writes to its disk each 5 s, later if it is busy
-# The first: the archive of a server that never archived has no age, NaN, which VictoriaMetrics does not keep: the item is
-# unknown there, not failed. The second remembers a day of evaluations, and deduplication keeps every other one.
+# The first: the archive of a server that never archived has the age NaN, which VictoriaMetrics does not keep, so that
+# the item is unknown and not failed. The second remembers a day of evaluations; deduplication keeps every other one.
 DIFFERENT = {"checklist_item {'id': 'I1'}", "ChecklistItemFails {'severity': 'warning'}"}
 UP = 'up{job="prosody",instance="prosody1"}'
 TARGETS = (
