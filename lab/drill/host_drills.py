@@ -57,7 +57,7 @@ HOST_DRILLS = (
         lambda lab: host_faults.short_of_memory(_host(lab)),
         _HOST,
         value=0.25,
-        beside={"HostProcessKilled": "the kernel may need more"},
+        beside={"HostProcessKilled": "the kernel may need more", "HostDiskFilling": "they grow on a disk, too"},
     ),
     Drill(
         "HostProcessKilled",
