@@ -45,7 +45,8 @@ def _labels(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]: 
             return _labels(node.vector_selector, labels)
         case promql.AggregateExpr():
             inner = _labels(node.expr, labels)
-            return inner & frozenset(node.modifier.labels) if node.modifier else frozenset()
+            listed = frozenset(node.modifier.labels) if node.modifier else frozenset()
+            return inner & listed if _is_by(node) else inner - listed
         case promql.BinaryExpr():
             return _of_both(node, labels)
         case promql.Call():
@@ -67,6 +68,10 @@ def _of_call(node: Any, labels: Mapping[str, frozenset[str]]) -> frozenset[str]:
             there, label = _labels(node.args[0], labels), str(node.args[1].val)
             return there - {label} if node.args[2].val == "" else there | {label}
     return _labels(node.args[0], labels)
+
+
+def _is_by(node: Any) -> bool:  # noqa: ANN401
+    return node.modifier is None or node.modifier.type == promql.AggModifierType.By
 
 
 def _is_scalar(node: Any) -> bool:  # noqa: ANN401
@@ -103,8 +108,7 @@ def has_external(node: Any) -> bool | None:  # noqa: ANN401 - the parser's nodes
             return None
         case promql.AggregateExpr():
             inner = has_external(node.expr)
-            by = node.modifier is None or node.modifier.type == promql.AggModifierType.By
-            return False if by else inner
+            return False if _is_by(node) else inner
         case promql.BinaryExpr():
             return _external_of_both(node)
         case promql.Call():
