@@ -11,7 +11,7 @@ FAMILIES = Families(
         "synthetic_journeys_total",
         (*_PAIR, "result"),
         "What test users tried, by what came of it. ok: it happened within its deadline. bounced: a message came back. "
-        "suspended: the exporter itself did not run meanwhile. All results: docs/synthetic.md.",
+        "suspended: the exporter itself was suspended meanwhile. All results: docs/synthetic.md.",
     ),
     Family(
         "histogram",

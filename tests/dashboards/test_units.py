@@ -41,7 +41,12 @@ UNITS: Mapping[str, set[str]] = {
     "/h": {"short"},
     "unix ms": {"dateTimeFromNow"},
 }
-SCALED: Mapping[tuple[float, str], str] = {(8, "B/s"): "bit/s", (3600, "/s"): "/h", (1000, "s"): "unix ms"}
+SCALED: Mapping[tuple[float, str], str] = {
+    (8, "B/s"): "bit/s",
+    (3600, "/s"): "/h",
+    (1000, "s"): "unix ms",
+    (0.001, "ms"): "s",
+}
 ANY = "NaN"
 _LITERALS = (promql.NumberLiteral, promql.StringLiteral)
 
@@ -77,21 +82,24 @@ def _is_bucket(rate: Any) -> bool:  # noqa: ANN401
 
 
 def _of_both(node: Any) -> str:  # noqa: ANN401
-    left, right = node.lhs, node.rhs
+    left, right, sign = node.lhs, node.rhs, str(node.op)
     if isinstance(left, promql.NumberLiteral):
-        if math.isnan(left.val):
-            return ANY
-        given = measured_in(right)
-        return SCALED.get((left.val, given), given) if str(node.op) == "*" else given
-    if isinstance(right, promql.NumberLiteral) or str(node.op) not in ("/", "*", "+", "-", "or"):
+        return ANY if math.isnan(left.val) else _scaled(left.val if sign == "*" else 1, measured_in(right))
+    if isinstance(right, promql.NumberLiteral):
+        return _scaled(1 / right.val if sign == "/" else 1, measured_in(left))
+    if sign not in ("/", "*", "+", "-", "or"):
         return measured_in(left)
     given, by = measured_in(left), measured_in(right)
-    if str(node.op) == "*" and {given, by} == {"/s", "s"}:
+    if sign == "*" and {given, by} == {"/s", "s"}:
         return "share"
-    if str(node.op) == "/":
+    if sign == "/":
         return "share" if given == by else given
     assert by in (given, ANY), f"{node.prettify()} mixes {given} and {by}"
     return given
+
+
+def _scaled(factor: float, unit: str) -> str:
+    return SCALED.get((factor, unit), unit)
 
 
 @pytest.mark.parametrize("panel", DATA_PANELS, ids=names(DATA_PANELS))

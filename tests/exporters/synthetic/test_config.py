@@ -95,7 +95,7 @@ passwords_file: passwords
         (("nodes:", "node:"), "the file has no key 'node'; did you mean 'nodes'?"),
         (("passwords_file: passwords", "passwords_file: nothing"), "nothing: No such file or directory; check the"),
         (("passwords_file: passwords", "passwords_file: $CREDENTIALS_DIRECTORY/p"), "needs the environment variable"),
-        (("host: turn1", "host: turn_1"), "coturn 'coturn1': host is 'turn_1.commeazy.com', which is neither"),
+        (("host: turn1", "host: turn!1"), "coturn 'coturn1': host is 'turn!1.commeazy.com', which is neither"),
         (("coturn1,", "coturn1, port: 70000,"), "coturn 'coturn1': port is '70000', which is not a port"),
         (("coturn1,", "coturn1, ports: 1,"), "coturn 'coturn1' has no key 'ports'; did you mean 'port'?"),
     ],
