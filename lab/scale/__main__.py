@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from lab.running.workspace import ROOT, LabError
 from lab.scale import report, target
 from lab.scale.judge import Judgement, of_run
+from lab.scale.lab import INTERVAL, ScaleLab
 from lab.scale.plan import guard, plan
 from lab.scale.run import run, say
-from lab.scale.site import INTERVAL, ScaleLab
 from toolkit.documents import ConfigError
 from xmpp.errors import XmppError
 
@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with tempfile.TemporaryDirectory() as folder:
                 verdicts = target.run(args.target, args.accounts, args.ca, wanted, Path(folder) / "log")
             return tell(verdicts, speed=True)
-        with ScaleLab(args.users, _QUICK_INTERVAL if args.guard else INTERVAL) as site:
-            result = run(site, wanted)
+        with ScaleLab(args.users, _QUICK_INTERVAL if args.guard else INTERVAL) as lab:
+            result = run(lab, wanted)
         for line in report.steps(result):
             say(f"  {line}")
         if not args.guard:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lab.running.server import Server
-    from lab.scale.site import ScaleLab
+    from lab.scale.lab import ScaleLab
 
 _LAG = "prosody_event_loop_lag_seconds"
 _MESSAGES = 'synthetic_journey_seconds_bucket{{journey="message"}}'
@@ -58,10 +58,10 @@ class Cost:
     cpu: float
 
 
-def costs(site: ScaleLab) -> dict[str, Cost]:
+def costs(lab: ScaleLab) -> dict[str, Cost]:
     """Measure every server with its children, by kind: a name without its number or its node."""
     found: dict[str, list[psutil.Process]] = defaultdict(list)
-    for server in site.servers:
+    for server in lab.servers:
         if server.running:
             found[_kind(server)].append(psutil.Process(server.pid))
     return {kind: _sum(processes) for kind, processes in found.items()}
@@ -102,10 +102,10 @@ class HaproxyTotals:
     connections_a_second: int = 0
 
 
-def door(site: ScaleLab) -> HaproxyTotals:
+def door(lab: ScaleLab) -> HaproxyTotals:
     """Ask every HAProxy, by its socket and not through Prometheus."""
     found = HaproxyTotals()
-    for haproxy in site.haproxies:
+    for haproxy in lab.haproxies:
         for row in csv.DictReader(haproxy.tell("show stat").removeprefix("# ").splitlines()):
             match row["pxname"], row["svname"]:
                 case "wss_frontend", "FRONTEND":
@@ -119,21 +119,21 @@ def door(site: ScaleLab) -> HaproxyTotals:
     return found
 
 
-def memory_of_nodes(site: ScaleLab) -> dict[str, int]:
+def memory_of_nodes(lab: ScaleLab) -> dict[str, int]:
     """Return the resident bytes of each Prosody that runs, as the kernel counts them."""
-    running = [node.prosody for node in site.nodes if node.prosody.running]
+    running = [node.prosody for node in lab.nodes if node.prosody.running]
     return {prosody.name: psutil.Process(prosody.pid).memory_info().rss for prosody in running}
 
 
-def asked(site: ScaleLab, seconds: float) -> dict[str, Any]:
+def asked(lab: ScaleLab, seconds: float) -> dict[str, Any]:
     """Return what the run's Prometheus says of the last so many seconds; a figure that it does not know is None."""
-    window = f"{max(round(seconds), 4 * site.prometheus.interval)}s"
+    window = f"{max(round(seconds), 4 * lab.prometheus.interval)}s"
     figures: dict[str, Any] = {}
     for name, query in _ALONE.items():
-        samples = site.prometheus.query(query.format(window=window))
+        samples = lab.prometheus.query(query.format(window=window))
         figures[name] = _known(samples[0].value) if samples else None
     for name, query in _BY_NODE.items():
-        samples = site.prometheus.query(query.format(window=window))
+        samples = lab.prometheus.query(query.format(window=window))
         figures[name] = {sample.labels["instance"]: _known(sample.value) for sample in samples}
     return figures
 
@@ -142,11 +142,11 @@ def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def sources(site: ScaleLab, by_prosody: Mapping[str, int]) -> dict[str, float | None]:
+def sources(lab: ScaleLab, by_prosody: Mapping[str, int]) -> dict[str, float | None]:
     """Return how many sessions each source counts; None where it says nothing."""
 
     def one(query: str) -> float | None:
-        samples = site.prometheus.query(query)
+        samples = lab.prometheus.query(query)
         return samples[0].value if samples else None
 
     return {
@@ -158,10 +158,10 @@ def sources(site: ScaleLab, by_prosody: Mapping[str, int]) -> dict[str, float | 
     }
 
 
-def alerts(site: ScaleLab, since: float, until: float) -> list[dict[str, Any]]:
+def alerts(lab: ScaleLab, since: float, until: float) -> list[dict[str, Any]]:
     """Return every alert that fired: its labels, and from when to when, in seconds after `since`."""
-    step = max(1, site.prometheus.interval // 2)
-    answer = site.prometheus.api.client.ask(
+    step = max(1, lab.prometheus.interval // 2)
+    answer = lab.prometheus.api.client.ask(
         "api/v1/query_range",
         query='ALERTS{alertstate="firing",alertname!="Watchdog"}',
         start=f"{since:.3f}",

@@ -14,8 +14,8 @@ from lab.servers.prosody import DATABASE
 
 if TYPE_CHECKING:
     from lab.scale.crowds import Totals
+    from lab.scale.lab import ScaleLab
     from lab.scale.plan import Plan
-    from lab.scale.site import ScaleLab
 
 _LOOK = 1.0  # seconds between two looks
 _TOLD = 15.0  # seconds between two lines
@@ -34,17 +34,17 @@ class Stages:
     """What each step of a run took: seconds, seconds of CPU by kind of server, and transactions of the database.
 
     Args:
-        site: whose servers are measured.
+        lab: whose servers are measured.
 
     Attributes:
         done: the steps by name, in their order.
         crowds: the users, once they are there; their own CPU is the kind "users".
     """
 
-    def __init__(self, site: ScaleLab) -> None:
+    def __init__(self, lab: ScaleLab) -> None:
         self.done: dict[str, dict[str, Any]] = {}
         self.crowds: Crowds | None = None
-        self._site = site
+        self._lab = lab
         self._before: dict[str, float] = {}
         self.begin()
 
@@ -59,7 +59,7 @@ class Stages:
         self.begin()
 
     def _now(self) -> dict[str, float]:
-        now = {kind: cost.cpu for kind, cost in costs(self._site).items()}
+        now = {kind: cost.cpu for kind, cost in costs(self._lab).items()}
         return now | ({"users": self.crowds.totals().cpu} if self.crowds else {})
 
 
@@ -123,25 +123,25 @@ def live(crowds: Crowds, plan: Plan) -> dict[str, Any]:
     }
 
 
-def lose_a_node(site: ScaleLab, crowds: Crowds, plan: Plan, stages: Stages) -> dict[str, Any]:
+def lose_a_node(lab: ScaleLab, crowds: Crowds, plan: Plan, stages: Stages) -> dict[str, Any]:
     """Kill one Prosody; return how long it took until all of its users were back, and what happened meanwhile."""
-    victim = site.nodes[-1].prosody
-    had = asyncio.run(site.counted_by_prosody())[victim.name]
-    before = door(site)
+    victim = lab.nodes[-1].prosody
+    had = asyncio.run(lab.counted_by_prosody())[victim.name]
+    before = door(lab)
     crowds.order("forget")
     crowds.order("rates", at_once=plan.storm)
     awake = crowds.look().phases["open"]
-    transactions = int(site.postgresql.ask(_TRANSACTIONS, DATABASE))
+    transactions = int(lab.postgresql.ask(_TRANSACTIONS, DATABASE))
     began, at = time.monotonic(), time.time()
     victim.kill()
     stages.begin()  # the killed one's CPU is gone with it
     most_clients, most_a_second, known, told = 0, 0, None, 0.0
     noticed, out, patience = False, True, Patience(plan.patience)
     while not patience.is_over((totals := crowds.look()).phases["open"]):
-        seconds, now = time.monotonic() - began, door(site)
-        most_clients = max(most_clients, int(site.postgresql.ask("SELECT count(*) FROM pg_stat_activity")))
+        seconds, now = time.monotonic() - began, door(lab)
+        most_clients = max(most_clients, int(lab.postgresql.ask("SELECT count(*) FROM pg_stat_activity")))
         most_a_second = max(most_a_second, now.connections_a_second)
-        if known is None and now.down.get(victim.name) == len(site.haproxies):
+        if known is None and now.down.get(victim.name) == len(lab.haproxies):
             known = seconds
         noticed = noticed or totals.phases["open"] < awake
         out = totals.phases["open"] < awake
@@ -151,7 +151,7 @@ def lose_a_node(site: ScaleLab, crowds: Crowds, plan: Plan, stages: Stages) -> d
             told = seconds
             say(f"  {awake - totals.phases['open']} are out after {seconds:.0f} s")
         time.sleep(_LOOK)
-    seconds, totals, now = time.monotonic() - began, crowds.totals(), door(site)
+    seconds, totals, now = time.monotonic() - began, crowds.totals(), door(lab)
     others = now.failures - before.failures
     others.pop(victim.name, None)
     return {
@@ -164,88 +164,88 @@ def lose_a_node(site: ScaleLab, crowds: Crowds, plan: Plan, stages: Stages) -> d
         "login_seconds": quantiles(totals.login_seconds),
         "failures": failures(totals),
         "database_clients": most_clients,
-        "transactions": int(site.postgresql.ask(_TRANSACTIONS, DATABASE)) - transactions,
+        "transactions": int(lab.postgresql.ask(_TRANSACTIONS, DATABASE)) - transactions,
         "known_after": known,
         "connections_a_second": most_a_second,
         "retries": now.retries - before.retries,
         "refused": now.refused - before.refused,
         "others_down": others.total(),
-        "by_prosody": asyncio.run(site.counted_by_prosody()),
-        "memory": memory_of_nodes(site),
+        "by_prosody": asyncio.run(lab.counted_by_prosody()),
+        "memory": memory_of_nodes(lab),
     }
 
 
-def run(site: ScaleLab, plan: Plan) -> dict[str, Any]:
+def run(lab: ScaleLab, plan: Plan) -> dict[str, Any]:
     """Do everything; return the whole result as it is written to a file."""
     began = time.time()
-    stages = Stages(site)
-    say(f"Starting {len(site.nodes)} Prosodys, {len(site.haproxies)} HAProxys and what watches them ...")
-    for _ in site.begin():
+    stages = Stages(lab)
+    say(f"Starting {len(lab.nodes)} Prosodys, {len(lab.haproxies)} HAProxys and what watches them ...")
+    for _ in lab.begin():
         pass
-    accounts = asyncio.run(site.make_accounts())
+    accounts = asyncio.run(lab.make_accounts())
     stages.end("everything starts")
-    until_scraped(site)
+    until_scraped(lab)
     stages.end("nobody is there")
-    empty, idle = memory_of_nodes(site), costs(site)
-    with Crowds(site.place, accounts, plan.asleep, site.directory / "crowd.log") as crowds:
+    empty, idle = memory_of_nodes(lab), costs(lab)
+    with Crowds(lab.place, accounts, plan.asleep, lab.directory / "crowd.log") as crowds:
         stages.crowds = crowds
         stages.begin()
         say(f"{plan.users} users log in ...")
-        transactions = int(site.postgresql.ask(_TRANSACTIONS, DATABASE))
+        transactions = int(lab.postgresql.ask(_TRANSACTIONS, DATABASE))
         entered = enter(crowds, plan)
-        entered["transactions"] = int(site.postgresql.ask(_TRANSACTIONS, DATABASE)) - transactions
+        entered["transactions"] = int(lab.postgresql.ask(_TRANSACTIONS, DATABASE)) - transactions
         stages.end("everybody logs in")
         say(f"  all are in after {entered['seconds']:.0f} s")
         say(f"They live for {plan.seconds:.0f} s ...")
         lived = live(crowds, plan)
         stages.end("they live")
-        full = costs(site)
-        until_scraped(site)  # every source is asked again
-        by_prosody = asyncio.run(site.counted_by_prosody())
+        full = costs(lab)
+        until_scraped(lab)  # every source is asked again
+        by_prosody = asyncio.run(lab.counted_by_prosody())
         result: dict[str, Any] = {
             "plan": plan.__dict__,
             "began": began,
-            "nodes": len(site.nodes),
-            "haproxies": len(site.haproxies),
+            "nodes": len(lab.nodes),
+            "haproxies": len(lab.haproxies),
             "entered": entered,
             "lived": lived,
             "truth": dict(crowds.look().phases),
             "by_prosody": by_prosody,
-            "sources": sources(site, by_prosody),
-            "asked": asked(site, plan.seconds + 2 * site.prometheus.interval),
+            "sources": sources(lab, by_prosody),
+            "asked": asked(lab, plan.seconds + 2 * lab.prometheus.interval),
             "memory_empty": empty,
-            "memory_full": memory_of_nodes(site),
+            "memory_full": memory_of_nodes(lab),
             "costs_idle": plain(idle),
             "costs": plain(full),
-            "stalls": {node.prosody.name: asyncio.run(stalls(node)) for node in site.nodes},
-            "node_flaps": door(site).failures.total(),
+            "stalls": {node.prosody.name: asyncio.run(stalls(node)) for node in lab.nodes},
+            "node_flaps": door(lab).failures.total(),
         }
         stages.end("they rest, and every source is asked")
-        say(f"{site.nodes[-1].prosody.name} is killed ...")
-        result["lost"] = lose_a_node(site, crowds, plan, stages)
+        say(f"{lab.nodes[-1].prosody.name} is killed ...")
+        result["lost"] = lose_a_node(lab, crowds, plan, stages)
         stages.end("a node is lost")
         say(f"  its {result['lost']['sessions']} users: {_back(result['lost'])}")
-        site.nodes[-1].prosody.start()
+        lab.nodes[-1].prosody.start()
         time.sleep(plan.aftermath)
         result["truth_after"] = dict(crowds.look().phases)
         stages.end("the node comes back")
     ended = time.time()
     result["stages"] = stages.done
-    result["alerts"] = alerts(site, began, ended)
+    result["alerts"] = alerts(lab, began, ended)
     result["killed_at"] = result["lost"]["at"] - began
     result["seconds"] = ended - began
     return result
 
 
-def until_scraped(site: ScaleLab) -> None:
+def until_scraped(lab: ScaleLab) -> None:
     """Return once every target has been scraped after this call. Raises LabError if that takes four intervals."""
     began = time.time()
-    while time.time() < began + 4 * site.prometheus.interval + _LATE:
-        samples = site.prometheus.query("min(timestamp(up))")
+    while time.time() < began + 4 * lab.prometheus.interval + _LATE:
+        samples = lab.prometheus.query("min(timestamp(up))")
         if samples and samples[0].value > began:
             return
         time.sleep(_LOOK)
-    raise LabError(f"Prometheus has not scraped every target within {4 * site.prometheus.interval} s")
+    raise LabError(f"Prometheus has not scraped every target within {4 * lab.prometheus.interval} s")
 
 
 def _back(lost: dict[str, Any]) -> str:
