@@ -107,6 +107,7 @@ lint: ## Style, types, Prometheus' configuration, and that generated files are u
 bench: ## What scrapes, probes, pushes, rules and panels cost, in ratios; takes minutes
 	@lab/install.sh demo
 	@$(python) -m bench.prosody
+	@PROSODY=$$(lab/prosody.sh) $(python) -m bench.presence
 	@$(python) -m bench.certificates
 	@$(python) -m bench.coturn
 	@$(python) -m bench.synthetic

@@ -2,6 +2,10 @@
 
 Every ratio is one of events in its window, not an average of shorter ratios: that would page minutes late and give a
 quiet hour the weight of a busy one. What was not measured is in `slo:coverage:ratio`; no series says that it was good.
+
+Days of a hundred nodes' counters are too much to read every few minutes. So windows of days count in
+`slo:counter:sum`, each target's counters summed up once a minute: they begin anew together, when the target restarts,
+so their sum is a counter too, and a gap or a restart means the same to it.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ HOLDOVER: Final = "35m"
 EXPLAINS: Final = 0.9
 _PAUSE: Final = 0.9  # of its interval, on average, until a journey is tried again (exporters/synthetic/runner.py)
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86400}
+_SUMS: Final = "slo:counter:sum"
 _TERM: Final = re.compile(r" ([-+]) ")
 
 
@@ -51,6 +56,7 @@ def rules(promised: Promises, minimum: str, haste: int = 1) -> dict[str, list[Ru
     return {
         "promises": [
             *(rule for each in of for rule in each.constants()),
+            *(rule for each in of for rule in each.sums()),
             *(rule for window in QUICK for rule in _window(window, of)),
             *(each.places() for each in of),
             *_culprit(),
@@ -108,9 +114,27 @@ class _Measured:
             severity=each.severity,
         )
 
+    def sums(self) -> Iterable[Rule]:
+        """Yield each target's counters, summed up: what the windows of days are counted in."""
+        for side, terms in (("total", self.objective.total), ("good", self.objective.good)):
+            for number, counter in enumerate(_TERM.split(terms)[::2], start=1):
+                yield self._of(_SUMS, f"sum by (job, instance) ({counter})", counter=f"{side} {number}")
+
+    def _terms(self, side: str, terms: str, window: str) -> str:
+        """Return the counters that a window counts in: the targets' own, or for days their recorded sums."""
+        if window in QUICK:
+            return terms
+        me = self._me.strip("{}")
+        parts = _TERM.split(terms)
+        parts[::2] = [f'{_SUMS}{{{me},counter="{side} {n}"}}' for n, _ in enumerate(parts[::2], start=1)]
+        return "".join(f" {part} " if part in "+-" else part for part in parts)
+
     def counts(self, window: str) -> Iterable[Rule]:
         """Yield all events and the bad ones in a window; all are counted once, as there are many counters of them."""
-        total, good = (_increases(terms, self.range(window)) for terms in (self.objective.total, self.objective.good))
+        total, good = (
+            increases(self._terms(side, terms, window), self.range(window))
+            for side, terms in (("total", self.objective.total), ("good", self.objective.good))
+        )
         events = f"slo:events:increase{window}"
         yield self._of(events, total, sloth_window=window)
         bad = f"{events}{self._me}\n- on () (\n{_indented(good)}\n)"
@@ -120,7 +144,7 @@ class _Measured:
         """Return the bad events of each node or pair; most have none, and leave no series."""
         by = ", ".join(self.objective.nodes)
         total, good = (
-            _increases(terms, self.range(CULPRIT), f" by ({by})")
+            increases(terms, self.range(CULPRIT), f" by ({by})")
             for terms in (self.objective.total, self.objective.good)
         )
         return self._of(
@@ -163,8 +187,14 @@ class _Measured:
         return self._of("slo:coverage:ratio", f"clamp_max({made} / on () ({due} > 0), 1)")
 
 
-def _increases(terms: str, window: str, by: str = "") -> str:
-    """Return the increase of counters in a window, summed up."""
+def increases(terms: str, window: str, by: str = "") -> str:
+    """Return the increase of counters in a window, summed up, as PromQL.
+
+    Args:
+        terms: the counters, added and subtracted.
+        window: as PromQL writes it, such as `30d`.
+        by: a clause that keeps labels.
+    """
     parts = _TERM.split(terms)
     signs = ["", *(f"{sign} " for sign in parts[1::2])]
     return "\n".join(

@@ -44,9 +44,9 @@ _WATCHING = (
     ("not watched", "local function watch(host, user, info, kind)\n", "local function watch()\n\tdo return; end\n"),
     ("watched", "{ call = 30, message = 60 }", "{ call = 3000, message = 3000 }"),
 )
-_LUA = Path(__file__).with_name("prosody.lua").read_text()
+LUA = Path(__file__).with_name("prosody.lua").read_text()
 # No network traffic but ours, nothing on disk, and no statistics pass of Prosody's own while we look at the loop.
-_CONFIG = """
+CONFIG = """
 storage = "memory"
 statistics_interval = 86400
 modules_disabled = { "offline"; "s2s"; "limits" }
@@ -209,11 +209,11 @@ async def _stanzas(bench: Bench) -> None:
 async def main() -> None:
     """Run the whole benchmark."""
     with Lab() as lab:
-        lab.prosody.config = _CONFIG
+        lab.prosody.config = CONFIG
         lab.start(lab.prosody, lab.prosody_exporter)
         await scrape_settled(lab.prosody_exporter.url)
         bench = Bench(lab)
-        await bench.shell.lua(_LUA)
+        await bench.shell.lua(LUA)
         await _stalls(bench)
         await _wakeups(bench)
         await _exporter(bench)

@@ -17,7 +17,7 @@ from alerts.thresholds import load
 from lab.drill import postgresql_faults
 from lab.drill.begin import in_a_lab, start
 from lab.drill.report import REPORT, DrillResult, report, rows, rows_of
-from lab.drill.steps import drill_by_silence, drill_one, wait_for_the_all_clear
+from lab.drill.steps import drill_by_silence, drill_one, wait_for_the_all_clear, wait_for_the_earlier
 from lab.drill.table import DRILLS, Drill
 from lab.drill.thresholds import HASTE, write_thresholds
 from lab.drill.watch import Watch
@@ -55,6 +55,7 @@ def _run(lab: Lab, drills: Sequence[Drill]) -> int:
     print(f"No alert is left after {time.monotonic() - began:.0f} s. {len(drills)} drills:", flush=True)
     results: list[DrillResult] = []
     for drill in drills:
+        wait_for_the_earlier(watch, drill)
         result = DrillResult(drill, ROUTES[thresholds[drill.alert].severity], began=time.time())
         results.append(result)
         watch.begin()

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from lab.drill import faults, monitoring_faults
 from lab.drill.drill import Drill
-from lab.drill.reasons import GROWN, NO_DOOR, NOBODY_THERE, ON_1, ON_2, ONE_NODE_LEFT, SLOW_TRIES, TURNED_AWAY, VANISHED
+from lab.drill.reasons import (
+    GROWN,
+    LATE,
+    NO_DOOR,
+    NOBODY_THERE,
+    ON_1,
+    ON_2,
+    ONE_NODE_LEFT,
+    SLOW_TRIES,
+    TURNED_AWAY,
+    VANISHED,
+)
 
 _SETTINGS = {
     "ProsodyRegistrationOpen": "allow_registration = true",
@@ -100,7 +111,7 @@ PROSODY_DRILLS = (
         ON_1,
         beside={
             **NOBODY_THERE,
-            "SyntheticPresenceLate": "what contacts see waits for the loop, too",
+            **LATE,
             **SLOW_TRIES,
             "HaproxyBackendNodesLow": "HAProxy's checks wait for the loop and take the node for dead",
             "HaproxyServerDown": "likewise",

@@ -19,4 +19,5 @@ TURNED_AWAY = {
     "HaproxyRetriesHigh": "HAProxy tries it until its check has failed",
 }
 NO_RELAY = {"SyntheticRelayLosesMedia": "test users get no relay either"}
+LATE = {"SyntheticPresenceLate": "what contacts see waits for the loop, too"}
 VANISHED = {"SyntheticPresenceLate": "a test user vanished while a drill had set a longer read_timeout"}

@@ -18,17 +18,27 @@ PROMISES = ("Promise", "KnownCause", "ChecklistItemFails")
 NOTICE = 45.0  # seconds for Alertmanager to notify, two of its shortened group intervals
 
 
+def wait_for_the_earlier(watch: Watch, drill: Drill) -> None:
+    """Wait until no earlier drill's fault is left of this alert: a promise of days remembers it for minutes."""
+    if not drill.by_silence:
+        watch.until(lambda alerts: not _of(drill, alerts, "pending", "firing"), QUIET)
+
+
+def _of(drill: Drill, alerts: list[dict[str, Any]], *states: str) -> list[dict[str, Any]]:
+    return [
+        alert
+        for alert in alerts
+        if alert["labels"]["alertname"] == drill.alert
+        and alert["state"] in states
+        and drill.labels.items() <= alert["labels"].items()
+    ]
+
+
 def drill_one(watch: Watch, drill: Drill, result: DrillResult) -> None:
     """Break, wait for the alert and its notification, repair, and wait until no alert is left."""
 
     def found(alerts: list[dict[str, Any]], *states: str) -> list[dict[str, Any]]:
-        return [
-            alert
-            for alert in alerts
-            if alert["labels"]["alertname"] == drill.alert
-            and alert["state"] in states
-            and drill.labels.items() <= alert["labels"].items()
-        ]
+        return _of(drill, alerts, *states)
 
     with drill.breaking(watch.lab):
         if not watch.until(lambda alerts: found(alerts, "pending", "firing"), drill.patience):

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, Final
 import promql_parser
 import yaml
 
-from tests.alerts import promise_shared, promise_stories, promises
+from tests.alerts import promise_files, promise_shared, promises
 from tests.alerts.mutants import Rule, of_rule
 from tests.alerts.promql import has_external
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 ALERTS: Final = Path(__file__).parents[2] / "alerts"
 PANEL_TESTS: Final = ALERTS.parent / "tests" / "dashboards" / "panel_rules.yaml"
@@ -113,11 +113,11 @@ class PromiseMutant:
             return done.returncode == 0
 
 
-def promise_mutants() -> Iterator[PromiseMutant]:
+def promise_mutants(named: Sequence[str]) -> Iterator[PromiseMutant]:
     """Yield the mutants of the promises' rules: of each form once, as one line of alerts/promises.py makes all of it.
 
     A form is a rule without its promise and its window. What a promise or a window has of its own, such as a counter,
-    a matcher or a range, is broken in each.
+    a matcher or a range, is broken in each. Of rules that are not named there are none; without names there are all.
     """
     seen: set[tuple[str, ...]] = set()
     shared = promise_shared.rules()
@@ -130,7 +130,10 @@ def promise_mutants() -> Iterator[PromiseMutant]:
         groups = promises.rule_groups(slo)[:-1]
         for rule in [rule for group in groups for rule in group["rules"] if "sloth_slo" in rule.get("labels", {})]:
             form = re.sub(r"(?<=[a-z])\d+[mhd]$", "", rule["record"])
+            form += " of days" if "slo:counter:sum" in rule["expr"] else ""
             told: Counter[str] = Counter()
+            wanted = not named or rule["record"] in named
+            concerned = _concerned(slo, groups, rule) if wanted else None
             for change, mutant in _changes(rule, rule["record"]):
                 text = re.sub(r" at \d+$", "", change).replace(slo, "SLO")
                 told[text] += 1
@@ -139,34 +142,47 @@ def promise_mutants() -> Iterator[PromiseMutant]:
                 if (form, *own) in seen or (form, text) in PROMISES_EQUIVALENT:
                     continue
                 seen.add((form, *own))
-                yield PromiseMutant(f"{rule['record']} ({slo})", change, *_concerned(slo, groups, rule, mutant))
+                if concerned is not None:
+                    yield concerned.mutant(f"{rule['record']} ({slo})", change, mutant)
 
 
-def _concerned(
-    slo: str, groups: list[dict[str, Any]], rule: Rule, mutant: Rule | None
-) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Return the rules with one replaced, and the tests: both only as far as they have to do with it."""
+@dataclass(frozen=True)
+class _Concerned:
+    """A rule of a promise, and what has to do with it: rules by group, in their order, and tests."""
+
+    rule: Rule
+    groups: list[dict[str, Any]]
+    tests: dict[str, dict[str, Any]]
+
+    def mutant(self, name: str, change: str, mutant: Rule | None) -> PromiseMutant:
+        """Return the same with another rule in place of this one, or with none."""
+        groups = [
+            group
+            | {
+                "rules": [
+                    mutant if each is self.rule else each for each in group["rules"] if mutant or each is not self.rule
+                ]
+            }
+            for group in self.groups
+        ]
+        return PromiseMutant(name, change, [group for group in groups if group["rules"]], self.tests)
+
+
+def _concerned(slo: str, groups: list[dict[str, Any]], rule: Rule) -> _Concerned:
     every = [each for group in groups for each in group["rules"]]
     above = _standing_above(every, rule)
-    tests = promise_stories.files((slo,), ("short", "long"))
+    tests = promise_files.files((slo,), ("short", "long"))
     for content in tests.values():
         for told in content["tests"]:
             asks = told["promql_expr_test"]
             told["promql_expr_test"] = [ask for ask in asks if above & {*re.findall(r"[\w:]+", ask["expr"])}]
-    asked = {name: each for name, each in tests.items() if any(told["promql_expr_test"] for told in each["tests"])}
+        content["tests"] = [told for told in content["tests"] if told["promql_expr_test"]]
+    asked = {f"{name}.yaml": each for name, each in tests.items() if each["tests"]}
     kept = [id(each) for each in standing_on(every, yaml.safe_dump(asked))]
     rules = [
-        {
-            "name": group["name"],
-            "rules": [
-                mutant if each is rule else each
-                for each in group["rules"]
-                if id(each) in kept and (each is not rule or mutant)
-            ],
-        }
-        for group in groups
+        {"name": group["name"], "rules": [each for each in group["rules"] if id(each) in kept]} for group in groups
     ]
-    return [group for group in rules if group["rules"]], {f"{name}.yaml": each for name, each in asked.items()}
+    return _Concerned(rule, rules, asked)
 
 
 def _standing_above(rules: list[Rule], rule: Rule) -> set[str]:
@@ -283,7 +299,7 @@ def main() -> int:
         1 if a mutant survived or an unbroken rule failed its tests, else 0.
     """
     named = sys.argv[1:]
-    there_are: list[Mutant | PromiseMutant] = [*mutants(), *promise_mutants()]
+    there_are: list[Mutant | PromiseMutant] = [*mutants(), *promise_mutants(named)]
     every = [mutant for mutant in there_are if not named or mutant.rule.split(" ")[0] in named]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         survived = list(pool.map(lambda mutant: mutant.survives(), every))

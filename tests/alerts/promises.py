@@ -14,7 +14,7 @@ import yaml
 from alerts.generate import RULES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 Case = dict[str, Any]
 Segment = tuple[int, int, int]  # so many steps, good and bad events in each
@@ -38,10 +38,10 @@ class Counters:
     """How events reach the counters of one exporter.
 
     Attributes:
-        good, bad: counters that a good, or a bad, event increases by one.
+        good, bad: counters that a good, or a bad, event increases by one; JOURNEY stands for the place's journey.
         noise: counters beside them that no rule may count; each event increases them.
         place: what names a node or a pair, with {0} and {1} for its names.
-        journeys: those whose interval the exporter says.
+        journeys: those whose interval the exporter says; the places take turns.
     """
 
     good: tuple[str, ...]
@@ -52,10 +52,17 @@ class Counters:
     journeys: tuple[str, ...] = ()
     places: tuple[tuple[str, ...], ...] = PAIRS
 
+    def named(self, names: Iterable[str], place: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the counters of a place, which has one journey."""
+        if not self.journeys:
+            return tuple(names)
+        turn = self.places.index(place) if place in self.places else 0
+        return tuple(name.replace("JOURNEY", self.journeys[turn % len(self.journeys)]) for name in names)
 
-def _results(journey: str, places: tuple[tuple[str, ...], ...] = PAIRS) -> Counters:
-    """A journey that is good when its result is ok."""
-    name = f'synthetic_journeys_total{{journey="{journey}",result='
+
+def _results(*journeys: str, places: tuple[tuple[str, ...], ...] = PAIRS) -> Counters:
+    """Journeys that are good when their result is ok."""
+    name = 'synthetic_journeys_total{journey="JOURNEY",result='
     return Counters(
         (f'{name}"ok"',),
         (f'{name}"timeout"',),
@@ -64,15 +71,15 @@ def _results(journey: str, places: tuple[tuple[str, ...], ...] = PAIRS) -> Count
             'synthetic_journeys_total{journey="resume",result="timeout"',
             'synthetic_journeys_total{journey="resume",result="ok"',
         ),
-        journeys=(journey,),
+        journeys=journeys,
         places=places,
     )
 
 
 _SECONDS: Final = "synthetic_journey_seconds"
 _MESSAGE: Final = f'{_SECONDS}_bucket{{journey="message",le='
-_VANISH: Final = f'{_SECONDS}_bucket{{journey="presence_vanish",le='
-_PRESENCE: Final = 'synthetic_journeys_total{journey="presence_'
+_GONE: Final = f'{_SECONDS}_bucket{{journey="JOURNEY",le='
+_TRIES: Final = 'synthetic_journeys_total{journey="JOURNEY",result='
 _VOIP: Final = 'push_latency_ms_bucket{handler="voip",le='
 _COTURNS: Final = tuple((name, name) for name in ("coturn1", "coturn2", "coturn3"))
 
@@ -89,29 +96,40 @@ COUNTERS: Final = {
         ),
         journeys=("message",),
     ),
-    "login": _results("login", tuple((name, name) for name in NODES)),
+    "login": _results("login", places=tuple((name, name) for name in NODES)),
     "presence-gone": Counters(
-        (f'{_VANISH}"90.0"', f'{_PRESENCE}vanish",result="ok"'),
-        (f'{_PRESENCE}force_quit",result="timeout"',),
-        (f'{_PRESENCE}vanish",result="refused"', f'{_PRESENCE}online",result="timeout"', f'{_VANISH}"150.0"'),
-        journeys=("presence_vanish",),
+        (f'{_GONE}"90.0"', f'{_TRIES}"ok"'),
+        (f'{_TRIES}"timeout"',),
+        (
+            f'{_TRIES}"refused"',
+            'synthetic_journeys_total{journey="presence_online",result="timeout"',
+            f'{_SECONDS}_bucket{{journey="presence_online",le="90.0"',
+            f'{_GONE}"150.0"',
+        ),
+        journeys=("presence_force_quit", "presence_vanish"),
     ),
     "call-push": Counters(
         ("push_voip_sent_total{", 'push_latency_ms_count{handler="voip"', f'{_VOIP}"2000.0"'),
         ("push_voip_failed_total{",),
-        (f'{_VOIP}"1000.0"', f'{_VOIP}"5000.0"', "push_fcm_failed_total{", 'push_latency_ms_count{handler="fcm"'),
+        (
+            f'{_VOIP}"1000.0"',
+            f'{_VOIP}"5000.0"',
+            "push_fcm_failed_total{",
+            'push_latency_ms_count{handler="fcm"',
+            'push_latency_ms_bucket{handler="fcm",le="2000.0"',
+        ),
         place='instance="{0}"',
         source='job="push-gateway"',
         places=tuple((name,) for name in NODES),
     ),
-    "turn": _results("turn_tls", _COTURNS),
+    "turn": _results("turn_udp", "turn_tcp", "turn_tls", places=_COTURNS),
 }
 # What counts an event that comes late, and is good all the same, and whether the promise calls it bad.
 SLOW: Final[dict[str, tuple[tuple[str, ...], bool]]] = {
     "message-delivered": (COUNTERS["message-delivered"].good, False),
     "message-fast": ((f'{_SECONDS}_count{{journey="message"',), True),
     "login": (COUNTERS["login"].good, False),
-    "presence-gone": ((f'{_VANISH}"150.0"', f'{_PRESENCE}vanish",result="ok"'), True),
+    "presence-gone": ((f'{_GONE}"150.0"', f'{_TRIES}"ok"'), True),
     "call-push": (("push_voip_sent_total{", 'push_latency_ms_count{handler="voip"'), True),
     "turn": (COUNTERS["turn"].good, False),
 }
@@ -126,7 +144,7 @@ class Story:
         segments: by place, from the beginning on; the default is for the others.
         pages: by minute, the node that a page names ("" for none) and the burn it says, or None for no page.
         asks: PromQL, its minute, and the value; None for no sample.
-        young: whether nothing was measured before.
+        measured: for how many seconds it was measured before.
         late: the bad events are late ones.
         down: the minutes in which a page says that the second node is down.
     """
@@ -135,7 +153,7 @@ class Story:
     segments: Callable[[tuple[str, ...]], Sequence[tuple[int, int, int]]]
     pages: dict[int, tuple[str, str] | None] = field(default_factory=dict)
     asks: list[tuple[str, int, float | None]] = field(default_factory=list)
-    young: bool = False
+    measured: int = 30 * 86400
     late: bool = False
     down: range = range(0)
 
@@ -164,17 +182,26 @@ def beside(counters: Counters) -> list[dict[str, str]]:
             *("slo:due:rate", "slo:measured:seconds", "slo:measured_since:timestamp_seconds"),
         )
     ]
+    inputs += [
+        {"series": f'slo:counter:sum{{sloth_id="other",counter="{side} {number}"}}', "values": "0+7x900"}
+        for side in ("total", "good")
+        for number in (1, 2, 3)
+    ]
     others = [_SOURCE.replace(word, "x") for word in ("synthetic", "monitoring", "main")]
     intervals = [(source, journey) for source in others for journey in counters.journeys]
-    intervals += [(_SOURCE, journey) for journey in ("resume", "login") if journey not in counters.journeys]
+    intervals += [(_SOURCE, each) for each in ("resume", "login", "presence_online") if each not in counters.journeys]
     inputs += [
         {"series": f'synthetic_journey_interval_seconds{{{source},journey="{journey}"}}', "values": "64x900"}
         for source, journey in intervals
     ]
     inputs += [
         {"series": f'{name},{_SOURCE},from="x",to="x"}}', "values": "3x900"}
-        for name in counters.noise
+        for name in counters.named(counters.noise, counters.places[0])
         if name.startswith("synthetic_journey")
+    ]
+    inputs += [
+        {"series": f'up{{job="{job}",instance="x"}}', "values": f"{up}x900"}
+        for job, up in (("prosody", 1), ("push-gateway", 0))
     ]
     return inputs
 
@@ -183,8 +210,9 @@ def series(
     counters: Counters, place: tuple[str, ...], segments: Sequence[Segment], *, late: tuple[str, ...] = ()
 ) -> Iterator[dict[str, str]]:
     """Yield the input series of one place; a segment of -1 events is one without samples, of -2 a restart."""
-    bad = late or counters.bad
-    names = dict.fromkeys((*counters.good, *counters.bad, *bad, *counters.noise))
+    good, bad = counters.named(counters.good, place), counters.named(late or counters.bad, place)
+    noise = counters.named(counters.noise, place)
+    names = dict.fromkeys((*good, *counters.named(counters.bad, place), *bad, *noise))
     labels = f"{counters.source},{counters.place.format(*place)}"
     for name in names:
         value, values = 0, ["0"]
@@ -196,11 +224,7 @@ def series(
                 value = 0
                 values.append(f"0x{steps - 1}")
                 continue
-            each = (
-                of_good * (name in counters.good)
-                + of_bad * (name in bad)
-                + 3 * (of_good + of_bad) * (name in counters.noise)
-            )
+            each = of_good * (name in good) + of_bad * (name in bad) + 3 * (of_good + of_bad) * (name in noise)
             values.append(f"{value + each}+{each}x{steps - 1}")
             value += each * steps
         opened = name if name.endswith("{") else f"{name},"
@@ -226,9 +250,9 @@ def case(slo: str, story: Story, interval: str = "1m") -> Case:
         labels = f'alertname="NodeDown",alertstate="firing",severity="critical",instance="{second}"'
         inputs.append({"series": f"ALERTS{{{labels}}}", "values": f"_x{story.down.start} 1x{len(story.down) - 1}"})
     me = identity(slo)
-    if not story.young:
+    if story.measured:
         labels = ",".join(f'{key}="{value}"' for key, value in me.items())
-        inputs.append({"series": f"slo:measured_since:timestamp_seconds{{{labels}}}", "values": "-2592000"})
+        inputs.append({"series": f"slo:measured_since:timestamp_seconds{{{labels}}}", "values": f"{-story.measured}"})
     checks = [
         {
             "alertname": "PromiseBurnsFast",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from tests.alerts import promise_shared, promise_stories
+from tests.alerts import promise_files, promise_shared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +22,8 @@ def test_the_rules_of_all_promises_keep_them_apart(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.timeout(900)  # seventy cases, each of them hours of minutes
+@pytest.mark.timeout(900)  # a hundred cases, each of them hours of minutes
 def test_every_promise_pages_when_users_notice_and_never_else(tmp_path: Path) -> None:
-    paths = promise_stories.write(tmp_path)
+    paths = promise_files.write(tmp_path)
     done = subprocess.run(["promtool", "test", "rules", *map(str, paths)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
