@@ -234,7 +234,7 @@ def _culprit() -> Iterable[Rule]:
     )
     yield _record(
         "slo:explained_by:bool",
-        f"{_only(f'slo:bad_events_of_node:ratio > {EXPLAINS}')}\nor on (sloth_id)\n{_only(elsewhere)}\n"
+        f"{_only(f'slo:bad_events_of_node:ratio > {EXPLAINS}')}\nor\n{_only(elsewhere)}\n"
         f"or on (sloth_id)\ngroup by ({BY}) (slo:objective:ratio)",
     )
 
