@@ -129,6 +129,7 @@ class Storage:
         self._folder = folder
         self._end = end
         self._first = end - DAYS * 86400
+        self._sums = list(sums())
         self.samples = 0
         self.series = 0
 
@@ -160,7 +161,7 @@ class Storage:
             self.series += len(found) * (_number(word) - 1)
             self.samples += one.count("\n") * (_number(word) - 1)
         up = self._series('up{job="push-gateway",instance="NODE"}', None, within, SCRAPE)
-        for name, parts in sums():
+        for name, parts in self._sums:
             one = self._series(name, parts, within, RULE)
             many = NODES if "NODE" in name else 1
             yield from (one.replace("NODE", f"node{number}") for number in range(many))
