@@ -21,13 +21,14 @@ import psutil
 from bench.prosody import CONFIG, LUA, Bench
 from lab.servers.prosody import Prosody
 from lab.stack import Lab
+from lab.users.accounts import PASSWORD
 from lab.users.traffic import Mix, Traffic
+from xmpp.client import Client
+from xmpp.websocket import http_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from xml.etree import ElementTree as ET
-
-    from xmpp.client import Client
 
 PROMISED: Final = 90.0  # seconds, Section 1
 SESSIONS: Final = 50_000
@@ -78,9 +79,10 @@ async def gone(prosody: Prosody, number: int) -> list[float]:
             if len(seen) == PHONES:
                 everybody.set()
 
-    async with Traffic(prosody.endpoints(), prosody.admin_socket, prefix=f"silent{number}") as traffic:
+    where = prosody.endpoints()
+    async with http_session() as http, Traffic(where, prosody.admin_socket, prefix=f"silent{number}") as traffic:
         (user,) = await traffic.accounts(1)
-        contact = traffic.client(user, on_stanza=notice)
+        contact = Client(where, user, PASSWORD, http=http, resource="contact", on_stanza=notice)
         phones = [traffic.client(user) for _ in range(PHONES)]
         traffic.clients += [contact, *phones]
         await contact.login()  # all are one account's, so it sees the others without a subscription

@@ -90,13 +90,13 @@ def sums() -> Iterator[tuple[str, list[tuple[float, int]]]]:
     """Yield each series of `slo:counter:sum` as the rules record it, and the growth and number of what it sums up."""
     groups = yaml.safe_load((RULES / "promises.yaml").read_text(encoding="utf-8"))["groups"]
     for rule in (rule for group in groups for rule in group["rules"] if rule["record"] == "slo:counter:sum"):
-        selector = promql_parser.parse(rule["expr"]).expr
+        selector: Any = promql_parser.parse(rule["expr"])
         found: dict[tuple[str, str], list[tuple[float, int]]] = {}
         for word, series in counters().items():
             for name, grows in series:
                 labels = dict(_LABEL.findall(name))
-                if name.partition("{")[0] == selector.name and all(
-                    _matches(each, labels) for each in selector.matchers.matchers
+                if name.partition("{")[0] == selector.expr.name and all(
+                    _matches(each, labels) for each in selector.expr.matchers.matchers
                 ):
                     once = labels["instance"] != "monitoring"
                     found.setdefault((labels["job"], labels["instance"]), []).append(
