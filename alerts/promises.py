@@ -4,7 +4,7 @@ Every ratio is one of events in its window, not an average of shorter ratios: th
 quiet hour the weight of a busy one. What was not measured is in `slo:coverage:ratio`; no series says that it was good.
 
 Days of a hundred nodes' counters are too much to read every few minutes. So windows of days count in
-`slo:counter:sum`, each target's counters summed up once a minute: they begin anew together, when the target restarts,
+`slo:counter:sum`, each target's counters summed up once a minute: they begin at 0 together, when the target restarts,
 so their sum is a counter too, and a gap or a restart means the same to it.
 """
 

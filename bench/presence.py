@@ -144,9 +144,9 @@ class Cost:
         return asked / lasted, cpu / lasted
 
     async def returning(self, setting: Setting) -> tuple[float, float, float]:
-        """Break real connections and let them resume; break them again, and let their users log in anew, too late.
+        """Break real connections and let them resume; break them again, and let their users log in, too late to resume.
 
-        Returns milliseconds of CPU to resume a session and to log in anew, and bytes that a hibernated one keeps.
+        Returns milliseconds of CPU to resume a session and to log in, and bytes that a hibernated one keeps.
         """
         clients = self._traffic.clients[:RETURNING]
         await self._break(clients)
@@ -164,8 +164,8 @@ class Cost:
         for client in self._traffic.clients[:RETURNING]:
             await client.login()
             await client.settle()
-        anew = self._cpu() - cpu
-        return resumed / RETURNING * 1000, anew / RETURNING * 1000, kept / RETURNING
+        login = self._cpu() - cpu
+        return resumed / RETURNING * 1000, login / RETURNING * 1000, kept / RETURNING
 
     async def _break(self, clients: Sequence[Client]) -> None:
         for client in clients:
@@ -198,7 +198,7 @@ async def costs() -> tuple[float, dict[int, tuple[float, float]], tuple[float, f
 def main() -> int:
     """Measure both and print them as a table; return 1 if a setting does not do what its numbers say."""
     seen = asyncio.run(bounds())
-    idle, asking, (resumed, anew, kept) = asyncio.run(costs())
+    idle, asking, (resumed, login, kept) = asyncio.run(costs())
     print(f"\n{SESSIONS:,} sessions; {PHONES} silent phones for each setting; asked for {MEASURED:.0f} s each\n")
     print(
         "| `read_timeout` | `smacks_hibernation_time` | a silent phone is gone after | kept | asked a second | CPU | "
@@ -219,7 +219,7 @@ def main() -> int:
             f"{100 * setting.hibernation:,}, {100 * setting.hibernation * kept / 1e6:.1f} MB |"
         )
     print(f"\nCPU is what the asking adds; with nobody asked, {SESSIONS:,} idle sessions take {idle:.1%} of a core.")
-    print(f"To resume a session costs Prosody {resumed:.2f} ms of CPU, to log in anew {anew:.2f} ms.")
+    print(f"To resume a session costs Prosody {resumed:.2f} ms of CPU, to log in {login:.2f} ms.")
     print(f"A hibernated session keeps {kept / 1000:.1f} kB.")
     return 1 if wrong else 0
 
