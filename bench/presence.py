@@ -23,7 +23,7 @@ from lab.servers.prosody import Prosody
 from lab.stack import Lab
 from lab.users.accounts import PASSWORD
 from lab.users.traffic import Mix, Traffic
-from xmpp.client import Client
+from xmpp.client import XmppClient
 from xmpp.websocket import http_session
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ async def gone(prosody: Prosody, number: int) -> list[float]:
     where = prosody.endpoints()
     async with http_session() as http, Traffic(where, prosody.admin_socket, prefix=f"silent{number}") as traffic:
         (user,) = await traffic.accounts(1)
-        contact = Client(where, user, PASSWORD, http=http, resource="contact", on_stanza=notice)
+        contact = XmppClient(where, user, PASSWORD, http=http, resource="contact", on_stanza=notice)
         phones = [traffic.client(user) for _ in range(PHONES)]
         traffic.clients += [contact, *phones]
         await contact.login()  # all are one account's, so it sees the others without a subscription
@@ -167,7 +167,7 @@ class Cost:
         login = self._cpu() - cpu
         return resumed / RETURNING * 1000, login / RETURNING * 1000, kept / RETURNING
 
-    async def _break(self, clients: Sequence[Client]) -> None:
+    async def _break(self, clients: Sequence[XmppClient]) -> None:
         for client in clients:
             client.abort()
         await self._traffic.until_noticed(REAL, len(clients))
