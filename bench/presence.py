@@ -2,9 +2,9 @@
 
 Each setting has a Prosody of its own, as Appendix A configures it; phones fall silent, and a contact waits for each.
 What a setting costs at 50,000 sessions is measured on one Prosody that holds so many: most are made without a
-network (bench/prosody.lua), and 2,000 are real WebSockets. These are asked 12.5 times as often as the setting says: half
-as often in a second as 50,000 would be, since one process cannot answer for all. So the CPU is doubled. What a setting
-costs a phone's battery is not measured.
+network (bench/prosody.lua), and 2,000 are real WebSockets. These are asked 12.5 times as often as the setting says:
+half as often in a second as 50,000 would be, since one process cannot answer for all. So the CPU is doubled. What a
+setting costs a phone's battery is not measured.
 """
 
 from __future__ import annotations
@@ -212,9 +212,8 @@ def main() -> int:
         print(f"| {setting.read_timeout} | {setting.hibernation} | {seen} | {within} |", flush=True)
     idle, asking, (resumed, login, kept) = asyncio.run(costs())
     print(f"\n{SESSIONS:,} sessions, each read_timeout for {MEASURED:.0f} s:\n")
-    print(
-        "| `read_timeout` | asked in a second | CPU of Prosody for it | asked in an hour, each phone |\n|---|---|---|---|"
-    )
+    print("| `read_timeout` | asked in a second | CPU of Prosody for it | asked in an hour, each phone |")
+    print("|---|---|---|---|")
     for timeout, (rate, cpu) in asking.items():
         spent = f"{(cpu - idle) / SHARE:.1%} of a core"
         print(f"| {timeout} | {rate / SHARE:,.0f} | {spent} | {3600 / timeout:.0f} |")
