@@ -2,7 +2,7 @@
 
 Each setting has a Prosody of its own, as Appendix A configures it; phones fall silent, and a contact waits for each.
 What a setting costs at 50,000 sessions is measured on one Prosody that holds so many: most are made without a
-network (bench/prosody.lua), and 2,000 are real WebSockets. These are asked 12.5 times as often as the setting says:
+network (bench/prosody.lua), and 2,000 are real WebSockets. These are pinged 12.5 times as often as the setting says:
 half as often in a second as 50,000 would be, since one process cannot answer for all. So the CPU is doubled. What a
 setting costs a phone's battery is not measured.
 """
@@ -35,7 +35,7 @@ PROMISED: Final = 90.0  # seconds, Section 1
 SESSIONS: Final = 50_000
 REAL: Final = 2_000
 RETURNING: Final = 500  # of them break and come back
-SHARE: Final = 0.5  # of the questions that 50,000 would be asked
+SHARE: Final = 0.5  # of the pings that 50,000 would get
 PHONES: Final = 5  # that fall silent under each setting
 MEASURED: Final = 20.0  # seconds for which each cost is measured
 NEVER: Final = 86_400  # seconds: nobody is asked
@@ -212,12 +212,12 @@ def main() -> int:
         print(f"| {setting.read_timeout} | {setting.hibernation} | {seen} | {within} |", flush=True)
     idle, asking, (resumed, login, kept) = asyncio.run(costs())
     print(f"\n{SESSIONS:,} sessions, each read_timeout for {MEASURED:.0f} s:\n")
-    print("| `read_timeout` | asked in a second | CPU of Prosody for it | asked in an hour, each phone |")
+    print("| `read_timeout` | pings in a second | CPU of Prosody for them | pings in an hour, each phone |")
     print("|---|---|---|---|")
     for timeout, (rate, cpu) in asking.items():
         spent = f"{(cpu - idle) / SHARE:.1%} of a core"
         print(f"| {timeout} | {rate / SHARE:,.0f} | {spent} | {3600 / timeout:.0f} |")
-    print(f"\nWith nobody asked, {SESSIONS:,} idle sessions take {idle:.1%} of a core.")
+    print(f"\nWith no pings, {SESSIONS:,} idle sessions take {idle:.1%} of a core.")
     print(f"To resume a session costs Prosody {resumed:.2f} ms of CPU, to log in {login:.2f} ms.")
     print(f"A hibernated session keeps {kept / 1000:.1f} kB.")
     return 1 if wrong else 0
