@@ -170,3 +170,23 @@ def _last_words(series: dict[str, str], node: str) -> dict[str, str]:
         and not name.startswith(("up{", "prosody_up", "pg_up", "coturn_up", "push_gateway_up"))
         and name.replace(f'instance="{other}"', f'instance="{node}"') not in series
     }
+
+
+@pytest.mark.parametrize(
+    ("sessions", "verdict"),
+    [
+        (100, '{verdict="OK",share=", 0 %"}'),
+        (30_000, '{verdict="OK",share=", 75 %"}'),
+        (40_000, '{verdict="OK",share=", 100 %"}'),
+        (40_001, '{verdict="WARNING",share=", 100 %"}'),
+        (52_000, '{verdict="CRITICAL",share=", 130 %"}'),
+    ],
+)
+def test_a_tile_says_how_many_per_cent_of_its_limit_a_number_is(sessions: int, verdict: str, tmp_path: Path) -> None:
+    (panel,) = (panel for panel in JUDGING if panel.json["title"] == "Sessions, fullest node")
+    series = {
+        'up{job="prosody",instance="prosody1"}': "1x8",
+        'prosody_up{job="prosody",instance="prosody1"}': "1x8",
+        'prosody_c2s_sessions{job="prosody",instance="prosody1",transport="websocket"}': f"{sessions}x8",
+    }
+    _gives(series, tmp_path, {panel.json["targets"][0]["expr"]: {verdict: sessions}})
