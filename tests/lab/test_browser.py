@@ -15,7 +15,7 @@ SHOT = Shot("about:blank", (100, 100), Path("/nowhere/picture.png"))
 
 def test_without_a_browser_one_line_names_those_that_would_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(LabError, match="install one of chromium, chromium-browser, google-chrome$"):
+    with pytest.raises(LabError, match=r"install one of chromium, chromium-browser, google-chrome$"):
         take([SHOT])
 
 
