@@ -28,16 +28,21 @@ _FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 _PATIENCE = 240.0  # seconds for its start, and for each page
-_STILL = 2.0  # seconds without a request after which a page is complete
+_STILL = 1.0  # seconds without a request after which a page is complete, if it has nothing left to do either
+_IDLE = "new Promise(done => requestIdleCallback(() => requestIdleCallback(() => done(0))))"
 _LARGEST = 2**28  # bytes of a picture in its message
 
 
 class Shot(NamedTuple):
-    """One picture: which page, in a window of which width and height in pixels, into which PNG file."""
+    """One picture: which page, in a window of which width and height in pixels, into which PNG file.
+
+    A page is not complete before it has made a request whose address has `asks` in it.
+    """
 
     url: str
     size: tuple[int, int]
     file: Path
+    asks: str = ""
 
 
 def take(shots: Sequence[Shot]) -> None:
@@ -95,6 +100,7 @@ class _Tab:
     _asked: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
     _loading: set[str] = field(default_factory=set)
     _since: float = 0.0
+    _awaited: str = ""
 
     async def listen(self) -> None:
         async for message in self.socket:
@@ -105,6 +111,8 @@ class _Tab:
             request = said.get("params", {}).get("requestId")
             if said["method"] == "Network.requestWillBeSent":
                 self._loading.add(request)
+                if self._awaited in said["params"]["request"]["url"]:
+                    self._awaited = ""
             elif said["method"] in ("Network.loadingFinished", "Network.loadingFailed"):
                 self._loading.discard(request)
             else:
@@ -117,15 +125,24 @@ class _Tab:
         await self._ask(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
         )
+        await self._ask("Page.navigate", url="about:blank")  # ends what the page before still loads
         self._loading.clear()
-        self._since = time.monotonic()
+        self._awaited = shot.asks
         await self._ask("Page.navigate", url=shot.url)
         deadline = time.monotonic() + _PATIENCE
-        while self._loading or time.monotonic() - self._since < _STILL:
+        while not await self._is_complete():
             if time.monotonic() > deadline:
                 raise LabError(f"no picture of {shot.url}: it still loads after {_PATIENCE:g} s")
             await asyncio.sleep(0.1)
         return base64.b64decode((await self._ask("Page.captureScreenshot", format="png"))["data"])
+
+    async def _is_complete(self) -> bool:
+        """Tell whether the page waits for no answer, has nothing left to draw, and has made no request meanwhile."""
+        if self._awaited or self._loading or time.monotonic() - self._since < _STILL:
+            return False
+        last = self._since
+        await self._ask("Runtime.evaluate", expression=_IDLE, awaitPromise=True)
+        return self._since == last and not self._loading
 
     async def _ask(self, method: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - the protocol has many types
         number = next(self._numbers)

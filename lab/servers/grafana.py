@@ -117,7 +117,7 @@ class Grafana(WebServer):
                     (model["uid"], (_WIDTH, whole), "1920-all-rows"),
                 ):
                     url = f"{self.url}/d/{uid}?from=now-15m&to=now&theme={theme}"
-                    shots.append(Shot(url, size, folder / f"{path.stem}-{theme}-{name}.png"))
+                    shots.append(Shot(url, size, folder / f"{path.stem}-{theme}-{name}.png", asks="api/ds/query"))
         take(shots)
         return [shot.file for shot in shots]
 
