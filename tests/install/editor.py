@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 
     from tests.install.roots import Root
 
+_RECEIVER = "http://127.0.0.1:9095/"  # of every notification
+_TAKES_ALL = """
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Receiver(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(202)
+        self.end_headers()
+HTTPServer(("127.0.0.1", 9095), Receiver).serve_forever()
+"""
 _COTURN_PASSWORD = "password-of-the-trial"
 
 
@@ -37,7 +47,7 @@ class Editor:
         self.printed = ""
 
     def edit_prosody(self) -> None:
-        """Add the snippet's lines that Appendix A lacks; `smacks_max_ack_delay` must be the only one."""
+        """Add what Appendix A lacks of the snippet: `smacks_max_ack_delay` and mod_turn_external, and nothing else."""
         config = self.node.path / "etc/prosody/appendix-a.cfg.lua"
         configured = config.read_text()
         snippet = (ROOT / "prometheus/snippets/prosody.cfg.lua").read_text()
@@ -45,7 +55,13 @@ class Editor:
         missing = [f"{name} = {value}" for name, value in lines if f"{name} = {value}" not in configured]
         if missing != ["smacks_max_ack_delay = 5"]:
             raise TrialError(f"Appendix A lacks {missing} of the snippet")
-        config.write_text("\n".join([*missing, configured]))
+        modules = [
+            name for name in re.findall(r'^    "(\w+)";', snippet, re.MULTILINE) if f'"{name}";' not in configured
+        ]
+        if modules != ["turn_external"]:
+            raise TrialError(f"Appendix A lacks the modules {modules} of the snippet")
+        loaded = configured.replace("modules_enabled = {", 'modules_enabled = {\n    "turn_external";', 1)
+        config.write_text("\n".join([*missing, loaded]))
 
     def edit_push_gateway(self) -> None:
         """Fill in the variables; make up a key of Apple's and a service account of Google's."""
@@ -125,13 +141,18 @@ class Editor:
         file.write_text(yaml.safe_dump(settings))
 
     def edit_targets(self) -> None:
-        """Keep the first node of each kind, and write the receivers' secrets."""
+        """Keep the first node of each kind, and write the receivers' secrets and the address of one that takes all."""
         for file in (self.monitoring.path / "etc/prometheus/targets").glob("*.yml"):
             file.write_text(
                 re.sub(r"^ *- (prosody|coturn|haproxy|postgres)[23]:.*\n", "", file.read_text(), flags=re.MULTILINE)
             )
         for name in ("pagerduty-routing-key", "ticket-token", "deadmansswitch-token"):
             (self.monitoring.path / "etc/alertmanager/secrets" / name).write_text("made-up\n")
+        file = self.monitoring.path / "etc/prometheus/alertmanager.yml"
+        text = re.sub(r"url: https://\w+\.example\.com/\w+", f"url: {_RECEIVER}", file.read_text())
+        key = "- routing_key_file:"
+        file.write_text(text.replace(key, f"- url: {_RECEIVER}\n{'':8}{key[2:]}"))
+        self.monitoring.run(f"setsid python3 -c '{_TAKES_ALL}' </dev/null >/dev/null 2>&1 &")
 
     def edit_checklist(self) -> None:
         """Name a port that is open, two that must be closed, and the database, with its password."""

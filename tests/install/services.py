@@ -26,6 +26,7 @@ sql = {
     driver = "PostgreSQL"; database = "prosody"; host = "127.0.0.1"; username = "prosody"; password = "of-the-trial";
 }
 ssl:value().dhparam = nil
+turn_external_secret = "secret-of-the-trial"
 """
 
 
