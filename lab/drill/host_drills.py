@@ -64,7 +64,12 @@ HOST_DRILLS = (
         "a program takes memory until the kernel ends it",
         lambda lab: host_faults.out_of_memory(_host(lab)),
         _HOST,
-        beside={"HostMemoryLow": "until it is ended"},
+        beside={
+            "HostMemoryLow": "until it is ended",
+            "HostProcessorBusy": "the kernel looks for memory",
+            "MonitoringTargetDown": "meanwhile nothing answers",
+            "MetricAbsent": "as long as that is in its window",
+        },
     ),
     Drill(
         "HostProcessorBusy",
