@@ -79,7 +79,10 @@ dashboard = page(
             "conns": Column(
                 f"max by (instance) ({_CONNECTIONS_USED})", "percentunit", limits=above("HaproxyConnectionsHigh")
             ),
-            "waiting": Column('sum by (instance) (haproxy_backend_current_queue{instance=~"$node"})'),
+            "waiting": Column(
+                'sum by (instance) (haproxy_backend_current_queue{instance=~"$node"})\n'
+                '+ sum by (instance) (haproxy_server_current_queue{instance=~"$node"})'
+            ),
             "idle": Column('max by (instance) (haproxy_process_idle_time_percent{instance=~"$node"})', "percent"),
         },
     ),
@@ -193,7 +196,8 @@ dashboard = page(
                 "Requests in a backend's queue. Above 0 for more than moments: every server is at its limit.",
                 "short",
                 Query(
-                    'sum by (instance, proxy) (haproxy_backend_current_queue{instance=~"$node"})',
+                    'sum by (instance, proxy) (haproxy_backend_current_queue{instance=~"$node"})\n'
+                    '+ sum by (instance, proxy) (haproxy_server_current_queue{instance=~"$node"})',
                     "{{instance}} {{proxy}}",
                 ),
             ),

@@ -32,7 +32,7 @@ ALERTS: Final = (
         name="ProsodySessionsCriticalSoon",
         expr=(
             "instance:prosody_c2s_sessions:forecast > <value>\n"
-            "and on (instance) max by (job, instance) "
+            "and on (instance) max by (instance) "
             "(count_over_time(prosody_c2s_sessions[<window>] offset <window>)) >= <minimum>"
         ),
         summary=(
@@ -74,7 +74,7 @@ ALERTS: Final = (
         name="ProsodyLoginsFail",
         expr=(
             "instance:prosody_logins_failed:ratio > <value>\n"
-            "and on (instance) sum by (job, instance) "
+            "and on (instance) sum by (instance) "
             '(increase(prosody_authentications_total{result!="success"}[<window>])) >= <minimum>'
         ),
         summary="{{ $labels.instance }}: {{ $value | humanizePercentage }} of all logins fail (limit <limit>)",

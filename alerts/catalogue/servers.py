@@ -46,9 +46,13 @@ ALERTS: Final = (
         description="At the limit new users wait until others leave. Raise maxconn; it takes memory.",
         dashboard=_HAPROXY,
     ),
+    # With `balance source` (Section 7) a request waits in its server's queue; the backend's is for those without one.
     Alert(
         name="HaproxyRequestsWait",
-        expr="haproxy_backend_current_queue > 0",
+        expr=(
+            "haproxy_backend_current_queue\n"
+            "+ on (job, instance, proxy) sum by (job, instance, proxy) (haproxy_server_current_queue) > 0"
+        ),
         summary='{{ $labels.instance }}: {{ $value | printf "%.0f" }} requests wait for {{ $labels.proxy }}',
         description="Every server has as many connections as its maxconn allows. Raise it, or add a node.",
         dashboard=_HAPROXY,
@@ -58,7 +62,7 @@ ALERTS: Final = (
         name="HaproxyErrorsHigh",
         expr=(
             "instance:haproxy_errors:ratio > <value>\n"
-            "and on (instance) sum by (job, instance) "
+            "and on (instance) sum by (instance) "
             '(increase(haproxy_frontend_http_responses_total{code="5xx",proxy!="stats"}[<window>])) >= <minimum>'
         ),
         summary="{{ $labels.instance }}: {{ $value | humanizePercentage }} of the answers are 5xx (limit <limit>)",

@@ -69,9 +69,9 @@ def crowd(prosody: Prosody, users: int, rate: float = 5.0) -> Iterator[None]:
 @contextmanager
 def sudden_crowd(lab: Lab, users: int) -> Iterator[None]:
     """So many more users on the first Prosody than in the two minutes before: two windows of the forecast here."""
-    before = f'max_over_time(prosody_c2s_sessions{{instance="{lab.prosody.name}"}}[2m]) > {users / 2}'
+    sessions = f'prosody_c2s_sessions{{instance="{lab.prosody.name}"}}'
     deadline = time.monotonic() + _PATIENCE
-    while lab.prometheus.query(before):
+    while not lab.prometheus.query(f"max(max_over_time({sessions}[2m])) < {users / 2} and on () {sessions} offset 2m"):
         if time.monotonic() > deadline:
             raise LabError(f"{lab.prosody.name} has not had fewer users for two minutes")
         time.sleep(1)

@@ -63,6 +63,7 @@ NOT_EVERYWHERE = {
     "haproxy_process_current_connections",
     "haproxy_process_max_connections",
     "haproxy_backend_current_queue",
+    "haproxy_server_current_queue",
     "haproxy_frontend_http_responses_total",
     "instance:pg_archiver_failures:increase",
     "instance:pg_archive_age_seconds:max",
