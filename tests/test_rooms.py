@@ -42,9 +42,7 @@ MAY_USE: Final = {
 # A file that is longer than a reader can keep in mind is split by what its parts do.
 LONGEST: Final = 350  # lines
 LONGER: Final = {  # file, and why
-    "bench/push_loss.py": "one run from the fault to its row in the report",
     "gateway/http2.py": "one HTTP/2 connection, whose states belong together",
-    "tests/alerts/promise_stories.py": "a table: one story after the other",
     "tests/dashboards/test_limits.py": "a table: one panel after the other",
     "tests/dashboards/test_lint.py": "one rule after the other",
 }

@@ -26,11 +26,8 @@ if TYPE_CHECKING:
     from lab.fakes.apns import FakeApns
     from lab.fakes.fcm import FakeFcm
 
-
 JSON = {"Content-Type": "application/json"}
-
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-
 GOOD = {"node": IPHONE, "secret": SECRET, "type": "call", "jid": "bert@commeazy.com"}
 
 

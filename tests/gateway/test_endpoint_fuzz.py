@@ -23,9 +23,7 @@ from tests.gateway.conftest import IPHONE, SECRET, Caller, Pki, starting
 from toolkit.logs import Logfmt
 
 GOOD = {"node": IPHONE, "secret": SECRET, "type": "call", "jid": "bert@commeazy.com"}
-
 TEXT = st.text(st.characters(codec=None), max_size=40)
-
 VALUES = st.one_of(
     st.none(),
     st.booleans(),
@@ -36,11 +34,8 @@ VALUES = st.one_of(
     st.just(SECRET),
     st.just(IPHONE),
 )
-
 FIELDS = st.dictionaries(st.sampled_from(["node", "secret", "type", "jid", "x"]), VALUES, max_size=5)
-
 ALMOST = st.builds(lambda fields: {**GOOD, **fields}, FIELDS)
-
 TYPES = st.sampled_from(
     ["application/json", "application/json; charset=utf-16", "application/x-www-form-urlencoded", "text/plain", "*", ""]
 )
@@ -59,7 +54,6 @@ BODIES = st.one_of(
     ),
     st.integers(0, 3 * MAX_BODY).map(lambda size: b'{"a":"' + b"x" * size),
 )
-
 HEADERS = st.dictionaries(
     st.sampled_from(["TTL", "Content-Encoding", "Accept", "Expect", "X-Forwarded-For", "Cookie", "Transfer-Encoding"]),
     st.text(string.printable.strip(), max_size=20),

@@ -25,9 +25,7 @@ from tests.live.prosody import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
 NEWER = SCRIPTS["instrument"].replace(f"local VERSION = {INSTRUMENT_VERSION};", "local VERSION = 99;")
-
 MIX = Mix(websocket=20, tcp=6, hibernated=4, force_quit=3, away=7, failed_logins=5)
 
 

@@ -25,7 +25,6 @@ from tests.live.prosody import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
 MIX = Mix(websocket=20, tcp=6, hibernated=4, force_quit=3, away=7, failed_logins=5)
 
 

@@ -22,11 +22,8 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-
 TEXT = json.dumps(json.loads((RECORDED / "prosody-snapshot.json").read_text()))
-
 REGISTRY = (RECORDED / "prosody-13.0.1-registry.txt").read_text()
-
 HOST = "commeazy.com"
 
 

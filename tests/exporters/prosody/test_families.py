@@ -23,11 +23,8 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-
 TEXT = json.dumps(json.loads((RECORDED / "prosody-snapshot.json").read_text()))
-
 REGISTRY = (RECORDED / "prosody-13.0.1-registry.txt").read_text()
-
 HOST = "commeazy.com"
 
 # The metric contract's names and labels, and what this exporter says of itself, written by hand.
@@ -66,7 +63,6 @@ CONTRACT = {
     "prosody_exporter_instrument_errors_total": set(),
     "prosody_exporter_registry_families_left_out": set(),
 }
-
 ABOUT_THE_SCRAPE = {
     "prosody_up": set(),
     "prosody_exporter_scrape_duration_seconds": set(),
@@ -75,7 +71,6 @@ ABOUT_THE_SCRAPE = {
     "prosody_exporter_config_last_reload_successful": set(),
     "prosody_exporter_config_last_reload_success_timestamp_seconds": set(),
 }
-
 WITHOUT_INSTRUMENT = {
     "prosody_build_info",
     "prosody_start_time_seconds",

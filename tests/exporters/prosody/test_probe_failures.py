@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 
     from tests.exporters.prosody.conftest import Lines
 
-
 NEVER = 3600.0  # seconds; longer than any test
-
 AT_ONCE = 0.0
 
 
