@@ -1,4 +1,4 @@
-"""What becomes of pushes while a provider misbehaves: lost, late, sent twice. One command, some three minutes.
+"""What becomes of pushes while a provider misbehaves: lost, late, sent twice. One command, some two minutes.
 
 `python -m bench.push_loss` runs the gateway of this tree and writes docs/push-loss-report.md, beside the figures of the
 gateway before (bench/push_loss_before.json). `python -m bench.push_loss --tree DIRECTORY --save FILE` measures the
