@@ -83,7 +83,7 @@ HOST_DRILLS = (
     Drill("HostUnitFailed", "a unit that runs /bin/false", lambda lab: host_faults.failed_unit(_host(lab)), _HOST),
     Drill(
         "HostUnitRestarts",
-        "a unit that ends after half a second and is started again",
+        "a unit that ends after two seconds and is started again",
         lambda lab: host_faults.restarting_unit(_host(lab)),
         _HOST,
     ),

@@ -93,7 +93,7 @@ def failed_unit(machine: Machine) -> Iterator[None]:
 @contextmanager
 def restarting_unit(machine: Machine) -> Iterator[None]:
     """A service ends by itself again and again, and is started again."""
-    _serve(machine, "loop", "/bin/sleep 0.5", "Restart=always\nRestartSec=1\n[Unit]\nStartLimitIntervalSec=0\n")
+    _serve(machine, "loop", "/bin/sleep 2", "Restart=always\nRestartSec=2\n[Unit]\nStartLimitIntervalSec=0\n")
     yield
     machine.run("systemctl stop loop")
 
