@@ -16,6 +16,7 @@ from lab.servers.gateway import SECRET
 from lab.servers.prosody import DOMAIN
 from lab.stack import Lab
 from lab.users.accounts import PASSWORD, create_accounts, username
+from tests.live.prosody import lua
 from tests.live.push import ANDROID, IPHONE, SERVICE, Stack, asleep, fall_asleep
 from xmpp.client import XmppClient
 
@@ -270,3 +271,41 @@ async def test_registrations_that_cannot_be_read_keep_their_number_and_are_read_
         f"local r = s:get('{username(15)}'); r[next(r)] = nil; return s:set('{username(15)}', r)"
     )
     await until("prosody_push_registrations", lambda n: n == before + 1)
+
+
+CALLS = 20
+# Calls for that many users; and each time for which the bridge sets a timer is noted.
+_CALLS = f"""
+local st, timer = require "prosody.util.stanza", require "prosody.util.timer";
+local add_task, waits = timer.add_task, {{}};
+prosody.hosts["{DOMAIN}"].waits_of_bridge = waits;
+function timer.add_task(wait, ...)
+    if debug.getinfo(2, "S").source:find("mod_push_http", 1, true) then waits[#waits + 1] = ("%.6f"):format(wait); end
+    return add_task(wait, ...);
+end
+for i = 1, {CALLS} do
+    prosody.hosts["{DOMAIN}"].events.fire_event("cloud_notify/push", {{
+        username = "callee"..i;
+        push_info = {{ jid = "{SERVICE}"; node = "phone"..i; resource = "x"; timestamp = 1 }};
+        original_stanza = st.message({{ from = "caller"..i.."@example.org/x"; to = "callee"..i.."@{DOMAIN}" }})
+            :tag("propose", {{ xmlns = "urn:xmpp:jingle-message:0"; id = "x" }}):up();
+        important = true;
+    }});
+end
+return "done";
+"""
+_WAITS = f'return table.concat(prosody.hosts["{DOMAIN}"].waits_of_bridge, " ")'
+
+
+async def test_calls_that_the_gateway_refused_together_do_not_come_back_together(stack: Stack) -> None:
+    stack.gateway.kill()
+    assert "done" in await lua(stack.lab, _CALLS)
+    first: list[float] = []
+    async with asyncio.timeout(60):
+        while len(first) < CALLS:
+            waits = [float(wait) for wait in (await lua(stack.lab, _WAITS)).split()]
+            first = [wait for wait in waits if wait <= 0.3][:CALLS]  # longer ones are for later tries
+            await asyncio.sleep(0.05)
+    assert min(first) >= 0.1
+    assert max(first) - min(first) > 0.05
+    stack.gateway.start()
