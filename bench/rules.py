@@ -103,17 +103,19 @@ def _serving(port: int) -> Iterator[None]:
     async def answer(request: web.Request) -> web.Response:
         return web.Response(text=pages[request.match_info["job"]])
 
-    async def serve() -> None:
+    async def serve() -> web.AppRunner:
         app = web.Application()
         app.router.add_get("/{job}/{node}", answer)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
+        return runner
 
-    loop.run_until_complete(serve())
+    runner = loop.run_until_complete(serve())
     thread = Thread(target=loop.run_forever, daemon=True)
     thread.start()
     yield
+    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
 
