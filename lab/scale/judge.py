@@ -13,10 +13,11 @@ PUSH_P99 = 2.0  # seconds: Section 1
 SESSION = 100_000  # bytes of a Prosody's memory: Section 16
 _NOT_THERE = ("out", "connecting", "login")
 _VISITS = 3  # sessions of test users that are ending at any moment, for each node: some take minutes to
-# Alerts that are right while everybody comes, and those that a lost node causes without naming it; and why.
-_RUSH: Final = {
+# Alerts that are right whenever they fire, and those that a lost node causes without naming it; and why.
+_ANYTIME: Final = {
     "ProsodyEventLoopSlow": "everybody came at once",
     "HostProcessorBusy": "users and servers share two cores",
+    "PresenceBoundHigh": "by the specification's own times a silent phone looks online for 150 s",
 }
 _WITHOUT_NAME: Final = {
     "ProsodyEventLoopSlow": "the others take the users of the lost node, all at once",
@@ -24,7 +25,6 @@ _WITHOUT_NAME: Final = {
     "HaproxyBackendNodesLow": "a node is lost",
     "HaproxyErrorsHigh": "HAProxy answers 503 for a node that is gone",
     "HaproxyRetriesHigh": "HAProxy tries it until its check has failed",
-    "HostProcessorBusy": "users and servers share two cores",
     "KnownCause": "the lost node is the cause",
     "SyntheticMessagesFailing": "the test users who come as all users do were on the lost node",
     "SyntheticLoginsFailing": "the test users who come as all users do were sent to the lost node",
@@ -141,10 +141,10 @@ def why(alert: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, bool]
     """Return what an alert's cause is, and whether it was right to fire."""
     labels, node = alert["labels"], result["lost"]["node"]
     if alert["from"] < result["killed_at"]:
-        rush = _RUSH.get(labels["alertname"])
-        return rush or "before anything was broken", rush is not None
+        reason = _ANYTIME.get(labels["alertname"])
+        return reason or "before anything was broken", reason is not None
     if any(node in value for value in labels.values()):
         return f"{node} was killed", True
-    if (reason := _WITHOUT_NAME.get(labels["alertname"])) is not None:
+    if (reason := (_ANYTIME | _WITHOUT_NAME).get(labels["alertname"])) is not None:
         return reason, True
     return "no cause is known", False

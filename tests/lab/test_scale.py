@@ -152,6 +152,8 @@ def test_users_who_do_not_come_back_and_slow_pushes_are_no_kept_promises() -> No
         ({"alertname": "ProsodyDown", "instance": "prosody1"}, 201.0, False),
         ({"alertname": "SyntheticMessagesFailing", "from": "any", "to": "any"}, 201.0, True),
         ({"alertname": "ProsodyEventLoopSlow", "instance": "prosody1"}, 20.0, True),
+        ({"alertname": "PresenceBoundHigh", "instance": "prosody1"}, 20.0, True),
+        ({"alertname": "PresenceBoundHigh", "instance": "prosody1"}, 201.0, True),
         ({"alertname": "CoturnDown", "instance": "coturn1"}, 201.0, False),
     ],
 )
