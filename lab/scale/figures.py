@@ -70,7 +70,8 @@ def costs(lab: ScaleLab) -> dict[str, Cost]:
 def _kind(server: Server) -> str:
     target = server.target
     name = type(server).__name__.lower()
-    return f"{target.job} exporter" if name in ("exporterprocess", "syntheticexporter", "host") and target else name
+    exporter = name in ("exporterprocess", "syntheticexporter", "thismachine")
+    return f"{target.job} exporter" if exporter and target else name
 
 
 def _sum(processes: list[psutil.Process]) -> Cost:

@@ -30,7 +30,7 @@ WHERE "user" = '{first}' AND store = 'accounts'
 INTERVAL = 30  # seconds between two scrapes: what is shipped
 
 
-class Host(NodeExporter):
+class ThisMachine(NodeExporter):
     """This machine, without the small disks that other labs mount in /tmp."""
 
     def command(self) -> list[str]:
@@ -52,7 +52,7 @@ class ScaleLab(Lab):
         prosodies = [node.prosody for node in self.nodes]
         more = [Haproxy(self, prosodies, f"haproxy{number + 2}") for number in range(-(-users // _PER_HAPROXY) - 1)]
         self.haproxies = [self.haproxy, *more]
-        self.hosts = [Host(self, "haproxy1", *TOLD)]  # this machine: a virtual one takes too much of it
+        self.hosts = [ThisMachine(self, "haproxy1", *TOLD)]  # this machine: a virtual one takes too much of it
         self.prometheus.interval = interval
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
