@@ -27,7 +27,7 @@ def test_every_block_says_for_which_hosts_it_is() -> None:
 
 
 def test_every_edit_is_one_that_the_trial_makes_and_every_host_is_tried() -> None:
-    made = (ROOT / "tests/install/editor.py").read_text()
+    made = "".join((ROOT / "tests/install" / name).read_text() for name in ("editor.py", "operator.py"))
     for mark in MARKS:
         if mark.words[0] == "edit":
             assert f"def edit_{mark.words[1].replace('-', '_')}(" in made, mark
