@@ -66,7 +66,7 @@ def _item(item: Item) -> Iterator[str]:
 
 def _judge(item: Item) -> str:
     probe = f"the check `{item.probe}` from the monitoring host"
-    scraped = "what is scraped"
+    scraped = "metrics in Prometheus"
     return " and ".join([*([scraped] if item.expr else []), *([probe] if item.probe else [])])
 
 
