@@ -97,6 +97,7 @@ async def test_every_histogram_says_what_passed_on_the_wire(
 ) -> None:
     exporter, seen, tap = watched
     page = await until(exporter, "presence_vanish", 2)
+    page = await until(exporter, "presence_force_quit", 1)
     page = await until(exporter, "turn_tls", 1)
 
     # Messages: as many, and on average as long.
