@@ -90,6 +90,7 @@ PRINTS: Final = {
     r"^ls -d /proc": r"^\d+ /proc/\d+/fd$",
     r"show info": r"^Maxconn: 2000$",
     r"cut -d, -f1,2,3,5,18": r"^prosody_ws,prosody1,\d*,\d+,UP$",
+    r"cut -d, -f1,2,3,5,7,18": r"^prosody_ws,prosody1,\d*,\d+,\d*,UP$",
     r"SHOW archive_mode": r"^ on$",
     r"SHOW archive_command": r"^ true$",
     r"SHOW archive_timeout": r"^ (30s|5min)$",
