@@ -16,7 +16,7 @@ HOSTS: Final = ("build", "prosody", "coturn", "haproxy", "postgresql", "monitori
 # Lines that the trial leaves out, and why. docs/install.md says the same to its readers.
 UNTRIED: Final = {
     r"for host in .*scp ": "one machine: the archive is copied into the roots",
-    r"/opt/commeazy/monitoring/bin/commeazy-maintenance (start|end) |# \.\.\. update Prosody": "one node has no other to take its users",
+    r"/opt\S+/commeazy-maintenance (start|end) |# \.\.\. update Prosody": "one node has no other to take its users",
     r"commeazy-backup restore_test ": "this database has no accounts; tests/live/test_backup.py restores one that has",
     r"systemctl restart grafana-server": "Debian has no package of Grafana",
 }
