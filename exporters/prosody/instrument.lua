@@ -99,6 +99,16 @@ local function every(delay, step) -- step returns the seconds until it wants to 
 	timers[id] = true;
 end
 
+local function observe(histogram, edges, seconds)
+	histogram.count, histogram.sum = histogram.count + 1, histogram.sum + seconds;
+	for i = 1, #edges do
+		if seconds <= edges[i] then
+			histogram.buckets[i] = histogram.buckets[i] + 1;
+			break;
+		end
+	end
+end
+
 -- include instrument_sessions.lua
 -- include instrument_pushes.lua
 
@@ -260,14 +270,7 @@ local late = 0; -- seconds, at the last look
 local function look_at_the_clock()
 	local now = monotonic();
 	late = math.max(now - due, 0);
-	local lag = counters.lag;
-	lag.count, lag.sum = lag.count + 1, lag.sum + late;
-	for i = 1, #LAG_BUCKETS do
-		if late <= LAG_BUCKETS[i] then
-			lag.buckets[i] = lag.buckets[i] + 1;
-			break;
-		end
-	end
+	observe(counters.lag, LAG_BUCKETS, late);
 	due = now + LAG_EVERY;
 	return LAG_EVERY;
 end

@@ -73,15 +73,7 @@ local function identifier_of(info) return info.jid .. "<" .. (info.node or ""); 
 
 local function conclude(push, result, seconds)
 	count("wakeups", push.host, push.kind .. " " .. result);
-	if not seconds then return; end
-	local histogram = counters.wakeup_seconds[push.host][push.kind];
-	histogram.count, histogram.sum = histogram.count + 1, histogram.sum + seconds;
-	for i = 1, #WAKEUP_BUCKETS do
-		if seconds <= WAKEUP_BUCKETS[i] then
-			histogram.buckets[i] = histogram.buckets[i] + 1;
-			break;
-		end
-	end
+	if seconds then observe(counters.wakeup_seconds[push.host][push.kind], WAKEUP_BUCKETS, seconds); end
 end
 
 local function latest_of(push) -- what is watched of its registration and kind

@@ -1,17 +1,29 @@
-"""Leaves the live tests out where the servers are missing, and lists them. As root or in CI that is an error."""
+"""A lab for each test that asks for one. Leaves live tests out whose servers are missing: as root or in CI an error."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from lab.running.workspace import ROOT
+from lab.stack import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _HERE = Path(__file__).parent
 _LEFT_OUT = pytest.StashKey[tuple[list[str], list[str]]]()  # programs that are missing, tests that need them
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """A lab with no server started; a module whose tests can share one has its own fixture of this name."""
+    with Lab() as lab:
+        yield lab
 
 
 @pytest.hookimpl(trylast=True)  # when -k, -m and --deselect have had their say

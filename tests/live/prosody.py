@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from exporters.prosody.client import AdminShell
 from lab.scraping import ScrapedPage, scrape, scrape_settled, scrape_until
-from lab.users.traffic import Traffic, Truth
+from lab.users.traffic import Mix, Traffic, Truth
 
 if TYPE_CHECKING:
     from lab.stack import Lab
+
+MIX = Mix(websocket=20, tcp=6, hibernated=4, force_quit=3, away=7, failed_logins=5)
 
 # Seconds become testable; the specification's rate limit hides dead connections on 13.0.1 (see docs/prosody.md).
 QUICK = """

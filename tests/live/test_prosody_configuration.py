@@ -8,12 +8,9 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-import pytest
-
 from exporters.prosody.client import AdminShell
 from exporters.prosody.reader import SCRIPTS
 from lab.running.workspace import ROOT
-from lab.stack import Lab
 from tests.live.prosody import (
     lua,
     read,
@@ -23,13 +20,7 @@ from tests.live.prosody import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with Lab() as lab:
-        yield lab
+    from lab.stack import Lab
 
 
 async def test_pushes_and_registrations_are_counted(lab: Lab) -> None:

@@ -12,18 +12,11 @@ import pytest
 
 from exporters.prosody.collector import missing_families
 from lab.scraping import ScrapedPage
-from lab.stack import Lab
 from lab.users.traffic import Mix
 from tests.live.prosody import lua, read, settled, traffic_on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with Lab() as lab:
-        yield lab
+    from lab.stack import Lab
 
 
 @pytest.fixture

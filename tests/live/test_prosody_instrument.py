@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import pytest
-
 from exporters.prosody.reader import INSTRUMENT_VERSION, SCRIPTS
-from lab.stack import Lab
 from lab.users.traffic import Mix
 from tests.live.prosody import (
+    MIX,
     assert_counters,
     assert_no_drift,
     assert_sessions,
@@ -23,16 +21,9 @@ from tests.live.prosody import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from lab.stack import Lab
 
 NEWER = SCRIPTS["instrument"].replace(f"local VERSION = {INSTRUMENT_VERSION};", "local VERSION = 99;")
-MIX = Mix(websocket=20, tcp=6, hibernated=4, force_quit=3, away=7, failed_logins=5)
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with Lab() as lab:
-        yield lab
 
 
 async def test_counting_starts_with_prosody_and_not_with_the_first_scrape(lab: Lab) -> None:

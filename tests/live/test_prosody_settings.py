@@ -9,22 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lab.servers.prosody import DOMAIN
-from lab.stack import Lab
 from lab.users.traffic import Mix
 from tests.live.prosody import lua, read, read_until, settled, traffic_on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lab.scraping import ScrapedPage
+    from lab.stack import Lab
 
 _INVITED = "registration_invite_only = true"
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with Lab() as lab:
-        yield lab
 
 
 async def with_flags(lab: Lab, *flags: str) -> None:

@@ -6,11 +6,9 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import pytest
-
-from lab.stack import Lab
 from lab.users.traffic import Mix
 from tests.live.prosody import (
+    MIX,
     QUICK,
     assert_counters,
     assert_no_drift,
@@ -23,15 +21,7 @@ from tests.live.prosody import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-MIX = Mix(websocket=20, tcp=6, hibernated=4, force_quit=3, away=7, failed_logins=5)
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with Lab() as lab:
-        yield lab
+    from lab.stack import Lab
 
 
 async def test_what_is_held_is_what_is_reported_also_after_restarts_of_both_sides(lab: Lab) -> None:

@@ -7,18 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.stack import Lab
 from lab.users.traffic import Mix
 from tests.live.prosody import QUICK, lua, read, read_until, settled, traffic_on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with Lab() as lab:
-        yield lab
+    from lab.stack import Lab
 
 
 async def test_under_rate_limits_13_0_1_never_finds_a_silent_client_and_the_others_do(lab: Lab) -> None:

@@ -23,13 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Authority:
-    authority = Authority("Root")
-    (tmp_path / "root.pem").write_bytes(authority.pem)
-    return authority
-
-
 def with_both(issued: Sequence[Issued], version: ssl.TLSVersion) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = context.maximum_version = version

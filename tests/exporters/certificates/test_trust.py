@@ -26,13 +26,6 @@ if TYPE_CHECKING:
     from exporters.certificates.snapshot import Chain, Observation
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Authority:
-    authority = Authority("Root")
-    (tmp_path / "root.pem").write_bytes(authority.pem)
-    return authority
-
-
 async def observe(issued: Issued, ca: Path, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> Observation:
     async with server(silence, tls(issued, minimum=minimum)) as port:
         return await CertificateClient().observe(target(port, ca=ca), None)

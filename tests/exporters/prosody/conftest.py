@@ -1,4 +1,4 @@
-"""What the tests of Prosody's probe share: the lines that it logs."""
+"""What the tests of the Prosody exporter share: a recorded reading, and the lines that the probe logs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
+
+from exporters.prosody.snapshot import Snapshot, parse_snapshot
+from tests.exporters.prosody.recording import TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,3 +35,8 @@ def lines() -> Iterator[Lines]:
     yield handler
     logger.removeHandler(handler)
     logger.setLevel(level)
+
+
+@pytest.fixture
+def snapshot() -> Snapshot:
+    return parse_snapshot(TEXT)

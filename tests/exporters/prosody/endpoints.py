@@ -10,11 +10,23 @@ import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from exporters.prosody.probe import REASONS
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from exporters.prosody.probe import WebSocketProbe
+
+NEVER = 3600.0  # seconds between two tries; longer than any test
+AT_ONCE = 0.0
 SHORT = 0.05  # seconds; how long an endpoint waits for what never comes
+
+
+def counted(probe: WebSocketProbe) -> dict[str, float]:
+    """Return the errors that a probe has counted, without those that did not happen."""
+    assert set(probe.observations.errors) == set(REASONS)
+    return {reason: count for reason, count in probe.observations.errors.items() if count}
 
 
 class Endpoint:

@@ -6,54 +6,16 @@ import dataclasses
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from exporters.prosody.collector import FORBIDDEN_MODULES, REQUIRED_MODULES, collect
 from exporters.prosody.probe import Observations
 from exporters.prosody.snapshot import Process, Snapshot, parse_snapshot
-from tests.exporters.prosody.exposition import Series, series
+from tests.exporters.prosody.exposition import series
 from tests.exporters.prosody.fakes import RECORDED
+from tests.exporters.prosody.recording import HOST, names, of, recorded
 from toolkit.histogram import Histogram
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from prometheus_client.core import Metric
-
-TEXT = json.dumps(json.loads((RECORDED / "prosody-snapshot.json").read_text()))
-REGISTRY = (RECORDED / "prosody-13.0.1-registry.txt").read_text()
-HOST = "commeazy.com"
-
-
-@pytest.fixture
-def snapshot() -> Snapshot:
-    return parse_snapshot(TEXT)
-
-
-def recorded() -> Any:  # noqa: ANN401 - a tree of JSON
-    return json.loads(TEXT)
-
-
-def observed() -> Observations:
-    observations = Observations()
-    observations.round_trips.observe(0.002)
-    observations.login_mechanisms[HOST] = 2
-    return observations
-
-
-def name_of(family: Metric) -> str:
-    return family.name + "_total" if family.type == "counter" else family.name
-
-
-def names(families: Iterable[Metric]) -> set[str]:
-    return {name_of(family) for family in families}
-
-
-def of(found: dict[Series, float], name: str) -> dict[tuple[str, ...], float]:
-    """The samples of one name, by their label values in the alphabet's order of the label names."""
-    return {tuple(value for _, value in labels): n for (sample, labels), n in found.items() if sample == name}
 
 
 def test_the_recorded_sessions_are_counted_where_they_are(snapshot: Snapshot) -> None:

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-from typing import TYPE_CHECKING, Any
-
-import pytest
+from typing import TYPE_CHECKING
 
 from exporters.prosody.collector import collect, missing_families
 from exporters.prosody.families import FAMILIES
-from exporters.prosody.probe import Observations
 from exporters.prosody.registry import Registry
-from exporters.prosody.snapshot import Process, Snapshot, parse_snapshot
-from tests.exporters.prosody.exposition import Series, complaints, series
-from tests.exporters.prosody.fakes import RECORDED
+from exporters.prosody.snapshot import Process, Snapshot
+from tests.exporters.prosody.exposition import complaints, series
+from tests.exporters.prosody.recording import HOST, REGISTRY, name_of, names, observed, of
 from toolkit.scrape import Exporter, Scrape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from prometheus_client.core import Metric
 
-TEXT = json.dumps(json.loads((RECORDED / "prosody-snapshot.json").read_text()))
-REGISTRY = (RECORDED / "prosody-13.0.1-registry.txt").read_text()
-HOST = "commeazy.com"
 
 # The metric contract's names and labels, and what this exporter says of itself, written by hand.
 CONTRACT = {
@@ -86,35 +77,6 @@ WITHOUT_INSTRUMENT = {
 
 # Where promtool complains of a name that the specification fixed: name -> why it stays. There is none for Prosody.
 FIXED_BY_THE_SPECIFICATION: dict[str, str] = {}
-
-
-@pytest.fixture
-def snapshot() -> Snapshot:
-    return parse_snapshot(TEXT)
-
-
-def recorded() -> Any:  # noqa: ANN401 - a tree of JSON
-    return json.loads(TEXT)
-
-
-def observed() -> Observations:
-    observations = Observations()
-    observations.round_trips.observe(0.002)
-    observations.login_mechanisms[HOST] = 2
-    return observations
-
-
-def name_of(family: Metric) -> str:
-    return family.name + "_total" if family.type == "counter" else family.name
-
-
-def names(families: Iterable[Metric]) -> set[str]:
-    return {name_of(family) for family in families}
-
-
-def of(found: dict[Series, float], name: str) -> dict[tuple[str, ...], float]:
-    """The samples of one name, by their label values in the alphabet's order of the label names."""
-    return {tuple(value for _, value in labels): n for (sample, labels), n in found.items() if sample == name}
 
 
 def test_every_family_comes_out_when_all_sources_are_there(snapshot: Snapshot) -> None:

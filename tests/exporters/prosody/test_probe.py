@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporters.prosody.probe import REASONS, WebSocketProbe
+from exporters.prosody.probe import WebSocketProbe
 from tests.exporters.prosody.endpoints import (
+    AT_ONCE,
+    NEVER,
     SHORT,
     Endpoint,
     accept,
     closing_orderly,
     closing_the_stream_while_idle,
+    counted,
     forbidding,
     offering,
     pinging_first,
@@ -30,14 +33,6 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from tests.exporters.prosody.conftest import Lines
-
-NEVER = 3600.0  # seconds; longer than any test
-AT_ONCE = 0.0
-
-
-def counted(probe: WebSocketProbe) -> dict[str, float]:
-    assert set(probe.observations.errors) == set(REASONS)
-    return {reason: count for reason, count in probe.observations.errors.items() if count}
 
 
 async def test_a_stream_closed_while_the_probe_rests_is_no_error(lines: Lines) -> None:

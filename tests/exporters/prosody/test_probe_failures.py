@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporters.prosody.probe import REASONS, WebSocketProbe
+from exporters.prosody.probe import WebSocketProbe
 from tests.exporters.prosody.endpoints import (
+    AT_ONCE,
+    NEVER,
     Endpoint,
     aborting,
     aborting_the_handshake,
     closing_in_trouble,
+    counted,
     ending_the_stream,
     forbidding,
     plain,
@@ -32,14 +35,6 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from tests.exporters.prosody.conftest import Lines
-
-NEVER = 3600.0  # seconds; longer than any test
-AT_ONCE = 0.0
-
-
-def counted(probe: WebSocketProbe) -> dict[str, float]:
-    assert set(probe.observations.errors) == set(REASONS)
-    return {reason: count for reason, count in probe.observations.errors.items() if count}
 
 
 async def one_failure(url: str, lines: Lines, reason: str, seen: str, *, patience: float = 5) -> None:
