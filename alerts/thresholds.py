@@ -17,7 +17,9 @@ DEFAULTS: Final = Path(__file__).with_name("thresholds.yaml")
 SEVERITIES: Final = ("critical", "warning", "none")
 KNOBS: Final = ("value", "window", "minimum", "share")
 REQUIRED: Final = ("for", "severity", "section", "reason")
-OPTIONAL: Final = ("value", "unit", "window", "minimum", "share", "sizing")
+OPTIONAL: Final = ("value", "unit", "window", "minimum", "minimum_of", "share", "sizing")
+# What a number counts, by its key.
+UNITS: Final = {"unit": "value", "minimum_of": "minimum"}
 # The first of each pair must be the lower limit, or the warning would come after the page.
 STEPS: Final = (("ProsodySessionsHigh", "ProsodySessionsCritical"),)
 _DECIMAL: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?P<fraction>(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?)")
@@ -28,7 +30,10 @@ _NUMBERS: Final = (f"{_TAG}int", f"{_TAG}float")
 
 @dataclass(frozen=True)
 class Threshold:
-    """The tunable numbers of one alert. `hold` is the rule's `for`; durations are Prometheus' (`10m`)."""
+    """The tunable numbers of one alert. `hold` is the rule's `for`; durations are Prometheus' (`10m`).
+
+    `minimum_of` says what is counted up to the minimum: pushes, seconds of measuring.
+    """
 
     alert: str
     hold: str
@@ -39,6 +44,7 @@ class Threshold:
     unit: str | None = None
     window: str | None = None
     minimum: float | None = None
+    minimum_of: str | None = None
     share: float | None = None
     sizing: str | None = None
 
@@ -53,8 +59,17 @@ class Threshold:
             for factor, prefix in _PREFIXES:
                 if abs(self.value) >= factor:
                     return f"{self.value / factor:g} {prefix}B"
-        one = self.value == 1 and "/" not in self.unit
-        return f"{self.value:,.10g} {self.unit.removesuffix('s') if one else self.unit}"
+        return _counted(self.value, self.unit)
+
+    @property
+    def least(self) -> str:
+        """The minimum as a person reads it: `20 pushes`."""
+        return "" if self.minimum is None or self.minimum_of is None else _counted(self.minimum, self.minimum_of)
+
+
+def _counted(value: float, unit: str) -> str:
+    one = value == 1 and "/" not in unit
+    return f"{value:,.10g} {unit.removesuffix('s') if one else unit}"
 
 
 @dataclass(frozen=True)
@@ -140,7 +155,7 @@ def _check(alert: str, key: str, field: _Field, knobs: frozenset[str]) -> None:
     if key not in REQUIRED + OPTIONAL:
         known = ", ".join(REQUIRED + OPTIONAL)
         raise ConfigError(field.path, field.line, f"{alert} has an unknown key {key}; known are {known}")
-    if (key in KNOBS or key == "unit") and ("value" if key == "unit" else key) not in knobs:
+    if (key in KNOBS or key in UNITS) and UNITS.get(key, key) not in knobs:
         raise ConfigError(field.path, field.line, f"{alert} takes no {key}; remove the line")
     problem: str | None = None
     match key:
@@ -154,12 +169,16 @@ def _check(alert: str, key: str, field: _Field, knobs: frozenset[str]) -> None:
             problem = _duration_problem(key, field.value)
         case "severity" if field.value not in SEVERITIES:
             problem = f"must be one of {', '.join(SEVERITIES)}"
-        case "reason" | "unit" | "sizing" | "section" if not isinstance(field.value, str) or not field.value.strip():
+        case "reason" | "unit" | "minimum_of" | "sizing" | "section" if not _is_text(field.value):
             problem = "must be a text that says something (in quotes if it looks like a number)"
         case _:
             pass
     if problem:
         raise ConfigError(field.path, field.line, f"{alert}: {key} {problem}")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _number_problem(value: object) -> str | None:
@@ -183,7 +202,8 @@ def _duration_problem(key: str, value: object) -> str | None:
 
 
 def _complete(alert: str, fields: Mapping[str, _Field], knobs: frozenset[str]) -> None:
-    needed = (*REQUIRED, *sorted(knobs), *(("unit", "sizing") if "value" in knobs else ()))
+    units = (unit for unit, knob in UNITS.items() if knob in knobs)
+    needed = (*REQUIRED, *sorted(knobs), *units, *(("sizing",) if "value" in knobs else ()))
     for key in needed:
         if key not in fields:
             raise ConfigError(DEFAULTS, fields["reason"].line, f"{alert} has no {key}; its rule needs one")
@@ -192,10 +212,11 @@ def _complete(alert: str, fields: Mapping[str, _Field], knobs: frozenset[str]) -
 
 def _fits(alert: str, fields: Mapping[str, _Field], defaults: Mapping[str, _Field]) -> None:
     """Refuse an override in another unit, since its number would be a wrong threshold."""
-    unit = defaults["unit"].value if "unit" in defaults else None
-    if "unit" in fields and fields["unit"].value != unit:
-        raise ConfigError(fields["unit"].path, fields["unit"].line, f"{alert} is in {unit}; convert the value")
-    _ratio_in_range(alert, unit, fields)
+    for key, knob in UNITS.items():
+        if key in fields and fields[key].value != defaults[key].value:
+            unit = defaults[key].value
+            raise ConfigError(fields[key].path, fields[key].line, f"{alert} is in {unit}; convert the {knob}")
+    _ratio_in_range(alert, defaults["unit"].value if "unit" in defaults else None, fields)
 
 
 def _ratio_in_range(alert: str, unit: object, fields: Mapping[str, _Field]) -> None:
@@ -234,6 +255,7 @@ def _threshold(alert: str, fields: Mapping[str, _Field]) -> Threshold:
         unit=text("unit"),
         window=text("window"),
         minimum=number("minimum"),
+        minimum_of=text("minimum_of"),
         share=number("share"),
         sizing=text("sizing"),
     )

@@ -116,7 +116,7 @@ def _row(result: DrillResult, used: Threshold, specified: Threshold) -> str:
         beside += f" ({', '.join(result.revived)} crashed and came back: [why](prosody.md#when-postgresql-goes-away))"
     threshold = used.limit if used.limit == specified.limit else f"{used.limit} (in production {specified.limit})"
     if used.minimum != specified.minimum:
-        threshold += f", at least {used.minimum:g} pushes (in production {specified.minimum:g})"
+        threshold += f", at least {used.least} (in production {specified.minimum:,g})"
     told = "no one" if result.told is None else f"{result.route} {result.told:.0f} s"
     cells = (
         f"{datetime.fromtimestamp(result.began, UTC):%Y-%m-%d}",

@@ -43,7 +43,7 @@ BAD = {
         "ProsodyMemoryHigh:\n  reason: x\n  treshold: 1\n",
         (
             "my.yaml:3: ProsodyMemoryHigh has an unknown key treshold; known are "
-            "for, severity, section, reason, value, unit, window, minimum, share, sizing"
+            "for, severity, section, reason, value, unit, window, minimum, minimum_of, share, sizing"
         ),
     ),
     "a key twice": (
@@ -150,6 +150,10 @@ BAD = {
     "another unit": (
         "ProsodyMemoryHigh:\n  reason: x\n  value: 7\n  unit: GB\n",
         "my.yaml:4: ProsodyMemoryHigh is in bytes; convert the value",
+    ),
+    "another thing counted": (
+        "PushLatencyHigh:\n  reason: x\n  minimum: 5\n  minimum_of: calls\n",
+        "my.yaml:4: PushLatencyHigh is in pushes; convert the minimum",
     ),
     "a warning above its critical": (
         "ProsodySessionsHigh:\n  reason: x\n  value: 60_000\n",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+import pytest
 import yaml
 
 from alerts.catalogue import KNOBS
@@ -124,6 +125,21 @@ def test_the_report_hides_neither_noise_nor_a_failure() -> None:
     assert "| no one |" in text
     assert "0 of 1 alerts fired" in text
     assert "WRONG: nobody was notified" in result.line()
+
+
+@pytest.mark.parametrize(
+    ("alert", "told"),
+    [
+        ("PromiseNotMeasured", "at least 60 seconds of measuring (in production 21,600)"),
+        ("ProsodyLoginsFail", "at least 3 failed logins (in production 30)"),
+        ("ProsodySessionsCriticalSoon", "at least 20 scrapes of the day before (in production 2,000)"),
+        ("PushesWakeNobody", "at least 3 silent pushes (in production 10)"),
+    ],
+)
+def test_the_report_says_what_a_minimum_counts(alert: str, told: str, tmp_path: Path) -> None:
+    used = load(KNOBS, write_thresholds(tmp_path / "drill.yaml", SPECIFIED))
+    result = DrillResult(Drill(alert, "a fault", lambda _: nullcontext()), "ticket", began=0.0)
+    assert told in rows([result], used, SPECIFIED)[alert]
 
 
 def test_a_run_of_some_alerts_keeps_the_rows_of_the_others_and_no_alert_without_a_row_counts_as_right() -> None:
