@@ -87,7 +87,12 @@ HOST_DRILLS = (
         lambda lab: host_faults.restarting_unit(_host(lab)),
         _HOST,
     ),
-    Drill("HostFilesNearlyUsed", "fs.file-max lowered", lambda lab: host_faults.few_files(_host(lab)), _HOST),
+    Drill(
+        "HostFilesNearlyUsed",
+        "a program with 2,000 open files, and fs.file-max lowered until that is nine tenths of it",
+        lambda lab: host_faults.few_files(_host(lab)),
+        _HOST,
+    ),
     Drill(
         "HostConntrackNearlyFull",
         "a table for 100 connections, and 95 of them",
