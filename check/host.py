@@ -11,7 +11,7 @@ import stat
 import subprocess
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
 from check import logs
@@ -28,7 +28,7 @@ _PROPERTIES: Final = (
     *("ActiveEnterTimestampMonotonic", "ActiveExitTimestampMonotonic"),
 )
 _ROTATED_WITHIN: Final = 2 * 86400  # seconds since logrotate last ran
-_KEYS: Final = {"push": ("APNS_KEY_PATH", "GOOGLE_APPLICATION_CREDENTIALS")}
+_KEYS: Final = ("APNS_KEY_PATH", "GOOGLE_APPLICATION_CREDENTIALS")
 _TLS_KEYS: Final = ("etc/letsencrypt/live/*/privkey.pem", "etc/ssl/commeazy/*.pem")
 
 
@@ -89,11 +89,32 @@ def _run(*command: str) -> str | None:
     return done.stdout + done.stderr if done.returncode == 0 else None
 
 
-def _properties(unit: str) -> dict[str, str]:
-    """Return what systemd says of a unit; nothing if it does not know it."""
+def _properties(unit: str) -> dict[str, str] | None:
+    """Return what systemd says of a unit: nothing if it does not know it, None if it cannot be asked."""
     said = _run("systemctl", "show", unit, f"--property={','.join(_PROPERTIES)}")
-    found = dict(line.split("=", 1) for line in (said or "").splitlines() if "=" in line)
+    if said is None:
+        return None
+    found = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
     return found if found.get("LoadState") == "loaded" else {}
+
+
+def _matching(root: Path, pattern: str) -> list[Path]:
+    """Return what Path.glob does, which takes a folder that it may not read for an empty one. Raises OSError."""
+    found = [root]
+    for part in PurePath(pattern).parts:
+        if "*" in part:
+            found = [path for folder in found for path in sorted(folder.iterdir()) if path.match(part)]
+        else:
+            found = [folder / part for folder in found if _exists(folder / part)]
+    return found
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _unit(facts: Facts, name: str) -> None:
@@ -132,23 +153,36 @@ def restart_seconds(known: Mapping[str, str]) -> float | None:
 
 
 def _certbot(facts: Facts, root: Path) -> None:
-    if not any((root / "etc/letsencrypt/renewal").glob("*.conf")):
+    try:
+        if not _matching(root, "etc/letsencrypt/renewal/*.conf"):
+            return
+    except OSError as error:
+        facts.wrong.append(f"{error.filename}: {error.strerror}, so whether certificates renew is not known")
         return
-    timer = _properties("certbot.timer").get("ActiveState") == "active"
-    active = timer or any(_renews(line) for line in _crontabs(root))
+    timer = _properties("certbot.timer")
+    lines, unread = _crontabs(root)
+    active = (timer or {}).get("ActiveState") == "active" or any(_renews(line) for line in lines)
+    doubts = [*([] if timer is not None else ["systemd cannot be asked"]), *unread]
+    if not active and doubts:
+        facts.wrong.append(f"certbot: {'; '.join(doubts)}, so whether certificates renew is not known")
+        return
     facts.add("commeazy_timer_active", active, timer="certbot")
     if not active:
         facts.wrong.append("certbot: neither its timer nor a crontab renews certificates")
 
 
-def _crontabs(root: Path) -> Iterator[str]:
+def _crontabs(root: Path) -> tuple[list[str], list[str]]:
+    """Return the lines of cron's files, and why some of them could not be read."""
     # Debian's own /etc/cron.d/certbot does nothing where systemd runs.
+    lines: list[str] = []
+    unread: list[str] = []
     for pattern in ("etc/crontab", "etc/cron.d/*", "var/spool/cron/crontabs/*"):
-        for path in root.glob(pattern):
-            try:
-                yield from path.read_text(errors="replace").splitlines()
-            except OSError:
-                continue
+        try:
+            for path in _matching(root, pattern):
+                lines += path.read_text(errors="replace").splitlines() if path.is_file() else []
+        except OSError as error:
+            unread.append(f"{error.filename}: {error.strerror}")
+    return lines, unread
 
 
 def _renews(line: str) -> bool:
@@ -160,16 +194,11 @@ def _renews(line: str) -> bool:
 
 
 def _secrets(facts: Facts, root: Path) -> None:
-    found: dict[str, list[Path]] = {"push": [], "tls": []}
-    for environment in sorted((root / "etc/commeazy").glob("push-gateway*.env")):
-        found["push"] += [environment, *(root / path.lstrip("/") for path in _named(environment))]
-    for pattern in _TLS_KEYS:
-        found["tls"] += sorted(root.glob(pattern))
-    for kind, paths in found.items():
+    for kind, files in (("push", _push_keys), ("tls", _tls_keys)):
         try:
-            modes = {path: path.stat().st_mode for path in paths}
+            modes = {path: path.stat().st_mode for path in files(root)}
         except OSError as error:
-            facts.wrong.append(f"{error.filename}: {error.strerror}, so who may read it is not known")
+            facts.wrong.append(f"{error.filename}: {error.strerror}, so who may read the {kind} keys is not known")
             continue
         if modes:
             reachable = [path for path, mode in modes.items() if mode & (stat.S_IRWXG | stat.S_IRWXO)]
@@ -177,16 +206,26 @@ def _secrets(facts: Facts, root: Path) -> None:
             facts.wrong += [f"{path}: others than its owner may read it; chmod 600 {path}" for path in reachable]
 
 
-def _named(environment: Path) -> Iterator[str]:
-    """Yield the key files that an environment file names, read as systemd reads it."""
+def _push_keys(root: Path) -> Iterator[Path]:
+    """Yield the environment files of the gateway and the key files that they name, read as systemd reads them."""
+    for environment in _matching(root, "etc/commeazy/push-gateway*.env"):
+        yield environment
+        for line in environment.read_text(errors="replace").splitlines():
+            name, _, value = line.strip().partition("=")
+            if name in _KEYS and value:
+                yield from (root / path.lstrip("/") for path in _words(value)[:1])
+
+
+def _words(value: str) -> list[str]:
     try:
-        lines = environment.read_text(errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        name, _, value = line.strip().partition("=")
-        if name in _KEYS["push"] and value:
-            yield "".join(shlex.split(value, comments=False)[:1])
+        return shlex.split(value)
+    except ValueError:  # a quote without an end: there will be no such file, and that is said
+        return [value]
+
+
+def _tls_keys(root: Path) -> Iterator[Path]:
+    for pattern in _TLS_KEYS:
+        yield from _matching(root, pattern)
 
 
 def _personal_data(facts: Facts, root: Path) -> None:

@@ -94,7 +94,8 @@ def read(source: str) -> Count:
 
 def _journal(unit: str) -> Count:
     """Read the last hour of a unit: `commeazy-check --host-facts` does it each hour."""
-    command = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--since=-1h", f"--unit={unit}"]
+    # --system: without it, an account that may read no journal but its own sees none of the unit's lines, and no error.
+    command = ["journalctl", "--system", "--quiet", "--no-pager", "--output=cat", "--since=-1h", f"--unit={unit}"]
     try:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # noqa: S603
             assert process.stdout
@@ -116,10 +117,15 @@ def _lines(stream: object) -> Iterator[bytes]:
 def of_this_host(root: Path = Path("/")) -> dict[str, str]:
     """Return the logs of the service's programs that this host has: source by name."""
     found = {}
-    for name, folder in (("prosody", "var/log/prosody"), ("coturn", "var/log/turnserver")):
-        for path in sorted((root / folder).glob("*")) if (root / folder).is_dir() else ():
-            if path.suffix in (".log", ".warn", ".err"):
-                found[f"{name} {path.name}"] = str(path)
+    for name, folder in (("prosody", root / "var/log/prosody"), ("coturn", root / "var/log/turnserver")):
+        try:
+            paths = sorted(folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            found[name] = str(folder)  # reading it says why that cannot be done
+            continue
+        found |= {f"{name} {path.name}": str(path) for path in paths if path.suffix in (".log", ".warn", ".err")}
     units: Sequence[str] = (
         "push-gateway",
         "push-gateway-voip",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from check.__main__ import main
 from check.logs import count, of_this_host
+from lab.running.workspace import ROOT
+from tests.check.test_host import unprivileged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,3 +58,43 @@ def test_the_logs_of_a_host_are_those_of_the_services_programs(tmp_path: Path) -
     (tmp_path / "etc/systemd/system/push-gateway.service").touch()
     assert list(of_this_host(tmp_path)) == ["prosody prosody.err", "prosody prosody.log", "push-gateway"]
     assert of_this_host(tmp_path)["push-gateway"] == "journal:push-gateway"
+
+
+def test_a_folder_that_cannot_be_read_is_a_line_of_its_own_and_never_ok(tmp_path: Path) -> None:
+    folder = tmp_path / "var/log/prosody"
+    folder.mkdir(parents=True)
+    (folder / "prosody.log").write_text("alice@commeazy.com\n")
+    folder.chmod(0)
+    program = (
+        "import sys; from pathlib import Path; from check import checklist_command as command; "
+        "found = command.logs.of_this_host(Path(sys.argv[1])); sys.exit(command.personal_data(list(found.values())))"
+    )
+    try:
+        done = subprocess.run(
+            [*unprivileged(), sys.executable, "-c", program, str(tmp_path)],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+    finally:
+        folder.chmod(0o700)
+    said = f"UNKNOWN {folder}: cannot be read: Permission denied; run this as root\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, said, "")
+
+
+def test_a_journal_that_this_account_may_not_read_is_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As journalctl of systemd 252: without --system it reads the account's own journal, and says nothing.
+    (tmp_path / "journalctl").write_text(
+        '#!/bin/sh\ncase " $* " in *" --system "*) ;; *) exit 0 ;; esac\n'
+        "echo 'No journal files were opened due to insufficient permissions.' >&2; exit 1\n"
+    )
+    (tmp_path / "journalctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert main(["--logs", "journal:push-gateway"]) == 1
+    assert capsys.readouterr().out == (
+        "UNKNOWN journal:push-gateway: cannot be read: "
+        "No journal files were opened due to insufficient permissions.; run this as root\n"
+    )
