@@ -64,6 +64,7 @@ class Item:
     attest: float | None = None
     needs: tuple[Need, ...] = ()
     unknown: str = ""
+    unmeasured: str = ""
 
     @property
     def section(self) -> str:
@@ -80,7 +81,7 @@ class Item:
         """PromQL of its recording rule: 1 is ok, 0 is FAIL or STALE, no sample is UNKNOWN."""
         if self.attest:
             return f'time() - max({ATTESTED}{{id="{self.id}"}}) < bool {self.attest:.0f}'
-        needs, unknown, value = self.needs, [self.unknown] if self.unknown else [], self.expr
+        needs, unknown, value = self.needs, [each for each in (self.unknown, self.unmeasured) if each], self.expr
         if self.probe:
             probed = f'{PROBED}{{id="{self.id}"}}'
             value = f"{value} or {probed}" if value else probed
@@ -117,6 +118,7 @@ class _Raw:
     attest: str = ""
     needs: dict[str, list[str]] = field(default_factory=dict)
     unknown: str = ""
+    unmeasured: str = ""
 
 
 @cache
@@ -132,4 +134,5 @@ def checklist() -> Checklist:
 def _item(raw: _Raw) -> Item:
     needs = tuple(Need(selector, job) for job, selectors in raw.needs.items() for selector in selectors)
     attest = duration(raw.attest) if raw.attest else None
-    return Item(raw.id, raw.item, raw.why, raw.do, raw.blind, raw.expr, raw.probe, attest, needs, raw.unknown)
+    doubts = raw.unknown, raw.unmeasured
+    return Item(raw.id, raw.item, raw.why, raw.do, raw.blind, raw.expr, raw.probe, attest, needs, *doubts)

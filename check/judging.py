@@ -122,6 +122,8 @@ def _scraped(item: Item, prometheus: PrometheusApi) -> Probed:
     doubts = [_lacking(need, missing) for need in item.needs if (missing := prometheus.query(need.missing))]
     if item.unknown and (doubtful := prometheus.query(item.unknown)):
         doubts.append(f"not known while {' '.join(item.unknown.split())} ({_places(doubtful)})")
+    if item.unmeasured and (unmeasured := prometheus.query(item.unmeasured)):
+        doubts.append(f"nothing measured yet of {_places(unmeasured)}")
     if not doubts and not places:
         doubts.append(f"no data for {' '.join(item.expr.split())}")
     if not doubts and any(place.value != 1 for place in places):

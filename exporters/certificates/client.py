@@ -141,19 +141,43 @@ class CertificateClient:
         known = {**(last.weak if last else {}), **seen.weak}
         if last and len(last.weak) == len(WEAK) and 0 <= now - last.weak_at < _WEAK_EVERY:
             return replace(seen, weak=known, weak_at=last.weak_at)
-        for offer in WEAK:
-            if offer in seen.weak:
-                continue
-            try:
-                async with asyncio.timeout_at(until):
-                    await self._connect(target, context(weak=offer), {})
-                known[offer] = True
-            except TargetError as error:
-                if error.reason in _SAID:
-                    known[offer] = _SAID[error.reason]
-            except TimeoutError:
-                return replace(seen, weak=known, weak_at=last.weak_at if last else 0.0)
-        return replace(seen, weak=known, weak_at=now)
+        tried = {
+            offer: await self._accepts(target, offer, until, len(WEAK) - number)
+            for number, offer in enumerate(WEAK)
+            if offer not in seen.weak
+        }
+        known |= {offer: accepted for offer, accepted in tried.items() if accepted is not None}
+        again = None in tried.values()
+        return replace(seen, weak=known, weak_at=(last.weak_at if last else 0.0) if again else now)
+
+    async def _accepts(self, target: Target, offer: str, until: float, left: int) -> bool | None:
+        """Tell whether a server accepts a handshake with nothing but this offer; None: unknown.
+
+        coturn is silent where it does not accept one (no-tlsv1). Silence counts if the server then answers a usual one.
+
+        Args:
+            target: the server, which has just answered a usual handshake.
+            offer: of WEAK.
+            until: when the probe must be over, in the loop's time.
+            left: how many offers are left, this one included; the time is shared.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout((until - loop.time()) / (left + 1)):
+                await self._connect(target, context(weak=offer), {})
+        except TargetError as error:
+            return _SAID.get(error.reason)
+        except TimeoutError:
+            return False if await self._answers(target, until) else None
+        return True
+
+    async def _answers(self, target: Target, until: float) -> bool:
+        try:
+            async with asyncio.timeout_at(until):
+                await self._connect(target, context(), {})
+        except (TargetError, TimeoutError):
+            return False
+        return True
 
     async def _connect(self, target: Target, how: SSL.Context, known: Mapping[bytes, Certificate]) -> Handshake:
         assert target.address is not None

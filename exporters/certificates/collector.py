@@ -22,7 +22,9 @@ def collect(snapshot: Snapshot | None) -> Iterator[Metric]:
     """Return every family; a target without any certificate seen so far has only the families about the probe."""
     if snapshot is not None:
         yield from collect_targets(snapshot)
-        yield FAMILIES.fill("certificate_exporter_targets", ((), snapshot.targets))
+        yield FAMILIES.fill(
+            "certificate_exporter_targets", *(((kind,), count) for kind, count in snapshot.targets.items())
+        )
 
 
 def collect_targets(snapshot: Snapshot) -> Iterator[Metric]:

@@ -82,5 +82,5 @@ FAMILIES = Families(
         "When the last probe ended, in seconds since 1970. Old: the exporter has too few places or hangs.",
     ),
     Family("gauge", "ssl_certificate_probe_duration_seconds", ("target",), "Seconds the last probe took."),
-    Family("gauge", "certificate_exporter_targets", (), "Targets in the configuration."),
+    Family("gauge", "certificate_exporter_targets", ("kind",), "Targets in the configuration."),
 )

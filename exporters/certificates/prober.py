@@ -7,11 +7,12 @@ import logging
 import math
 import random
 import time
+from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from exporters.certificates.config import load
+from exporters.certificates.config import KINDS, load
 from exporters.certificates.snapshot import Observation, Snapshot, Standing
 from toolkit.background import cancel
 from toolkit.scrape import TargetError
@@ -154,4 +155,5 @@ class Prober:
             _log.info("probe succeeds again", extra={"target": target.name, "was": before})
 
     def _snapshot(self, *standings: Standing) -> Snapshot:
-        return Snapshot(datetime.now(UTC), standings, len(self._targets))
+        kinds = Counter(target.kind for target in self._targets.values())
+        return Snapshot(datetime.now(UTC), standings, {kind: kinds[kind] for kind in KINDS})

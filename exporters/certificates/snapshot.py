@@ -74,9 +74,9 @@ class Snapshot:
     Args:
         now: the time from which days are counted.
         standings: of the targets that were probed at least once.
-        targets: how many the configuration has.
+        targets: how many the configuration has, by kind.
     """
 
     now: datetime
     standings: tuple[Standing, ...]
-    targets: int
+    targets: Mapping[str, int]

@@ -138,10 +138,11 @@ class CertifiedProsody(Certified, Prosody):
 
 
 class CertifiedCoturn(Certified):
-    """Coturn, for its TLS listener only."""
+    """Coturn, for its TLS listener only, with flags of its own after the others."""
 
-    def __init__(self, lab: Workspace, name: str = "coturn-certified") -> None:
+    def __init__(self, lab: Workspace, name: str = "coturn-certified", *flags: str) -> None:
         super().__init__(lab, name)
+        self._flags = flags
         self.port = lab.ports.reserve()
         self.tls_port = lab.ports.reserve()
 
@@ -153,6 +154,7 @@ class CertifiedCoturn(Certified):
             *("--use-auth-secret", "--static-auth-secret=lab", f"--realm={DOMAIN}"),
             *(f"--cert={self.certificate}", f"--pkey={self.key}", f"--pidfile={self.directory}/turnserver.pid"),
             f"--userdb={self.directory}/turndb",
+            *self._flags,
         ]
 
     def reload(self) -> None:

@@ -16,8 +16,10 @@ from tests.check.servers import Api, always, serving
 if TYPE_CHECKING:
     from tests.check.servers import Respond
 
-PROSODY, SOMEWHERE, FRESH = Need("x", "prosody"), Need("y", ANY), "time() - z > 9"
-ITEM = Item("A1", "x is 1", "Why.", "Do it.", "Blind.", "x", needs=(PROSODY, SOMEWHERE), unknown=FRESH)
+PROSODY, SOMEWHERE, FRESH, YOUNG = Need("x", "prosody"), Need("y", ANY), "time() - z > 9", "tries == 0"
+ITEM = Item(
+    "A1", "x is 1", "Why.", "Do it.", "Blind.", "x", needs=(PROSODY, SOMEWHERE), unknown=FRESH, unmeasured=YOUNG
+)
 
 
 def _series(*samples: tuple[dict[str, str], str]) -> dict[str, Any]:
@@ -36,6 +38,7 @@ RIGHT = {
     f"/api/v1/query {PROSODY.missing}": _series(),
     f"/api/v1/query {SOMEWHERE.missing}": _series(),
     f"/api/v1/query {FRESH}": _series(),
+    f"/api/v1/query {YOUNG}": _series(),
 }
 
 
@@ -51,6 +54,7 @@ RIGHT = {
         (PROSODY.missing, _series(({"job": "prosody"}, "1")), "UNKNOWN", "Prometheus has no target of the job prosody"),
         (SOMEWHERE.missing, _series(({}, "1")), "UNKNOWN", "no y"),
         (FRESH, _series((NODE_1, "10")), "UNKNOWN", "not known while time() - z > 9 (prosody1)"),
+        (YOUNG, _series((NODE_2, "0")), "UNKNOWN", "nothing measured yet of prosody2"),
     ],
 )
 def test_one_answer_decides(question: str, answer: dict[str, Any], status: str, detail: str) -> None:

@@ -64,7 +64,13 @@ def scaled(item: Item) -> Item:
         return _DAY_OLD.sub(r"\1 < 40", text)
 
     needs = tuple(Need(short(need.selector), need.job) for need in item.needs)
-    return replace(item, expr=short(item.expr), unknown=short(item.unknown), needs=needs)
+    return replace(
+        item,
+        expr=short(item.expr),
+        needs=needs,
+        unknown=short(item.unknown),
+        unmeasured=short(item.unmeasured),
+    )
 
 
 ITEMS = tuple(scaled(item) for item in checklist().items.values())

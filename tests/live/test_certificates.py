@@ -16,6 +16,9 @@ import yaml
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from exporters.certificates.client import CertificateClient
+from exporters.certificates.config import Target
+from exporters.certificates.handshake import WEAK
 from lab.running.server import Workspace
 from lab.scraping import ScrapedPage
 from lab.servers.certified import CertifiedCoturn, CertifiedHaproxy, CertifiedPostgresql, CertifiedProsody
@@ -23,7 +26,7 @@ from lab.servers.exporters import ExporterProcess
 from lab.servers.pki import Authority, Issued, new_key
 from lab.servers.prosody import DOMAIN
 from tests.live import openssl
-from toolkit.values import is_ip
+from toolkit.values import Address, is_ip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -265,6 +268,15 @@ def test_a_weak_handshake_is_accepted_where_openssl_says_so(stage: Stage) -> Non
         for offer, flags in openssl.WEAK.items():
             accepted = seen("ssl_certificate_weak_handshake_accepted", offer=offer)
             assert accepted == openssl.accepts(kind, port, DOMAIN, flags), (endpoint, offer)
+
+
+async def test_a_coturn_that_is_silent_to_old_tls_does_not_accept_it() -> None:
+    with Workspace() as lab:
+        coturn = CertifiedCoturn(lab, "coturn-strict", "--no-tlsv1", "--no-tlsv1_1", "--cipher-list=ECDHE+AESGCM")
+        coturn.install(Authority("Root").issue(DOMAIN))
+        coturn.start()
+        target = Target("turn", "tls", Address("127.0.0.1", coturn.tls_port), DOMAIN, timeout=10)
+        assert (await CertificateClient().observe(target, None)).weak == dict.fromkeys(WEAK, False)
 
 
 def test_a_stopped_server_keeps_its_last_known_dates(stage: Stage) -> None:

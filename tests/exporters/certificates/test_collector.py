@@ -44,7 +44,7 @@ CHAIN = Chain((LEAF, ISSUER), (), ISSUER)
 
 def samples(*standings: Standing) -> dict[tuple[str, ...], float]:
     """Every sample by name and label values."""
-    families: list[Metric] = list(collect(Snapshot(NOW, standings, 5)))
+    families: list[Metric] = list(collect(Snapshot(NOW, standings, {"tls": 4, "file": 1})))
 
     class Families(Collector):
         def collect(self) -> Iterable[Metric]:
@@ -69,6 +69,11 @@ def standing(*chains: Chain, failure: str | None = None, serves_file: bool | Non
 
 def test_the_first_certificate_to_expire_counts() -> None:
     assert samples(standing(CHAIN))["ssl_certificate_expiry_days", "wss"] == 10.5
+
+
+def test_targets_are_counted_by_kind_also_before_the_first_probe() -> None:
+    found = samples()
+    assert (found["certificate_exporter_targets", "tls"], found["certificate_exporter_targets", "file"]) == (4, 1)
 
 
 def test_the_lifetime_is_that_of_the_certificate_that_expires_first() -> None:
@@ -151,7 +156,7 @@ def test_every_family_of_the_table_is_exported_and_no_other() -> None:
     whole = standing(CHAIN, serves_file=True)
     assert whole.observation
     whole = replace(whole, observation=replace(whole.observation, weak={"weak_cipher": False}))
-    snapshot = Snapshot(NOW, (whole,), 1)
+    snapshot = Snapshot(NOW, (whole,), {"tls": 1})
     families = list(collect(snapshot))
     assert [family.name for family in families] == list(FAMILIES)
     assert all(family.samples for family in families)

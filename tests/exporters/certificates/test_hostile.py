@@ -14,6 +14,7 @@ import pytest
 
 from exporters.certificates.client import REASONS, CertificateClient
 from exporters.certificates.collector import label
+from exporters.certificates.handshake import BELOW_1_2, CIPHER
 from exporters.certificates.starttls import may_proceed, offers_starttls
 from lab.servers.pki import Authority, Issued
 from tests.exporters.certificates.fakes import HOST, server, silence, target, tls
@@ -247,6 +248,20 @@ async def test_a_server_that_hangs_when_asked_for_old_tls_still_shows_its_dates(
     assert len(seen.chains[""].certificates) == 1
     assert seen.weak == {}
     assert seen.failure is None
+
+
+async def test_a_server_that_is_silent_when_asked_for_old_tls_and_answers_again_does_not_accept_it() -> None:
+    connections = itertools.count()
+    context = tls(Authority("Root").issue(HOST))
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if next(connections) != 1:
+            await writer.start_tls(context)
+        await silence(reader, writer)
+
+    async with server(handler) as port:
+        seen = await CertificateClient().observe(target(port, timeout=2), None)
+    assert seen.weak == {BELOW_1_2: False, CIPHER: True}
 
 
 @pytest.mark.parametrize("understand", [offers_starttls, may_proceed])

@@ -151,7 +151,7 @@ async def test_a_reload_reads_the_configuration_again(tmp_path: Path) -> None:
         await until(lambda: len(client.calls) >= 5)
         snapshot = await probing.read()
         assert [standing.target for standing in snapshot.standings] == ["stays"]
-        assert snapshot.targets == 3
+        assert snapshot.targets["tls"] == 3
         assert sorted(client.calls[3:]) == ["changes", "comes"]
         with pytest.raises(KeyError):
             await probing.probe("goes", 1)
@@ -162,11 +162,11 @@ async def test_a_wrong_file_keeps_the_old_configuration(tmp_path: Path) -> None:
     (tmp_path / "certificates.yml").write_text("targets:\n  - name: a\n    kind: x\n")
     with pytest.raises(ConfigError, match="kind is 'x'"):
         probing.reload()
-    assert (await probing.read()).targets == 1
+    assert (await probing.read()).targets["tls"] == 1
 
     write(tmp_path, a="a:1", b="b:1")
     probing.reload()
-    assert (await probing.read()).targets == 2
+    assert (await probing.read()).targets["tls"] == 2
     await asyncio.gather(*probing._flights.values())
     for task in probing._schedules.values():
         task.cancel()
