@@ -206,8 +206,13 @@ class XmppSession:
         self._leave(ConnectionEndedError("the client has broken its connection"))
 
     def vanish(self) -> None:
-        """Force-quit silently: the socket stays open but nothing is read or answered, until `abort`."""
+        """Force-quit silently: the socket stays open but nothing is read or answered, until `abort`.
+
+        Raises XmppError if the connection is over already.
+        """
         assert self._transport is not None
+        if self._end is not None:
+            raise self._end
         self._stop_reading(ConnectionEndedError("the client has vanished"))
         self._transport.silence()
 

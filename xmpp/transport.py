@@ -83,7 +83,7 @@ class Transport(Protocol):
         """Break the connection with a TCP reset: no close element, no close frame, no FIN."""
 
     def silence(self) -> None:
-        """Keep the socket open but stop reading."""
+        """Keep the socket open but stop reading. Raises ConnectionEndedError if it is gone already."""
 
 
 class Stopwatch:

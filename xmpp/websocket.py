@@ -149,8 +149,9 @@ class WebSocketTransport:
 
     def silence(self) -> None:
         """See Transport."""
-        if isinstance(self._tcp, asyncio.Transport):
-            self._tcp.pause_reading()
+        if not isinstance(self._tcp, asyncio.Transport) or self._tcp.is_closing():
+            raise ConnectionEndedError("websocket: the connection is gone")
+        self._tcp.pause_reading()
 
 
 _SAID = {

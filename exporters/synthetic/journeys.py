@@ -222,13 +222,16 @@ class Journeys:
                 if isinstance(result, str):
                     place = JourneyPlace(journey, node.name, contact.node.name)
                     self._recorder.record(place, began, "unseen" if result == "timeout" else result)
-            witnesses = [contact for contact, result in seen.items() if isinstance(result, float)]
+            witnesses = left[journey] = [contact for contact, result in seen.items() if isinstance(result, float)]
             with _watching(client.full_jid, "unavailable", witnesses) as gone:
                 since = self._clock()
+                if client.end is not None:  # it has gone before it should
+                    raise client.end
                 if journey == VANISH:
                     client.vanish()
                 else:
                     client.abort()
+                left[journey] = []
                 await self._sightings(journey, node, since, gone, interval * _DEADLINE_SHARE)
         except XmppError as error:
             self._record_all(node, left, began, error)

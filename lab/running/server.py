@@ -6,6 +6,7 @@ It knows no server in particular: `lab.servers` defines them and `lab.stack` wir
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -169,7 +171,8 @@ class Server(ABC):
             executor, self._executor = self._executor, None
             if executor is None or executor.process is None:
                 return
-            executor.process.send_signal(signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.killpg(executor.process.pid, signal.SIGCONT)
             try:
                 executor.stop()
             except ProcessFinishedWithError as error:
@@ -188,12 +191,12 @@ class Server(ABC):
         self.start()
 
     def freeze(self) -> None:
-        """Let it hang: its sockets stay, it answers nothing (SIGSTOP)."""
-        self._send(signal.SIGSTOP)
+        """Let it hang, with all its processes: its sockets stay, it answers nothing (SIGSTOP)."""
+        os.killpg(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on after `freeze`."""
-        self._send(signal.SIGCONT)
+        os.killpg(self.pid, signal.SIGCONT)
 
     def obituary(self) -> str:
         """Say in one line that it ended by itself, followed by its last log lines."""

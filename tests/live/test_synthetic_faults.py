@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import ClientSession
 
+from exporters.synthetic.config import INTERVALS
+from exporters.synthetic.journeys import MESSAGE_DEADLINE
 from lab.scraping import ScrapedPage, scrape, scrape_until
 from lab.servers.exporters import QUICK
 from lab.stack import Lab
@@ -119,14 +121,25 @@ async def test_a_dead_relay_is_reported(lab: Lab, way: str) -> None:
     await until(lab, "well again", "turn_udp", "ok", to="coturn1")
 
 
-async def test_a_door_that_is_closed_is_reported(lab: Lab) -> None:
-    lab.haproxy.kill()
-    async with no_success(lab, "login", to="any"):
-        await told(lab, "login", to="any")
-        page = await until(lab, "nobody listens", "login", "refused", to="any")
-    assert page("synthetic_session_up") == 0
-    lab.haproxy.start()
-    await until(lab, "well again", "login", "ok", to="any")
+@pytest.mark.parametrize(("way", "result"), [("kill", "refused"), ("freeze", "timeout")])
+async def test_a_dead_door_is_reported(lab: Lab, way: str, result: str) -> None:
+    await until(lab, "well before", "login", "ok", to="any")
+    getattr(lab.haproxy, way)()
+    async with no_success(lab, "login", to="any"), no_success(lab, "message"):
+        await until(lab, "nobody serves", "login", result, to="any")
+        await told(lab, "message", **NODE2)
+        await scrape_until(lab.synthetic.url, "synthetic_session_up", 0)
+    if way == "kill":
+        lab.haproxy.start()
+    else:
+        lab.haproxy.thaw()
+    for journey, place in (("login", "any"), ("message", "prosody2")):
+        await until(lab, "well again", journey, "ok", **{"from": place, "to": place})
+
+
+def test_a_dead_node_is_known_within_20_seconds_by_default() -> None:
+    every, _, _ = INTERVALS["message"]
+    assert every + MESSAGE_DEADLINE <= 20
 
 
 async def test_a_frozen_exporter_blames_nobody(lab: Lab) -> None:

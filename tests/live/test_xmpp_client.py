@@ -172,6 +172,8 @@ async def test_a_waiting_client_learns_that_the_server_ended_its_stream(lab: Lab
     await ask(lab.prosody.admin_socket, f'c2s:close("{client.full_jid}")')
     with pytest.raises(ConnectionEndedError, match="the server"):
         await client.wait_until(lambda: False, "what never comes")
+    with pytest.raises(ConnectionEndedError, match="the server"):
+        client.vanish()
 
 
 @both_transports

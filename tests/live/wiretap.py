@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 _NONCE = re.compile(r"<probe[^>]*>([^<]+)</probe>")
+_TO = re.compile(r"""<message[^>]* to=["']([^@"']+)@""")
+_FROM = re.compile(r"""<presence[^>]* from=["']([^"']+)["']""")
+_KIND = re.compile(r"""type=["'](\w+)["']|<show>(\w+)</show>""")
 _SEND, _DATA = 0x0016, 0x0017  # TURN indications
 
 
@@ -58,8 +61,9 @@ class Frames:
 
 @dataclass
 class Message:
-    """When a message passed on its way to the server, and on its way to the receiver."""
+    """When a message passed on its way to the server, and on its way to the receiver; and for which account it is."""
 
+    to: str = ""
     up: float = 0.0
     down: float = 0.0
 
@@ -71,16 +75,23 @@ class Seen:
     Attributes:
         messages: by nonce.
         resets: when a client's connection broke, by its full address.
-        presences: when each presence passed, by its sender's full address and what it said.
+        shown: when a client said so, by its full address and what it said.
+        presences: when each presence passed to a client, by its sender's full address and what it said.
     """
 
     messages: dict[str, Message] = field(default_factory=dict)
     resets: dict[str, float] = field(default_factory=dict)
+    shown: dict[tuple[str, str], float] = field(default_factory=dict)
     presences: dict[tuple[str, str], list[float]] = field(default_factory=dict)
 
-    def up(self, text: str) -> None:
+    def up(self, text: str, address: str) -> None:
+        """Note what comes from the client that has this full address."""
+        now = time.monotonic()
         for nonce in _NONCE.findall(text):
-            self.messages.setdefault(nonce, Message()).up = time.monotonic()
+            to = _TO.search(text)
+            self.messages[nonce] = Message(to[1] if to else "", now)
+        if "<presence" in text:
+            self.shown[address, _kind(text)] = now
 
     def down(self, text: str) -> str:
         """Note what goes to a client; return its full address if this binds it."""
@@ -88,15 +99,39 @@ class Seen:
         for nonce in _NONCE.findall(text):
             if "type='error'" not in text:
                 self.messages.setdefault(nonce, Message()).down = now
-        if "<presence" in text and (sender := re.search(r"from='([^']+)'", text)):
-            kind = re.search(r"type='(\w+)'", text) or re.search(r"<show>(\w+)</show>", text)
-            self.presences.setdefault((sender[1], kind[1] if kind else "available"), []).append(now)
+        if sender := _FROM.search(text):
+            self.presences.setdefault((sender[1], _kind(text)), []).append(now)
         bound = re.search(r"<jid>([^<]+)</jid>", text)
         return bound[1] if bound else ""
 
-    def took(self) -> list[float]:
-        """Return for each delivered message how long it was beyond the tap."""
-        return [one.down - one.up for one in self.messages.values() if one.up and one.down]
+    def took(self, to: str) -> list[float]:
+        """Return for each message delivered to this account how long it was beyond the tap, in order of sending."""
+        return [one.down - one.up for one in self.messages.values() if one.to == to and one.up and one.down]
+
+    def appeared(self, kind: str) -> list[float]:
+        """Return for each presence of this kind how long it took until it passed to a client."""
+        return [min(times) - self.shown[key] for key, times in self.presences.items() if key[1] == kind]
+
+    def gone(self, *, silent: bool) -> list[float]:
+        """Return for each user that left without a goodbye how long it took until that passed to a client.
+
+        Args:
+            silent: whether those that stopped answering, or those that broke their connection. Both did so as soon as
+                the contact had seen them; the connection of a silent one stays for a read timeout, 2 s, or longer.
+        """
+        found = []
+        for (address, kind), times in self.presences.items():
+            online = self.presences.get((address, "available"))
+            if kind == "unavailable" and online and address in self.resets and (address, "away") not in self.shown:
+                seen, broken = min(online), self.resets[address]
+                if (broken - seen > 1) is silent:
+                    found.append(min(times) - (seen if silent else broken))
+        return found
+
+
+def _kind(presence: str) -> str:
+    found = _KIND.search(presence)
+    return (found[1] or found[2]) if found else "available"
 
 
 @contextlib.asynccontextmanager
@@ -120,7 +155,7 @@ async def websocket_tap(port: int, seen: Seen, hold: float = 0.0) -> AsyncIterat
             with contextlib.suppress(OSError):
                 while data := await reader.read(65536):
                     for text in frames.feed(data):
-                        seen.up(text)
+                        seen.up(text, address)
                     onward.write(data)
 
         async def to_client() -> None:
@@ -177,9 +212,6 @@ class UdpTap(asyncio.DatagramProtocol):
     Args:
         port: coturn's.
         lose_every: 0 to lose none.
-
-    Attributes:
-        sent, returned: packets of media: how many there were, and how many of those came back.
     """
 
     def __init__(self, port: int, lose_every: int) -> None:
@@ -219,12 +251,9 @@ class UdpTap(asyncio.DatagramProtocol):
         leg.transport.sendto(data)
 
     @property
-    def sent(self) -> int:
-        return sum(len(leg.sent) for leg in self._legs.values())
-
-    @property
-    def returned(self) -> int:
-        return sum(len(leg.back & leg.sent) for leg in self._legs.values())
+    def runs(self) -> list[tuple[int, int]]:
+        """For each client that sent media how many packets there were, and how many of those came back."""
+        return [(len(leg.sent), len(leg.back & leg.sent)) for leg in self._legs.values() if leg.sent]
 
 
 def _payload(indication: bytes) -> bytes:
