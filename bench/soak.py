@@ -1,4 +1,4 @@
-"""Ten minutes of churn at 50 logins a second on a real Prosody: every total must be exact, and no drift found.
+"""Ten minutes of churn at 50 logins a second on a real Prosody, and 20 scrapes a second: every total must be exact.
 
 Unlike the benchmarks this one judges: it ends with exit code 1 if a single count is wrong.
 """
@@ -17,6 +17,7 @@ from lab.stack import Lab
 from lab.users.traffic import Mix, Traffic, Truth
 
 SETTLE_SECONDS = 130  # two reconciliations, which run every 60 s
+SCRAPE_SECONDS = 0.05  # between two scrapes of the exporter while sessions come and go
 
 
 def _compare(metrics: ScrapedPage, held: Truth, churned: Truth) -> list[tuple[str, float, float]]:
@@ -35,6 +36,17 @@ def _compare(metrics: ScrapedPage, held: Truth, churned: Truth) -> list[tuple[st
     return rows
 
 
+async def _scrape_on(url: str, durations: list[float]) -> None:
+    """Scrape again and again until cancelled; add how long each took, in seconds. Raises if one fails."""
+    while True:
+        began = time.monotonic()
+        metrics = await scrape(url)
+        if metrics("prosody_up") != 1:
+            raise RuntimeError(f"the exporter says that Prosody is down:\n{metrics.text}")
+        durations.append(time.monotonic() - began)
+        await asyncio.sleep(SCRAPE_SECONDS - durations[-1])
+
+
 async def soak(rate: float, seconds: float) -> int:
     """Run it; returns the exit code."""
     with Lab() as lab:
@@ -43,12 +55,17 @@ async def soak(rate: float, seconds: float) -> int:
         holding = Traffic(lab.prosody.endpoints(), lab.prosody.admin_socket)
         churning = Traffic(lab.prosody.endpoints(), lab.prosody.admin_socket, prefix="churn")
         async with holding, churning:
+            durations: list[float] = []
             held = await holding.hold(Mix(websocket=20, tcp=5, away=6))
             print(f"churn: {rate:g} logins a second for {seconds:g} s, beside 25 sessions held")
             before = psutil.Process(lab.prosody_exporter.pid).memory_info().rss
             began = time.monotonic()
+            scraping = asyncio.create_task(_scrape_on(url, durations))
             churned = await churning.churn(rate, seconds)
             took = time.monotonic() - began
+            if scraping.done():
+                await scraping  # it failed, so say why
+            scraping.cancel()
             print(f"done in {took:.0f} s; waiting {SETTLE_SECONDS} s for two reconciliations")
             await asyncio.sleep(SETTLE_SECONDS)
             metrics = await scrape(url)
@@ -56,6 +73,9 @@ async def soak(rate: float, seconds: float) -> int:
             rows = _compare(metrics, held, churned)
     for what, expected, seen in rows:
         print(f"  {what:30} {expected:10.0f} known  {seen:10.0f} reported  {'' if expected == seen else 'WRONG'}")
+    durations.sort()
+    middle, longest = durations[len(durations) // 2] * 1e3, durations[-1] * 1e3
+    print(f"  {len(durations)} scrapes meanwhile: P50 {middle:.0f} ms, longest {longest:.0f} ms")
     passes = metrics("prosody_exporter_reconciliations_total")
     print(f"  {passes:.0f} reconciliations; the exporter grew by {grown / 1e6:.1f} MB")
     return int(any(expected != seen for _, expected, seen in rows))

@@ -25,6 +25,7 @@ class Drill:
         minimum: the same for the threshold's minimum.
         beside: other alerts that may fire, each with the reason.
         silenced: those of them that Alertmanager must silence.
+        also: receivers that are notified beside that of its severity.
         untold: nobody can be told while it lasts; the other server of a pair would tell.
         by_silence: the alert always fires; what counts is that it stops arriving.
         patience: seconds for it to become pending, and again to fire, once its cause is there.
@@ -38,6 +39,7 @@ class Drill:
     minimum: float | None = None
     beside: Mapping[str, str] = field(default_factory=dict)
     silenced: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     by_silence: bool = False
     untold: bool = False
     patience: float = 90.0

@@ -46,6 +46,7 @@ MONITORING_DRILLS = (
         monitoring_faults.refused_tickets,
         {"instance": "monitoring", "integration": "webhook"},
         beside={"PostgresSlotLost": "the ticket that is refused"},
+        also=("ticket",),
     ),
     Drill(
         "NotificationsDropped",

@@ -137,7 +137,7 @@ def wait_for_the_all_clear(watch: Watch, results: list[DrillResult]) -> None:
         result.wrong.append("nobody was notified of its end")
     for result in results:
         told = [one for one in watch.told(result.drill.alert, result.began) if one.at <= result.over]
-        if others := {one.receiver for one in told} - {result.route}:
+        if others := {one.receiver for one in told} - {result.route, *result.drill.also}:
             result.wrong.append(f"{', '.join(others)} was notified, not only {result.route}")
         for name in result.drill.silenced:
             if [one for one in watch.told(name, result.began) if one.at <= result.over]:
