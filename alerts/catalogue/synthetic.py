@@ -71,10 +71,10 @@ ALERTS: Final = (
     ),
     Alert(
         name="SyntheticPresenceLate",
-        expr=_seen("presence_vanish", "150.0"),
+        expr=_seen("presence_vanish", "160.0"),
         summary=(
             "{{ $labels.from }} to {{ $labels.to }}: {{ $value | humanizePercentage }} of users whose phone vanished "
-            "were seen as gone within 150 s (needs <limit>)"
+            "were seen as gone within 160 s (needs <limit>)"
         ),
         description=(
             "Contacts call users who are gone. Look at read_timeout; Prosody 13.0.1 with mod_limits never notices a "

@@ -31,7 +31,7 @@ LIMITS: dict[tuple[str, str], list[str]] = {
     ("prosody-overview", "Logins that fail"): ["SyntheticLoginsFailing"],
     ("prosody-overview", "Tries made, of those configured"): ["SyntheticJourneysMissing"],
     ("presence-health", "Broken connections seen within 90 s"): ["SyntheticPresenceLate"],
-    ("presence-health", "Silent phones seen within 150 s"): ["SyntheticPresenceLate"],
+    ("presence-health", "Silent phones seen within 160 s"): ["SyntheticPresenceLate"],
     ("presence-health", "Time until vanished users look offline"): ["PresenceBoundHigh"],
     ("coturn", "Packets lost"): ["SyntheticRelayLosesMedia"],
     ("coturn", "Tries to relay that fail"): ["SyntheticRelayLosesMedia"],
