@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -78,9 +79,10 @@ def _sum(processes: list[psutil.Process]) -> Cost:
     rss, cpu = 0, 0.0
     for parent in processes:
         for process in (parent, *parent.children(recursive=True)):
-            memory, times = process.memory_full_info(), process.cpu_times()
-            rss += memory.pss  # shared pages once: PostgreSQL's are most of its memory
-            cpu += times.user + times.system
+            with suppress(psutil.NoSuchProcess):  # PostgreSQL's helpers come and go
+                memory, times = process.memory_full_info(), process.cpu_times()
+                rss += memory.pss  # shared pages once: PostgreSQL's are most of its memory
+                cpu += times.user + times.system
     return Cost(len(processes), rss, cpu)
 
 

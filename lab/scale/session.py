@@ -157,6 +157,12 @@ class Session:
         except ValueError:  # what SCRAM raises
             self._end("refused scram")
 
+    def _moment(self) -> str:
+        """Say what the session was doing, for the report's list of what clients met."""
+        if self._talk is not None:
+            return "at a resumption" if self._resuming else "at a login"
+        return "after a resumption" if self._resuming else "after a login"
+
     def _connected(self) -> bool:
         assert self.sock is not None
         if self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
@@ -188,7 +194,7 @@ class Session:
         while self.sock is not None:
             size = self.sock.recv_into(_CHUNK)
             if not size:
-                raise SessionError("closed")
+                raise SessionError(f"closed {self._moment()}")
             self._buffer += _CHUNK[:size]
             if not self._upgraded:
                 head, end, rest = self._buffer.partition(b"\r\n\r\n")
@@ -235,7 +241,8 @@ class Session:
             self.send(data, _PONG)
             return
         if opcode == _CLOSE:
-            raise SessionError("closed")
+            code = int.from_bytes(data[:2])
+            raise SessionError(f"closed with {code} {self._moment()}")
         if data.startswith(_COUNTED):
             self.handled += 1
         elif data.startswith(b"<r "):
