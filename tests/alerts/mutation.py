@@ -301,10 +301,14 @@ def main() -> int:
     named = sys.argv[1:]
     there_are: list[Mutant | PromiseMutant] = [*mutants(), *promise_mutants(named)]
     every = [mutant for mutant in there_are if not named or mutant.rule.split(" ")[0] in named]
+    survived: list[bool] = []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        survived = list(pool.map(lambda mutant: mutant.survives(), every))
-    sound = [mutant for mutant, alive in zip(every, survived, strict=True) if not mutant.change and not alive]
-    alive = [mutant for mutant, alive in zip(every, survived, strict=True) if mutant.change and alive]
+        for lives in pool.map(lambda mutant: mutant.survives(), every):
+            survived.append(lives)
+            print(f"\r{len(survived)} of {len(every)} tried", end="", file=sys.stderr)  # noqa: T201 - progress
+    print(file=sys.stderr)  # noqa: T201 - progress
+    sound = [mutant for mutant, lives in zip(every, survived, strict=True) if not mutant.change and not lives]
+    alive = [mutant for mutant, lives in zip(every, survived, strict=True) if mutant.change and lives]
     for mutant in sound:
         print(f"fails unbroken: {mutant.rule}")  # noqa: T201 - its report
     for mutant in alive:
