@@ -183,7 +183,7 @@ class _Measured:
         made = f"slo:events:increase{self.period}{self._me}"
         if job != "synthetic":
             made = f'sum(sum_over_time(up{{job="{job}"}}[{window}]))'
-        due = f"avg_over_time(slo:due:rate{self._me}[{window}]) * on () slo:measured:seconds{self._me}"
+        due = f"avg_over_time(slo:due:rate{self._me}[{window}]) * slo:measured:seconds"
         return self._of("slo:coverage:ratio", f"clamp_max({made} / on () ({due} > 0), 1)")
 
 

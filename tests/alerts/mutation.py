@@ -54,6 +54,8 @@ PROMISES_EQUIVALENT: Final = {
     ("slo:measured_since:timestamp_seconds", "[30d] -> [21600m]"): "it remembers itself at each evaluation",
     ("slo:measured_since:timestamp_seconds", "[30d] -> [86400m]"): "likewise",
     ("slo:coverage:ratio", "0 -> 1"): "after one evaluation more than one event is due",
+    ("slo:coverage:ratio of scrapes", "0 -> 1"): "likewise",
+    ("slo:coverage:ratio", "> -> >="): "at the first evaluation no event has been counted yet",
 }
 _FILES: Final = ("recording.yaml", "alerts.yaml")
 
@@ -131,6 +133,7 @@ def promise_mutants(named: Sequence[str]) -> Iterator[PromiseMutant]:
         for rule in [rule for group in groups for rule in group["rules"] if "sloth_slo" in rule.get("labels", {})]:
             form = re.sub(r"(?<=[a-z])\d+[mhd]$", "", rule["record"])
             form += " of days" if "slo:counter:sum" in rule["expr"] else ""
+            form += " of scrapes" if "up{" in rule["expr"] else ""
             told: Counter[str] = Counter()
             wanted = not named or rule["record"] in named
             concerned = _concerned(slo, groups, rule) if wanted else None

@@ -141,9 +141,8 @@ def young(slo: str) -> Iterator[Case]:
         (since, 180, 3600),
         ("slo:measured:seconds", 180, 7200),
         ("slo:coverage:ratio", 60, None),
+        ("slo:coverage:ratio", 180, 1),  # more was made than was due
     ]
-    if slo != "call-push":
-        asks.append(("slo:coverage:ratio", 180, 1))  # more was made than was due
     journeys = counters.journeys or ("",)
     every = [(name, each) for name in (*counters.good, *counters.bad) for each in journeys]
     for turn, journey in enumerate(journeys):
@@ -161,6 +160,9 @@ def young(slo: str) -> Iterator[Case]:
             if given["series"].startswith(kept) or not given["series"].startswith(late)
         ]
         told["input_series"] += [each for each in beside(counters) if since not in each["series"]]
+        for given in told["input_series"]:
+            if given["series"].startswith('up{job="push-gateway"'):
+                given["values"] = given["values"].replace("1x", "9999x")  # as many scrapes as half an hour cannot have
         yield told
 
 
