@@ -126,7 +126,7 @@ def gone_in_time() -> Row:
         ),
         seen(
             "Silent phones seen within 160 s",
-            "A test user falls silent while the socket stays; a contact sees the user go. Section 11's settings allow 150 s.",
+            "A test user falls silent while the socket stays; a contact sees the user go. Section 11 allows 150 s.",
             "presence_vanish",
             "160.0",
         ),

@@ -44,6 +44,6 @@ RESULTS = {
 STAGES = ("name", "tcp", "tls", "upgrade", "sasl", "bind")
 DROPPED = ("stranger", "forged", "late", "misdelivered")  # reasons to ignore a message
 PACKETS = ("sent", "returned", "lost")
-# 150 s is when a vanished phone is gone by Section 11's settings; its timers end there and not before, so 160 is what an alert can ask.
+# By Section 11's settings a vanished phone is gone after 150 s and never before, so an alert asks for 160.
 EDGES = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 30, 60, 90, 150, 160, 300)
 ROUND_TRIP_EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.4, 1)
