@@ -88,13 +88,13 @@ class Bench:
             await self.ask(f"populate({self.sessions + 1}, {upto})")
             self.sessions = upto
 
-    async def watch_pushes(self) -> tuple[float, float]:
-        """Have WATCHED pushes watched; returns bytes and microseconds of CPU for each."""
+    async def watch_pushes(self) -> list[float]:
+        """Have WATCHED pushes watched; returns bytes kept, bytes taken and microseconds of CPU for each."""
         parts = []
         for first in range(1, WATCHED + 1, BATCH):
-            size, took = (await self.ask(f"watch_pushes({first}, {first + BATCH - 1})")).split()
-            parts.append((float(size), float(took)))
-        return statistics.mean(size for size, _ in parts), statistics.mean(took for _, took in parts)
+            answer = await self.ask(f"watch_pushes({first}, {first + BATCH - 1})")
+            parts.append([float(part) for part in answer.split()])
+        return [statistics.mean(column) for column in zip(*parts, strict=True)]
 
     async def stall(self, action: Callable[[], Awaitable[object]]) -> Stall:
         """Do something ROUNDS times and see how long Prosody's loop stood still at most each time."""
@@ -148,24 +148,28 @@ def _ratios(one: Stall, other: Stall) -> tuple[float, float]:
 async def _wakeups(bench: Bench) -> None:
     """What it costs to watch for each push whether its phone comes, at the most pushes that are watched."""
     print(f"\n{WATCHED:,} pushes to sleeping phones, {bench.sessions:,} sessions: watched, and not")
+    handlers: list[tuple[float, float]] = []  # of each script: a push, a phone that is back
     for version, (name, line, instead) in enumerate(_WATCHING, 1):
         script = SCRIPTS["instrument"].replace("local VERSION = ", f"local VERSION = {version}000 + ", 1)
         assert script.count(line) == 1, f"instrument.lua has no line {line!r}"
         assert "installed" in await bench.shell.lua(script.replace(line, instead))
         await scrape_settled(bench.lab.prosody_exporter.url)
-        size, took = await bench.watch_pushes()
+        kept, taken, push = await bench.watch_pushes()
         scraped = await bench.stall(lambda: scrape(bench.lab.prosody_exporter.url))
         counted = await bench.stall(lambda: bench.shell.command("c2s:count()"))
         stanza = float(await bench.ask(f"filter_cost({STANZAS})"))
         back = float(await bench.ask(f"come_back(1, {WATCHED})"))
+        handlers.append((push, back))
         late, cpu = _ratios(counted, scraped)
         print(f" {name}")
-        print(f"  memory           {size:.0f} bytes a sleeping session")
-        print(f"  a push           {took:.1f} us of CPU from asked to answered")
+        print(f"  memory           {kept:.0f} bytes a sleeping session, of {taken:.0f} taken")
+        print(f"  a push           {push:.1f} us of CPU for both its events, asked and answered")
         print(f"  a phone is back  {back:.1f} us")
         print(f"  one stanza       {stanza:.0f} ns in the session's filters")
         print(f"  scrape           {scraped}")
         print(f"  scrape : c2s:count() = 1 : {late:.0f} late, 1 : {cpu:.0f} CPU, by medians (wanted: 1 : 20)")
+    push, back = (watched - floor for floor, watched in zip(*handlers, strict=True))
+    print(f" watching alone: {push:.1f} us a push, {back:.1f} us a phone that is back")
 
 
 async def _exporter(bench: Bench) -> None:

@@ -344,7 +344,7 @@ end
 
 local client = http.new({ suppress_errors = true });
 
--- Tells prosody-exporter's counting script, which watches whether the phone comes.
+-- Tells prosody-exporter's counting script, which watches whether the phone comes and keeps what it knows in push.watched.
 local function tell(what, push, outcome)
 	module:fire_event("push_http/" .. what, { push = push; outcome = outcome });
 end

@@ -23,11 +23,12 @@ end
 
 local filters = require "prosody.util.filters";
 local jid_bare = require "prosody.util.jid".bare;
-local monotonic = require "prosody.util.time".monotonic;
+local time = require "prosody.util.time";
 local sha1 = require "prosody.util.hashes".sha1;
 local storagemanager = require "prosody.core.storagemanager";
 local timer = require "prosody.util.timer";
 
+local monotonic, unix_time = time.monotonic, time.now;
 local hosts, full_sessions = prosody.hosts, prosody.full_sessions;
 
 local function set(words)
@@ -237,13 +238,12 @@ local function watch_host(host)
 		local push = not hosts[host].modules.push_http and event.push_info and watch(host, event.username, event.push_info, kind);
 		if push then answered(push, "sent"); end
 	end, FILTERED);
-	local of_bridge = setmetatable({}, { __mode = "k" }); -- the bridge's push -> ours
 	hook(host, "push_http/asked", function (event)
 		local push = event.push;
-		of_bridge[push] = watch(host, push.username, push.info, push.kind);
+		push.watched = watch(host, push.username, push.info, push.kind);
 	end);
 	hook(host, "push_http/answered", function (event)
-		local push = of_bridge[event.push];
+		local push = event.push.watched;
 		if push then answered(push, event.outcome); end
 	end);
 	local function changed(event) registrations_changed(host, event.origin.username); end

@@ -64,12 +64,11 @@ end
 ---------- Did the phone come? Each push is watched until its phone is back, or until it is too late for it ----------
 
 -- A digest of user and registration names a push, so no token is kept. Nothing of this outlives Prosody or an upgrade.
-local watched, ends, pushes_watched = {}, {}, 0; -- host -> user -> digest -> push; second -> pushes; how many
+local watched, pushes_watched = {}, 0; -- host -> user -> the user's latest push, whose `other` is the one before; how many
+local ends = {}; -- second -> pushes to look at
 local unheard, judging = {}, false; -- pushes whose phones did not come here, to be judged one by one
 
-local function digest_of(user, identifier) return sha1(user .. "<" .. identifier); end
-
-local function identifier_of(info) return info.jid .. "<" .. (info.node or ""); end -- as mod_cloud_notify composes it
+local function digest_of(user, info) return sha1(user .. "<" .. info.jid .. "<" .. (info.node or "")); end
 
 local function conclude(push, result, seconds)
 	count("wakeups", push.host, push.kind .. " " .. result);
@@ -77,50 +76,51 @@ local function conclude(push, result, seconds)
 end
 
 local function latest_of(push) -- what is watched of its registration and kind
-	local pushes = watched[push.host] and watched[push.host][push.user];
-	return pushes and pushes[push.key];
+	local latest = watched[push.host] and watched[push.host][push.user];
+	while latest and not (latest.digest == push.digest and latest.kind == push.kind) do latest = latest.other; end
+	return latest;
 end
 
 local function put(push)
 	local users = watched[push.host];
-	users[push.user] = users[push.user] or {};
-	users[push.user][push.key] = push;
+	push.other, users[push.user] = users[push.user], push;
 	pushes_watched = pushes_watched + 1;
 end
 
 local function unwatch(push) -- false if it was not watched any more
-	if latest_of(push) ~= push then return false; end
-	local pushes = watched[push.host][push.user];
-	pushes[push.key] = nil;
+	local users = watched[push.host];
+	local found, before = users and users[push.user];
+	while found and found ~= push do before, found = found, found.other; end
+	if not found then return false; end
+	if before then before.other = push.other; else users[push.user] = push.other; end
+	push.other = nil;
 	pushes_watched = pushes_watched - 1;
-	if not next(pushes) then watched[push.host][push.user] = nil; end
 	return true;
 end
 
-local function end_after(push, seconds)
+local function look_after(push, seconds) -- returns the second in which end_watches() will look at it
 	local second = math.floor(monotonic() + seconds) + 1;
-	push.ends, ends[second] = second, ends[second] or {};
-	table.insert(ends[second], push);
+	local pushes = ends[second] or {};
+	ends[second], pushes[#pushes + 1] = pushes, push;
+	return second;
 end
 
 -- A newer push of the same kind takes the place of the one before. The first of such a row is kept beside it until its time is
 -- over, or a phone that is called again and again and never comes would never be silent.
 local function watch(host, user, info, kind)
 	if not (watched[host] and WAKE_WITHIN[kind]) then return; end
-	local digest = digest_of(user, identifier_of(info));
-	local push = {
-		host = host; user = user; kind = kind; digest = digest; key = digest .. kind;
+	local push = { -- and `ends`, once it is sent: when it becomes silent. These are eight; a ninth would double the table's memory
+		host = host; user = user; kind = kind; digest = digest_of(user, info); at = monotonic();
 		client_id = info.client_id; resource = info.resource; registered = info.timestamp;
-		at = monotonic(); clock = os.time();
 	};
 	local before = latest_of(push);
 	if before and unwatch(before) then
-		push.first = before.first or before.sent and before or nil;
-		if before.first and before.sent then conclude(before, "superseded"); end
+		push.first = before.first or before.ends and before or nil;
+		if before.first and before.ends then conclude(before, "superseded"); end
 	end
 	if pushes_watched >= MOST_PUSHES then return; end
 	put(push);
-	end_after(push, UNANSWERED);
+	look_after(push, UNANSWERED);
 	return push;
 end
 
@@ -133,15 +133,14 @@ local function end_watch(push) -- nobody came in time
 	elseif push.first then
 		put(push.first); -- this one was never sent; what was before it still counts
 	end
-	if push.sent then unheard[#unheard + 1] = push; end
+	if push.ends then unheard[#unheard + 1] = push; end
 end
 
 -- The provider has the push, or never gets it; then it wakes nobody, and the gateway counts why.
 local function answered(push, outcome)
 	if latest_of(push) ~= push then return; end -- its phone is back, or another push has taken its place
 	if outcome == "sent" then
-		push.sent = true;
-		end_after(push, WAKE_WITHIN[push.kind]);
+		push.ends = look_after(push, WAKE_WITHIN[push.kind]);
 	else
 		end_watch(push);
 	end
@@ -154,14 +153,15 @@ end
 
 -- A phone is back when it resumes its session, logs in as the same device, or registers the same token.
 local function came_back(host, session, info)
-	local pushes = watched[host] and watched[host][session.username];
-	if not pushes then return; end
-	local digest = info and digest_of(session.username, identifier_of(info));
-	for _, push in pairs(pushes) do
+	local push = watched[host] and watched[host][session.username];
+	local digest = push and info and digest_of(session.username, info);
+	while push do
+		local other = push.other; -- which unwatch() clears
 		if (push.digest == digest or is_of(push, session)) and unwatch(push) then
 			conclude(push, "woke", monotonic() - push.at);
 			if push.first then conclude(push.first, "superseded"); end
 		end
+		push = other;
 	end
 end
 
@@ -176,10 +176,11 @@ local function judge(push)
 	stores[push.host] = stores[push.host] or storagemanager.open(push.host, "cloud_notify", "keyval");
 	local stored, failure = stores[push.host]:get(push.user);
 	if failure then error(failure); end -- not known, so counted as nothing
-	for identifier, info in pairs(stored or {}) do
+	local asked = math.floor(unix_time() - (monotonic() - push.at));
+	for _, info in pairs(stored or {}) do
 		local renewed = info.timestamp ~= push.registered and info.timestamp or 0;
-		if digest_of(push.user, identifier) == push.digest and renewed >= push.clock - CLOCKS_DIFFER then
-			return "woke", math.max(0, renewed - push.clock);
+		if digest_of(push.user, info) == push.digest and renewed >= asked - CLOCKS_DIFFER then
+			return "woke", math.max(0, renewed - asked);
 		end
 	end
 	return "silent";
@@ -202,7 +203,7 @@ local ended_until = math.floor(monotonic());
 local function end_watches()
 	for second = ended_until + 1, math.floor(monotonic()) do
 		for _, push in ipairs(ends[second] or {}) do
-			if push.ends == second then end_watch(push); end
+			if not push.ends or push.ends == second then end_watch(push); end -- no answer, or nobody came
 		end
 		ends[second], ended_until = nil, second;
 	end

@@ -25,6 +25,40 @@ if TYPE_CHECKING:
 
 NEWER = SCRIPTS["instrument"].replace(f"local VERSION = {INSTRUMENT_VERSION};", "local VERSION = 99;")
 
+_PUSHES = """
+local events = prosody.hosts["commeazy.com"].events;
+for i = 1, 15 do
+    local info = { jid = "push.commeazy.com"; node = ("secret"):rep(3) .. i; resource = "phone"; timestamp = 1 };
+    local event = { push = { username = "pushed" .. i; info = info; kind = "call" }; outcome = "sent" };
+    events.fire_event("push_http/asked", event);
+    events.fire_event("push_http/answered", event);
+end
+"""
+# Of what a handler can reach, all of Prosody and the script, how many texts are these users, and how many hold a token.
+_REACHABLE = """
+collectgarbage();
+local waiting = { prosody.hosts["commeazy.com"].events.get_handlers("push_http/asked")[1] };
+local seen, users, tokens = {}, {}, {};
+local function look(found)
+    if type(found) == "string" then
+        if found:find("^pushed%d+$") then users[found] = true; end
+        if found:find(("secret"):rep(3), 1, true) then tokens[found] = true; end
+    elseif (type(found) == "table" or type(found) == "function") and not seen[found] then
+        seen[found], waiting[#waiting + 1] = true, found;
+    end
+end
+while #waiting > 0 do
+    local found = table.remove(waiting);
+    if type(found) == "table" then
+        for key, value in next, found do look(key); look(value); end
+    else
+        for i = 1, debug.getinfo(found, "u").nups do look(select(2, debug.getupvalue(found, i))); end
+    end
+end
+local count = require "prosody.util.iterators".count;
+return count(next, users) .. " users, " .. count(next, tokens) .. " tokens";
+"""
+
 
 async def test_counting_starts_with_prosody_and_not_with_the_first_scrape(lab: Lab) -> None:
     lab.start(lab.prosody, lab.prosody_exporter)
@@ -133,3 +167,22 @@ async def test_a_handler_that_fails_is_counted_and_never_reaches_prosody(lab: La
     metrics = await read(lab)
     assert metrics("prosody_exporter_instrument_errors_total") == 3
     assert metrics("prosody_up") == 1
+
+
+async def test_of_a_push_that_is_watched_no_token_is_kept_in_clear(lab: Lab) -> None:
+    lab.start(lab.prosody, lab.prosody_exporter)
+    await settled(lab)
+    await lua(lab, _PUSHES)
+    assert await lua(lab, _REACHABLE) == "15 users, 0 tokens"
+
+
+async def test_no_more_pushes_are_watched_than_the_limit(lab: Lab) -> None:
+    lab.start(lab.prosody, lab.prosody_exporter)
+    await settled(lab)
+    script = NEWER.replace("{ call = 30, message = 60 }, 20000;", "{ call = 2, message = 2 }, 10;")
+    assert script != NEWER
+    assert "installed" in await lua(lab, script)
+    await lua(lab, _PUSHES)
+    await asyncio.sleep(5)  # all have become silent
+    metrics = await read(lab)
+    assert metrics("prosody_push_wakeups_total", kind="call", result="silent") == 10

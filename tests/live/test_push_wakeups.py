@@ -61,6 +61,24 @@ end
 package.loaded["tests.sleepers"] = nil;
 return "done";
 """
+_THREE_PHONES = f"""
+local events = prosody.hosts["{DOMAIN}"].events;
+local function push(resource, kind)
+    local info = {{ jid = "push.commeazy.com"; node = "token of " .. resource; resource = resource; timestamp = 1 }};
+    local event = {{ push = {{ username = "three"; info = info; kind = kind }}; outcome = "sent" }};
+    events.fire_event("push_http/asked", event);
+    events.fire_event("push_http/answered", event);
+end
+local function comes(resource)
+    local session = {{ username = "three"; host = "{DOMAIN}"; resource = resource }};
+    events.fire_event("smacks-hibernation-end", {{ resumed = session }});
+end
+for _, kind in ipairs {{ "call", "message" }} do
+    for _, resource in ipairs {{ "first", "second", "third" }} do push(resource, kind); end
+end
+comes("second"); push("first", "call"); comes("third"); comes("third");
+return "done";
+"""
 WITHIN = 4  # seconds that a push is watched in this test, in place of the 30 and 60 in force
 PHONES = 20
 _QUICK = SCRIPTS["instrument"].replace("local VERSION = ", "local VERSION = 1000 + ", 1)
@@ -214,6 +232,17 @@ async def test_a_second_push_before_the_phone_is_back_supersedes_the_first(watch
     assert await watched.until(2) == {("call", "superseded"): 1, ("call", "woke"): 1}
     for client in (phone, caller):
         await client.disconnect()
+
+
+async def test_of_a_users_three_phones_each_is_told_apart(watched: Watched) -> None:
+    assert await lua(watched.stack.lab, _THREE_PHONES) == "done"
+    assert await watched.until(7) == {
+        ("call", "woke"): 2,
+        ("message", "woke"): 2,
+        ("call", "silent"): 2,
+        ("message", "silent"): 1,
+    }
+    assert (await watched.page())("prosody_exporter_instrument_errors_total") == 0
 
 
 async def test_a_phone_that_is_called_again_and_again_and_never_comes_is_silent(watched: Watched) -> None:
