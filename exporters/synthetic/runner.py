@@ -180,8 +180,7 @@ class _Crew:
             relay = self._settings.relays[index]
             tries = zip(nodes, given, strict=True)
             await asyncio.gather(*(do.allocate(name, relay, credentials) for name, credentials in tries))
-            for transport in relay.transports:  # one after the other: media needs one relay at a time
-                await do.media(relay, transport, chosen)
+            await asyncio.gather(*(do.media(relay, transport, chosen) for transport in relay.transports))
 
         await asyncio.gather(*(at(index) for index in range(len(self._settings.relays))))
 

@@ -52,6 +52,19 @@ def test_a_frame_with_an_undeclared_stream_prefix_is_read() -> None:
     assert element.tag == "{http://etherx.jabber.org/streams}error"
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("<a><b></a>", "malformed"),
+        ("</stream:stream><a/>", "malformed"),
+        ("<!DOCTYPE a [<!ENTITY b 'bbbb'>]><a>&b;</a>", "document type"),
+    ],
+)
+def test_a_frame_that_is_no_element_is_a_protocol_error(text: str, said: str) -> None:
+    with pytest.raises(ProtocolError, match=said):
+        parse_frame(text)
+
+
 def test_a_whitespace_frame_holds_no_element() -> None:
     assert parse_frame(" ") is None
 
