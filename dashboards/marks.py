@@ -48,14 +48,23 @@ def _firing(uid: str, jobs: Mapping[str, str], severity: str = 'severity!="none"
     )
 
 
+def _begins(uid: str, jobs: Mapping[str, str], severity: str) -> str:
+    """Return PromQL that gives a sample only when an alert begins to fire, so that its mark is a line.
+
+    While it fires Grafana would fill the graph, and a dozen alerts at once would hide what is behind them.
+    """
+    active = _firing(uid, jobs, severity)
+    return f"({active}) unless ({active.replace('}', '} offset $__interval')})"
+
+
 def marks(uid: str, jobs: Mapping[str, str]) -> Any:  # noqa: ANN401 - grafanalib is untyped
-    """Return the marks of all graphs: alerts that fire, starts, planned work."""
+    """Return the marks of all graphs: alerts that begin to fire, starts, planned work."""
     return core.Annotations(
         [
             *(
                 _mark(
                     f"{severity.capitalize()} alerts",
-                    _firing(uid, jobs, _matcher(severity)),
+                    _begins(uid, jobs, _matcher(severity)),
                     colour,
                     title="{{alertname}}",
                     text="{{instance}}",

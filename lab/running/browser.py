@@ -110,8 +110,11 @@ class _Tab:
                 continue
             request = said.get("params", {}).get("requestId")
             if said["method"] == "Network.requestWillBeSent":
+                address = said["params"]["request"]["url"]
+                if address.startswith("blob:"):
+                    continue  # from memory; of a worker's, Chromium never says that it is loaded
                 self._loading.add(request)
-                if self._awaited in said["params"]["request"]["url"]:
+                if self._awaited in address:
                     self._awaited = ""
             elif said["method"] in ("Network.loadingFinished", "Network.loadingFailed"):
                 self._loading.discard(request)
