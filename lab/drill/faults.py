@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lab.stack import Lab, Node
 
 _PATIENCE = 300.0
+_FEWER = 80  # sessions of the first Prosody while there is no crowd
 
 # Any server ------------------------------------------------------------------------------------------------------
 
@@ -57,25 +58,28 @@ def frozen(*servers: Server) -> Iterator[None]:
 
 
 @contextmanager
-def crowd(prosody: Prosody, users: int, rate: float = 5.0) -> Iterator[None]:
-    """So many more users, who do `rate` things a second between them."""
+def crowd(prosody: Prosody, users: int, rate: float = 5.0, within: float = 2.0) -> Iterator[None]:
+    """So many more users, who come within so many seconds and do `rate` things a second between them."""
     generator = Generator([prosody], users, name="crowd")
-    generator.rate = rate
+    generator.rate, generator.within = rate, within
     generator.start()
     yield
     generator.stop()
 
 
 @contextmanager
-def sudden_crowd(lab: Lab, users: int) -> Iterator[None]:
-    """So many more users on the first Prosody than in the two minutes before: two windows of the forecast here."""
+def growing_crowd(lab: Lab, users: int, seconds: float) -> Iterator[None]:
+    """So many more users on the first Prosody, evenly within so many seconds; for two minutes there were fewer.
+
+    Two minutes are two windows of the forecast here: it compares the last with the one before.
+    """
     sessions = f'prosody_c2s_sessions{{instance="{lab.prosody.name}"}}'
     deadline = time.monotonic() + _PATIENCE
-    while not lab.prometheus.query(f"max(max_over_time({sessions}[2m])) < {users / 2} and on () {sessions} offset 2m"):
+    while not lab.prometheus.query(f"max(max_over_time({sessions}[2m])) < {_FEWER} and on () {sessions} offset 2m"):
         if time.monotonic() > deadline:
-            raise LabError(f"{lab.prosody.name} has not had fewer users for two minutes")
+            raise LabError(f"{lab.prosody.name} has not had fewer than {_FEWER} sessions for two minutes")
         time.sleep(1)
-    with crowd(lab.prosody, users):
+    with crowd(lab.prosody, users, within=seconds):
         yield
 
 

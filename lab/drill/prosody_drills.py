@@ -56,8 +56,8 @@ PROSODY_DRILLS = (
     ),
     Drill(
         "ProsodySessionsCriticalSoon",
-        "175 more users on prosody1 than a minute before",
-        lambda lab: faults.sudden_crowd(lab, 170),
+        "two more users on prosody1 each second",
+        lambda lab: faults.growing_crowd(lab, 300, 150),
         ON_1,
         value=250,
         minimum=20,
@@ -66,6 +66,7 @@ PROSODY_DRILLS = (
             "ProsodySessionsCritical": "its limit is 150 in this drill",
             "ConnectionsHeadroomLow": "its limit is 150 in this drill",
         },
+        patience=120,
     ),
     Drill(
         "ProsodyMemoryHigh",

@@ -30,10 +30,12 @@ class Generator(Server):
     Attributes:
         rate: things they do a second, all together; set it before the start.
         apart: whether a sleeper gets either calls or messages; likewise.
+        within: seconds in which the users come; likewise.
     """
 
     rate = 5.0
     apart = False
+    within = 2.0
 
     def __init__(  # noqa: PLR0913 - a crowd, and what it meets
         self,
@@ -72,6 +74,7 @@ class Generator(Server):
             *([] if self._providers is None else ["--pushes", str(self._providers.log)]),
             *(["--apart"] if self.apart else []),
             *("--rate", str(self.rate)),
+            *("--within", str(self.within)),
             *("--addresses", str(_ADDRESSES if len(self._prosodies) > 1 else 1)),
         ]
 

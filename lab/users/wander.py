@@ -34,7 +34,10 @@ SHOWS: tuple[Show, ...] = ("available", "away", "chat", "dnd", "xa")
 
 
 class Wanderers:
-    """A crowd of `users` on WebSocket and `tcp_users` on TCP that do `rate` things a second between them."""
+    """A crowd of `users` on WebSocket and `tcp_users` on TCP that do `rate` things a second between them.
+
+    They come within `within` seconds, evenly.
+    """
 
     def __init__(  # noqa: PLR0913 - a crowd and its habits
         self,
@@ -45,6 +48,7 @@ class Wanderers:
         rate: float,
         seed: int = 0,
         apart: bool = False,
+        within: float = 2,
     ) -> None:
         self.events: Counter[str] = Counter()
         self._traffic = traffic
@@ -53,6 +57,7 @@ class Wanderers:
         self._pause = (users + tcp_users) / rate
         self._seed = seed
         self._apart = apart
+        self._within = within
         self._names: list[str] = []
         self._asleep: list[str] = []
         self._phones: dict[str, str] = {}  # token -> whose phone has it
@@ -138,7 +143,7 @@ class Wanderers:
 
     async def _wander(self, name: str, transport: TransportName) -> None:
         choice = random.Random(f"{self._seed}/{name}")  # noqa: S311 - choices, not secrets
-        await asyncio.sleep(choice.uniform(0, min(self._pause, 2)))  # not all at the same instant
+        await asyncio.sleep(choice.uniform(0, self._within))  # not all at the same instant
         while True:
             try:
                 await self._visit(choice, name, transport)
@@ -226,6 +231,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--apart", action="store_true", help="a sleeper gets calls or messages, and not both")
     parser.add_argument("--addresses", type=_count, default=1, help="of 127.0.0.0/8 to come from (1)")
     parser.add_argument("--rate", type=_positive, default=5.0, help="things all users do a second, together (5)")
+    parser.add_argument("--within", type=_positive, default=2, metavar="S", help="seconds in which they come (2)")
     parser.add_argument("--duration", type=_positive, metavar="S", help="seconds to run; without it, until a signal")
     parser.add_argument("--seed", type=int, default=0, help="decides every random choice (0)")
     options = parser.parse_args(arguments)
@@ -263,6 +269,7 @@ async def _run(options: argparse.Namespace) -> None:
             rate=options.rate,
             seed=options.seed,
             apart=options.apart,
+            within=options.within,
         )
         await crowd.run(stop, options.duration, options.sleepers, options.pushes)
 

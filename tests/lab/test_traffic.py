@@ -23,7 +23,9 @@ def test_a_mix_with_more_parts_than_sessions_is_refused(parts: dict[str, int]) -
         Mix(**parts)
 
 
-@pytest.mark.parametrize("wrong", ["--tcp-address=host", "--users=-1", "--rate=0", "--duration=inf", "--rate=nan"])
+@pytest.mark.parametrize(
+    "wrong", ["--tcp-address=host", "--users=-1", "--rate=0", "--duration=inf", "--rate=nan", "--within=0"]
+)
 def test_wrong_usage_ends_with_2(wrong: str) -> None:
     with pytest.raises(SystemExit) as end:
         parse([*PLACES, wrong])
