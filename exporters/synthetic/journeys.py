@@ -234,7 +234,7 @@ class Journeys:
                 left[journey] = []
                 await self._sightings(journey, node, since, gone, interval * _DEADLINE_SHARE)
         except XmppError as error:
-            self._record_all(node, left, began, error)
+            self._record_all(node, left, began, error, "unseen")
         finally:
             client.abort()  # the server ends the session when its hibernation is over
 
@@ -269,12 +269,19 @@ class Journeys:
                     contact.doubt()
                 self._recorder.record(place, since, result)
 
-    def _record_all(self, node: Node, left: Mapping[str, Iterable[Resident]], began: float, error: XmppError) -> None:
+    def _record_all(
+        self,
+        node: Node,
+        left: Mapping[str, Iterable[Resident]],
+        began: float,
+        error: XmppError,
+        late: str = "timeout",
+    ) -> None:
+        """Record how a visit ended before these contacts could see anything; as `late` if it took too long."""
+        result = late if reason_of(error) == "timeout" else reason_of(error)
         for journey, contacts in left.items():
             for contact in contacts:
-                self._recorder.record(
-                    JourneyPlace(journey, node.name, contact.node.name), began, reason_of(error), str(error)
-                )
+                self._recorder.record(JourneyPlace(journey, node.name, contact.node.name), began, result, str(error))
 
 
 @contextmanager

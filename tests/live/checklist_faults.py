@@ -33,11 +33,13 @@ local function drop(event)
     if from:find("^synthetic%%-") and (%s) then return true; end
 end
 package.loaded["lab.drop"] = drop;
-for _, kind in ipairs { "presence/bare", "message/full", "message/bare" } do events.add_handler(kind, drop, 1000); end
+for _, kind in ipairs { "presence/bare", "presence/full", "message/full", "message/bare" } do
+    events.add_handler(kind, drop, 1000);
+end
 """
 _STOP_DROPPING = """
 local events = prosody.hosts["commeazy.com"].events;
-for _, kind in ipairs { "presence/bare", "message/full", "message/bare" } do
+for _, kind in ipairs { "presence/bare", "presence/full", "message/full", "message/bare" } do
     events.remove_handler(kind, package.loaded["lab.drop"]);
 end
 """

@@ -70,6 +70,8 @@ _KEPT = (
     'INSERT INTO prosodyarchive (host, "user", store, key, "when", "with", type, value) '
     "VALUES ('{0}', 'alice', 'archive', 'a', 1, 'b', 'xml', '<message/>')"
 )
+# Without the user's own copy: it waits for that before it does anything else.
+_TO_OTHERS = 'stanza.name == "presence" and stanza.attr.to and stanza.attr.to ~= stanza.attr.from'
 BREAKS = (
     Break("A1", ways.old_prosody),
     Break("A2", lambda stage: faults.killed(stage.lab.replica)),
@@ -90,7 +92,7 @@ BREAKS = (
     Break("D1", ways.reloaded("network_settings = { read_timeout = 61 }")),
     Break("D2", ways.reloaded("smacks_hibernation_time = 31")),
     Break("D3", ways.dropping('stanza.attr.type == "unavailable"')),
-    Break("D4", ways.dropping('stanza.name == "presence" and not stanza.attr.type and not stanza:get_child("show")')),
+    Break("D4", ways.dropping(_TO_OTHERS + ' and not stanza.attr.type and not stanza:get_child("show")')),
     Break("D5", ways.dropping('stanza.name == "presence" and stanza:get_child_text("show") == "away"')),
     Break(
         "E1",
