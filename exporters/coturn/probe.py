@@ -191,7 +191,10 @@ class Probe:
             await self._binding(transport, connection, None, connected, pending)
             return
         began = time.monotonic()
-        challenge = await connection.exchange(self._allocate())
+        challenge = await self._answer(connection, self._allocate())
+        if challenge is None:  # stun-only, set after its configuration was read: it ignores an Allocate
+            await self._binding(transport, connection, None, connected, pending)
+            return
         self._answering.add(transport)
         self.software = challenge.software or self.software
         # Each transport has its own user name, because a user-quota may allow only one allocation at a time.
@@ -203,7 +206,7 @@ class Probe:
                 credentials = _ephemeral(self._config, f"{self.name}-{transport}", challenge)
             owed = self._owe(connection, credentials)
             if credentials:
-                response = await self._allocated(connection, owed)
+                response = await self._answer(connection, owed.request, credentials)
         if response and response.success:
             self._remember(response, self._others)
         if response and "turn" in pending:
@@ -225,11 +228,14 @@ class Probe:
         self._owed.append(owed)
         return owed
 
-    async def _allocated(self, connection: ProbeConnection, owed: _Owed) -> StunResponse | None:
-        """Send the Allocate with credentials; None if it is not answered in time for a Binding to be tried as well."""
+    @staticmethod
+    async def _answer(
+        connection: ProbeConnection, request: tuple[bytes, bytes], credentials: Credentials | None = None
+    ) -> StunResponse | None:
+        """Send an Allocate; None if it is not answered in time for a Binding to be tried as well."""
         with suppress(TimeoutError):
             async with timeout(_PATIENCE / 2):
-                return await connection.exchange(owed.request, owed.credentials)
+                return await connection.exchange(request, credentials)
         return None
 
     async def _binding(

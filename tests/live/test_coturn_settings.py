@@ -105,6 +105,16 @@ def test_what_coturn_answers_is_up_and_what_it_is_set_not_to_answer_is_not_probe
     assert page.value("coturn_exporter_config_last_reload_successful") == 1
 
 
+def test_relaying_switched_off_without_a_reload_of_the_exporter_fails_the_turn_probe_alone(lab: CoturnLab) -> None:
+    started(lab)
+    lab.until(lambda page: probed(page) == dict.fromkeys(ALL, 1))
+    lab.coturn.config = "stun-only"
+    lab.coturn.restart()
+    page = lab.until(lambda page: probed(page) == {key: float(key[0] == "stun") for key in ALL})
+    assert page.value("coturn_up") == 1
+    assert page.value("coturn_probe_failures_total", probe="turn", transport="udp", reason="timeout")
+
+
 def test_without_authentication_the_probe_is_no_client_and_its_requests_no_bindings(lab: CoturnLab) -> None:
     started(lab, "no-auth\nlog-binding", without=SECRET_OPTIONS)
     with TurnClient(lab.coturn) as one, TurnClient(lab.coturn, "tcp") as other:
