@@ -107,7 +107,7 @@ def firing_alerts(uid: str, jobs: Mapping[str, str]) -> Panel:
     since = active.replace('ALERTS{alertstate="firing",', "ALERTS_FOR_STATE{")
     return firing(
         "Firing alerts",
-        "The newest on top, and since when the condition holds. A click on a name opens its runbook.",
+        "Critical first, then the newest, and since when the condition holds. A click on a name opens its runbook.",
         f"1000 * (({since}) and ignoring (alertstate) ({active}))",
         RUNBOOKS,
     )

@@ -14,6 +14,11 @@ _A_REPLICA = (
     ' and max(pg_settings_in_hot_standby{instance=~"$node"}) == 1)'
 )
 _STREAMING = 'pg_stat_replication_pg_wal_lsn_diff{state="streaming",instance=~"$node"}'
+# 0 for a primary that has none: nothing reports a replica that is gone.
+_REPLICAS = (
+    f"count by (instance) ({_STREAMING})"
+    ' or 0 * (max by (instance) (pg_settings_in_hot_standby{instance=~"$node"}) == 0)'
+)
 _LAG = 'pg_replication_lag_bytes{instance=~"$node"}'
 _TRANSACTIONS = f"{rate('pg_stat_database_xact_commit')} + {rate('pg_stat_database_xact_rollback')}"
 _CONNECTIONS_USED = (
@@ -78,7 +83,7 @@ dashboard = page(
                 "none",
                 words={"0": ("primary", CALM), "1": ("replica", CALM)},
             ),
-            "replicas": Column(f"count by (instance) ({_STREAMING})", limits=below("PostgresReplicaMissing")),
+            "replicas": Column(_REPLICAS, limits=below("PostgresReplicaMissing")),
             "lag": Column(f"max by (instance) ({_LAG})", "decbytes", limits=above("PostgresReplicationLagHigh")),
             "conns": Column(_CONNECTIONS_USED, "percentunit", limits=above("PostgresConnectionsHigh")),
             "trans/s": Column(f"sum by (instance) ({_TRANSACTIONS})"),
@@ -139,7 +144,7 @@ dashboard = page(
                 "Streaming replicas of each primary",
                 "Replicas connected to each primary.",
                 "short",
-                f"count by (instance) ({_STREAMING})",
+                _REPLICAS,
                 limits=below("PostgresReplicaMissing"),
             ),
             series(

@@ -77,7 +77,7 @@ def table(
         hidden: labels, and columns, that are not shown.
         names: what labels are called in their headings; `overrides` go by these.
         overrides: Grafana's, for further columns.
-        falling: sort by the last of `first`, the greatest value on top.
+        falling: among rows with the same first column, sort by the last of `first`, the greatest value on top.
         empty: why there may be no rows when all is well; shown in place of them.
     """
     # Grafana's name of each column of values, by heading
@@ -125,8 +125,8 @@ def table(
             "options": {
                 "cellHeight": "sm",
                 "sortBy": [
-                    {"displayName": names.get(name, name), "desc": falling}
-                    for name in (first[-1:] if falling else first[:1])
+                    *({"displayName": names.get(name, name), "desc": False} for name in first[:1]),
+                    *({"displayName": names.get(name, name), "desc": True} for name in first[-1:] if falling),
                 ],
             },
         },
@@ -179,7 +179,7 @@ UNTOLD = ("alertstate", "sloth_id", "sloth_service", "sloth_severity", "state", 
 
 
 def firing(title: str, description: str, since: str, runbooks: str) -> Panel:
-    """Return the firing alerts, the newest on top, each with a link to its runbook.
+    """Return the firing alerts, critical ones first, then the newest, each with a link to its runbook.
 
     Args:
         title: of the panel.
