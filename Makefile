@@ -6,11 +6,15 @@ python := .venv/bin/python
 changes := git status --porcelain && git diff | cksum
 if-there = @if command -v $(1) >/dev/null; then echo $(1) $(2); $(1) $(2); else echo "$(1) is not here: left out"; fi
 archive = commeazy-monitoring-$(shell sed -n 's/^__version__ = "\(.*\)".*/\1/p' toolkit/__init__.py)
+define newer-victoriametrics
+newer=$$(lab/versions.sh sid victoria-metrics) && mkdir -p .versions/victoriametrics && \
+    ln -sf $$newer/victoria-metrics $$newer/vmalert .versions/victoriametrics/ && PATH=$$PWD/.versions/victoriametrics:$$PATH
+endef
 checklist := tests/live/checklist_table.py
 one-item := test_one_thing_broken_is_one_item_that_fails_and_repaired_it_is_right_again
 sources := $(wildcard alerts bench check dashboards exporters gateway lab tests toolkit xmpp)
 
-.PHONY: help promises fuzz audit demo drill scale check screenshots dist test versions try-install incidents victoriametrics checklist mutants generate lint bench soak loss lock clean
+.PHONY: help promises fuzz audit demo drill scale scaling check screenshots dist test versions try-install incidents victoriametrics checklist mutants generate lint bench soak loss lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -67,9 +71,7 @@ incidents: ## One outage is one incident, through restarts, at the shipped inter
 
 victoriametrics: ## A pair writes to VictoriaMetrics: every panel and rule, a restart and an outage of it; takes minutes
 	@lab/install.sh test
-	@newer=$$(lab/versions.sh sid victoria-metrics) && mkdir -p .versions/victoriametrics && \
-	    ln -sf $$newer/victoria-metrics $$newer/vmalert .versions/victoriametrics/ && \
-	    PATH=$$PWD/.versions/victoriametrics:$$PATH exec $(python) -m pytest -q -s -m long tests/live/test_victoriametrics_pair.py
+	@$(newer-victoriametrics) exec $(python) -m pytest -q -s -m long tests/live/test_victoriametrics_pair.py
 
 checklist: ## Break everything that the checklist watches, one thing at a time, and see exactly that item fail; half an hour (ITEMS="A1 B3")
 	@lab/install.sh test
@@ -104,7 +106,7 @@ lint: ## Style, types, Prometheus' configuration, and that generated files are u
 	@before=$$($(changes)) && $(MAKE) --no-print-directory generate && [[ $$($(changes)) == "$$before" ]] || \
 	    { echo "make generate changed files: look at them and commit them" >&2; git status --short >&2; exit 1; }
 
-bench: ## What scrapes, probes, pushes, rules and panels cost, in ratios; takes minutes
+bench: ## What scrapes, probes, pushes, promises and panels cost, in ratios; takes minutes
 	@lab/install.sh demo
 	@$(python) -m bench.prosody
 	@PROSODY=$$(lab/prosody.sh) $(python) -m bench.presence
@@ -112,7 +114,6 @@ bench: ## What scrapes, probes, pushes, rules and panels cost, in ratios; takes 
 	@$(python) -m bench.coturn
 	@$(python) -m bench.synthetic
 	@$(python) -m bench.push_gateway
-	@$(python) -m bench.rules
 	@$(python) -m bench.promises
 	@$(python) -m bench.panels
 
@@ -124,6 +125,10 @@ scale: ## Real users in great number, USERS=10000: writes docs/scale-report.md; 
 	@lab/install.sh demo
 	@PROSODY=$$(lab/prosody.sh) && export PROSODY && exec $(python) -m lab.scale --users $(or $(USERS),10000) \
 	    $(if $(GUARD),--guard) $(if $(TARGET),--target $(TARGET) --accounts $(ACCOUNTS)) $(if $(CA),--ca $(CA))
+
+scaling: ## How many nodes one Prometheus carries, with simulated nodes, and VictoriaMetrics beside it: writes docs/scaling-report.md; ten minutes (PARTS="storage 5 100 200")
+	@lab/install.sh test
+	@$(newer-victoriametrics) exec $(python) -m bench.scaling --victoriametrics $$(lab/versions.sh --which sid victoria-metrics) $(PARTS)
 
 promises: ## Kill a node of the lab: one page that names cause and promise, and the budget falls by what was lost; five minutes
 	@lab/install.sh demo

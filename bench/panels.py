@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import yaml
 
-from bench.rules import page, targets
+from bench.simulated import page, targets, write_blocks
 from check.client import HttpClient
 from check.panels import ALL, Dashboard, PanelQuery, filled_in, read_dashboards
 from lab.fakes.recordings import SOURCES
@@ -133,8 +132,7 @@ def fill(folder: Path, end: int, asked: str) -> tuple[int, int]:
             watchdog = 'ALERTS{alertname="Watchdog",alertstate="firing",severity="none"}'
             file.write(samples([watchdog], begin, begin + BLOCK, 15))
             file.write("# EOF\n")
-        command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(text), str(folder / "data")]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - from PATH, as all of the lab
+        write_blocks(text, folder / "data")
         text.unlink()
     counts = {job: len(names[job]) * len(nodes[job]) for job in SOURCES}
     return sum(counts.values()), sum(count * HOURS * 3600 // intervals[job] for job, count in counts.items())

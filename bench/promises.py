@@ -9,7 +9,6 @@ and the rules must find the same.
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import time
 from itertools import chain, pairwise
@@ -24,6 +23,7 @@ from alerts.catalogue import KNOBS
 from alerts.generate import RULES
 from alerts.objectives import load
 from alerts.promises import INTERVALS, increases
+from bench.simulated import write_blocks
 from exporters.synthetic.names import OK, RESULTS
 from lab.running.server import Workspace
 from lab.servers.prometheus import Prometheus
@@ -145,8 +145,7 @@ class Storage:
                     file.write(part)
                 file.write("# EOF\n")
             size = f"{BLOCK if begin < dense else LAST_BLOCK}s"
-            command = ["promtool", "tsdb", "create-blocks-from", "--max-block-duration", size, "openmetrics", "--quiet"]
-            subprocess.run([*command, str(text), str(self._folder / "data")], check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - from PATH, as all of the lab
+            write_blocks(text, self._folder / "data", "--max-block-duration", size)
             text.unlink()
 
     def _last(self, dense: int) -> Iterator[tuple[int, int]]:

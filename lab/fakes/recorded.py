@@ -15,8 +15,8 @@ from pathlib import Path
 from lab.fakes.recordings import FOLDER
 from lab.running.server import ScrapeTarget, Server, Workspace, http_answers
 
-_TYPE = re.compile(r"# TYPE (\S+) (\w+)")
-_SAMPLE = re.compile(r"(?P<series>(?P<name>[a-zA-Z_:][\w:]*)(?:\{.*\})?) (?P<value>\S+)")
+TYPE = re.compile(r"# TYPE (\S+) (\w+)")
+SAMPLE = re.compile(r"(?P<series>(?P<name>[a-zA-Z_:][\w:]*)(?:\{.*\})?) (?P<value>\S+)")
 
 
 class Recorded(Server):
@@ -51,18 +51,19 @@ class Recorded(Server):
 
 def grown(text: str, scrapes: int) -> str:
     """Return a recorded answer as it would be after so many more events of each kind."""
-    kinds = {match[1]: match[2] for match in _TYPE.finditer(text)}
+    kinds = {match[1]: match[2] for match in TYPE.finditer(text)}
     lines = []
     for line in text.splitlines():
-        sample = _SAMPLE.fullmatch(line)
-        if sample and _rises(sample["name"], kinds):
+        sample = SAMPLE.fullmatch(line)
+        if sample and rises(sample["name"], kinds):
             lines.append(f"{sample['series']} {float(sample['value']) + scrapes}")
         else:
             lines.append(line)
     return "\n".join(lines) + "\n"
 
 
-def _rises(name: str, kinds: dict[str, str]) -> bool:
+def rises(name: str, kinds: dict[str, str]) -> bool:
+    """Tell whether a sample of this name counts something, by the kinds of the families."""
     family = re.sub(r"_(bucket|count)$", "", name)
     return kinds.get(name) == "counter" or (family != name and kinds.get(family) == "histogram")
 
