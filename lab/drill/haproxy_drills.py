@@ -16,7 +16,7 @@ _DOORS = {
     "HaproxyRetriesHigh": "connections are tried again",
     "HaproxyRequestsWait": "those that wait are in a queue",
     "CertificateProbeFailed": "the door is busy",
-    "SyntheticPresenceLate": "contacts hear late of a user who waits at the door",
+    "SyntheticPresenceLate": "test users who wait at the door until time is up count as not seen",
     **NO_LOGINS,
 }
 
