@@ -41,6 +41,7 @@ def report(results: Results) -> str:
         minutes=f"{results.seconds / MINUTE:.0f}",
         prometheus=" and ".join(one for one, _ in results.versions),
         victoriametrics=" and ".join(other for _, other in results.versions),
+        notes="".join(f" {note}" for note in results.notes),
         sizes=", ".join(f"{size.nodes}" for size in sizes),
         largest=f"{largest.nodes}",
         many=f"{MANY:,}",

@@ -133,6 +133,7 @@ class Results:
     sizes: list[Size]
     victoria: Victoria
     storage: Storage
+    notes: list[str]  # what a reader must know about how a part was measured
 
     @classmethod
     def read(cls, parts: Mapping[str, Any]) -> Self:
@@ -150,6 +151,7 @@ class Results:
                 | {"queries": [Query(**one | {"series": tuple(one["series"])}) for one in victoria["queries"]]}
             ),
             storage=Storage(**parts["storage"]["storage"]),
+            notes=[part["note"] for part in parts.values() if "note" in part],
         )
 
 

@@ -46,6 +46,7 @@ RESULTS = Results(
     sizes=[_size(5), _size(100), _size(200)],
     victoria=Victoria(100, 10_000, Cost(0.1, 1.0, 50e6), Cost(0.0, 0.5, 5e6), [Query("Rule", 0.01, 0.02, (7, 8))]),
     storage=Storage(1000, 100_000, 120_000, 80_000, 40_000, 10_000),
+    notes=[],
 )
 
 
@@ -92,6 +93,10 @@ def test_the_report_says_what_is_measured_and_what_is_extrapolated() -> None:
     ]
     disk = 10_000 * 2.0 * 86400 * 90 / 1e9  # 10,000 samples a second of 2 bytes
     assert "| 100,500 | 10,000 | 10.000 | 6000.0 s | 10.00 GB | " + f"{disk:,.0f} GB |" in rows[-1]
+
+
+def test_a_note_on_how_a_part_was_measured_is_in_the_report() -> None:
+    assert "Measured otherwise." in report(replace(RESULTS, notes=["Measured otherwise."]))
 
 
 def test_a_size_that_is_not_on_the_line_is_seen_in_the_report() -> None:
