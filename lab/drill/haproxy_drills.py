@@ -16,7 +16,6 @@ _DOORS = {
     "HaproxyRetriesHigh": "connections are tried again",
     "HaproxyRequestsWait": "those that wait are in a queue",
     "CertificateProbeFailed": "the door is busy",
-    "SyntheticPresenceLate": "test users who wait at the door until time is up count as not seen",
     **NO_LOGINS,
 }
 
