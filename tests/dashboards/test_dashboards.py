@@ -72,7 +72,7 @@ def test_variables_are_a_data_source_and_nodes_from_a_metric_that_is_always_ther
 
 @pytest.mark.parametrize("uid", PAGES)
 def test_every_variable_that_is_used_is_there(uid: str) -> None:
-    grafanas = {"__rate_interval", "__field", "__value", "__dashboard", "__url_time_range"}
+    grafanas = {"__interval", "__rate_interval", "__field", "__value", "__dashboard", "__url_time_range"}
     used = set(re.findall(r"\$\{?([a-z_]\w*)", json.dumps(DASHBOARDS[uid])))
     assert used - grafanas - {"__all"} == {"datasource", *JOBS[uid]}
 
