@@ -86,12 +86,17 @@ def _check_notification(watch: Watch, result: DrillResult, alert: dict[str, Any]
     """Wait for the notification: with the alert's description, its runbook and the name of the node or target."""
     said = alert["annotations"]
     about = [value for value in result.drill.labels.values() if value in said["summary"]]
-    wanted = (said["description"], said["runbook_url"], *about)
+    descriptions = {said["description"]}  # its number may change from look to look, and each may have been sent
 
-    def told() -> bool:  # another target's notification of the same alert may come first
-        return any(all(text in one.text for text in wanted) for one in watch.told(result.drill.alert, result.began))
+    def told(alerts: list[dict[str, Any]]) -> bool:  # another target's notification of the same alert may come first
+        descriptions.update(one["annotations"]["description"] for one in _of(result.drill, alerts, "firing"))
+        return any(
+            all(text in one.text for text in (said["runbook_url"], *about))
+            and any(description in one.text for description in descriptions)
+            for one in watch.told(result.drill.alert, result.began)
+        )
 
-    if watch.until(lambda _: told(), NOTICE):
+    if watch.until(told, NOTICE):
         result.told = time.time() - result.began
     elif watch.told(result.drill.alert, result.began):
         result.wrong.append(f"no notification has {' and '.join([*about, 'description', 'runbook'])}")
