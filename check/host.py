@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import stat
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -60,7 +59,7 @@ FAMILIES: Final = {
     "commeazy_unit_enabled": "1 if the unit starts with the host.",
     "commeazy_unit_restart_seconds": "Seconds from the unit's last failure until it was back.",
     "commeazy_timer_active": "1 if the timer, or a line of cron in its place, is active.",
-    "commeazy_secret_files_open": "Files with keys that others than their owner may read or write.",
+    "commeazy_secret_files_open": "Files with keys that others may read or write; a TLS key's group may read it.",
     "commeazy_log_personal_data": "User addresses, tokens and public IP addresses in a log; a unit's last hour.",
     "commeazy_logs_not_rotated": "Log files of the service that logrotate does not rotate.",
 }
@@ -194,16 +193,17 @@ def _renews(line: str) -> bool:
 
 
 def _secrets(facts: Facts, root: Path) -> None:
-    for kind, files in (("push", _push_keys), ("tls", _tls_keys)):
+    # Prosody and coturn are not root: they read certbot's keys as members of a group.
+    for kind, files, right in (("push", _push_keys, 0o600), ("tls", _tls_keys, 0o640)):
         try:
             modes = {path: path.stat().st_mode for path in files(root)}
         except OSError as error:
             facts.wrong.append(f"{error.filename}: {error.strerror}, so who may read the {kind} keys is not known")
             continue
         if modes:
-            reachable = [path for path, mode in modes.items() if mode & (stat.S_IRWXG | stat.S_IRWXO)]
+            reachable = [path for path, mode in modes.items() if mode & 0o077 & ~right]
             facts.add("commeazy_secret_files_open", len(reachable), kind=kind)
-            facts.wrong += [f"{path}: others than its owner may read it; chmod 600 {path}" for path in reachable]
+            facts.wrong += [f"{path}: others may read or write it; chmod {right:o} {path}" for path in reachable]
 
 
 def _push_keys(root: Path) -> Iterator[Path]:

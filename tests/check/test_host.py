@@ -141,6 +141,28 @@ def test_what_can_be_read_is_right_so_that_the_tests_below_say_something(keys: P
 
 
 @pytest.mark.parametrize(
+    ("file", "mode", "expected"),
+    [
+        ("commeazy/push.p8", 0o400, f"{PUSH} 0"),
+        ("commeazy/push.p8", 0o640, f"{PUSH} 1"),
+        ("commeazy/push-gateway.env", 0o604, f"{PUSH} 1"),
+        ("letsencrypt/live/xmpp/privkey.pem", 0o640, f"{TLS} 0"),
+        ("letsencrypt/live/xmpp/privkey.pem", 0o644, f"{TLS} 1"),
+        ("ssl/commeazy/turn.pem", 0o660, f"{TLS} 1"),
+    ],
+)
+def test_a_push_key_is_its_owners_alone_and_a_tls_key_may_be_read_by_its_group(
+    keys: Path, file: str, mode: int, expected: str
+) -> None:
+    (keys / "etc" / file).chmod(mode)
+    text, wrong = _looked(keys)
+    assert expected in text
+    right = 640 if TLS in expected else 600
+    named = [f"{keys / 'etc' / file}: others may read or write it; chmod {right} {keys / 'etc' / file}"]
+    assert wrong == (named if expected.endswith("1") else [])
+
+
+@pytest.mark.parametrize(
     ("closed", "unknown", "said"),
     [
         ("etc/commeazy", PUSH, "so who may read the push keys is not known"),

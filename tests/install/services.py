@@ -10,6 +10,8 @@ import trustme
 from lab.running.workspace import ROOT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.install.roots import Root
 
 NAMES: Final = {"xmpp.commeazy.com": ("xmpp.commeazy.com", "commeazy.com"), "turn.commeazy.com": ("turn.commeazy.com",)}
@@ -74,8 +76,13 @@ def _certify(node: Root, authority: trustme.CA, name: str, names: tuple[str, ...
     live.mkdir(parents=True)
     chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
     (live / "fullchain.pem").write_bytes(chain)
-    (live / "privkey.pem").write_bytes(issued.private_key_pem.bytes())
+    _write_key(live / "privkey.pem", issued.private_key_pem.bytes())
     combined = node.path / "etc/ssl/commeazy/commeazy.com.pem"
     if not combined.exists():
         combined.parent.mkdir(parents=True)
-        combined.write_bytes(chain + issued.private_key_pem.bytes())
+        _write_key(combined, chain + issued.private_key_pem.bytes())
+
+
+def _write_key(path: Path, pem: bytes) -> None:
+    path.touch(0o600)  # as certbot makes it
+    path.write_bytes(pem)
