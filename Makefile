@@ -31,7 +31,8 @@ check: ## Is an installed monitoring whole? Asks PROMETHEUS (http://localhost:90
 
 screenshots: ## Pictures of each dashboard in screenshots/, drawn by Grafana from the demo's data (GRAFANA_HOME, MINUTES, FAULT, CLUSTER)
 	@lab/install.sh demo
-	@exec $(python) -m lab.demo --once --pictures screenshots $(if $(MINUTES),--minutes $(MINUTES)) \
+	@PROSODY=$$(lab/prosody.sh) && export PROSODY && \
+	    exec $(python) -m lab.demo --once --pictures screenshots $(if $(MINUTES),--minutes $(MINUTES)) \
 	    $(if $(CLUSTER),--$(CLUSTER)) $(if $(FAULT),--fault $(FAULT))
 
 dist: ## One archive for the hosts: the wheel, its locked dependencies, and what is copied (docs/install.md)
