@@ -132,4 +132,6 @@ def opened(model: dict[str, Any]) -> dict[str, Any]:
         panels.append(panel | {"collapsed": False, "panels": [], "gridPos": at | {"y": at["y"] + shift}})
         panels += [each | {"gridPos": each["gridPos"] | {"y": each["gridPos"]["y"] + shift}} for each in inner]
         shift += max((each["gridPos"]["y"] + each["gridPos"]["h"] - at["y"] - at["h"] for each in inner), default=0)
-    return model | {"uid": f"{model['uid']}-all-rows", "title": f"{model['title']}, all rows", "panels": panels}
+    # A page of all rows may take longer than its refresh interval, and would never be complete.
+    new = {"uid": f"{model['uid']}-all-rows", "title": f"{model['title']}, all rows", "refresh": ""}
+    return model | new | {"panels": panels}
