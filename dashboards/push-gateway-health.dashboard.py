@@ -104,12 +104,18 @@ dashboard = page(
             "Pushes and failures, and how long they take",
             series(
                 "Pushes/s",
-                "Pushes that the providers accepted, and those that failed for whatever cause.",
+                "Pushes that the providers accepted, and those that failed for whatever cause. Through voip go calls "
+                "to iPhones, through fcm messages and calls to Android.",
                 "short",
                 Query(rate("push_voip_sent_total"), "{{instance}} voip"),
                 Query(rate("push_fcm_sent_total"), "{{instance}} fcm", Look.DASHED),
                 Query(rate("push_voip_failed_total"), "{{instance}} voip failed", Look.FAILURE),
                 Query(rate("push_fcm_failed_total"), "{{instance}} fcm failed", Look.FAILURE),
+                Query(
+                    rates("push_calls_failed_total", where='handler="fcm"'),
+                    "{{instance}} fcm failed: calls",
+                    Look.FAILURE,
+                ),
             ),
             series(
                 "Latency",

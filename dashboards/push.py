@@ -71,9 +71,9 @@ def path() -> Row:
         ),
         stat(
             f"Failed calls in {calls.window}, worst",
-            "Calls that no iPhone got, on the worst node, however few calls there are.",
+            "Pushes for calls that neither Apple nor Google accepted, on the worst node, however few calls there are.",
             "locale",
-            f'max(increase(push_voip_failed_total{{instance=~"$node"}}[{calls.window}]))',
+            f'max(sum by (instance) (increase(push_calls_failed_total{{instance=~"$node"}}[{calls.window}])))',
             above("PushCallsFailing"),
             of=GATEWAY,
         ),

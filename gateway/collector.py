@@ -35,6 +35,7 @@ def collect(metrics: Metrics, status: Mapping[str, Status]) -> Iterator[Metric]:
         yield fill(f"push_{name}_sent_total", ((), handler.sent))
         yield fill(f"push_{name}_failed_total", ((), handler.failures.total()))
     yield fill("push_failures_total", *_by_word({name: one.failures for name, one in handlers.items()}))
+    yield fill("push_calls_failed_total", *(((name,), one.failed_calls) for name, one in handlers.items()))
     yield fill("push_expired_total", *(((name,), one.expired) for name, one in handlers.items()))
     yield fill("push_unregistered_total", *_by_word({name: one.unregistered for name, one in handlers.items()}))
     yield fill("push_retries_total", *_by_word({name: one.retries for name, one in handlers.items()}))

@@ -26,6 +26,12 @@ FAMILIES = Families(
     Family("counter", "push_failures_total", ("handler", "reason"), "Pushes that were not sent, by cause."),
     Family(
         "counter",
+        "push_calls_failed_total",
+        ("handler",),
+        "Of the pushes that were not sent, those for calls: to iPhones (voip) and to Android phones (fcm).",
+    ),
+    Family(
+        "counter",
         "push_expired_total",
         ("handler",),
         "Pushes that were dropped because they came to be too late. They are failures, too.",

@@ -132,7 +132,7 @@ class Handler:
                 result = await self._deliver(push, metrics)
             finally:
                 metrics.inflight -= 1
-        metrics.count(result)
+        metrics.count(push.kind, result)
         self._log(push, result)
         return result
 

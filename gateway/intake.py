@@ -117,7 +117,7 @@ class Intake:
         handler = self._handlers.get(name)
         if handler is None:
             result = Result(Outcome.UNAVAILABLE, "disabled")
-            self._metrics.handlers[name].count(result)
+            self._metrics.handlers[name].count(push.kind, result)
             return result
         return await handler.push(push)
 

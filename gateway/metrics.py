@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway import answers
-from gateway.push import Outcome
+from gateway.push import Kind, Outcome
 from toolkit.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class HandlerMetrics:
 
     def __init__(self, name: str) -> None:
         self.sent = 0
+        self.failed_calls = 0
         self.expired = 0
         self.inflight = 0
         self.connections = 0
@@ -74,14 +75,15 @@ class HandlerMetrics:
         self.latency = Histogram(MILLISECONDS)
         self.stages = {stage: Histogram(SECONDS) for stage in STAGES}
 
-    def count(self, result: Result) -> None:
-        """Count what became of a push."""
+    def count(self, kind: Kind, result: Result) -> None:
+        """Count what became of a push of this kind."""
         if result.outcome is Outcome.SENT:
             self.sent += 1
         elif result.outcome is Outcome.UNREGISTERED:
             self.unregistered[result.reason] += 1
         else:
             self.failures[result.reason if result.reason in self.failures else OTHER] += 1
+            self.failed_calls += kind is Kind.CALL
             self.expired += result.outcome is Outcome.EXPIRED
 
     def retry(self, reason: str) -> None:

@@ -84,6 +84,7 @@ WATCHED: Final = (
         "push_gateway_memory_bytes",
         "push_voip_failed_total",
         "push_fcm_failed_total",
+        "push_calls_failed_total",
         "push_latency_ms_count",
         "push_credentials_valid",
         "push_provider_state",

@@ -51,9 +51,12 @@ ALERTS: Final = (
         # A ratio over minutes is silent when a call comes each half hour and every one of them fails.
         # round: what increase() adds for the ends of the window would make three calls more than three.
         name="PushCallsFailing",
-        expr="round(increase(push_voip_failed_total[<window>])) > <value>",
+        expr="round(sum by (job, instance) (increase(push_calls_failed_total[<window>]))) > <value>",
         summary='{{ $labels.instance }}: {{ $value | printf "%.0f" }} calls failed in <window> (limit <limit>)',
-        description="Each of these calls did not ring. Look at the reasons of the failures.",
+        description=(
+            "Each of these calls to a sleeping phone did not ring. See whether they were for iPhones or Android "
+            "phones, and why they failed."
+        ),
         dashboard=_DASHBOARD,
     ),
     Alert(

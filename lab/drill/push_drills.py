@@ -7,7 +7,7 @@ from lab.drill.drill import Drill
 from lab.drill.reasons import ON_1
 from lab.fakes.providers import Mood
 
-_CALLS_FAIL = "it counts the same failures, over six hours"
+_CALLS_FAIL = "it counts the calls among these failures, over six hours"
 _ON_CHECKLIST = "the checklist has this, too"
 _GATEWAY_RESTARTED_TWICE = {  # for the fault, and for its repair
     "PushGatewayDown": "it is down in between",
@@ -26,9 +26,9 @@ PUSH_DRILLS = (
     ),
     Drill(
         "PushCallsFailing",
-        "APNs refuses every push (400 TopicDisallowed)",
-        lambda lab: push_faults.providers(lab, Mood(refusing=("apns",))),
-        beside={"PushVoipFailuresHigh": "here calls are many, so their share is high too"},
+        "FCM refuses every push (403 PERMISSION_DENIED), calls to Android among them",
+        lambda lab: push_faults.providers(lab, Mood(refusing=("fcm",))),
+        beside={"PushFcmFailuresHigh": "here pushes are many, so their share is high too"},
     ),
     Drill(
         "PushVoipCredentialsInvalid",
@@ -85,6 +85,7 @@ PUSH_DRILLS = (
         "PushFcmFailuresHigh",
         "FCM refuses every push (403 PERMISSION_DENIED)",
         lambda lab: push_faults.providers(lab, Mood(refusing=("fcm",))),
+        beside={"PushCallsFailing": _CALLS_FAIL},
     ),
     Drill(
         "PushLatencyHigh",

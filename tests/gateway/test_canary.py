@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.settings import SettingsError
-from lab.fakes import fcm
+from lab.fakes import apns, fcm
 from tests.gateway.conftest import ANDROID, IPHONE, Pki, Start, make_settings, until
 
 if TYPE_CHECKING:
@@ -52,6 +52,12 @@ async def test_a_canary_that_the_provider_does_not_know_is_not_sent(start: Start
     google.answer = lambda request: fcm.refuse(request, 404, "UNREGISTERED")
     counts = await canaries(start, CANARY_FCM_TOKEN=ANDROID)
     assert set(counts) == {'push_canary_total{handler="fcm",outcome="unregistered"}'}
+
+
+async def test_a_voip_canary_that_fails_is_no_failed_call(start: Start, apple: FakeApns) -> None:
+    apple.answer = lambda request: apns.refuse(request, 400, "TopicDisallowed")
+    counts = await canaries(start, CANARY_VOIP_TOKEN=IPHONE)
+    assert set(counts) == {'push_canary_total{handler="voip",outcome="rejected"}'}
 
 
 async def test_without_a_canary_there_is_no_sample_and_no_push(start: Start, apple: FakeApns) -> None:

@@ -154,6 +154,7 @@ async def test_no_answer_is_a_failure_that_is_not_repeated(start: Start, apple: 
     await until(lambda: kept[0].stream_id in kept[0].connection.resets)
     assert await caller.counts() == {
         "push_voip_failed_total": 1,
+        'push_calls_failed_total{handler="voip"}': 1,
         'push_failures_total{handler="voip",reason="no_answer"}': 1,
     }
 
@@ -194,6 +195,7 @@ async def test_1500_error_answers_on_one_connection_stall_nothing(start: Start, 
     assert await caller.counts() == {
         "push_voip_sent_total": 1,
         "push_voip_failed_total": 1500,
+        'push_calls_failed_total{handler="voip"}': 1500,
         'push_failures_total{handler="voip",reason="BadDeviceToken"}': 1500,
     }
 

@@ -131,7 +131,12 @@ async def test_a_handler_that_does_not_run_makes_its_pushes_unavailable(start: S
     assert (answer.status, answer.outcome) == (200, "unavailable")
     assert (await caller.health())["fcm"] == "disabled"
     assert not google.connections
-    assert (await caller.counts())['push_failures_total{handler="fcm",reason="disabled"}'] == 1
+    assert (await caller.push(ANDROID, "call")).outcome == "unavailable"
+    assert await caller.counts() == {
+        "push_fcm_failed_total": 2,
+        'push_failures_total{handler="fcm",reason="disabled"}': 2,
+        'push_calls_failed_total{handler="fcm"}': 1,
+    }
 
 
 async def test_settings_that_are_missing_switch_one_handler_off_loudly(

@@ -130,6 +130,26 @@ async def test_unregistered_at_fcm_is_final_and_counted_apart(start: Start, goog
     assert await caller.counts() == {'push_unregistered_total{handler="fcm",reason="UNREGISTERED"}': 1}
 
 
+async def test_failed_calls_to_android_are_told_apart_from_messages(start: Start, google: FakeFcm) -> None:
+    caller = await start()
+    page = (await caller.get("/metrics"))[1]
+    assert all(f'push_calls_failed_total{{handler="{handler}"}} 0.0' in page for handler in ("voip", "fcm"))
+    google.answer = lambda request: fcm.refuse(request, 403, "PERMISSION_DENIED")
+    for kind in ("call", "message", "call"):
+        assert (await caller.push(ANDROID, kind)).outcome == "rejected"
+    google.answer = lambda request: fcm.refuse(request, 404, "UNREGISTERED")
+    assert (await caller.push(ANDROID, "call")).outcome == "unregistered"
+    google.answer = fcm.accept
+    assert (await caller.push(ANDROID, "call")).outcome == "sent"
+    assert await caller.counts() == {
+        "push_fcm_sent_total": 1,
+        "push_fcm_failed_total": 3,
+        'push_failures_total{handler="fcm",reason="PERMISSION_DENIED"}': 3,
+        'push_unregistered_total{handler="fcm",reason="UNREGISTERED"}': 1,
+        'push_calls_failed_total{handler="fcm"}': 2,
+    }
+
+
 async def test_calls_flow_while_fcm_is_slow(start: Start, google: FakeFcm) -> None:
     caller = await start()
     kept: list[Request] = []
@@ -248,6 +268,7 @@ async def test_wrong_settings_are_distinguished_from_dead_tokens(
         f"push_{handler}_failed_total": 3,
         f'push_failures_total{{handler="{handler}",reason="{word}"}}': 3,
         f'push_unregistered_total{{handler="{handler}",reason="{word}"}}': 2,
+        **({'push_calls_failed_total{handler="voip"}': 3} if kind == "call" else {}),
     }
 
 

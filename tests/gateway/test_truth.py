@@ -96,6 +96,7 @@ async def test_what_providers_got_is_what_the_gateway_says(start: Start, apple: 
     ios = Chaos(apns.accept, apns.refuse, ("Unregistered", "PayloadTooLarge"), random.Random(1))
     android = Chaos(fcm.accept, fcm.refuse, ("UNREGISTERED", "PERMISSION_DENIED"), random.Random(2))
     fates: dict[str, str] = {}
+    calls: set[str] = set()
 
     def at_apple(request: Request) -> None:
         token = request.headers[":path"].removeprefix("/3/device/")
@@ -116,6 +117,7 @@ async def test_what_providers_got_is_what_the_gateway_says(start: Start, apple: 
             kind = chance.choice(["call", "message"])
             token = f"{number:064x}" if kind == "call" and chance.random() < 0.7 else f"android:{number:040x}"
             fates[token] = chance.choices(["", DEAD, REFUSED], [96, 2, 2])[0]
+            calls.update([token] if kind == "call" else [])
             outcomes[token] = (await caller.push(token, kind)).outcome
 
     await asyncio.gather(*(push() for _ in range(CALLERS)))
@@ -129,5 +131,7 @@ async def test_what_providers_got_is_what_the_gateway_says(start: Start, apple: 
     failed = counts["push_voip_failed_total"] + counts["push_fcm_failed_total"]
     unregistered = sum(value for name, value in counts.items() if name.startswith("push_unregistered"))
     said = Counter(outcomes.values())
+    rejected = Counter("fcm" if token.startswith("android") else "voip" for token in calls if fates[token] == REFUSED)
+    assert rejected == {h: counts[f'push_calls_failed_total{{handler="{h}"}}'] for h in ("voip", "fcm")}
     assert (sent, failed, unregistered) == (said["sent"], said["rejected"], said["unregistered"])
     assert sum(said.values()) == PUSHES

@@ -150,6 +150,7 @@ PRINTS: Final = {
     r"grep \^push_key_file_private": r'^push_key_file_private\{handler="voip"',
     r"grep \^push_requests": r'^push_requests_total\{code="200"\} \d',
     r"push_\(unregistered": r"^push_voip_sent_total \d",
+    r"grep \^push_calls_failed": r'^push_calls_failed_total\{handler="fcm"\} \d',
     r"grep \^push_failures": r'^push_failures_total\{handler="voip",reason="BadDeviceToken"\} \d',
     r"push_\(inflight\|retries": r"^push_retries_total\{(.*\n)+push_inflight\{",
     r"push_\(inflight\|provider": r'^push_provider_state\{.*handler="fcm"',
