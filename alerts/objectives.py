@@ -27,8 +27,14 @@ _LABELS: Final = ("instance", "from", "to")
 _KEYS: Final = (
     *("objective", "window", "good", "total", "nodes", "jobs", "minimum", "severity", "causes", "section", "reason"),
 )
-_COUNTER: Final = r"[a-z][a-z0-9_]*_(?:total|count|bucket)(?:\{[^{}]*\})?"
-_SUM: Final = re.compile(rf"{_COUNTER}(?: [-+] {_COUNTER})*")
+# A label's value holds no " + " or " - ": these stand between two counters.
+_VALUE: Final = r'"(?:(?! [-+] )[^"\\]|\\["\\nrt])*"'
+_MATCHER: Final = rf"[a-zA-Z_]\w*\s*(?:=~|!~|!=|=)\s*{_VALUE}"
+_COUNTER: Final = rf"[a-z][a-z0-9_]*_(?:total|count|bucket)(?:\{{(?:{_MATCHER}(?:\s*,\s*{_MATCHER})*)?\}})?"
+_SUM: Final = re.compile(rf"{_COUNTER}(?: [-+] {_COUNTER})*", re.ASCII)
+_EXPRESSION: Final = re.compile(rf"[=!]~\s*({_VALUE})")
+_LEAST: Final = 90  # per cent: of much less, not even a total outage burns fast enough to page
+_BURNS: Final = ("PromiseBurnsFast", "PromiseBurnsSlowly", "PromiseNotMeasured", "KnownCause")
 _DAY: Final = 86400
 _DAYS: Final = (7, 365)  # the shortest window that holds every alert's, and a year
 
@@ -102,11 +108,7 @@ def load(alerts: Collection[str], overrides: Path | None = None) -> Promises:
     Raises ConfigError for the first thing wrong in either file.
     """
     fields = _read(DEFAULTS)
-    for name, section in _read(overrides).items() if overrides else ():
-        if name not in fields:
-            raise ConfigError(
-                section.path, _line(section), f"there is no promise {name}; there are {', '.join(fields)}"
-            )
+    for name, section in _read(overrides, fields).items() if overrides else ():
         if "reason" not in section.values:
             section.wrong("reason", "must be given: say why the number is what it is")
         section.values = fields[name].values | section.values
@@ -115,18 +117,18 @@ def load(alerts: Collection[str], overrides: Path | None = None) -> Promises:
     return Promises({name: _objective(name, section, alerts) for name, section in fields.items()}, connections)
 
 
-def _read(path: Path) -> dict[str, Section]:
+def _read(path: Path, known: Collection[str] | None = None) -> dict[str, Section]:
+    """Read a file's promises by name; if `known` is given, there may be no others."""
     root = compose(path, "--objectives")
-    if not isinstance(root, yaml.MappingNode):
+    if not isinstance(root, yaml.MappingNode) or not root.value:
         raise ConfigError(path, None, "holds no promises; write `message-delivered:` and, indented, its keys")
-    return {
-        name: Section(path, node, name, _KEYS if name != _CONNECTIONS else ("sessions", "section", "reason"))
-        for name, _, node in entries(path, root, "the file").values()
-    }
-
-
-def _line(section: Section) -> int:
-    return min(entry.line for entry in section.values.values()) - 1
+    found = {}
+    for name, line, node in entries(path, root, "the file").values():
+        if known is not None and name not in known:
+            raise ConfigError(path, line, f"there is no promise {name}; there are {', '.join(known)}")
+        keys = _KEYS if name != _CONNECTIONS else ("sessions", "section", "reason")
+        found[name] = Section(path, node, name, keys)
+    return found
 
 
 def _objective(name: str, section: Section, alerts: Collection[str]) -> Objective:
@@ -136,8 +138,12 @@ def _objective(name: str, section: Section, alerts: Collection[str]) -> Objectiv
     if (severity := section.text("severity")) not in SEVERITIES:
         section.wrong("severity", f"must be one of {', '.join(SEVERITIES)}")
     percent = _number(section, "objective")
-    if not 0 < percent < 100:  # noqa: PLR2004 - per cent
-        section.wrong("objective", "must be above 0 and below 100: per cent, such as 99.9")
+    if not _LEAST <= percent < 100:  # noqa: PLR2004 - per cent
+        section.wrong("objective", f"must be per cent from {_LEAST} to below 100, such as 99.9")
+    causes = _among(section, "causes", alerts, least=0)
+    for cause in causes:
+        if cause in _BURNS:
+            section.wrong("causes", f"has {cause!r}, which says no more than the promise")
     return Objective(
         name=name,
         percent=percent,
@@ -148,7 +154,7 @@ def _objective(name: str, section: Section, alerts: Collection[str]) -> Objectiv
         jobs=_among(section, "jobs", JOBS),
         minimum=_count(section, "minimum", "events"),
         severity=severity,
-        causes=_among(section, "causes", alerts, least=0),
+        causes=causes,
         section=section.text("section"),
         reason=" ".join(section.text("reason").split()),
     )
@@ -192,6 +198,12 @@ def _sum(section: Section, key: str) -> str:
     text = " ".join(section.text(key).split())
     if not _SUM.fullmatch(text):
         section.wrong(key, 'must be counters, with + or - between them: requests_total{code="200"} - retries_total')
+    for value in _EXPRESSION.findall(text):
+        expression = value[1:-1].replace("\\\\", "\\")
+        try:
+            re.compile(expression)
+        except re.error:
+            section.wrong(key, f"has {expression!r}, which is no regular expression")
     return text
 
 

@@ -178,13 +178,17 @@ class _Measured:
         )
 
     def coverage(self) -> Rule:
-        """Return the share of what should have been measured that was: journeys, or scrapes of real traffic."""
+        """Return the share of what should have been measured that was: journeys, or scrapes of real traffic.
+
+        There is none while the bad events are no number: of them nothing is known.
+        """
         job, window = self.objective.jobs[0], self.range(self.period)
         made = f"slo:events:increase{self.period}{self._me}"
         if job != "synthetic":
             made = f'sum(sum_over_time(up{{job="{job}"}}[{window}]))'
         due = f"avg_over_time(slo:due:rate{self._me}[{window}]) * slo:measured:seconds"
-        return self._of("slo:coverage:ratio", f"clamp_max({made} / on () ({due} > 0), 1)")
+        known = f"abs(slo:bad_events:increase{self.period}{self._me}) >= 0"
+        return self._of("slo:coverage:ratio", f"clamp_max({made} / on () ({due} > 0), 1)\nand on () {known}")
 
 
 def increases(terms: str, window: str, by: str = "") -> str:

@@ -56,6 +56,7 @@ PROMISES_EQUIVALENT: Final = {
     ("slo:coverage:ratio", "0 -> 1"): "after one evaluation more than one event is due",
     ("slo:coverage:ratio of scrapes", "0 -> 1"): "likewise",
     ("slo:coverage:ratio", "> -> >="): "at the first evaluation no event has been counted yet",
+    ("slo:coverage:ratio of scrapes", "> -> >="): "likewise",
 }
 _FILES: Final = ("recording.yaml", "alerts.yaml")
 

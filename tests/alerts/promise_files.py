@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from tests.alerts.promise_stories import stories
-from tests.alerts.promise_windows import chronicle, ticket, years, young
+from tests.alerts.promise_windows import chronicle, ticket, unnumbered, years, young
 from tests.alerts.promises import COUNTERS, Case, case, rule_groups
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def files(slos: Sequence[str], kinds: Sequence[str] = KINDS) -> dict[str, dict[s
         for name, rules, every, cases in (
             ("stories", "pages", "1m", [each for each in told if not _days(each)]),
             ("counted", "counts", "1m", [each for each in told if _days(each)]),
-            ("short", "rules", "1h", [chronicle(slo), *young(slo)]),
+            ("short", "rules", "1h", [chronicle(slo), *young(slo), unnumbered(slo)]),
             ("long", "rules", "6h", [years(slo)]),
             ("ticket", "rules", "15m", [ticket(slo)]),
         ):

@@ -179,7 +179,12 @@ def beside(counters: Counters) -> list[dict[str, str]]:
         {"series": f'{name}{{sloth_id="other"}}', "values": "7x900"}
         for name in (
             *(f"slo:events:increase{window}" for window in ("5m", "30m", "1h", "2h", "6h", "1d", "3d", "30d")),
-            *("slo:due:rate", "slo:measured:seconds", "slo:measured_since:timestamp_seconds"),
+            *(
+                "slo:bad_events:increase30d",
+                "slo:due:rate",
+                "slo:measured:seconds",
+                "slo:measured_since:timestamp_seconds",
+            ),
         )
     ]
     inputs += [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,11 @@ BAD = {
             "call-push, turn, connections"
         ),
     ),
+    "no such promise, in braces and below other lines": (
+        "# mine\n\nmassage: {reason: x,\n  objective: 99}\n",
+        "my.yaml:3: there is no promise massage; ",
+    ),
+    "nothing in braces": ("{}\n", "my.yaml: holds no promises; write `message-delivered:` and, indented, its keys"),
     "no reason": (
         "login:\n  objective: 99\n",
         "my.yaml:2: login: reason must be given: say why the number is what it is",
@@ -37,7 +43,11 @@ BAD = {
     ),
     "a ratio for a percentage above the whole": (
         "login:\n  reason: x\n  objective: 100\n",
-        "my.yaml:3: login: objective must be above 0 and below 100: per cent, such as 99.9",
+        "my.yaml:3: login: objective must be per cent from 90 to below 100, such as 99.9",
+    ),
+    "a ratio for a percentage": (
+        "login:\n  reason: x\n  objective: 0.999\n",
+        "my.yaml:3: login: objective must be per cent from 90 to below 100, such as 99.9",
     ),
     "a word for a number": ("login:\n  reason: x\n  objective: high\n", "my.yaml:3: login: objective must be a number"),
     "half a day": (
@@ -56,6 +66,23 @@ BAD = {
         "login:\n  reason: x\n  total: rate(a_total[5m])\n",
         "my.yaml:3: login: total must be counters, with + or - between them: requests_total{",
     ),
+    **{
+        f"a counter with {what}": (
+            f"login:\n  reason: x\n  good: '{counter}'\n",
+            "my.yaml:3: login: good must be counters, with + or - between them: requests_total{",
+        )
+        for what, counter in {
+            "a label value without quotes": "a_total{code=200}",
+            "a label without a value": "a_total{code}",
+            "an open quote": 'a_total{code="200}',
+            "half a list of labels": 'a_total{code="200" job="x"}',
+            "a sum in a label": 'a_total{code="2 - 1"}',
+        }.items()
+    },
+    "a counter with no regular expression": (
+        "login:\n  reason: x\n  good: 'a_total{code=~\"((\"}'\n",
+        "my.yaml:3: login: good has '((', which is no regular expression",
+    ),
     "half an event": (
         "login:\n  reason: x\n  minimum: 0.5\n",
         "my.yaml:3: login: minimum must be a whole number of events, at least 1",
@@ -67,6 +94,10 @@ BAD = {
     "a cause that is no alert": (
         "login:\n  reason: x\n  causes: [ProsodyGone]\n",
         "my.yaml:3: login: causes has 'ProsodyGone', which does not exist",
+    ),
+    "a promise that explains itself": (
+        "login:\n  reason: x\n  causes: [PromiseBurnsFast]\n",
+        "my.yaml:3: login: causes has 'PromiseBurnsFast', which says no more than the promise",
     ),
     "a job that is none": (
         "login:\n  reason: x\n  jobs: [xmpp]\n",
@@ -118,6 +149,16 @@ def test_an_override_changes_its_own_promise_and_nothing_else(tmp_path: Path) ->
     assert after["slo:objective:ratio", "login"] == "vector(0.995)"
     assert "[28d]" in after["slo:bad_events:increase28d", "login"]
     assert {slo for _, slo in changed} == {"login", ""}, "the ratio of 28 days is new for all"
+
+
+def test_a_counter_may_have_any_labels(tmp_path: Path) -> None:
+    mine = tmp_path / "my.yaml"
+    counter = 'synthetic_journeys_total{journey=~"login|(?:re|)sume", result!="", path="/{a}\\\\b"}'
+    mine.write_text(f"login:\n  good: '{counter}'\n  reason: Of our own.\n")
+    rules = _rules(tmp_path, "--objectives", str(mine))
+    assert f"sum(increase({counter}[5m]))" in rules["slo:bad_events:increase5m", "login"]
+    command = ["promtool", "check", "rules", str(tmp_path / "promises.yaml")]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def test_the_promised_connections_are_data_too(tmp_path: Path) -> None:
