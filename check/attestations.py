@@ -65,10 +65,13 @@ def load(path: Path) -> dict[str, Attestation]:
 def _parsed(text: bytes) -> dict[str, Attestation]:
     if len(text) > _MOST_BYTES:
         raise ValueError
-    return {
+    words = {
         str(item): Attestation(_line("by", row["by"]), int(_moment(row["at"])), _line("note", row.get("note", "")))
         for item, row in json.loads(text).items()
     }
+    if not all(word.by.strip() and word.date for word in words.values()):  # a moment of no year has no date
+        raise ValueError
+    return words
 
 
 def attest(path: Path, item: str, attestation: Attestation) -> None:

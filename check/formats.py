@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from datetime import UTC, datetime
 from html import escape
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 ORDER: Final = ("FAIL", "STALE", "UNKNOWN", "YOURS", "ok")
 TITLE: Final = "Section 20, production checklist"
+_MARKUP: Final = re.compile(r"[\\`*\[\]|]")
 
 
 def text(findings: Sequence[Finding], sections: Mapping[str, str], now: float) -> str:
@@ -115,7 +117,8 @@ def _small(detail: str) -> str:
 
 
 def _cell(words: str) -> str:
-    return escape(words, quote=False).replace("|", "\\|")
+    """Return text that Markdown shows as it is, in one cell."""
+    return _MARKUP.sub(r"\\\g<0>", escape(words, quote=False))
 
 
 def _summary(findings: Sequence[Finding]) -> str:

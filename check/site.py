@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentTypeError
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ STORES: Final = (
     *("accounts", "account_*", "auth_tokens", "roster", "roster_*", "blocklist", "private", "vcard", "vcard_*"),
     *("pep", "pep_*", "cloud_notify", "smacks_*", "lastlog", "lastlog2", "cron", "invite_token", "tokens"),
 )
+_PASSWORD: Final = re.compile(r"^\w+://[^/@]*:[^/]*@")  # before the host of a connection URI
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def load(path: Path) -> Site:
         if ("database" in storage.values) == ("directory" in storage.values):
             storage.wrong(None, "must have either `database` or `directory`")
         database = storage.text("database", "")
-        if "password=" in database.replace(" ", ""):
+        if "password=" in database.replace(" ", "") or _PASSWORD.search(database):
             storage.wrong("database", "must hold no password; name a file with it by passfile= (libpq's password file)")
         directory = Path(storage.text("directory")) if "directory" in storage.values else None
         allowed = storage.texts("allowed") if "allowed" in storage.values else ()

@@ -118,6 +118,8 @@ def test_wrong_usage_is_one_line_and_2(
         '{"I4": {"by": 1, "at": "2026-01-01T00:00:00+00:00"}}',
         '{"I4": {"by": "a", "at": "2026-01-01T00:00:00"}}',
         '{"I4": {"by": "a\\u0007", "at": "2026-01-01T00:00:00+00:00"}}',
+        '{"I4": {"by": " ", "at": "2026-01-01T00:00:00+00:00"}}',
+        '{"I4": {"by": "a", "at": "0001-01-01T00:00:00+14:00"}}',
     ],
 )
 def test_a_file_that_is_not_ours_is_one_line(content: str, tmp_path: Path) -> None:

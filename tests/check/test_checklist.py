@@ -111,6 +111,10 @@ def test_the_shipped_site_file_can_be_read() -> None:
         ("dns: {server: ns1, names: [{name: a., addresses: [10.0.0.1]}]}", "'a.' is not a host name in ASCII"),
         ("storage: {}", "must be a mapping with the keys"),
         ("storage: {database: a, directory: b}", "either `database` or `directory`"),
+        (
+            "storage: {database: 'postgresql://a:b@c/prosody'}",
+            "must hold no password; name a file with it by passfile=",
+        ),
         ("storage: {database: host=a password=b}", "must hold no password; name a file with it by passfile="),
         ("port: {}", "did you mean 'ports'?"),
     ],
@@ -124,10 +128,13 @@ def test_a_site_file_that_is_wrong_is_one_line_with_its_place(text: str, why: st
     assert why in str(caught.value)
 
 
+_STRANGE = "<b>a | b</b> \\\\| [c](d) `e` *f*"
+
+
 def _findings() -> list[Finding]:
     words: dict[str, str] = {"A1": "FAIL", "A2": "UNKNOWN", "A5": "STALE", "B1": "YOURS"}
     return [
-        Finding(item, words.get(item.id, "ok"), "<b>a | b</b>" if item.id in words else "")  # type: ignore[arg-type] # statuses
+        Finding(item, words.get(item.id, "ok"), _STRANGE if item.id in words else "")  # type: ignore[arg-type] # statuses
         for item in ITEMS[:20]
     ]
 
@@ -149,4 +156,7 @@ def test_every_format_has_every_item_and_its_status_and_lets_nothing_through(nam
         assert not re.search(r"""(?:src|href)=|@import|url\(""", text), "it needs nothing else"
     if name == "markdown":
         rows = [line for line in text.splitlines() if line.startswith("| A1 ")]
-        assert re.sub(r"\\\|", "", rows[0]).count("|") == 5
+        cell = rows[0].split(" **FAIL** | ")[1].removesuffix(" |")
+        assert re.sub(r"\\(.)", r"\1", cell) == _STRANGE.replace("<", "&lt;").replace(">", "&gt;")
+        assert re.sub(r"\\.", "", rows[0]).replace("**FAIL**", "").count("|") == 5
+        assert not re.search(r"[`*\[\]]", re.sub(r"\\.", "", cell)), "no markup of a stranger's"
