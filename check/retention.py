@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from alerts.objectives import Promises
 
 _RETENTION: Final = re.compile(r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:\d+m)?(?:\d+s)?")
+_KEPT: Final = 90  # days that docs/install.md lets Prometheus keep
+_SPARE: Final = 30
 
 
 def judge(said: str, promised: Promises) -> Verdict:
@@ -30,6 +32,6 @@ def judge(said: str, promised: Promises) -> Verdict:
     if kept <= needed:
         return verdicts.fail(
             f"retention: Prometheus keeps {one_line(said)}, and promises look back {needed} days; start it with "
-            "--storage.tsdb.retention.time=90d (docs/install.md)"
+            f"--storage.tsdb.retention.time={max(_KEPT, needed + _SPARE)}d (docs/install.md)"
         )
     return verdicts.ok(f"retention: {one_line(said)}, and promises look back {needed} days")
