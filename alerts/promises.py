@@ -71,7 +71,7 @@ def rules(promised: Promises, minimum: str, haste: int = 1) -> dict[str, list[Ru
                 for window in (*SLOW, *(days for days in periods if days not in SLOW))
                 for rule in _window(window, of)
             ),
-            *(rule for days in periods for rule in _period(days, minimum)),
+            *_period(periods, minimum),
             *(each.coverage() for each in of),
         ],
     }
@@ -249,11 +249,12 @@ def _only(nodes: str) -> str:
     return f"group by ({BY}, instance) (\n  {nodes}\n  unless on (sloth_id) {more}\n)"
 
 
-def _period(days: str, minimum: str) -> Iterable[Rule]:
-    """Yield what became of the budget over the promise's own window; no verdict before it was measured for a while."""
-    yield _record("slo:period_burn_rate:ratio", f"slo:sli_error:ratio_rate{days} / on ({BY}) slo:error_budget:ratio")
+def _period(periods: Sequence[str], minimum: str) -> Iterable[Rule]:
+    """Yield what became of the budgets, each over its promise's window; no verdict in the first hours."""
+    ratios = " or ".join(f"slo:sli_error:ratio_rate{days}" for days in periods)
+    ratio = f"({ratios})" if len(periods) > 1 else ratios
+    yield _record("slo:period_burn_rate:ratio", f"{ratio} / on ({BY}) slo:error_budget:ratio")
     yield _record(
         "slo:period_error_budget_remaining:ratio",
-        f"1 - slo:sli_error:ratio_rate{days} / on ({BY}) slo:error_budget:ratio\n"
-        f"and on (sloth_id) slo:measured:seconds >= {minimum}",
+        f"1 - {ratio} / on ({BY}) slo:error_budget:ratio\nand on (sloth_id) slo:measured:seconds >= {minimum}",
     )
