@@ -134,7 +134,7 @@ class SyntheticExporter(ExporterProcess):
         coturn: the relay.
         intervals: between two tries, shorter than an operator's: nobody waits five minutes in a lab.
         doors: an address for each node, in place of HAProxy's common one.
-        relay_port: where coturn is reached without TLS, if not at its own port.
+        relay_ports: where coturn is reached without TLS and with it, if not at its own ports.
 
     Attributes:
         wishes: keys of synthetic.yml that win over the lab's; from the next start on.
@@ -148,7 +148,7 @@ class SyntheticExporter(ExporterProcess):
         intervals: Mapping[str, str] = QUICK,
         *,
         doors: Mapping[str, str] | None = None,
-        relay_port: int | None = None,
+        relay_ports: tuple[int, int] | None = None,
     ) -> None:
         flags = lambda: [f"--config.file={self.config_file}"]  # noqa: E731 - the folder is not there yet
         super().__init__(coturn.lab, "synthetic", instance="synthetic", flags=flags)
@@ -156,9 +156,8 @@ class SyntheticExporter(ExporterProcess):
         self.passwords: dict[str, str] = {}
         self._prosodies = prosodies
         self._haproxy = haproxy
-        self._coturn = coturn
         self._doors = doors
-        self._relay_port = relay_port or coturn.port
+        self._relay_ports = relay_ports or (coturn.port, coturn.tls_port)
 
     @property
     def config_file(self) -> Path:
@@ -184,8 +183,8 @@ class SyntheticExporter(ExporterProcess):
                 {
                     "name": "coturn1",
                     "host": "127.0.0.1",
-                    "port": self._relay_port,
-                    "tls_port": self._coturn.tls_port,
+                    "port": self._relay_ports[0],
+                    "tls_port": self._relay_ports[1],
                     "server_name": "turn.commeazy.com",
                 }
             ],

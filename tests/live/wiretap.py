@@ -1,7 +1,6 @@
-"""Looks on the wire, beside the synthetic users and knowing nothing of their code: what passed, and when.
+"""Looks on the wire between the synthetic users and a Prosody, knowing nothing of their code: what passed, and when.
 
-Two taps: one for WebSocket without TLS, between the exporter and a Prosody; one for UDP, between the exporter and
-coturn, which can lose packets. Times are those of the kernel's monotonic clock, as everywhere on the machine.
+It understands WebSocket without TLS. Times are those of the kernel's monotonic clock, as everywhere on the machine.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import contextlib
 import re
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,7 +19,6 @@ _NONCE = re.compile(r"<probe[^>]*>([^<]+)</probe>")
 _TO = re.compile(r"""<message[^>]* to=["']([^@"']+)@""")
 _FROM = re.compile(r"""<presence[^>]* from=["']([^"']+)["']""")
 _KIND = re.compile(r"""type=["'](\w+)["']|<show>(\w+)</show>""")
-_SEND, _DATA = 0x0016, 0x0017  # TURN indications
 
 
 class Frames:
@@ -183,85 +181,3 @@ async def websocket_tap(port: int, seen: Seen, hold: float = 0.0) -> AsyncIterat
         server.close()
         for writer in writers:
             writer.transport.abort()
-
-
-class _Leg(asyncio.DatagramProtocol):
-    """The tap's side towards coturn for one client address."""
-
-    def __init__(self, tap: UdpTap, client: tuple[str, int]) -> None:
-        self.tap, self.client = tap, client
-        self.sent: set[bytes] = set()
-        self.back: set[bytes] = set()
-        self.transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.DatagramTransport", transport)
-
-    def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002 - asyncio's signature
-        if int.from_bytes(data[:2]) == _DATA:
-            if self.tap.loses():
-                return
-            self.back.add(_payload(data))
-        assert self.tap.transport is not None
-        self.tap.transport.sendto(data, self.client)
-
-
-class UdpTap(asyncio.DatagramProtocol):
-    """Passes datagrams between clients and coturn and loses every so-manieth packet of media.
-
-    Args:
-        port: coturn's.
-        lose_every: 0 to lose none.
-    """
-
-    def __init__(self, port: int, lose_every: int) -> None:
-        self._port = port
-        self._lose_every = lose_every
-        self._count = 0
-        self._legs: dict[tuple[str, int], _Leg] = {}
-        self.transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.DatagramTransport", transport)
-
-    def loses(self) -> bool:
-        self._count += 1
-        return bool(self._lose_every) and self._count % self._lose_every == 0
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        leg = self._legs.get(addr)
-        if leg is None:
-            leg = self._legs[addr] = _Leg(self, addr)
-            loop = asyncio.get_running_loop()
-            loop.create_task(self._open(leg, data))  # noqa: RUF006 - it ends with the test's loop
-        elif leg.transport is not None:
-            self._pass(leg, data)
-
-    async def _open(self, leg: _Leg, data: bytes) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.create_datagram_endpoint(lambda: leg, remote_addr=("127.0.0.1", self._port))
-        self._pass(leg, data)
-
-    def _pass(self, leg: _Leg, data: bytes) -> None:
-        if int.from_bytes(data[:2]) == _SEND:
-            leg.sent.add(_payload(data))
-            if self.loses():
-                return
-        assert leg.transport is not None
-        leg.transport.sendto(data)
-
-    @property
-    def runs(self) -> list[tuple[int, int]]:
-        """For each client that sent media how many packets there were, and how many of those came back."""
-        return [(len(leg.sent), len(leg.back & leg.sent)) for leg in self._legs.values() if leg.sent]
-
-
-def _payload(indication: bytes) -> bytes:
-    """Return the value of the DATA attribute (RFC 8656 section 18.4)."""
-    at = 20
-    while at + 4 <= len(indication):
-        kind, size = int.from_bytes(indication[at : at + 2]), int.from_bytes(indication[at + 2 : at + 4])
-        if kind == 0x0013:
-            return indication[at + 4 : at + 4 + size]
-        at += 4 + size + -size % 4
-    return b""
