@@ -5,10 +5,12 @@ One HAProxy serves a certificate of its own for every name, by SNI. It asserts n
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import urllib.request
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -19,9 +21,13 @@ from lab.servers.certified import CertifiedHaproxy
 from lab.servers.exporters import ExporterProcess
 from lab.servers.pki import Authority
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _COUNTS = (10, 1000)
 _INTERVAL = 20  # seconds; the default is 60
 _FEW, _ROUND, _SECONDS = 10, 0.2, 20.0  # targets, seconds between two probes of one, and of the comparison
+_REPEATS = 3
 _MODULE = """  t{0}:
     prober: tcp
     timeout: 5s
@@ -124,10 +130,11 @@ def _cpu(process: psutil.Process) -> float:
     return times.user + times.system
 
 
-def against_blackbox() -> tuple[float, float, int]:
-    """Let both look at ten unchanged chains for a while; return CPU seconds of one probe of each, and our memory.
+def against_blackbox() -> Iterator[tuple[float, float, int]]:
+    """Let both look at ten unchanged chains for a while, in turn and at the same pace; each time is one result.
 
-    Ours probes by itself and is scraped once a round; theirs probes when it is scraped, once for each target.
+    Yields the CPU seconds of one probe of each, and our memory in bytes. Ours probes by itself and is scraped once a
+    round; theirs probes when it is scraped, once for each target.
     """
     with Workspace() as lab:
         root = Authority("Root")
@@ -139,41 +146,44 @@ def against_blackbox() -> tuple[float, float, int]:
         config.write_text("targets:\n" + "".join(line.format(number, server.tls_port) for number in range(_FEW)))
         flags = [f"--config.file={config}", f"--probe.interval={_ROUND * 1000:.0f}ms"]
         exporter = ExporterProcess(lab, "certificates", "node1", lambda: flags)
-        exporter.start()
-        ours = _ours(exporter)
-        memory = psutil.Process(exporter.pid).memory_info().rss
-        exporter.stop()
         blackbox = Blackbox(lab, "".join(_MODULE.format(number, lab.directory / "root.pem") for number in range(_FEW)))
-        blackbox.start()
-        return ours, _theirs(blackbox, server.tls_port), memory
+        for _ in range(_REPEATS):
+            exporter.start()
+            ours = _ours(exporter)
+            memory = psutil.Process(exporter.pid).memory_info().rss
+            exporter.stop()
+            blackbox.start()
+            theirs = _theirs(blackbox, server.tls_port)
+            blackbox.stop()
+            yield ours, theirs, memory
 
 
 def _ours(exporter: ExporterProcess) -> float:
     process = psutil.Process(exporter.pid)
     time.sleep(5)  # the first round, and the hourly look for old TLS
-    before, rounds = _cpu(process), 0
-    began = time.monotonic()
-    while time.monotonic() - began < _SECONDS:
+    before = _cpu(process)
+    for _ in _paced(_ROUND):
         _page(exporter)
-        rounds += 1
-        time.sleep(max(0.0, began + rounds * _ROUND - time.monotonic()))
     return (_cpu(process) - before) / (_SECONDS / _ROUND * _FEW)
 
 
 def _theirs(blackbox: Blackbox, tls_port: int) -> float:
-    process, probes = psutil.Process(blackbox.pid), int(_SECONDS / _ROUND) * _FEW
-
-    def probe(number: int) -> str:
-        url = f"{blackbox.url}/probe?module=t{number % _FEW}&target=127.0.0.1:{tls_port}"
+    process = psutil.Process(blackbox.pid)
+    before, probes = _cpu(process), 0
+    for probes in _paced(_ROUND / _FEW):
+        url = f"{blackbox.url}/probe?module=t{probes % _FEW}&target=127.0.0.1:{tls_port}"
         with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - our own server
-            text: str = answer.read().decode()
+            text = answer.read().decode()
         assert "probe_success 1" in text, text
-        return text
-
-    before = _cpu(process)
-    for number in range(probes):
-        probe(number)
     return (_cpu(process) - before) / probes
+
+
+def _paced(pause: float) -> Iterator[int]:
+    """Count from 1, a step each `pause` seconds, for a while."""
+    began = time.monotonic()
+    for number in range(1, round(_SECONDS / pause) + 1):
+        yield number
+        time.sleep(max(0.0, began + number * pause - time.monotonic()))
 
 
 def main() -> None:
@@ -193,15 +203,15 @@ def main() -> None:
         f"One target more costs {(many.interval - few.interval) / more * 1e3:.2f} ms of CPU per interval"
         f" and {(many.memory - few.memory) / more / 1e3:.1f} kB of memory."
     )
+    print(f"A probe of a chain that has not changed, {_FEW} targets, {_FEW / _ROUND:.0f} probes a second:")
     try:
-        ours, theirs, memory = against_blackbox()
+        for ours, theirs, memory in against_blackbox():
+            print(
+                f"{ours * 1e3:.2f} ms of CPU, blackbox_exporter {theirs * 1e3:.2f} ms, ratio {ours / theirs:.2f};"
+                f" memory {memory / 1e6:.0f} MB; load average {os.getloadavg()[0]:.1f}"
+            )
     except LabError as error:
         print(error)
-        return
-    print(
-        f"A probe of a chain that has not changed: {ours * 1e3:.2f} ms of CPU, blackbox_exporter {theirs * 1e3:.2f} ms,"
-        f" ratio {ours / theirs:.2f}; memory with {_FEW} targets {memory / 1e6:.0f} MB."
-    )
 
 
 if __name__ == "__main__":

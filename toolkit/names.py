@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from toolkit.values import is_ip
@@ -33,8 +34,8 @@ class Names:
         Raises:
             socket.gaierror: the name has none, or too many other names are waiting for an answer.
         """
-        if is_ip(host):
-            return _look_up(host, port)  # asks nobody
+        if address := _of_address(host, port):
+            return address
         if (found := self._running.get((host, port))) is None:
             if len(self._running) >= AT_ONCE:
                 raise socket.gaierror(socket.EAI_AGAIN, "too many names wait for an answer of DNS")
@@ -67,6 +68,12 @@ class Names:
 
         threading.Thread(target=run, name="resolve", daemon=True).start()
         return found
+
+
+@lru_cache
+def _of_address(host: str, port: int) -> Sequence[AddrInfoType]:
+    """Return what is known about an address without asking anybody; nothing for a name."""
+    return _look_up(host, port) if is_ip(host) else ()
 
 
 def _look_up(host: str, port: int) -> Sequence[AddrInfoType]:

@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 from OpenSSL import crypto
 
 from exporters.certificates import der as encoding
@@ -199,6 +198,8 @@ def _binary(data: bytes) -> list[_Block]:
         return [(crypto.FILETYPE_ASN1, one) for one in found]
     if in_a_row := _in_a_row(data):
         return in_a_row
+    from cryptography.hazmat.primitives.serialization import Encoding, pkcs12  # noqa: PLC0415 - 0.8 MB, for a rare format
+
     try:
         bundle = pkcs12.load_pkcs12(data, None)
     except ValueError:

@@ -8,8 +8,6 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import aiohappyeyeballs
-
 from exporters.certificates.certificate import Contents
 from exporters.certificates.config import FILE, POSTGRESQL
 from exporters.certificates.files import read_files, read_leaf
@@ -17,6 +15,7 @@ from exporters.certificates.handshake import BELOW_1_2, WEAK, context, handshake
 from exporters.certificates.snapshot import Chain, Observation
 from exporters.certificates.starttls import begin
 from exporters.certificates.trust import WEAK_PROTOCOL, Authorities, is_for_host, is_for_libpq, judge
+from exporters.certificates.wire import Wire
 from toolkit.names import Names
 from toolkit.scrape import TargetError
 
@@ -54,7 +53,6 @@ REASONS = (
     "bad_ca",
     "internal",
 )
-_STAGGER = 0.25  # seconds until the next address is tried beside one that has not answered (RFC 8305, 5)
 _JUDGE_EVERY = 600.0  # seconds; a trusted certificate may expire too, and its date is unknown here
 # How a server that does not accept a weak handshake ends it; and how far one comes that does.
 _SAID = {"handshake": False, "closed": False, "no_certificate": True, "bad_certificate": True, "chain_too_long": True}
@@ -184,20 +182,18 @@ class CertificateClient:
         host, port = target.address
         try:
             addresses = await self._names.find(host, port)
-            opened = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_STAGGER)
-            reader, writer = await asyncio.open_connection(sock=opened, limit=16 * 1024)
+            wire = await Wire.connect(addresses)
         except OSError as error:
             raise _not_connected(error, f"{host}:{port}") from None
         try:
-            await begin(target.kind, target.server_name, reader, writer)
-            return await handshake(reader, writer, target.server_name, context=how, known=known)
+            await begin(target.kind, target.server_name, wire)
+            return await handshake(wire, target.server_name, context=how, known=known)
         except TargetError as error:
             raise TargetError(error.reason, f"{host}:{port}: {error}") from None
         except OSError:
             raise TargetError("closed", f"{host}:{port}: the server reset the connection; see its log") from None
         finally:
-            # Not waited for: only a TLS goodbye is left to send, and a hostile peer may never read it.
-            writer.close()
+            wire.close()
 
     async def _files(self, target: Target, last: Observation | None) -> Observation:
         chains: dict[str, Chain] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from exporters.certificates.families import FAMILIES
@@ -34,6 +35,7 @@ def collect_targets(snapshot: Snapshot) -> Iterator[Metric]:
     yield from _probes(snapshot)
 
 
+@lru_cache(4096)  # most certificates are the same as in the last scrape
 def label(text: str) -> str:
     """Make a label value of an untrusted text in a certificate: printable, no quotes, at most 64 characters."""
     return "".join(c if c.isprintable() and c not in '"\\' else "?" for c in text[:_MAX_LABEL])

@@ -18,8 +18,9 @@ from exporters.certificates.openssl import ask_for_key, prefer_quick_groups
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Mapping
+
+    from exporters.certificates.wire import Wire
 
 MAX_BYTES = 192 * 1024  # of one handshake; OpenSSL itself refuses a certificate message above 100 kB
 MAX_CHAIN = 10  # certificates; public chains have two to four
@@ -66,8 +67,7 @@ class Handshake:
 
 
 async def handshake(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
+    wire: Wire,
     server_name: str,
     *,
     context: SSL.Context,
@@ -76,8 +76,7 @@ async def handshake(
     """Do a handshake, whether or not the certificates are valid, and close TLS.
 
     Args:
-        reader: from the server, at the point where TLS begins.
-        writer: to the server.
+        wire: to the server, at the point where TLS begins; closed afterwards.
         server_name: SNI; "" for none.
         context: of `context`.
         known: certificates by their encoding that have been read before.
@@ -92,7 +91,7 @@ async def handshake(
         connection.set_tlsext_host_name(server_name.encode("ascii"))
     failure: TargetError | None = None
     try:
-        await _converse(connection, reader, writer)
+        await _converse(connection, wire)
     except TargetError as error:
         # Up to TLS 1.2, a server that wants a client certificate sends its own certificates before it closes.
         if not connection.get_peer_cert_chain():
@@ -101,7 +100,7 @@ async def handshake(
     certificates, unreadable = _chain(connection, known)
     with suppress(SSL.Error):
         connection.shutdown()
-    _send(connection, writer)
+    wire.close(_to_send(connection))
     return Handshake(certificates, unreadable, connection.get_protocol_version() < SSL.TLS1_2_VERSION, failure)
 
 
@@ -142,7 +141,7 @@ class _HandshakeError(TargetError):
         self.wants_ours = any(alert in cause for alert in _ALERTS_FOR_OURS)
 
 
-async def _converse(connection: SSL.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _converse(connection: SSL.Connection, wire: Wire) -> None:
     beginning, received = b"", 0
     while True:
         try:
@@ -150,12 +149,12 @@ async def _converse(connection: SSL.Connection, reader: asyncio.StreamReader, wr
         except SSL.WantReadError:
             pass
         except SSL.Error as error:
-            _send(connection, writer)  # sends the alert, so that the server's log has a reason too
+            await wire.write(_to_send(connection))  # sends the alert, so that the server's log has a reason too
             raise _failed(error, beginning) from None
         else:
             return  # the last message goes with the goodbye
-        _send(connection, writer)
-        data = await reader.read(_CHUNK)
+        await wire.write(_to_send(connection))
+        data = await wire.read(_CHUNK)
         if not data:
             raise TargetError("closed", "the server closed the connection during the TLS handshake; see its log")
         beginning = beginning or data[:2]
@@ -165,10 +164,12 @@ async def _converse(connection: SSL.Connection, reader: asyncio.StreamReader, wr
         connection.bio_write(data)
 
 
-def _send(connection: SSL.Connection, writer: asyncio.StreamWriter) -> None:
-    with suppress(SSL.WantReadError):  # nothing more to send
-        while True:
-            writer.write(connection.bio_read(_CHUNK))
+def _to_send(connection: SSL.Connection) -> bytes:
+    """Return what TLS has to say now: in a handshake a few hundred bytes, and far less than can be read at once."""
+    try:
+        return connection.bio_read(_CHUNK)
+    except SSL.WantReadError:  # nothing
+        return b""
 
 
 def _failed(error: SSL.Error, beginning: bytes) -> TargetError:

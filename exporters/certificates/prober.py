@@ -122,7 +122,8 @@ class Prober:
 
     async def _probe(self, target: Target) -> None:
         # /probe may be asked for without a pause, and each answer costs the server a handshake.
-        await asyncio.sleep(self._ended.get(target.name, -math.inf) + self._pause - time.monotonic())
+        if (pause := self._ended.get(target.name, -math.inf) + self._pause - time.monotonic()) > 0:
+            await asyncio.sleep(pause)
         async with self._places:
             began = time.monotonic()
             last = self._standings.get(target.name)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
     from typing import TypeVar
+
+    from exporters.certificates.wire import Wire
 
     Answer = TypeVar("Answer")
 
@@ -33,39 +34,39 @@ _CONDITIONS = frozenset({  # RFC 6120 4.9.3
 })  # fmt: skip
 
 
-async def begin(kind: str, server_name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def begin(kind: str, server_name: str, wire: Wire) -> None:
     """Bring a new connection to the point where the TLS handshake begins; does nothing for kind "tls".
 
     Raises:
         TargetError: "starttls_refused", "stream_error", "protocol", "too_much_data" or "closed".
     """
     if kind == "postgresql":
-        await _postgresql(reader, writer)
+        await _postgresql(wire)
     elif kind in _NAMESPACES:
-        await _xmpp(_NAMESPACES[kind], server_name, reader, writer)
+        await _xmpp(_NAMESPACES[kind], server_name, wire)
 
 
-async def _xmpp(namespace: str, domain: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _xmpp(namespace: str, domain: str, wire: Wire) -> None:
     """RFC 6120 5.4.2. `domain` is a host name of the configuration, so there is nothing to escape."""
     caller = f" from='{_FROM}'" if namespace == "jabber:server" else ""
     header = (
         f"<?xml version='1.0'?><stream:stream xmlns='{namespace}' xmlns:stream='http://etherx.jabber.org/streams'"
         f" to='{domain}'{caller} version='1.0'>"
     )
-    writer.write(header.encode())
-    if not await _answer(reader, offers_starttls):
+    await wire.write(header.encode())
+    if not await _answer(wire, offers_starttls):
         raise TargetError(
             "starttls_refused", "the server does not offer STARTTLS; has it a certificate for the domain?"
         )
-    writer.write(_STARTTLS)
-    if not await _answer(reader, may_proceed):
+    await wire.write(_STARTTLS)
+    if not await _answer(wire, may_proceed):
         raise TargetError("starttls_refused", "the server refused STARTTLS; see its log")
 
 
-async def _answer(reader: asyncio.StreamReader, understand: Callable[[bytes], bool | None]) -> bool:
+async def _answer(wire: Wire, understand: Callable[[bytes], bool | None]) -> bool:
     received = b""
     while len(received) <= _MAX_BYTES:
-        data = await reader.read(4096)
+        data = await wire.read(4096)
         if not data:
             raise TargetError("closed", "the server closed the connection before TLS")
         received += data
@@ -134,10 +135,10 @@ def _start(received: bytes, name: bytes) -> tuple[int, int] | None:
     return None
 
 
-async def _postgresql(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _postgresql(wire: Wire) -> None:
     """Send SSLRequest (PostgreSQL's documentation, 55.2.11 "SSL Session Encryption")."""
-    writer.write(struct.pack("!ii", 8, 80877103))
-    answer = await reader.read(1)
+    await wire.write(struct.pack("!ii", 8, 80877103))
+    answer = await wire.read(1)
     if answer == b"N":
         raise TargetError("starttls_refused", "PostgreSQL has no TLS; set ssl = on")
     if not answer:
