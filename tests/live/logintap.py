@@ -114,7 +114,7 @@ class LoginDoor:
         async with asyncio.TaskGroup() as group:
             while True:
                 before = self._looked_up()
-                with socket.socket() as filler:  # the only one for whom the queue has a place
+                with socket.socket() as filler:  # it takes the only place in the queue
                     filler.setblocking(False)  # noqa: FBT003 - as above
                     filler.connect_ex(listener.getsockname())
                     began, ended = await self._lookup_after(before)

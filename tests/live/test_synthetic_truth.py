@@ -95,7 +95,7 @@ def serving(lab: Lab, host: str) -> ssl.SSLContext:
 
 
 class Ledger:
-    """What a histogram was told, one observation after the other, by what it grew between two looks.
+    """What a histogram observed, one value after the other, by what it grew between two looks.
 
     Args:
         name: of the histogram.
