@@ -286,13 +286,25 @@ ALERTS: Final = (
     Alert(
         name="TargetFlapping",
         expr=(
-            "changes(up[<window>]) > <value>\n"
-            "or\nchanges(prosody_up[<window>]) > <value>\n"
-            "or\nchanges(pg_up[<window>]) > <value>\n"
-            "or\nchanges(coturn_up[<window>]) > <value>"
+            "label_replace(\n"
+            "  changes(up[<window>]) > <value>\n"
+            "  or\n  changes(prosody_up[<window>]) > <value>\n"
+            "  or\n  changes(pg_up[<window>]) > <value>\n"
+            "  or\n  changes(coturn_up[<window>]) > <value>,\n"
+            '  "of", "$1", "job", "(.+)"\n'
+            ")\n"
+            "or\nlabel_replace(\n"
+            "  max by (job, instance, server) (\n"
+            '    changes(haproxy_server_status{proxy="prosody_ws",state="UP"}[<window>])\n'
+            '  ) > <value>, "of", "$1", "server", "(.+)"\n'
+            ")\n"
+            "or\nlabel_replace(\n"
+            "  max by (job, instance, target) (changes(ssl_certificate_probe_success[<window>])) > <value>,\n"
+            '  "of", "$1", "target", "(.+)"\n'
+            ")"
         ),
         summary=(
-            '{{ $labels.instance }}: {{ $labels.job }} went up or down {{ $value | printf "%.0f" }} times in <window>'
+            '{{ $labels.instance }}: {{ $labels.of }} went up or down {{ $value | printf "%.0f" }} times in <window>'
         ),
         description="It fails again and again, each time too briefly for other alerts. Check its log and the network.",
         dashboard=_OVERVIEW,

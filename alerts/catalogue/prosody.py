@@ -144,14 +144,16 @@ ALERTS: Final = (
         name="ProsodyEncryptionNotRequired",
         expr='prosody_setting{name=~"c2s_require_encryption|s2s_require_encryption"} == 0',
         summary="{{ $labels.instance }}: {{ $labels.name }} is off",
-        description="Passwords and messages may cross the network in the clear. Set it to true and reload.",
+        description="Passwords and messages may cross the network in the clear. Set it to true, and reload the "
+        "configuration and mod_saslauth (s2s: mod_s2s).",
         dashboard=_OVERVIEW,
     ),
     Alert(
         name="ProsodyPushRevealsContent",
         expr='prosody_setting{name=~"push_notification_with_body|push_notification_with_sender"} > 0',
         summary="{{ $labels.instance }}: {{ $labels.name }} is on",
-        description="Apple and Google receive the sender or the text of messages. Set it to false and reload.",
+        description="Apple and Google receive the sender or the text of messages. Set it to false, and reload the "
+        "configuration and mod_cloud_notify.",
         dashboard=_OVERVIEW,
     ),
     Alert(
@@ -165,7 +167,8 @@ ALERTS: Final = (
         name="ProsodyHibernationTimeHigh",
         expr='prosody_setting{name="smacks_hibernation_time"} > <value>',
         summary="{{ $labels.instance }}: smacks_hibernation_time is {{ $value | humanizeDuration }} (limit <limit>)",
-        description="Users who are gone look online for too long. Set smacks_hibernation_time to 30 and reload.",
+        description="Users who are gone look online for too long. Set smacks_hibernation_time to 30, and reload the "
+        "configuration and mod_smacks.",
         dashboard=_PRESENCE,
     ),
     Alert(

@@ -42,6 +42,59 @@ end
 
 local api = setmetatable({ name = "commeazy_monitoring", _log = function () end }, { __index = moduleapi });
 
+-- A module reads its settings once, when it is loaded, into a local variable, and ignores what the configuration says since. The variable
+-- is found among the upvalues of its functions: those that it gave to Prosody, its global ones, and those that they use.
+local MOST_FIELDS = 64; -- of a table that may hold functions, such as a listener; others hold a session in each field
+
+local function find_local(name, file, value, seen)
+	if seen[value] then return nil; end
+	if type(value) == "table" then
+		seen[value] = true;
+		local count = 0;
+		for _, field in next, value do
+			count = count + 1;
+			local found = type(field) == "function" and find_local(name, file, field, seen);
+			if found or count == MOST_FIELDS then return found or nil; end
+		end
+	elseif type(value) == "function" and debug.getinfo(value, "S").source:sub(-#file) == file then
+		seen[value] = true;
+		for i = 1, debug.getinfo(value, "u").nups do
+			local known, inner = debug.getupvalue(value, i);
+			local found = known == name and { value, i } or find_local(name, file, inner, seen);
+			if found then return found; end
+		end
+	end
+end
+
+local function find_in_module(name, module, loaded)
+	local file, seen = "/mod_" .. module .. ".lua", {};
+	for _, _, handler in loaded.module.event_handlers:iter(nil, nil, nil) do
+		local found = find_local(name, file, handler, seen);
+		if found then return found; end
+	end
+	return find_local(name, file, loaded, seen);
+end
+
+local places = setmetatable({}, { __mode = "k" }); -- a loaded module -> name of a local variable -> where it is, false if nowhere
+
+-- What a module uses; what the configuration says where it is not loaded, or has no such variable.
+local function in_use(module, name, configured)
+	return function ()
+		local loaded = modulemanager.get_modules(api.host)[module];
+		if not loaded then return configured(); end
+		places[loaded] = places[loaded] or {};
+		local place = places[loaded][name];
+		if place == nil then
+			place = find_in_module(name, module, loaded) or false;
+			places[loaded][name] = place;
+		end
+		if not place then return configured(); end
+		local _, value = debug.getupvalue(place[1], place[2]);
+		if type(value) == "number" then return value; end
+		return value and 1 or 0;
+	end
+end
+
 local function period(name, default)
 	return function () return api:get_option_period(name, default); end
 end
@@ -55,8 +108,9 @@ local function switch(name, default) -- default may itself be the value of an ol
 end
 
 -- For mod_smacks 0 means "never": it then reports no late acknowledgement at all.
+local ack_delay = in_use("smacks", "delayed_ack_timeout", period("smacks_max_ack_delay", 30));
 local function max_ack_delay()
-	local seconds = api:get_option_period("smacks_max_ack_delay", 30);
+	local seconds = ack_delay();
 	return seconds and (seconds > 0 and seconds or math.huge);
 end
 
@@ -80,11 +134,14 @@ local function only_listed_addresses_register()
 	return not admits_every_address(api:get_option_set("registration_allowlist", older)._items);
 end
 
+local configured_invite_only = switch("registration_invite_only", function () return true; end);
+local invite_only = in_use("invites_register", "invite_only", configured_invite_only);
+
 -- 1 if a stranger can make no account over XMPP: registration is off, or demands an invitation or an address that is listed.
 local function registration_restricted()
 	local loaded = prosody.hosts[api.host].modules;
 	if not (loaded.register_ibr or api:get_option_boolean "allow_registration") then return 1; end
-	return (loaded.invites_register and api:get_option_boolean("registration_invite_only", true)
+	return (loaded.invites_register and invite_only() == 1
 		or loaded.register_limits and only_listed_addresses_register()) and 1 or 0;
 end
 
@@ -96,22 +153,33 @@ end
 
 -- Prosody's own defaults stand where the configuration is silent. `worse` picks the value to report where hosts differ.
 local SETTINGS = {
-	smacks_hibernation_time = { read = period("smacks_hibernation_time", "10 minutes"), worse = math.max };
+	smacks_hibernation_time = {
+		read = in_use("smacks", "resume_timeout", period("smacks_hibernation_time", "10 minutes")); worse = math.max;
+	};
 	smacks_max_ack_delay = { read = max_ack_delay, worse = math.max };
 	push_max_hibernation_timeout = {
-		read = where_loaded("cloud_notify", number("push_max_hibernation_timeout", 72 * 3600)); worse = math.max;
+		read = where_loaded("cloud_notify", in_use("cloud_notify", "extended_hibernation_timeout",
+			number("push_max_hibernation_timeout", 72 * 3600))); worse = math.max;
 	};
 	allow_registration = { read = switch "allow_registration", worse = math.max };
 	registration_restricted = { read = registration_restricted, worse = math.min };
-	c2s_require_encryption = { read = switch("c2s_require_encryption", encryption_default), worse = math.min };
-	s2s_require_encryption = { read = switch("s2s_require_encryption", encryption_default), worse = math.min };
-	s2s_secure_auth = { read = switch "s2s_secure_auth", worse = math.min };
-	push_notification_with_body = { read = switch "push_notification_with_body", worse = math.max };
-	push_notification_with_sender = { read = switch "push_notification_with_sender", worse = math.max };
+	c2s_require_encryption = {
+		read = in_use("saslauth", "secure_auth_only", switch("c2s_require_encryption", encryption_default)); worse = math.min;
+	};
+	s2s_require_encryption = {
+		read = in_use("s2s", "require_encryption", switch("s2s_require_encryption", encryption_default)); worse = math.min;
+	};
+	s2s_secure_auth = { read = in_use("s2s", "secure_auth", switch "s2s_secure_auth"), worse = math.min };
+	push_notification_with_body = {
+		read = in_use("cloud_notify", "include_body", switch "push_notification_with_body"); worse = math.max;
+	};
+	push_notification_with_sender = {
+		read = in_use("cloud_notify", "include_sender", switch "push_notification_with_sender"); worse = math.max;
+	};
 	admins = { read = admins, worse = math.max };
 };
 local c2s_timeout = period("c2s_timeout", "5 minutes");
-local consider_websocket_secure = switch "consider_websocket_secure";
+local consider_websocket_secure = in_use("websocket", "consider_websocket_secure", switch "consider_websocket_secure");
 
 local function virtual_hosts()
 	local names = array();

@@ -20,7 +20,7 @@ from xmpp.client import XmppClient
 from xmpp.websocket import http_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from aiohttp import ClientSession
 
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from lab.stack import Lab, Node
 
 _PATIENCE = 300.0
+# Options that a module reads only when it is loaded
+_READ_BY = {
+    "smacks_hibernation_time": "smacks",
+    "smacks_max_ack_delay": "smacks",
+    "c2s_require_encryption": "saslauth",
+    "push_notification_with_body": "cloud_notify",
+}
 _FEWER = 80  # sessions of the first Prosody while there is no crowd
 
 # Any server ------------------------------------------------------------------------------------------------------
@@ -85,16 +92,19 @@ def growing_crowd(lab: Lab, users: int, seconds: float) -> Iterator[None]:
 
 @contextmanager
 def configured(node: Node, lines: str) -> Iterator[None]:
-    """Somebody changed Prosody's configuration and reloaded it."""
-    _reconfigure(node, lines)
+    """Somebody changed Prosody's configuration, and reloaded it and the modules that read these options."""
+    modules = {module for option, module in _READ_BY.items() if option in lines}
+    _reconfigure(node, lines, modules)
     yield
-    _reconfigure(node, "")
+    _reconfigure(node, "", modules)
 
 
-def _reconfigure(node: Node, lines: str) -> None:
+def _reconfigure(node: Node, lines: str, modules: Iterable[str]) -> None:
     node.configure(lines)
     node.prosody.prepare()
     _shell(node.prosody, "config:reload()")
+    for module in modules:
+        _shell(node.prosody, f"module:reload('{module}', '{DOMAIN}')")
 
 
 @contextmanager

@@ -195,3 +195,55 @@ async def test_sessions_without_stream_management_are_counted(lab: Lab) -> None:
         metrics = await settled(lab)
         assert metrics("prosody_c2s_sessions_without_smacks", host=DOMAIN) == 1
         assert metrics("prosody_c2s_sessions") == 2
+
+
+# What each of them is after the server's start, and what the changed configuration says
+_READ_AT_LOAD = {
+    "smacks_hibernation_time": (30, 31),
+    "smacks_max_ack_delay": (5, 6),
+    "push_max_hibernation_timeout": (90, 91),
+    "push_notification_with_body": (0, 1),
+    "push_notification_with_sender": (0, 1),
+    "c2s_require_encryption": (1, 0),
+    "s2s_require_encryption": (1, 0),
+    "s2s_secure_auth": (1, 0),
+    "registration_restricted": (1, 0),
+    "consider_websocket_secure": (1, 0),
+}
+
+
+def configured(which: int) -> str:
+    """Lines that set each of them to its first or its second value."""
+    values = {
+        name.replace("registration_restricted", "registration_invite_only"): (
+            str(pair[which]) if max(pair) > 1 else ("false", "true")[pair[which]]
+        )
+        for name, pair in _READ_AT_LOAD.items()
+    }
+    loaded = modules("s2s", "cloud_notify", "invites_register")
+    return "\n".join([loaded, "modules_disabled = {}; s2s_ports = {}", *map(" = ".join, values.items())])
+
+
+async def test_a_setting_is_what_its_module_uses_and_not_what_it_would_read_if_it_were_loaded_again(lab: Lab) -> None:
+    lab.prosody.config = configured(0)
+    lab.start(lab.prosody, lab.prosody_exporter)
+
+    async def shown() -> dict[str, float]:
+        metrics = await read(lab)
+        return {name: setting(metrics, name)[1] for name in _READ_AT_LOAD}
+
+    before, after = ({name: float(pair[which]) for name, pair in _READ_AT_LOAD.items()} for which in (0, 1))
+    assert await shown() == before
+    lab.prosody.config = configured(1)
+    lab.prosody.prepare()
+    await lua(lab, "prosody.reload_config() return 1")
+    said = 'return require "prosody.core.configmanager".get("*", "smacks_hibernation_time")'
+    assert await lua(lab, said) == "31"
+    assert await shown() == before
+    for host, name in (
+        *((DOMAIN, name) for name in ("smacks", "cloud_notify", "saslauth", "invites_register")),
+        *(("*", name) for name in ("websocket", "s2s")),
+        (DOMAIN, "s2s"),
+    ):
+        await lua(lab, f'return require "prosody.core.modulemanager".reload("{host}", "{name}")')
+    assert await shown() == after
