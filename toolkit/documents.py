@@ -5,6 +5,8 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from toolkit.files import opened
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -46,7 +48,7 @@ def compose(path: Path, check: str = "the path") -> yaml.Node | None:
     import yaml  # noqa: PLC0415 - 1 MB that only a program with such a file pays
 
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             data = file.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
             raise ConfigError(path, None, f"is above {_MAX_BYTES >> 20} MiB; is this the right file?")

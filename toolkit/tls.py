@@ -7,6 +7,8 @@ import os
 import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from toolkit.files import opened
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -28,7 +30,7 @@ class Tls(NamedTuple):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version, context.maximum_version = self.minimum, self.maximum
         for path in self._files():
-            with path.open("rb"):  # for an error that names the file: OpenSSL's does not
+            with opened(path):  # for an error that names the file: OpenSSL's does not
                 pass
         try:
             context.load_cert_chain(self.certificate, self.key, password=_no_password)

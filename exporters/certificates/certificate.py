@@ -16,11 +16,13 @@ from exporters.certificates import der as encoding
 from toolkit.scrape import TargetError
 
 # As OpenSSL finds them (crypto/pem/pem_lib.c): a line of its own, not indented, with nothing but white space behind it.
-# The key of HAProxy's combined PEM stands between such blocks: it is neither parsed nor kept.
+# The key of HAProxy's combined PEM stands between such blocks: it is neither decoded nor kept.
 _BEGIN = re.compile(
     rb"^-----BEGIN (CERTIFICATE|X509 CERTIFICATE|TRUSTED CERTIFICATE|PKCS7)-----[\x00-\x20]*$", re.MULTILINE
 )
 _END = re.compile(rb"^-----END [^\n]*(?:\n|\Z)", re.MULTILINE)
+_BEGIN_KEY = re.compile(rb"^-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----[\x00-\x20]*$", re.MULTILINE)
+_DASHES = re.compile(rb"^-----[^\n]*", re.MULTILINE)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TIME = re.compile(rb"([0-9]{4})([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})(?:\.[0-9]+)?Z")
 _NO_SECONDS = "utctime is too short"
@@ -120,11 +122,13 @@ class Contents:
         certificates: those that can be read, in the file's order; at least one.
         unreadable: how many others there are.
         leaf_readable: whether the first is among those that can be read.
+        broken_key: whether a private key in it is cut off, or joined to what follows without a line end.
     """
 
     certificates: tuple[Certificate, ...]
     unreadable: int
     leaf_readable: bool
+    broken_key: bool = False
 
 
 def parse_file(data: bytes, *, at_most: int) -> Contents:
@@ -157,7 +161,7 @@ def parse_file(data: bytes, *, at_most: int) -> Contents:
     failed = [error for error in errors if error is not None]
     if not found:
         raise failed[0]
-    return Contents(tuple(found), len(failed), errors[0] is None)
+    return Contents(tuple(found), len(failed), errors[0] is None, _breaks_a_key(data))
 
 
 _Block = tuple[int, bytes]
@@ -174,9 +178,18 @@ def _blocks(data: bytes) -> list[_Block]:
         block = data[begin.start() : at]
         if begin[1] == b"PKCS7":
             blocks.extend((crypto.FILETYPE_ASN1, one) for one in encoding.of_pkcs7(_decoded(block)))
-        else:
-            blocks.append((crypto.FILETYPE_PEM, block))
+        else:  # a trusted one has OpenSSL's settings behind the certificate, which is read alike
+            blocks.append((crypto.FILETYPE_PEM, block.replace(b" TRUSTED CERTIFICATE-----", b" CERTIFICATE-----")))
     return blocks
+
+
+def _breaks_a_key(data: bytes) -> bool:
+    """Tell whether a server finds no end of a private key in it. Only the lines around keys are looked at."""
+    for begin in _BEGIN_KEY.finditer(data):
+        end = _DASHES.search(data, begin.end())
+        if not end or end[0].rstrip(bytes(range(0x21))) != b"-----END %b-----" % begin[1]:
+            return True
+    return False
 
 
 def _decoded(block: bytes) -> bytes:

@@ -207,6 +207,8 @@ class CertificateClient:
             chains[str(path)], untrusted = self._chain(target, str(path), content)
             if content.unreadable:
                 untrusted = ("bad_file", f"{path}: {content.unreadable} of its certificates cannot be read")
+            elif content.broken_key:
+                untrusted = ("bad_file", f"{path}: its private key is cut off, or joined to what follows it")
             failure = failure or untrusted
         if not chains:
             assert failure is not None, "a target has at least one path"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import glob
 import os
-import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporters.certificates.certificate import Certificate, Contents, parse_file
+from toolkit.files import opened
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
@@ -95,11 +95,7 @@ def _mark(path: Path) -> tuple[int, int, int]:
 
 def _read(path: Path) -> bytes:
     try:
-        # O_NONBLOCK: opening a named pipe would wait for its writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise TargetError("unreadable_file", f"{path}: not a regular file")
+        with opened(path) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise _unreadable(path, error) from None

@@ -6,12 +6,14 @@ import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from OpenSSL import crypto
 
 from exporters.certificates.certificate import parse_file
 from exporters.certificates.openssl import verify_for_servers
+from toolkit.files import opened
 from toolkit.scrape import TargetError
 from toolkit.values import is_ip
 
@@ -81,6 +83,8 @@ class Authorities:
             stat = ca.stat() if ca else None
         except OSError as error:
             raise _bad_ca(ca, error.strerror) from None
+        if stat and not S_ISREG(stat.st_mode):
+            raise _bad_ca(ca, "not a regular file")  # OpenSSL would wait for a FIFO's writer
         mark = stat and (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         loaded = self._stores.get(ca)
         if loaded is None or loaded[0] != mark:
@@ -198,7 +202,7 @@ def _why_not(ca: Path | None) -> str:
     """Return what is wrong with a CA file that OpenSSL refuses."""
     if ca is None:
         return "OpenSSL cannot read the system's certificates"
-    with ca.open("rb") as file:
+    with opened(ca) as file:
         data = file.read(_MAX_CA_BYTES)
     try:
         contents = parse_file(data, at_most=_MAX_CA_CERTIFICATES)

@@ -15,6 +15,7 @@ from exporters.coturn.process import Turnserver
 from exporters.coturn.reader import REASONS, Reader
 from toolkit import cli, logs, values, web
 from toolkit.background import running
+from toolkit.files import content
 from toolkit.scrape import Exporter
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _load(args: Namespace, turnserver: Turnserver) -> Configuration:
     config = load(args.config, turnserver.command, turnserver.folder if identity else None)
     if args.password_file:
         try:
-            password = args.password_file.read_text(encoding="utf-8").strip()
+            password = content(args.password_file).strip()
         except OSError as error:
             raise CoturnConfigError(
                 f"cannot read {args.password_file}: {error.strerror}; set --coturn.cli-password-file"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from exporters.coturn import options as syntax
 from toolkit import documents
+from toolkit.files import content
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -240,7 +241,7 @@ def load(path: Path, command: Sequence[str] = (), folder: Path | None = None) ->
     lines: list[tuple[int, str, str]] = []
     if syntax.config_file(command) is not None:
         try:
-            lines = list(syntax.in_file(path.read_text(encoding="utf-8", errors="replace")))
+            lines = list(syntax.in_file(content(path, errors="replace")))
         except OSError as error:
             raise CoturnConfigError(
                 f"cannot read {path}: {error.strerror}; set --coturn.config, and run as user turnserver"

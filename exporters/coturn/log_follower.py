@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
-import stat
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from toolkit.background import running
+from toolkit.files import opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -144,7 +143,7 @@ class LogFollower:
 
     def _open(self, path: Path, offset: int = 0) -> bool:
         try:
-            file = _opened(path)
+            file = opened(path, buffering=0)
         except OSError:
             return False
         self.close()
@@ -198,22 +197,13 @@ class LogFollower:
                 self._open(files[-1], files[-1].stat().st_size)
 
 
-def _opened(path: Path) -> IO[bytes]:
-    """Open a regular file; OSError for anything else. A FIFO without a writer must not block the exporter."""
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.fdopen(number, "rb", buffering=0)
-
-
 def _age(path: Path) -> float:
     return path.stat().st_mtime
 
 
 def _last_start(path: Path, budget: int) -> int | None:
     """Where the last line with coturn's banner begins in the last `budget` bytes of a file."""
-    with _opened(path) as file:
+    with opened(path, buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         floor = max(0, end - budget)
         overlap = b""

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from exporters.synthetic import names
 from toolkit.documents import ConfigError, Section, compose, scalar
+from toolkit.files import content
 from toolkit.values import duration, is_host_name, is_ip, url
 
 if TYPE_CHECKING:
@@ -247,7 +248,7 @@ def _passwords(top: Section, accounts: tuple[str, ...]) -> dict[str, str]:
         top.wrong("passwords_file", "needs the environment variable CREDENTIALS_DIRECTORY, which systemd sets")
     path = top.path.parent / text.replace("$CREDENTIALS_DIRECTORY", folder)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = content(path).splitlines()
     except OSError as error:
         top.wrong("passwords_file", f"{path}: {error.strerror}; check the path and the file's permissions")
     except UnicodeDecodeError:

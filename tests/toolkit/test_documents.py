@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
 
 import pytest
 
 from toolkit.documents import ConfigError, compose, entries, scalar
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -39,6 +37,14 @@ def test_what_is_wrong_is_one_line_with_its_place(tmp_path: Path, content: bytes
 def test_a_missing_file_says_where_to_look(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"No such file or directory; check --config.file and the file's permissions"):
         compose(tmp_path / "none.yml", "--config.file")
+
+
+@pytest.mark.timeout(20)  # opening a FIFO without a writer would wait for one
+def test_what_is_no_regular_file_is_reported_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", tmp_path, Path("/dev/zero")):
+        with pytest.raises(ConfigError, match=r"not a regular file; check --config\.file"):
+            compose(path, "--config.file")
 
 
 @pytest.mark.parametrize("content", ["", "# nothing\n", "null\n", "\ufeff# with a byte order mark\n"])

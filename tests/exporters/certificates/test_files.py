@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import subprocess
 import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,7 @@ from lab.servers.pki import Authority, Issued
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from exporters.certificates.snapshot import Observation
@@ -62,12 +64,47 @@ def test_every_format_gives_the_same_leaf(issued: Issued, tmp_path: Path) -> Non
         "text-around.pem": b"subject=Me\r\n" + issued.chain_pem.replace(b"\n", b"\r\n") + b"the end",
         "certificate.der": issued.certificate.public_bytes(Encoding.DER),
         "bundle.p12": bundle(issued, None),
+        "trusted.pem": trusted(issued),
+        "nul-behind.pem": issued.chain_pem + bytes(500),  # a file system after a crash
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
         chain = read_file(tmp_path / name).certificates
         assert chain[0].der == issued.certificate.public_bytes(Encoding.DER), name
-        assert len(chain) == (1 if name.endswith("der") else 2), name
+        assert len(chain) == (1 if name in {"certificate.der", "trusted.pem"} else 2), name
+
+
+def trusted(issued: Issued) -> bytes:
+    """Write the leaf with OpenSSL's own settings of trust, as in a CA file."""
+    command = ("openssl", "x509", "-addtrust", "serverAuth", "-setalias", "leaf", "-trustout")
+    said = subprocess.run(command, input=issued.chain_pem, check=True, capture_output=True).stdout
+    assert said.startswith(b"-----BEGIN TRUSTED CERTIFICATE-----")
+    return said
+
+
+@pytest.mark.parametrize(
+    ("way", "whole"),
+    [
+        (lambda key: key, True),
+        (lambda key: key.replace(b"\n", b"\r\n"), True),
+        (lambda key: key.rstrip(b"\n"), True),
+        (lambda key: key[:120] + b"\n", False),
+        (lambda key: key.rstrip(b"\n") + key, False),  # as `cat` joins files without a last line end
+        (lambda key: key.replace(b"END PRIVATE KEY", b"END EC PRIVATE KEY"), False),
+    ],
+)
+def test_a_private_key_without_its_end_is_reported_beside_the_dates(
+    issued: Issued, tmp_path: Path, way: Callable[[bytes], bytes], *, whole: bool
+) -> None:
+    path = tmp_path / "combined.pem"
+    path.write_bytes(issued.chain_pem + way(issued.key_pem))
+    said = subprocess.run(("openssl", "pkey", "-in", path, "-noout"), check=False, capture_output=True)
+    assert (said.returncode == 0) == whole
+    seen = asyncio.run(observe(path))
+    assert len(seen.chains) == 1
+    assert (seen.failure is None) == whole
+    if seen.failure:
+        assert seen.failure == ("bad_file", f"{path}: its private key is cut off, or joined to what follows it")
 
 
 def test_what_is_no_certificate_file_is_reported(issued: Issued, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import subprocess
 import time
@@ -169,6 +170,13 @@ def test_a_renewed_ca_file_is_read_again(tmp_path: Path) -> None:
 def test_an_empty_ca_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
     with pytest.raises(TargetError, match="it holds no certificate"):
+        Authorities().store(tmp_path / "ca.pem")
+
+
+@pytest.mark.timeout(20)  # OpenSSL waits for the writer of a FIFO
+def test_a_ca_that_is_no_regular_file_is_reported_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ca.pem")
+    with pytest.raises(TargetError, match="not a regular file"):
         Authorities().store(tmp_path / "ca.pem")
 
 
