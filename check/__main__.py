@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from argparse import ArgumentTypeError
@@ -36,6 +37,9 @@ _CREDENTIALS = "Credentials: user:password or a token, in a file or in the varia
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name may have letters that the terminal has not; a page is UTF-8 wherever it goes.
+        sys.stdout.reconfigure(encoding=None if options.format == "text" else "utf-8", errors="backslashreplace")
     try:
         if options.attest:
             return checklist_command.attest(options)

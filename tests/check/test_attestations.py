@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -166,6 +169,30 @@ def test_without_prometheus_every_scraped_item_is_unknown_and_the_lines_are_68(
     assert len(lines) == 68
     assert set(words) == {"UNKNOWN", "YOURS"}
     assert words.count("YOURS") == 21
+
+
+@pytest.mark.parametrize(
+    ("arguments", "encoding", "said"),
+    [
+        (["--checklist", "--format=html"], "utf-8", "Żółć, "),
+        (["--checklist", "--format=json"], "utf-8", "Żółć, "),
+        (["--checklist"], "latin-1", r"\u017bó\u0142\u0107, "),
+        (["--attest", "I5", "--by", "Żółć"], "latin-1", r"attested by \u017bó\u0142\u0107"),
+    ],
+)
+def test_a_terminal_without_the_letters_of_a_name_stops_nothing(
+    arguments: list[str], encoding: str, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "attestations.json"
+    attest(file, "I4", Attestation("Żółć", int(time.time())))
+    done = subprocess.run(
+        [sys.executable, "-m", "check", *arguments, "--prometheus", "http://127.0.0.1:1", "--attestations", str(file)],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.stderr == b""
+    assert said in done.stdout.decode(encoding)
 
 
 def test_the_json_says_the_same_as_the_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
