@@ -24,11 +24,10 @@ end
 local filters = require "prosody.util.filters";
 local jid_bare = require "prosody.util.jid".bare;
 local time = require "prosody.util.time";
-local sha1 = require "prosody.util.hashes".sha1;
 local storagemanager = require "prosody.core.storagemanager";
 local timer = require "prosody.util.timer";
 
-local monotonic, unix_time = time.monotonic, time.now;
+local monotonic, unix_time, floor = time.monotonic, time.now, math.floor;
 local hosts, full_sessions = prosody.hosts, prosody.full_sessions;
 
 local function set(words)
@@ -177,11 +176,8 @@ local function watch_host(host)
 	watched[host] = watched[host] or {};
 	counters.wakeups[host] = counters.wakeups[host] or {};
 	counters.wakeup_seconds[host] = counters.wakeup_seconds[host] or {};
-	for kind in pairs(WAKE_WITHIN) do
-		for result in pairs(set "woke silent superseded") do
-			local label = kind .. " " .. result;
-			counters.wakeups[host][label] = counters.wakeups[host][label] or 0;
-		end
+	for kind, labels in pairs(WAKEUPS) do
+		for _, label in pairs(labels) do counters.wakeups[host][label] = counters.wakeups[host][label] or 0; end
 		local histogram = counters.wakeup_seconds[host][kind] or { count = 0; sum = 0; buckets = {} };
 		for i = 1, #WAKEUP_BUCKETS do histogram.buckets[i] = histogram.buckets[i] or 0; end
 		counters.wakeup_seconds[host][kind] = histogram;

@@ -2,6 +2,7 @@
 -- A push is silent if its phone has not come within what it is worth: a call half a minute, a message a minute.
 local WAKE_WITHIN, MOST_PUSHES = { call = 30, message = 60 }, 20000; -- seconds; pushes that are watched at a time
 local UNANSWERED = 150; -- seconds until a push that got no answer is no longer watched
+local MARK = 6; -- characters of a token, as many as the gateway's log shows
 local CLOCKS_DIFFER = 1; -- seconds at most between the clocks of two nodes, which date registrations in whole seconds
 local WAKEUP_BUCKETS = { 0.5, 1, 2, 5, 10, 20, 30, 60 };
 local READ_AGAIN, RECHECK_EVERY = 5, 0.2; -- seconds after a failed read of the storage; between two users' registrations
@@ -63,21 +64,29 @@ end
 
 ---------- Did the phone come? Each push is watched until its phone is back, or until it is too late for it ----------
 
--- A digest of user and registration names a push, so no token is kept. Nothing of this outlives Prosody or an upgrade.
+-- Nothing of this outlives Prosody or an upgrade.
 local watched, pushes_watched = {}, 0; -- host -> user -> the user's latest push, whose `other` is the one before; how many
 local ends = {}; -- second -> pushes to look at
 local unheard, judging = {}, false; -- pushes whose phones did not come here, to be judged one by one
+local WAKEUPS = {}; -- kind -> result -> its label in counters.wakeups
+for kind in pairs(WAKE_WITHIN) do
+	WAKEUPS[kind] = {};
+	for result in pairs(set "woke silent superseded") do WAKEUPS[kind][result] = kind .. " " .. result; end
+end
 
-local function digest_of(user, info) return sha1(user .. "<" .. info.jid .. "<" .. (info.node or "")); end
+-- The end of its token tells a registration from the user's others, so no token is kept, and none is hashed. Prosody's own objects
+-- would not do: the table of a registration holds the token, and is a new one each time an app registers or the storage is read; and
+-- a phone that is offline has no session, and comes back with another.
+local function mark_of(info) return info.node and info.node:sub(-MARK) or ""; end
 
 local function conclude(push, result, seconds)
-	count("wakeups", push.host, push.kind .. " " .. result);
+	count("wakeups", push.host, WAKEUPS[push.kind][result]);
 	if seconds then observe(counters.wakeup_seconds[push.host][push.kind], WAKEUP_BUCKETS, seconds); end
 end
 
 local function latest_of(push) -- what is watched of its registration and kind
 	local latest = watched[push.host] and watched[push.host][push.user];
-	while latest and not (latest.digest == push.digest and latest.kind == push.kind) do latest = latest.other; end
+	while latest and not (latest.mark == push.mark and latest.kind == push.kind) do latest = latest.other; end
 	return latest;
 end
 
@@ -98,29 +107,28 @@ local function unwatch(push) -- false if it was not watched any more
 	return true;
 end
 
-local function look_after(push, seconds) -- returns the second in which end_watches() will look at it
-	local second = math.floor(monotonic() + seconds) + 1;
-	local pushes = ends[second] or {};
-	ends[second], pushes[#pushes + 1] = pushes, push;
-	return second;
+local function look_after(push, at) -- end_watches() does, in the second that follows
+	local second = floor(at) + 1;
+	local pushes = ends[second];
+	if pushes then pushes[#pushes + 1] = push; else ends[second] = { push }; end
 end
 
 -- A newer push of the same kind takes the place of the one before. The first of such a row is kept beside it until its time is
 -- over, or a phone that is called again and again and never comes would never be silent.
 local function watch(host, user, info, kind)
 	if not (watched[host] and WAKE_WITHIN[kind]) then return; end
-	local push = { -- and `ends`, once it is sent: when it becomes silent. These are eight; a ninth would double the table's memory
-		host = host; user = user; kind = kind; digest = digest_of(user, info); at = monotonic();
+	local push = { -- and `sent`, once it is: when. These are eight; a ninth would double the table's memory
+		host = host; user = user; kind = kind; mark = mark_of(info); at = monotonic();
 		client_id = info.client_id; resource = info.resource; registered = info.timestamp;
 	};
 	local before = latest_of(push);
 	if before and unwatch(before) then
-		push.first = before.first or before.ends and before or nil;
-		if before.first and before.ends then conclude(before, "superseded"); end
+		push.first = before.first or before.sent and before or nil;
+		if before.first and before.sent then conclude(before, "superseded"); end
 	end
 	if pushes_watched >= MOST_PUSHES then return; end
 	put(push);
-	look_after(push, UNANSWERED);
+	look_after(push, push.at + WAKE_WITHIN[kind]);
 	return push;
 end
 
@@ -133,17 +141,12 @@ local function end_watch(push) -- nobody came in time
 	elseif push.first then
 		put(push.first); -- this one was never sent; what was before it still counts
 	end
-	if push.ends then unheard[#unheard + 1] = push; end
+	if push.sent then unheard[#unheard + 1] = push; end
 end
 
 -- The provider has the push, or never gets it; then it wakes nobody, and the gateway counts why.
 local function answered(push, outcome)
-	if latest_of(push) ~= push then return; end -- its phone is back, or another push has taken its place
-	if outcome == "sent" then
-		push.ends = look_after(push, WAKE_WITHIN[push.kind]);
-	else
-		end_watch(push);
-	end
+	if outcome == "sent" then push.sent = monotonic(); else end_watch(push); end
 end
 
 local function is_of(push, session)
@@ -154,10 +157,10 @@ end
 -- A phone is back when it resumes its session, logs in as the same device, or registers the same token.
 local function came_back(host, session, info)
 	local push = watched[host] and watched[host][session.username];
-	local digest = push and info and digest_of(session.username, info);
+	local mark = push and info and mark_of(info);
 	while push do
 		local other = push.other; -- which unwatch() clears
-		if (push.digest == digest or is_of(push, session)) and unwatch(push) then
+		if (push.mark == mark or is_of(push, session)) and unwatch(push) then
 			conclude(push, "woke", monotonic() - push.at);
 			if push.first then conclude(push.first, "superseded"); end
 		end
@@ -176,10 +179,10 @@ local function judge(push)
 	stores[push.host] = stores[push.host] or storagemanager.open(push.host, "cloud_notify", "keyval");
 	local stored, failure = stores[push.host]:get(push.user);
 	if failure then error(failure); end -- not known, so counted as nothing
-	local asked = math.floor(unix_time() - (monotonic() - push.at));
+	local asked = floor(unix_time() - (monotonic() - push.at));
 	for _, info in pairs(stored or {}) do
 		local renewed = info.timestamp ~= push.registered and info.timestamp or 0;
-		if digest_of(push.user, info) == push.digest and renewed >= asked - CLOCKS_DIFFER then
+		if mark_of(info) == push.mark and renewed >= asked - CLOCKS_DIFFER then
 			return "woke", math.max(0, renewed - asked);
 		end
 	end
@@ -199,12 +202,17 @@ local function judge_next()
 	return TICK;
 end
 
-local ended_until = math.floor(monotonic());
+-- While there is no answer it looks again after `within`; a push that is answered meanwhile cannot be silent sooner.
+local function look_at(push, second)
+	local within = WAKE_WITHIN[push.kind];
+	local late = push.sent and push.sent + within or push.at + UNANSWERED;
+	if late < second then end_watch(push); else look_after(push, math.min(late, second + within)); end
+end
+
+local ended_until = floor(monotonic());
 local function end_watches()
-	for second = ended_until + 1, math.floor(monotonic()) do
-		for _, push in ipairs(ends[second] or {}) do
-			if not push.ends or push.ends == second then end_watch(push); end -- no answer, or nobody came
-		end
+	for second = ended_until + 1, floor(monotonic()) do
+		for _, push in ipairs(ends[second] or {}) do look_at(push, second); end
 		ends[second], ended_until = nil, second;
 	end
 	if #unheard > 0 and not judging then

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from lab.stack import Lab
 
 NEWER = SCRIPTS["instrument"].replace(f"local VERSION = {INSTRUMENT_VERSION};", "local VERSION = 99;")
+TEN_FOR_TWO_SECONDS = NEWER.replace("{ call = 30, message = 60 }, 20000;", "{ call = 2, message = 2 }, 10;")
+assert TEN_FOR_TWO_SECONDS != NEWER
 
 _PUSHES = """
 local events = prosody.hosts["commeazy.com"].events;
@@ -34,6 +36,7 @@ for i = 1, 15 do
     events.fire_event("push_http/answered", event);
 end
 """
+_ANSWERED = 'events.fire_event("push_http/answered", event);'
 # Of what a handler can reach, all of Prosody and the script, how many texts are these users, and how many hold a token.
 _REACHABLE = """
 collectgarbage();
@@ -179,10 +182,32 @@ async def test_of_a_push_that_is_watched_no_token_is_kept_in_clear(lab: Lab) -> 
 async def test_no_more_pushes_are_watched_than_the_limit(lab: Lab) -> None:
     lab.start(lab.prosody, lab.prosody_exporter)
     await settled(lab)
-    script = NEWER.replace("{ call = 30, message = 60 }, 20000;", "{ call = 2, message = 2 }, 10;")
-    assert script != NEWER
-    assert "installed" in await lua(lab, script)
+    assert "installed" in await lua(lab, TEN_FOR_TWO_SECONDS)
     await lua(lab, _PUSHES)
     await asyncio.sleep(5)  # all have become silent
     metrics = await read(lab)
     assert metrics("prosody_push_wakeups_total", kind="call", result="silent") == 10
+
+
+async def test_pushes_that_get_no_answer_make_room_again(lab: Lab) -> None:
+    lab.start(lab.prosody, lab.prosody_exporter)
+    await settled(lab)
+    assert "installed" in await lua(lab, TEN_FOR_TWO_SECONDS.replace("UNANSWERED = 150;", "UNANSWERED = 1;"))
+    await lua(lab, _PUSHES.replace(_ANSWERED, ""))
+    await asyncio.sleep(5)
+    await lua(lab, _PUSHES.replace("pushed", "others"))
+    metrics = await read_until(lab, "prosody_push_wakeups_total", 10)
+    assert metrics("prosody_push_wakeups_total", kind="call", result="silent") == 10
+
+
+async def test_a_late_answer_gives_the_phone_as_long_from_then_on(lab: Lab) -> None:
+    lab.start(lab.prosody, lab.prosody_exporter)
+    await settled(lab)
+    assert "installed" in await lua(lab, TEN_FOR_TWO_SECONDS)
+    kept = 'package.loaded["kept by this test"]'
+    await lua(lab, _PUSHES.replace("1, 15", "1, 1").replace(_ANSWERED, f"{kept} = event;"))
+    await asyncio.sleep(4)
+    assert (await read(lab))("prosody_push_wakeups_total") == 0
+    await lua(lab, f'local event, events = {kept}, prosody.hosts["commeazy.com"].events; {_ANSWERED}')
+    async with asyncio.timeout(60):  # not only once it would count as unanswered
+        await read_until(lab, "prosody_push_wakeups_total", 1, result="silent")
