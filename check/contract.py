@@ -129,6 +129,7 @@ PROMISED: Final[Mapping[str, tuple[Promise, ...]]] = {
     "postgresql": (
         Promise("pg_up"),
         Promise("pg_settings_in_hot_standby", "PostgreSQL 14 or newer"),
+        Promise("pg_settings_default_transaction_read_only"),
         # Only the primary measures it, and which server that is changes.
         Promise("pg_replication_lag_bytes", "rules/recording.yaml, and a replica of the primary", by_job=True),
     ),

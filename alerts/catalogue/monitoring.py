@@ -92,7 +92,12 @@ WATCHED: Final = (
     ),
     *_of('up{job="haproxy"} == 1', JOBS["haproxy"].dashboard, "haproxy_backend_up"),
     *_of('up{job="postgresql"} == 1', JOBS["postgresql"].dashboard, "pg_up"),
-    *_of("pg_up == 1", JOBS["postgresql"].dashboard, "pg_settings_in_hot_standby"),
+    *_of(
+        "pg_up == 1",
+        JOBS["postgresql"].dashboard,
+        "pg_settings_in_hot_standby",
+        "pg_settings_default_transaction_read_only",
+    ),
     # Only the primary measures it, and which server that is changes.
     *_of("group by (job) (pg_up == 1)", JOBS["postgresql"].dashboard, "pg_replication_lag_bytes", by="job"),
     *_of('up{job="coturn"} == 1', JOBS["coturn"].dashboard, "coturn_up"),
@@ -294,12 +299,11 @@ ALERTS: Final = (
             '  "of", "$1", "job", "(.+)"\n'
             ")\n"
             "or\nlabel_replace(\n"
-            "  max by (job, instance, server) (\n"
-            '    changes(haproxy_server_status{proxy="prosody_ws",state="UP"}[<window>])\n'
-            '  ) > <value>, "of", "$1", "server", "(.+)"\n'
+            '  changes(haproxy_server_status{proxy="prosody_ws",state="UP"}[<window>]) > <value>,\n'
+            '  "of", "$1", "server", "(.+)"\n'
             ")\n"
             "or\nlabel_replace(\n"
-            "  max by (job, instance, target) (changes(ssl_certificate_probe_success[<window>])) > <value>,\n"
+            "  changes(ssl_certificate_probe_success[<window>]) > <value>,\n"
             '  "of", "$1", "target", "(.+)"\n'
             ")"
         ),

@@ -20,10 +20,16 @@ ALERTS: Final = (
     # A target that does not answer may be the primary: then nobody knows, and TargetDown says so.
     Alert(
         name="PostgresNoPrimary",
-        expr=("min by (job) (pg_settings_in_hot_standby) == 1\nunless on (job) up == 0"),
-        summary="{{ $labels.job }}: no server is the primary; all that answer are in recovery",
+        expr=(
+            "min by (job) (\n"
+            "  pg_settings_default_transaction_read_only == 1\n"
+            "  or\n  pg_settings_in_hot_standby\n"
+            ") == 1\nunless on (job) up == 0"
+        ),
+        summary="{{ $labels.job }}: no server takes writes; all that answer are in recovery or read-only",
         description=(
-            "Nobody can register or change contacts, and logins may fail. Promote the replica that is furthest ahead."
+            "Nobody can register or change contacts; logins may fail. Make the primary writable, or promote the "
+            "replica that is furthest ahead."
         ),
         dashboard=_POSTGRESQL,
     ),

@@ -146,7 +146,7 @@ def test_a_metric_that_one_node_measures_for_all_may_be_absent_from_the_others()
     replica = ActiveTarget("postgresql", "postgres2", "up", "", "http://postgres2:9187/metrics", 0)
     its = [
         Sample({"__name__": name, "job": "postgresql", "instance": "postgres2"}, 1)
-        for name in ("pg_up", "pg_settings_in_hot_standby")
+        for name in ("pg_up", "pg_settings_in_hot_standby", "pg_settings_default_transaction_read_only")
     ]
     lines = list(verdicts.metrics([*FOUND, replica], [*PRESENT, *its], []))
     assert not _failures(lines)

@@ -96,6 +96,7 @@ PRINTS: Final = {
     r"SHOW archive_timeout": r"^ (30s|5min)$",
     r"SET archive_timeout": r"^ALTER SYSTEM$",
     r"SHOW max_connections": r"^ 100$",
+    r"SHOW default_transaction_read_only": r"^ off$",
     r"FROM pg_stat_archiver": r"\(1 row\)",
     r"pg_blocking_pids": r"\(0 rows\)",
     r"pg_terminate_backend\(4711\)": r"^ f$",
