@@ -3,7 +3,7 @@
 from dashboards.limits import above, below
 from dashboards.page import folded, page, row
 from dashboards.panels import series, states
-from dashboards.pieces import CALM, Look, Query
+from dashboards.pieces import CALM, CRITICAL, Look, Query
 from dashboards.promql import POSTGRESQL, rate, rates
 from dashboards.tables import Column, nodes
 from dashboards.tiles import broken, figure, stat
@@ -14,6 +14,12 @@ _A_REPLICA = (
     ' and max(pg_settings_in_hot_standby{instance=~"$node"}) == 1)'
 )
 _STREAMING = 'pg_stat_replication_pg_wal_lsn_diff{state="streaming",instance=~"$node"}'
+# 0 a primary, 1 a replica, 2 a primary that refuses writes by a setting.
+_ROLE = (
+    'max by (instance) (pg_settings_in_hot_standby{instance=~"$node"} == 1'
+    ' or 2 * pg_settings_default_transaction_read_only{instance=~"$node"}'
+    ' or pg_settings_in_hot_standby{instance=~"$node"})'
+)
 # 0 for a primary that has none: nothing reports a replica that is gone.
 _REPLICAS = (
     f"count by (instance) ({_STREAMING})"
@@ -79,9 +85,9 @@ dashboard = page(
         POSTGRESQL,
         {
             "role": Column(
-                'max by (instance) (pg_settings_in_hot_standby{instance=~"$node"})',
+                _ROLE,
                 "none",
-                words={"0": ("primary", CALM), "1": ("replica", CALM)},
+                words={"0": ("primary", CALM), "1": ("replica", CALM), "2": ("read-only", CRITICAL)},
             ),
             "replicas": Column(_REPLICAS, limits=below("PostgresReplicaMissing")),
             "lag": Column(f"max by (instance) ({_LAG})", "decbytes", limits=above("PostgresReplicationLagHigh")),

@@ -130,7 +130,7 @@ def test_the_report_hides_neither_noise_nor_a_failure() -> None:
 @pytest.mark.parametrize(
     ("alert", "told"),
     [
-        ("PromiseNotMeasured", "at least 60 seconds of measuring (in production 21,600)"),
+        ("PromiseNotMeasured", "at least 10 seconds of measuring (in production 21,600)"),
         ("ProsodyLoginsFail", "at least 3 failed logins (in production 30)"),
         ("ProsodySessionsCriticalSoon", "at least 20 scrapes of the day before (in production 2,000)"),
         ("PushesWakeNobody", "at least 3 silent pushes (in production 10)"),
