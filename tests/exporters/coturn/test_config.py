@@ -131,7 +131,7 @@ def test_a_file_that_cannot_be_used_is_one_line_that_says_so(tmp_path: Path) -> 
         load(tmp_path / "missing.conf")
     with pytest.raises(CoturnConfigError, match="min-port is above max-port"):
         loaded(tmp_path, "min-port=10\nmax-port=9")
-    with pytest.raises(CoturnConfigError, match="embedded null byte"):
+    with pytest.raises(CoturnConfigError, match="embedded null"):
         load(tmp_path / "a\0b")
 
 
