@@ -180,7 +180,7 @@ class _Measured:
     def coverage(self) -> Rule:
         """Return the share of what should have been measured that was: journeys, or scrapes of real traffic.
 
-        There is none while the bad events are no number: of them nothing is known.
+        It has no value while the number of bad events is missing or NaN: then nobody knows whether it was kept.
         """
         job, window = self.objective.jobs[0], self.range(self.period)
         made = f"slo:events:increase{self.period}{self._me}"

@@ -36,7 +36,7 @@ def content(path: Path, errors: str = "strict") -> str:
 
     Args:
         path: of the file.
-        errors: what to do with what is no UTF-8, as of `bytes.decode`.
+        errors: what to do with bytes that are not UTF-8, as of `bytes.decode`.
 
     Raises:
         OSError: as `opened`, or the file is above 4 MiB.

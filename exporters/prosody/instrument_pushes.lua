@@ -74,8 +74,8 @@ for kind in pairs(WAKE_WITHIN) do
 	for result in pairs(set "woke silent superseded") do WAKEUPS[kind][result] = kind .. " " .. result; end
 end
 
--- The end of its token tells a registration from the user's others, so no token is kept, and none is hashed. Prosody's own objects
--- would not do: the table of a registration holds the token, and is a new one each time an app registers or the storage is read; and
+-- The last characters of its token tell a registration from the user's others, so no token is kept and none is hashed. Prosody's own
+-- objects cannot do that: the table of a registration holds the token, and is a new one each time an app registers or the storage is read; and
 -- a phone that is offline has no session, and comes back with another.
 local function mark_of(info) return info.node and info.node:sub(-MARK) or ""; end
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lab.stack import Lab, Node
 
 _PATIENCE = 300.0
-# Options that a module reads only when it is loaded
+# Options that a module reads only when it is loaded.
 _READ_BY = {
     "smacks_hibernation_time": "smacks",
     "smacks_max_ack_delay": "smacks",
