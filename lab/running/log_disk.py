@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import shutil
 import subprocess
 import tempfile
@@ -14,7 +14,8 @@ from lab.running.workspace import LabError
 if TYPE_CHECKING:
     from lab.running.server import Server
 
-_SIZE = "256m"
+_SIZE = "64m"
+_ZEROS = bytes(1 << 16)
 
 
 class LogDisk:
@@ -32,7 +33,7 @@ class LogDisk:
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="commeazy-log-disk-"))
         try:
-            self._mount("-t", "tmpfs", "-o", f"size={_SIZE},mode=0755", "tmpfs")
+            self._mount()
             self.lacking = None
         except LabError as error:
             self.lacking = f"a disk to fill takes root ({error})"
@@ -57,14 +58,24 @@ class LogDisk:
 
     def fill(self) -> None:
         """Leave no page free; what a file's last page still holds can be written."""
-        disk = os.statvfs(self.folder)
-        self._mount("-o", f"remount,size={max(1, disk.f_blocks - disk.f_bfree) * disk.f_frsize}")
+        with self._filler.open("wb", buffering=0) as filler:
+            try:
+                while filler.write(_ZEROS):
+                    pass
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
 
     def clear(self) -> None:
         """Give the room back."""
-        self._mount("-o", f"remount,size={_SIZE}")
+        self._filler.unlink()
 
-    def _mount(self, *arguments: str) -> None:
-        done = subprocess.run(["mount", *arguments, str(self.folder)], check=False, capture_output=True, text=True)
+    @property
+    def _filler(self) -> Path:
+        return self.folder / "filler"
+
+    def _mount(self) -> None:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE},mode=0755", "tmpfs", str(self.folder)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:
             raise LabError(f"mount: {done.stderr.strip()}")

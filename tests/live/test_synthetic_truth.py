@@ -6,14 +6,17 @@ import asyncio
 import os
 import ssl
 import statistics
+import tempfile
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import islice, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from exporters.synthetic.names import PACKETS, STAGES
+from exporters.synthetic.relay import PACKET_EVERY
 from lab.scraping import ScrapedPage, scrape
 from lab.servers.exporters import QUICK, SyntheticExporter
 from lab.servers.prosody import DOMAIN
@@ -25,8 +28,7 @@ from tests.live.relaytap import RelayTap, relay_tap
 from tests.live.wiretap import Seen, websocket_tap
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 
 LOSE_EVERY = 10
 MEDIA_HOLDS = (0.15, 0.15, 0.2)  # seconds on each way: two of three packets take 0.3, the third 0.4
@@ -58,8 +60,8 @@ async def first_in_line() -> AsyncIterator[None]:
         os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
-@pytest.fixture
-async def watched(lab: Lab, first_in_line: None) -> AsyncIterator[tuple[SyntheticExporter, Seen, RelayTap]]:  # noqa: ARG001 - what it does counts
+@asynccontextmanager
+async def watched(lab: Lab) -> AsyncIterator[tuple[SyntheticExporter, Seen, RelayTap]]:
     """Run the exporter with a tap on each of its doors, and on its coturn's ports."""
     seen = Seen()
     async with AsyncExitStack() as stack:
@@ -153,14 +155,47 @@ def median(page: ScrapedPage, name: str, **labels: str) -> tuple[float, float]:
     raise AssertionError("a histogram has a bucket for everything")
 
 
+class ClocksDifferError(AssertionError):
+    """The exporter's times are not those of the tap."""
+
+
+def near(holds: object, what: str) -> None:
+    """Demand what a busy machine can break; counts are exact, and plain assertions."""
+    if not holds:
+        raise ClocksDifferError(what)
+
+
+def ran_all_the_while(page: ScrapedPage) -> None:
+    """Demand that the exporter never stood still: it does not time journeys during which it did, and the tap does."""
+    near(page("synthetic_journeys_total", result="suspended") == 0, "a busy machine kept the exporter waiting")
+
+
+async def undisturbed(look: Callable[[], Awaitable[None]]) -> None:
+    """Look up to three times: a busy machine holds up the exporter or the tap, a wrong clock is wrong each time."""
+    for _ in range(2):
+        with suppress(ClocksDifferError):
+            return await look()
+    return await look()
+
+
 async def test_every_histogram_says_what_passed_on_the_wire(
-    watched: tuple[SyntheticExporter, Seen, RelayTap],
+    lab: Lab,
+    first_in_line: None,  # noqa: ARG001 - what it does counts
 ) -> None:
-    exporter, seen, tap = watched
+    async def look() -> None:
+        async with watched(lab) as (exporter, seen, tap):
+            await compare(exporter, seen, tap)
+
+    await undisturbed(look)
+
+
+async def compare(exporter: SyntheticExporter, seen: Seen, tap: RelayTap) -> None:
+    """Assert that what the exporter observed is what passed the taps."""
     messages = {node: Ledger(WHOLE, journey="message", **{"from": node, "to": node}) for node in NODES}
     media = {transport: Ledger(ROUND_TRIP, transport=transport) for transport in ("udp", "tcp", "tls")}
     for journey, count in {"presence_vanish": 2, "presence_force_quit": 2, "turn_tls": 3, "message": 40}.items():
         page = await until(exporter, journey, count, [*messages.values(), *media.values()])
+    ran_all_the_while(page)
 
     # Messages: as many, and each as long, within 5 ms. What this machine adds to a few of them is no matter.
     off = []
@@ -169,9 +204,9 @@ async def test_every_histogram_says_what_passed_on_the_wire(
         assert 0 <= len(took) - len(told) <= 1, "one may pass between the two looks"
         off += [one - wire for one, wire in zip(told, took, strict=False)]
     assert page("synthetic_journey_seconds_bucket", journey="message", le="0.25") == 0, "none was as fast as that"
-    assert 0 < statistics.median(off) < 0.005, "the tap sees almost all of the way"
+    near(0 < statistics.median(off) < 0.005, f"the tap sees almost all of the way: {off}")
     lower, upper = median(page, "synthetic_journey_seconds", journey="message")
-    assert lower <= statistics.median(one for ledger in messages.values() for one in ledger.told) <= upper
+    near(lower <= statistics.median(one for ledger in messages.values() for one in ledger.told) <= upper, "messages")
     assert page("synthetic_journeys_total", journey="message", result="ok") == sum(
         len(ledger.told) for ledger in messages.values()
     )
@@ -183,11 +218,11 @@ async def test_every_histogram_says_what_passed_on_the_wire(
         "presence_force_quit": seen.gone(silent=False),
         "presence_vanish": seen.gone(silent=True),
     }.items():
-        assert abs(statistics.mean(took) - mean(page, "synthetic_journey_seconds", journey=journey)) < 1, journey
+        near(abs(statistics.mean(took) - mean(page, "synthetic_journey_seconds", journey=journey)) < 1, journey)
     for journey, least in {"presence_force_quit": 2, "presence_vanish": 4}.items():
         assert mean(page, "synthetic_journey_seconds", journey=journey) > least, "the hibernation, and a read timeout"
 
-    # Media: as many packets lost as the tap lost, and each round trip as long as the tap saw it, within 10 ms.
+    # Media: as many packets lost as the tap lost, and each round trip as long as the tap saw it.
     off = []
     for transport, ledger in media.items():
         labels = {"transport": transport}
@@ -200,13 +235,14 @@ async def test_every_histogram_says_what_passed_on_the_wire(
         seconds = iter(ledger.told)
         off += [statistics.mean(islice(seconds, len(run.down))) - statistics.mean(run.round_trips) for run in ended]
         lower, upper = median(page, ROUND_TRIP, **labels)
-        assert lower <= statistics.median(took) <= upper
+        near(lower <= statistics.median(took) <= upper, f"{transport}: {lower} to {upper}, {took}")
         assert page(f"{ROUND_TRIP}_count", **labels) == returned
         assert page(f"{ROUND_TRIP}_bucket", le="0.25", **labels) == 0, "none was as fast as that"
         jitter = page("synthetic_turn_jitter_seconds", **labels)
-        assert ended[-1].jitter == pytest.approx(jitter, abs=0.02)
+        near(ended[-1].jitter == pytest.approx(jitter, abs=0.02), f"jitter: {ended[-1].jitter} and {jitter}")
         assert ended[-1].jitter > 0.02, "some are held for 0.1 s longer than others"
-    assert min(map(abs, off)) < 0.01, "each is the mean of a hundred packets, and one has to be undisturbed"
+    near(statistics.median(off) > 0, f"the tap sees almost all of the way: {off}")
+    near(min(map(abs, off)) < PACKET_EVERY, f"a reply is not taken for its neighbour's: {off}")
 
 
 async def test_the_stages_of_a_login_say_what_passed_on_the_wire(
@@ -214,7 +250,13 @@ async def test_the_stages_of_a_login_say_what_passed_on_the_wire(
     first_in_line: None,  # noqa: ARG001 - what it does counts
     tmp_path: Path,
 ) -> None:
-    door = LoginDoor(lab.prosody.http_port, serving(lab, DOMAIN), DOMAIN, LOGIN_HOLDS, tmp_path)
+    # Each look notes the look-ups of names in a folder of its own.
+    await undisturbed(lambda: compare_logins(lab, Path(tempfile.mkdtemp(dir=tmp_path))))
+
+
+async def compare_logins(lab: Lab, folder: Path) -> None:
+    """Assert that what the exporter observed of logins is what passed their door."""
+    door = LoginDoor(lab.prosody.http_port, serving(lab, DOMAIN), DOMAIN, LOGIN_HOLDS, folder)
     port = lab.ports.reserve()
     exporter = SyntheticExporter(
         [lab.prosody],
@@ -232,6 +274,7 @@ async def test_the_stages_of_a_login_say_what_passed_on_the_wire(
             page = await until(exporter, "login", LOGINS, [*stages.values(), whole])
         finally:
             exporter.kill()
+    ran_all_the_while(page)
     wire = door.logins
     assert 0 <= len(wire) - len(whole.told) <= 1, "one may end between the last look and the end"
     for stage, ledger in stages.items():
@@ -239,17 +282,15 @@ async def test_the_stages_of_a_login_say_what_passed_on_the_wire(
         held = 1 if stage == "tcp" else LOGIN_HOLDS[stage]
         assert statistics.median(took[stage] for took in wire) > held
         off = [one - took[stage] for one, took in zip(ledger.told, wire, strict=False)]
-        assert agree(off), stage
+        near(agree(off), f"{stage}: {off}")
         lower, upper = median(page, STAGE, stage=stage)
-        assert lower <= statistics.median(ledger.told) <= upper, stage
+        near(lower <= statistics.median(ledger.told) <= upper, stage)
     off = [one - sum(took.values()) for one, took in zip(whole.told, wire, strict=False)]
-    assert agree(off)
+    near(agree(off), f"whole: {off}")
     assert sum(whole.told) == pytest.approx(sum(sum(ledger.told) for ledger in stages.values())), "no stage is missing"
 
 
-async def test_it_leaves_nothing_behind(lab: Lab, watched: tuple[SyntheticExporter, Seen, RelayTap]) -> None:
-    exporter, _, _ = watched
-
+async def test_it_leaves_nothing_behind(lab: Lab) -> None:
     def stored() -> dict[str, bytes]:
         folder = lab.prosody.directory / "commeazy%2ecom"
         return {
@@ -259,18 +300,19 @@ async def test_it_leaves_nothing_behind(lab: Lab, watched: tuple[SyntheticExport
             if path.parent.name not in {"accounts", "account_activity", "smacks_h"}
         }
 
-    before = stored()
-    assert any("roster" in name for name in before)
-    for journey in ("presence_force_quit", "resume", "presence_away", "message", "login"):
-        await until(exporter, journey, 1, (), **{"from": "prosody1"})
-    assert stored() == before
-    exporter.stop()
-    deadline = time.monotonic() + 120
-    while True:  # the last force-quit's session hibernates for two seconds
-        left = await asyncio.to_thread(_sessions, lab)
-        if not left:
-            break
-        assert time.monotonic() < deadline, f"sessions left: {left}"
+    async with watched(lab) as (exporter, _, _):
+        before = stored()
+        assert any("roster" in name for name in before)
+        for journey in ("presence_force_quit", "resume", "presence_away", "message", "login"):
+            await until(exporter, journey, 1, (), **{"from": "prosody1"})
+        assert stored() == before
+        exporter.stop()
+        deadline = time.monotonic() + 120
+        while True:  # the last force-quit's session hibernates for two seconds
+            left = await asyncio.to_thread(_sessions, lab)
+            if not left:
+                break
+            assert time.monotonic() < deadline, f"sessions left: {left}"
 
 
 def _sessions(lab: Lab) -> str:
