@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from exporters.coturn.snapshot import Snapshot
 
 _LOOK = 1.0  # seconds between two checks whether coturn was restarted with other arguments
+_TAGS = 4  # of earlier probes, at most: one for each shared secret
 _log = logging.getLogger("exporters.coturn")
 
 
@@ -92,6 +93,7 @@ class _Coturn:
         self._changed = asyncio.Event()
         self._identity: tuple[int, float] | None = None
         self._command: tuple[str, ...] = ()
+        self._tags: list[str] = []
         self._use(_load(args, self._turnserver))
 
     async def read(self) -> Snapshot:
@@ -142,7 +144,9 @@ class _Coturn:
     def _use(self, config: Configuration) -> None:
         self._identity = self._turnserver.identity
         self._command = self._turnserver.command
-        self.reader = Reader(config, self._turnserver, self._args.probe_interval)
+        self.reader = Reader(config, self._turnserver, self._args.probe_interval, self._tags)
+        if self.reader.tag not in self._tags:  # another shared secret
+            self._tags = [*self._tags, self.reader.tag][-_TAGS:]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

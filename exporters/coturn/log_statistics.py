@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from toolkit.histogram import Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Collection, MutableMapping
 
 EDGES = (1.0, 5.0, 15.0, 30.0, 60.0, 180.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 14400.0)
 _BANNER = re.compile(rb"Version Coturn-(\d{1,4}(?:\.\d{1,4}){1,3})\b")
@@ -84,10 +84,11 @@ class LogStatistics:
     Args:
         tag: a text in user name or origin that marks the sessions of all probes; no count includes them.
         name: a text that marks the sessions of this exporter's probe; it begins with the tag.
+        earlier: the tags that this exporter's probes had before coturn's settings were read again.
     """
 
-    def __init__(self, tag: bytes, name: bytes) -> None:
-        self._tag = tag
+    def __init__(self, tag: bytes, name: bytes, earlier: Collection[bytes] = ()) -> None:
+        self._tags = tuple({tag, *earlier})
         self._name = name
         self.run = Run()
         self._of_probes: dict[bytes, bool] = {}  # and whether they have an allocation
@@ -103,7 +104,7 @@ class LogStatistics:
             self._other(line)
             return
         session = about["id"]
-        if self._tag in line or session in self._of_probes:
+        if session in self._of_probes or self._is_tagged(line):
             self._of_a_probe(session, event, line)
             return
         if session in self._undecided:
@@ -130,8 +131,11 @@ class LogStatistics:
             self._of_probes.clear()
             self._strangers.clear()
             self._undecided.clear()
-        elif self._tag not in line and _BAD_CREDENTIALS.search(line):
+        elif _BAD_CREDENTIALS.search(line) and not self._is_tagged(line):
             self.run.errors[401] += 1  # a bare 401 is the normal challenge
+
+    def _is_tagged(self, line: bytes) -> bool:
+        return any(tag in line for tag in self._tags)
 
     def _of_a_probe(self, session: bytes, event: re.Match[bytes], line: bytes) -> None:
         is_new = event["state"] == b"new" or session in self._undecided

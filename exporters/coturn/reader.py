@@ -23,7 +23,7 @@ from toolkit.background import running
 from toolkit.scrape import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
     from pathlib import Path
 
     from prometheus_client.core import Metric
@@ -49,16 +49,25 @@ class Reader:
         config: its settings.
         turnserver: its process.
         probe_interval: seconds between probes.
+        earlier_tags: what marked the sessions of this exporter's probes before the settings were read again.
+
+    Attributes:
+        tag: what marks the sessions of its probes in coturn's log.
     """
 
-    def __init__(self, config: Configuration, turnserver: Turnserver, probe_interval: float) -> None:
+    def __init__(
+        self, config: Configuration, turnserver: Turnserver, probe_interval: float, earlier_tags: Iterable[str] = ()
+    ) -> None:
         self._config = config
         self._interval = probe_interval
         self._turnserver = turnserver
         self._sockets = Sockets(config.relay_ports, config.own_ports, config.relay_addresses, config.relay_protocols)
         self._probe = Probe(config, self._all_relays)
         self._cli = AdminCli(config.cli, self._is_turnservers) if config.cli and config.cli.password else None
-        self._statistics = LogStatistics(self._probe.tag.encode(), self._probe.name.encode())
+        self.tag = self._probe.tag
+        self._statistics = LogStatistics(
+            self.tag.encode(), self._probe.name.encode(), [tag.encode() for tag in earlier_tags]
+        )
         self._follower = LogFollower(config.log, self._log_file, self._statistics.feed) if config.log else None
         self._quiet = asyncio.Lock()  # held by a probe, or by a count of what the probe must not be part of
         self._probed: tuple[int, float] | None = None

@@ -51,6 +51,21 @@ def run_of(*texts: str, style: str = "seconds") -> Run:
     return statistics.run
 
 
+def test_a_probe_with_the_mark_of_an_earlier_secret_is_no_client_and_no_stranger() -> None:
+    earlier = "coturn-exporter-fedcba9876543210"
+    text = CALL.replace("amy", f"{earlier}-89abcdef-udp") + (
+        f"\n233 ERROR: check_stun_auth: Cannot find credentials of user <1795577381:{earlier}-89abcdef-tcp>"
+    )
+    known, unknown = LogStatistics(TAG.encode(), NAME.encode(), [earlier.encode()]), LogStatistics(b"other", b"other-1")
+    for line in lines(text):
+        known.feed(line)
+        unknown.feed(line)
+    assert not known.run.events
+    assert not known.run.errors
+    assert unknown.run.events["created"] == 1, "without the mark it is a client"
+    assert unknown.run.errors == {401: 1}
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_a_call_is_counted_alike_in_every_timestamp_style(style: str) -> None:
     run = run_of(CALL, style=style)
