@@ -36,9 +36,7 @@ BREAKDOWNS: dict[str, Breakdown] = {
         "PushGatewayDown",
         lambda lab: faults.frozen(lab.nodes[0].push_gateway),
     ),
-    "prosody": Breakdown(
-        "The Prosody of prosody2 hangs.", "ProsodyDown", lambda lab: faults.frozen(lab.nodes[1].prosody)
-    ),
+    "prosody": Breakdown("The Prosody of prosody1 hangs.", "ProsodyDown", lambda lab: faults.frozen(lab.prosody)),
     "coturn": Breakdown("coturn hangs.", "CoturnDown", lambda lab: faults.frozen(lab.coturn)),
     "postgresql": Breakdown("The replica postgres2 is gone.", "PostgresDown", lambda lab: faults.killed(lab.replica)),
     "haproxy": Breakdown("HAProxy hangs: nobody can log in.", "TargetDown", lambda lab: faults.frozen(lab.haproxy)),

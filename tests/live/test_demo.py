@@ -33,12 +33,16 @@ class Demo:
         )
         self.servers: list[psutil.Process] = []
 
-    def run_until(self, words: str) -> None:
+    def run_until(self, words: str) -> str:
+        """Return what it has said until then."""
         assert self.process.stdout is not None
+        said = ""
         for line in self.process.stdout:
+            said += line
             if words in line:
                 break
         self.servers = psutil.Process(self.process.pid).children()
+        return said
 
     def end(self) -> tuple[int, str, str]:
         output, errors = self.process.communicate()
@@ -52,12 +56,21 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("d")  # short, for the path of Prosody's socket
 
 
-def test_two_run_side_by_side_and_end_well_after_their_summaries(tmp_path_factory: pytest.TempPathFactory) -> None:
-    demos = [Demo(tmp_path_factory.mktemp(name), "--once") for name in ("a", "b")]
-    for code, output, errors in [demo.end() for demo in demos]:
-        assert (code, errors) == (0, "")
-        assert "All targets are up and every metric has samples." in output
-        assert "MISSING" not in output
+def test_two_run_side_by_side_one_until_ctrl_c_and_one_ends_after_its_summary(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    once = Demo(tmp_path_factory.mktemp("a"), "--once")
+    watched = Demo(tmp_path_factory.mktemp("b"))
+    summary = watched.run_until("Running until Ctrl-C.")
+    servers = len(watched.servers)
+    code, output, errors = once.end()
+    watched.process.send_signal(signal.SIGINT)
+    assert watched.end() == (0, "\nStopped; nothing is left behind.\n", "")
+    assert servers == 23 + (home() is not None)
+    assert (code, errors) == (0, "")
+    for said in (summary, output):
+        assert "All targets are up and every metric has samples." in said
+        assert "MISSING" not in said
 
 
 @pytest.mark.parametrize("moment", ["Starting", "monitoring-exporter"])
@@ -68,14 +81,6 @@ def test_ctrl_c_at_any_moment_leaves_nothing_behind(temporary: Path, moment: str
     code, output, errors = demo.end()
     assert (code, errors) == (0, "")
     assert output.endswith("\nStopped; nothing is left behind.\n")
-
-
-def test_it_runs_until_ctrl_c(temporary: Path) -> None:
-    demo = Demo(temporary)
-    demo.run_until("Running until Ctrl-C.")
-    assert len(demo.servers) == 23 + (home() is not None)
-    demo.process.send_signal(signal.SIGINT)
-    assert demo.end() == (0, "\nStopped; nothing is left behind.\n", "")
 
 
 def test_once_a_crashed_server_fails_it_in_one_line_with_the_servers_last_words(temporary: Path) -> None:
