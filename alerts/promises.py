@@ -35,6 +35,7 @@ CULPRIT: Final = "30m"
 HOLDOVER: Final = "35m"
 # Of the bad events: from this share on, one node explains them. Behind a common door a few go to no node by name.
 EXPLAINS: Final = 0.9
+ANY: Final = "any"  # what the users' door chooses, in place of a node (exporters/synthetic/names.py)
 _PAUSE: Final = 0.9  # of its interval, on average, until a journey is tried again (exporters/synthetic/runner.py)
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86400}
 _SUMS: Final = "slo:counter:sum"
@@ -224,10 +225,13 @@ def _window(window: str, of: Sequence[_Measured]) -> Iterable[Rule]:
 def _culprit() -> Iterable[Rule]:
     """Yield each node's share of the bad events, and the one node that explains them, or a series without a node.
 
+    What the users' door chooses is no node: a node of that name has no dashboard, and nobody can look for it.
     A node explains them if nearly all involve it, or if too few for a page do not: a lost probe elsewhere is no news.
     """
     place = f"slo:bad_events:by_place{CULPRIT}"
-    sides = "\n  or\n".join(f'  label_replace({place}, "instance", "$1", "{side}", "(.+)")' for side in ("from", "to"))
+    sides = "\n  or\n".join(
+        f'  label_replace({place}{{{side}!="{ANY}"}}, "instance", "$1", "{side}", "(.+)")' for side in ("from", "to")
+    )
     yield _record(
         "slo:bad_events_of_node:ratio",
         f"sum by ({BY}, instance) (\n{sides}\n)\n/ on (sloth_id) group_left ()\nsum by (sloth_id) ({place})",

@@ -114,6 +114,16 @@ RECORDINGS: Final = (
         serves="HostDiskFilling",
     ),
     Recording(
+        "instance_mountpoint:node_filesystem_files_free:ratio",
+        "min by (job, instance, mountpoint) (node_filesystem_files_free / node_filesystem_files)",
+        "A file system that counts no files (btrfs) says 0 of 0, which is NaN.",
+    ),
+    Recording(
+        "instance:node_clock_offset_seconds:now",
+        "abs(node_time_seconds - timestamp(node_time_seconds))",
+        "From the clock of Prometheus.",
+    ),
+    Recording(
         "instance:node_cpu_used:ratio",
         "1 - avg by (job, instance) (\n"
         '  sum without (mode) (rate(node_cpu_seconds_total{mode=~"idle|iowait"}[<window>]))\n'
@@ -192,63 +202,44 @@ RECORDINGS: Final = (
         serves="PostgresArchiveOld",
     ),
     Recording(
+        "instance:pg_transaction_seconds:max",
+        "max by (job, instance) (\n"
+        '  pg_stat_activity_max_tx_duration{state!~"idle in transaction.*"}\n'
+        "  or\n"
+        '  pg_stat_activity_max_tx_duration{state="idle in transaction"}\n'
+        "  and on (job, instance, datname)\n"
+        '  min_over_time(pg_locks_count{mode!~"accesssharelock|shareupdateexclusivelock"}[<window>]) > 0\n'
+        ")",
+        "Prosody's own connections are in a transaction all the time, and hold no lock between two queries. Who "
+        "reads or vacuums keeps nobody waiting.",
+        serves="PostgresTransactionLong",
+    ),
+    Recording(
+        "instance_kind:prosody_pushes_silent:increase",
+        'sum by (job, instance, kind) (increase(prosody_push_wakeups_total{result="silent"}[<window>]))',
+        "Pushes that a provider took and whose phone did not come.",
+        serves="PushesWakeNobody",
+    ),
+    Recording(
+        "instance_kind:prosody_pushes_silent:ratio",
+        'sum by (job, instance, kind) (increase(prosody_push_wakeups_total{result="silent"}[<window>]))\n/\n'
+        'sum by (job, instance, kind) (increase(prosody_push_wakeups_total{result=~"silent|woke"}[<window>]))',
+        "NaN when nothing was pushed.",
+        serves="PushesWakeNobody",
+    ),
+    Recording(
+        "instance_journey:synthetic_tries:ratio",
+        "min by (job, instance, vantage, journey) (\n"
+        "  sum by (job, instance, vantage, journey, from, to) "
+        '(rate(synthetic_journeys_total{result!="suspended"}[<window>]))\n'
+        ")\n* on (job, instance, vantage, journey) synthetic_journey_interval_seconds",
+        "Of the tries that are configured, those made for the pair of places that has the fewest.",
+        serves="SyntheticJourneysMissing",
+    ),
+    Recording(
         "instance_handler:push_latency_ms:p99",
         "histogram_quantile(0.99, rate(push_latency_ms_bucket[<window>]))",
         "Exact at 2000, where a bucket ends. NaN when nothing was pushed.",
         serves="PushLatencyHigh",
-    ),
-)
-
-# Recorded for panels, which would read too many series otherwise (bench/panels.py measures it). Most of what these
-# count never happens, and with `> 0` it leaves no series.
-PANELS: Final = (
-    Recording(
-        "instance_handler_reason:push_failures:rate2m",
-        "rate(push_failures_total[2m]) > 0",
-        "A series for each reason, handler and node.",
-    ),
-    Recording(
-        "instance_handler_reason:push_retries:rate2m",
-        "rate(push_retries_total[2m]) > 0",
-        "A series for each reason, handler and node.",
-    ),
-    Recording(
-        "instance_code:push_requests:rate2m",
-        "rate(push_requests_total[2m]) > 0",
-        "A series for each status code and node; most codes are hardly ever answered.",
-    ),
-    Recording(
-        "instance_handler_stage:push_stage_seconds:p99",
-        "histogram_quantile(0.99, rate(push_stage_seconds_bucket[5m]))",
-        "Every bucket of each stage, handler and node. NaN when nothing was pushed.",
-    ),
-    Recording(
-        "instance_handler:push_latency_ms:p50",
-        "histogram_quantile(0.5, rate(push_latency_ms_bucket[5m]))",
-        "Every bucket of each handler and node. NaN when nothing was pushed.",
-    ),
-    Recording(
-        "instance_probe_transport_reason:coturn_probe_failures:rate2m",
-        "rate(coturn_probe_failures_total[2m]) > 0",
-        "A series for each probe, transport, reason and node.",
-    ),
-    *(
-        Recording(
-            f"instance:{histogram}:p{100 * rank:.0f}",
-            f"histogram_quantile({rank}, rate({histogram}_bucket[2m]))",
-            "Every bucket of each node, on dashboards that are open all day.",
-        )
-        for histogram in ("prosody_event_loop_lag_seconds", "prosody_websocket_ping_seconds")
-        for rank in (0.5, 0.99)
-    ),
-    Recording(
-        "instance_transport_reason:prosody_connection_errors:rate2m",
-        "rate(prosody_connection_errors_total[2m]) > 0",
-        "A series for each reason and node.",
-    ),
-    Recording(
-        "instance_reason:prosody_exporter_scrape_failures:rate2m",
-        "rate(prosody_exporter_scrape_failures_total[2m]) > 0",
-        "A series for each reason and node.",
     ),
 )

@@ -9,7 +9,8 @@ import yaml
 from alerts import promises
 from alerts.catalogue import GROUPS, Alert, fill
 from alerts.objectives import Objective, Promises
-from alerts.recording import PANELS, RECORDINGS
+from alerts.panels import PANELS
+from alerts.recording import RECORDINGS
 from alerts.thresholds import Threshold
 from toolkit.values import duration
 

@@ -41,15 +41,14 @@ ALERTS: Final = (
         description="Nothing has failed yet. See what grows there, and free or add space today.",
         dashboard=_HOSTS,
     ),
-    # A file system that counts no files (btrfs) says 0 of 0, which is NaN.
     Alert(
         name="HostDiskSpaceLow",
         expr=(
             f'label_replace({_FREE} < <value>, "of", "space", "", "")\n'
             "or\n"
             "label_replace(\n"
-            "  min by (job, instance, mountpoint) (node_filesystem_files_free / node_filesystem_files) < <value>\n"
-            f'  and on (instance, mountpoint) {_FREE}, "of", "files", "", ""\n'
+            "  instance_mountpoint:node_filesystem_files_free:ratio < <value>\n"
+            f'  and {_FREE}, "of", "files", "", ""\n'
             ")"
         ),
         summary=(
@@ -90,7 +89,7 @@ ALERTS: Final = (
     ),
     Alert(
         name="HostClockWrong",
-        expr="abs(node_time_seconds - timestamp(node_time_seconds)) > <value>",
+        expr="instance:node_clock_offset_seconds:now > <value>",
         summary=(
             '{{ $labels.instance }}: the clock is {{ $value | printf "%.1f" }} s away from the clock of Prometheus '
             "(limit <limit>)"

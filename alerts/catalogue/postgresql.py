@@ -12,8 +12,8 @@ ALERTS: Final = (
         expr="pg_up == 0",
         summary="{{ $labels.instance }}: PostgreSQL does not answer its exporter",
         description=(
-            "Nobody can log in and contact lists do not load; open sessions continue. See whether the failover "
-            "happened."
+            "If it is the primary, nobody can log in or load contacts. If it is a replica, one fewer is left to fail "
+            "over to."
         ),
         dashboard=_POSTGRESQL,
     ),
@@ -24,12 +24,12 @@ ALERTS: Final = (
             "min by (job) (\n"
             "  pg_settings_default_transaction_read_only == 1\n"
             "  or\n  pg_settings_in_hot_standby\n"
-            ") == 1\nunless on (job) up == 0"
+            ") == 1\nunless on (job) up == 0\nor\nmax by (job) (pg_up) == 0"
         ),
-        summary="{{ $labels.job }}: no server takes writes; all that answer are in recovery or read-only",
+        summary="{{ $labels.job }}: no server takes writes; any that answer are in recovery or read-only",
         description=(
-            "Nobody can register or change contacts; logins may fail. Make the primary writable, or promote the "
-            "replica that is furthest ahead."
+            "Nobody can register or change contacts; logins may fail. Start the primary, make it writable, or promote "
+            "the replica furthest ahead."
         ),
         dashboard=_POSTGRESQL,
     ),
@@ -105,7 +105,7 @@ ALERTS: Final = (
     # An open transaction blocks everybody who wants to change the same rows, and Prosody waits for its database.
     Alert(
         name="PostgresTransactionLong",
-        expr="max by (job, instance) (pg_stat_activity_max_tx_duration) > <value>",
+        expr="instance:pg_transaction_seconds:max > <value>",
         summary=(
             '{{ $labels.instance }}: a transaction has been open for {{ $value | printf "%.0f" }} s (limit <limit>)'
         ),

@@ -115,11 +115,8 @@ ALERTS: Final = (
         # About Prosody's phones; no variable of the dashboard lists its nodes. 0/0 is NaN, which is above nothing.
         name="PushesWakeNobody",
         expr=(
-            'sum by (job, instance, kind) (increase(prosody_push_wakeups_total{result="silent"}[<window>]))\n'
-            '/ sum by (job, instance, kind) (increase(prosody_push_wakeups_total{result=~"silent|woke"}[<window>]))\n'
-            "> <value>\n"
-            'and sum by (job, instance, kind) (increase(prosody_push_wakeups_total{result="silent"}[<window>])) '
-            ">= <minimum>"
+            "instance_kind:prosody_pushes_silent:ratio > <value>\n"
+            "and instance_kind:prosody_pushes_silent:increase >= <minimum>"
         ),
         summary=(
             "{{ $labels.instance }}: {{ $value | humanizePercentage }} of {{ $labels.kind }} pushes wake no phone "

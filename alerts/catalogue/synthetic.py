@@ -160,12 +160,7 @@ ALERTS: Final = (
     # Not while the exporter is young: the window has to be full.
     Alert(
         name="SyntheticJourneysMissing",
-        expr=(
-            f"min by ({_SOURCE}, journey) (\n  sum by ({_SOURCE}, journey, from, to) "
-            '(rate(synthetic_journeys_total{result!="suspended"}[<window>]))\n)\n'
-            f"* on ({_SOURCE}, journey) synthetic_journey_interval_seconds < <value>\n"
-            "and on (job, instance) up offset <window> == 1"
-        ),
+        expr="instance_journey:synthetic_tries:ratio < <value>\nand on (job, instance) up offset <window> == 1",
         summary=(
             "{{ $labels.journey }}: only {{ $value | humanizePercentage }} of the tries were made (needs <limit>)"
         ),

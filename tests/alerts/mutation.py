@@ -47,6 +47,10 @@ EQUIVALENT: Final = {
     ): "what is divided by has no others",
     ("SyntheticRelayLosesMedia", 'journey=~"turn_(udp|tcp|tls)", -> (nothing) at 238'): "what is divided has no others",
     ("slo:explained_by:bool", "count -> sum at 118"): "two shares above 0.9 are above 1 together, and one is not",
+    **{
+        (f"instance_kind:{histogram}:p99", "sum -> avg at 25"): "each bucket of a node is of as many hosts"
+        for histogram in ("prosody_mod_push_http__handover_seconds", "prosody_push_wakeup_seconds")
+    },
     ("TargetDown", "without job"): "`up` has the same label; the rule's own is for promtool's duplicate check",
 }
 # The same of the promises' rules, by the form of the rule and whatever the promise.

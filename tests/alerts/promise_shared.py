@@ -23,11 +23,13 @@ _WINDOWS: Final = ("5m", "30m", "1h", "2h", "6h", "1d", "3d", "30d")
 # of the second.
 _NONE: Final = "stale"
 _PLACES: Final = {
-    ("A", "A"): ("10", "95", "9", "9", "1", "90", _NONE, _NONE, _NONE, "3", "10", "5", _NONE),
-    ("B", "B"): (_NONE, "5", "2", "3", "1", "10", _NONE, _NONE, _NONE, "2", _NONE, _NONE, _NONE),
-    ("C", "C"): (*(_NONE,) * 10, "5", "5", "5"),
-    ("A", "B"): (*(_NONE,) * 6, "5", _NONE, "5", _NONE, "85", "90", "95"),
-    ("A", "C"): (*(_NONE,) * 8, "5", *(_NONE,) * 4),
+    ("A", "A"): ("10", "95", "9", "9", "1", "90", _NONE, _NONE, _NONE, "3", "10", "5", *(_NONE,) * 3),
+    ("B", "B"): (_NONE, "5", "2", "3", "1", "10", _NONE, _NONE, _NONE, "2", *(_NONE,) * 5),
+    ("C", "C"): (*(_NONE,) * 10, "5", "5", "5", _NONE, _NONE),
+    ("A", "B"): (*(_NONE,) * 6, "5", _NONE, "5", _NONE, "85", "90", "95", _NONE, _NONE),
+    ("A", "C"): (*(_NONE,) * 8, "5", *(_NONE,) * 6),
+    ("any", "any"): (*(_NONE,) * 13, "5", _NONE),
+    ("any", "A"): (*(_NONE,) * 14, "5"),
 }
 _SINGLES: Final = (("A", 6), ("B", 1))
 # Each node's share of the first promise's, and the one that explains them.
@@ -45,6 +47,8 @@ _SHARES: Final[tuple[tuple[dict[str, float], str], ...]] = (
     ({"A": 0.95, "B": 0.85, "C": 0.05}, "A"),
     ({"A": 0.95, "B": 0.9, "C": 0.05}, "A"),
     ({"A": 0.95, "B": 0.95, "C": 0.05}, ""),
+    ({}, ""),  # any is no node
+    ({"A": 1}, "A"),
 )
 
 
@@ -67,22 +71,22 @@ def _given() -> list[dict[str, str]]:
         _series("slo:bad_events:by_place30m", {**PAIRS, "from": sender, "to": receiver}, " ".join(values))
         for (sender, receiver), values in _PLACES.items()
     ]
-    given += [_series("slo:bad_events:by_place30m", {**SINGLE, "instance": n}, f"{bad}x12") for n, bad in _SINGLES]
-    given.append(_series("slo:bad_events:by_place30m", {**QUIET, "from": "A", "to": "B"}, "5x12"))
+    given += [_series("slo:bad_events:by_place30m", {**SINGLE, "instance": n}, f"{bad}x14") for n, bad in _SINGLES]
+    given.append(_series("slo:bad_events:by_place30m", {**QUIET, "from": "A", "to": "B"}, "5x14"))
     for name, values in (
         ("slo:bad_events:minimum", ("3", "5", "3")),
         ("slo:objective:ratio", ("0.999", "0.99", "0.999")),
         ("slo:error_budget:ratio", ("0.001", "0.01", "0.001")),
         ("slo:measured:seconds", ("21600", "21599", "86400")),
     ):
-        given += [_series(name, each, f"{value}x12") for each, value in zip(every, values, strict=True)]
+        given += [_series(name, each, f"{value}x14") for each, value in zip(every, values, strict=True)]
     for window in _WINDOWS:
         for each, bad, events in ((PAIRS, 2, 40), (SINGLE, 0.75, 1), (QUIET, 0, 0)):
             labels = {**each, "sloth_window": window}
-            given.append(_series(f"slo:bad_events:increase{window}", labels, f"{bad}x12"))
-            given.append(_series(f"slo:events:increase{window}", labels, f"{events}x12"))
+            given.append(_series(f"slo:bad_events:increase{window}", labels, f"{bad}x14"))
+            given.append(_series(f"slo:events:increase{window}", labels, f"{events}x14"))
     for node, sessions in (("A", 3000), ("B", 1000)):
-        given.append(_series("prosody_c2s_sessions", {"job": "prosody", "instance": node}, f"{sessions}x12"))
+        given.append(_series("prosody_c2s_sessions", {"job": "prosody", "instance": node}, f"{sessions}x14"))
     return given
 
 

@@ -21,11 +21,11 @@ CAUSES: Final[dict[str, tuple[str, ...]]] = {
     "message-fast": (*_SERVICE, "SyntheticMessagesFailing", "SyntheticLoginsFailing"),
     "login": (
         *("ProsodyLoginsFail", "ProsodyWebSocketLoginsImpossible", *_SERVICE),
-        *("PostgresDown", "PostgresNoPrimary", "CertificateNotTrusted", "SyntheticLoginsFailing"),
+        *("PostgresNoPrimary", "CertificateNotTrusted", "SyntheticLoginsFailing"),
     ),
     "presence-gone": (),
     "call-push": ("PushProviderUnreachable", "PushVoipCredentialsInvalid"),
-    "turn": ("SyntheticTurnCredentialsFailing",),
+    "turn": ("HaproxyNoNodes", "SyntheticLoginsFailing", "SyntheticTurnCredentialsFailing"),
 }
 _NO_CAUSES: Final = (
     ("ProsodyStoresMessages", "critical", "firing"),

@@ -81,7 +81,8 @@ def test_work_on_one_of_two_nodes_pages_nobody_while_another_outage_does_and_lea
     assert f"work on {two.prosody.name} is under way" in capsys.readouterr().out
     marks = lab.prometheus.query
     _until(lab, "work is marked", lambda: f"{two.prosody.name} is out of HAProxy" in _labels(marks(PLANNED), "what"))
-    starts = {(mark.labels["job"], mark.labels["instance"]): mark.value for mark in marks(STARTS)}
+    _until(lab, "each start is marked", lambda: len(_starts(lab)) == 5)
+    starts = _starts(lab)
     assert {job for job, _ in starts} == {"prosody", "push-gateway", "haproxy"}
     assert _run(lab, "start", one.prosody.name) == 1, "one node at a time"
 
@@ -108,10 +109,19 @@ def test_work_on_one_of_two_nodes_pages_nobody_while_another_outage_does_and_lea
     assert Silences(HttpClient(lab.alertmanager.url)).nodes() == {}
     assert not about(two.prosody.name)
     _until(lab, "its end is marked", lambda: not marks(PLANNED))
-    again = {(mark.labels["job"], mark.labels["instance"]): mark.value for mark in marks(STARTS)}
+    again = _starts(lab)
     moved = {where for where, at in again.items() if at > starts[where] + 1000}
     assert ("prosody", two.prosody.name) in moved, "it was started again"
     assert ("haproxy", "haproxy1") not in moved
+    assert {*_starts(lab, shown_from=max(starts.values()) + 1)} == moved, (
+        "what started before the shown time is no mark"
+    )
+
+
+def _starts(lab: Lab, shown_from: float = 0) -> dict[tuple[str, str], float]:
+    """Return when each server started, in milliseconds, by job and node; the shown time begins at `shown_from`."""
+    marks = lab.prometheus.query(STARTS.replace("$__from", str(shown_from)))
+    return {(mark.labels["job"], mark.labels["instance"]): mark.value for mark in marks}
 
 
 def _places(lab: Lab) -> list[str]:
