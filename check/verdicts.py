@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from alerts import promises
 from alerts.catalogue import GROUPS, KNOBS
 from alerts.jobs import JOBS
-from alerts.recording import PANELS, RECORDINGS
+from alerts.panels import PANELS
+from alerts.recording import RECORDINGS
 from alerts.render import is_wanted
 from alerts.thresholds import load
 from check.chosen import Chosen, chosen

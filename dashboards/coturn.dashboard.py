@@ -9,15 +9,19 @@ from dashboards.synthetic import media
 from dashboards.tables import Column, nodes
 from dashboards.tiles import broken, figure, stat
 
-_ACTIVE = 'coturn_active_allocations{instance=~"$node"}'
-_QUOTA_USED = f'{_ACTIVE} / ignoring (kind) coturn_quota{{kind="limit",instance=~"$node"}}'
+# A coturn that hangs keeps its sockets, and its exporter goes on counting them.
+_ALIVE = f" and on (instance) {COTURN.answering}"
+_ACTIVE = 'coturn_active_allocations{instance=~"$node"}' + _ALIVE
+_QUOTA_USED = f'({_ACTIVE}) / ignoring (kind) coturn_quota{{kind="limit",instance=~"$node"}}'
 _PORTS_USED = (
     'coturn_relay_ports{state="used",instance=~"$node"}'
-    ' / ignoring (state) coturn_relay_ports{state="capacity",instance=~"$node"}'
+    ' / ignoring (state) coturn_relay_ports{state="capacity",instance=~"$node"}' + _ALIVE
 )
 _REFUSALS = threshold("CoturnPortsExhausted")
 _CREATED = rates("coturn_allocations_total", where='event="created"')
 _BINDINGS = rates("coturn_stun_bindings_total")
+# A link carries as much in each direction at once: the fuller one is what fills it.
+_BANDWIDTH = f"8 * max by (instance) ({rates('coturn_traffic_bytes_total', 'direction')})"
 
 dashboard = page(
     "coturn",
@@ -47,30 +51,33 @@ dashboard = page(
             of=COTURN,
         ),
         stat(
-            "Calls without a port",
+            "Refused: no relay port",
             f"Allocations refused with 508 in the last {_REFUSALS.window}.",
             "locale",
-            f'sum(increase(coturn_allocate_errors_total{{code="508",instance=~"$node"}}[{_REFUSALS.window}]))',
+            f'sum(increase(coturn_allocate_errors_total{{code="508",instance=~"$node"}}[{_REFUSALS.window}]){_ALIVE})',
             none_may_be("CoturnPortsExhausted"),
             of=COTURN,
         ),
         figure(
-            "Bandwidth",
-            "What coturn receives and sends, over the chosen nodes, in the last minutes.",
+            "Bandwidth, fullest node",
+            "What coturn receives or what it sends, whichever is more, on the node that carries most of it, in the "
+            "last two minutes. Section 13 plans 1 Gbps for a node.",
             "bps",
-            '8 * sum(rate(coturn_traffic_bytes_total{instance=~"$node"}[5m]))',
+            '8 * max(sum by (instance, direction) (rate(coturn_traffic_bytes_total{instance=~"$node"}[2m]))'
+            f"{_ALIVE})",
             of=COTURN,
         ),
     ],
     nodes=nodes(
         "Servers",
-        "Each server now, coloured by the limits of its alerts.",
+        "Each server now, coloured by the limits of its alerts. Bandwidth: received or sent, whichever is more; CPU: "
+        "of one core.",
         COTURN,
         {
             "allocs": Column(f"max by (instance) ({_ACTIVE})", limits=above("CoturnAllocationsHigh")),
             "quota": Column(f"max by (instance) ({_QUOTA_USED})", "percentunit", limits=above("CoturnQuotaNearlyUsed")),
             "ports": Column(f"max by (instance) ({_PORTS_USED})", "percentunit"),
-            "bandwidth": Column(f"8 * {rates('coturn_traffic_bytes_total')}", "bps"),
+            "bandwidth": Column(_BANDWIDTH, "bps"),
             "refused/s": Column(rates("coturn_allocate_errors_total")),
             "CPU": Column(f"max by (instance) ({rate('coturn_cpu_seconds_total')})", "percentunit"),
         },
@@ -88,19 +95,18 @@ dashboard = page(
     exporter="synthetic",
     rows=[
         row(
-            "Traffic and errors, and how long an answer takes",
+            "Traffic and errors, STUN against TURN, and how long an answer takes",
             series(
                 "Bandwidth",
-                "What coturn receives, above zero, and sends, below, to clients and to their peers. A call counts up "
-                "to 4,096 packets late. Section 13 plans 1 Mbps for a call, 1 Gbps for a node.",
+                "What coturn receives, above zero, and sends, below: with clients and their peers together. A call "
+                "counts up to 4,096 packets late. Section 13 plans 1 Mbps for a call, 1 Gbps for a node.",
                 "bps",
                 Query(
-                    "8 * " + rates("coturn_traffic_bytes_total", "side", where='direction="received"'),
-                    "{{instance}} {{side}} received",
+                    "8 * " + rates("coturn_traffic_bytes_total", where='direction="received"'), "{{instance}} received"
                 ),
                 Query(
-                    "8 * " + rates("coturn_traffic_bytes_total", "side", where='direction="sent"'),
-                    "{{instance}} {{side}} sent",
+                    "8 * " + rates("coturn_traffic_bytes_total", where='direction="sent"'),
+                    "{{instance}} sent",
                     Look.BELOW,
                 ),
             ),
@@ -108,15 +114,33 @@ dashboard = page(
                 "Time to answer",
                 "How long the exporter, as a client, waited for a STUN answer and for a TURN relay.",
                 "s",
-                Query('coturn_probe_duration_seconds{instance=~"$node"}', "{{instance}} {{probe}} {{transport}}"),
+                *(
+                    Query(
+                        f'coturn_probe_duration_seconds{{probe="{probe}",instance=~"$node"}}',
+                        f"{{{{instance}}}} {probe} {{{{transport}}}}",
+                        look,
+                    )
+                    for probe, look in (("turn", Look.PLAIN), ("stun", Look.DASHED))
+                ),
             ),
             series(
                 "Refused allocations/s",
                 "401: wrong credentials; 486: total-quota; 508: no relay port. A single 401 is the usual challenge.",
                 "short",
-                Query(f"{rates('coturn_allocate_errors_total', 'code')} > 0", "{{instance}} {{code}}"),
+                Query('instance_code:coturn_allocate_errors:rate2m{instance=~"$node"}', "{{instance}} {{code}}"),
                 empty="nothing was refused",
             ),
+            series(
+                "Share that needs a relay",
+                "Allocations made, of allocations and STUN bindings together. 20 to 30 % is usual; a rise: users whose "
+                "network changed, or STUN that fails.",
+                "percentunit",
+                f"{_CREATED} / ({_CREATED} + {_BINDINGS}){_ALIVE}",
+                empty="no calls",
+            ),
+        ),
+        row(
+            "Probes, requests, and how full it is",
             states(
                 "Probes",
                 "Whether the exporter, as a client, got its STUN answer or its TURN relay.",
@@ -124,17 +148,6 @@ dashboard = page(
                 legend="{{instance}} {{probe}} {{transport}}",
                 good="OK",
                 bad="FAILED",
-            ),
-        ),
-        row(
-            "STUN against TURN, and how full it is",
-            series(
-                "Share that needs a relay",
-                "Allocations made, of allocations and STUN bindings together. 20 to 30 % is usual; a rise: users whose "
-                "network changed, or STUN that fails.",
-                "percentunit",
-                f"{_CREATED} / ({_CREATED} + {_BINDINGS})",
-                empty="no calls",
             ),
             series(
                 "STUN and TURN requests/s",
@@ -191,6 +204,21 @@ dashboard = page(
                 Query(rates("coturn_allocations_total", "event"), "{{instance}} {{event}}"),
             ),
             series(
+                "Bandwidth by side",
+                "With clients, and with the peers that they talk to: what one side sends in, the other gets out. "
+                "Received above zero, sent below.",
+                "bps",
+                Query(
+                    "8 * " + rates("coturn_traffic_bytes_total", "side", where='direction="received"'),
+                    "{{instance}} {{side}} received",
+                ),
+                Query(
+                    "8 * " + rates("coturn_traffic_bytes_total", "side", where='direction="sent"'),
+                    "{{instance}} {{side}} sent",
+                    Look.BELOW,
+                ),
+            ),
+            series(
                 "Allocations by source",
                 "As each source of the exporter sees them. A lasting difference: one of them is wrong.",
                 "short",
@@ -201,8 +229,8 @@ dashboard = page(
             "Which resource",
             series(
                 "CPU",
-                "Cores in use. Relaying costs little; encryption (TLS) more.",
-                "suffix:cores",
+                "Of one core; above 100 % coturn uses several. Relaying costs little; encryption (TLS) more.",
+                "percentunit",
                 rate("coturn_cpu_seconds_total"),
             ),
             series("Memory", "Resident memory of coturn.", "decbytes", 'coturn_memory_used_bytes{instance=~"$node"}'),

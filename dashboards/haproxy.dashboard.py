@@ -1,17 +1,26 @@
 """HAProxy: do users reach a Prosody, which of the nodes are in use, and where requests wait or fail."""
 
-from dashboards.limits import above, below
+from dashboards.limits import above, below, none_may_be, threshold
 from dashboards.page import folded, page, row
 from dashboards.panels import series, states
 from dashboards.pieces import Look, Query
-from dashboards.promql import HAPROXY, rate, rates
+from dashboards.promql import HAPROXY, answered, judged, labelled, rate, rates
 from dashboards.tables import Column, nodes
 from dashboards.tiles import broken, figure, stat
 
 _IN_USE = 'haproxy_backend_up{instance=~"$node"}'
+_PROSODIES = 'proxy="prosody_ws"'
 _USERS = 'proxy!="stats"'  # the statistics page answers Prometheus' own scrapes
 _CONNECTIONS_USED = (
     'haproxy_process_current_connections{instance=~"$node"} / haproxy_process_max_connections{instance=~"$node"}'
+)
+_ERRORS = threshold("HaproxyErrorsHigh")
+_ERRORS_SHARE = 'instance:haproxy_errors:ratio{instance=~"$node"}'
+_ERRORS_JUDGED = judged(
+    f"max by (instance) ({answered(_ERRORS_SHARE)})",
+    _ERRORS,
+    f'sum by (instance) (increase(haproxy_frontend_http_responses_total{{code="5xx",{_USERS},instance=~"$node"}}'
+    f"[{_ERRORS.window}]))",
 )
 _REQUESTS = rates("haproxy_frontend_http_requests_total", where=_USERS)
 _REFUSED = rates("haproxy_frontend_http_responses_total", where=f'code="5xx",{_USERS}')
@@ -19,7 +28,7 @@ _REFUSED = rates("haproxy_frontend_http_responses_total", where=f'code="5xx",{_U
 
 def _mean(part: str) -> str:
     mean = f'haproxy_backend_{part}_time_average_seconds{{{_USERS},instance=~"$node"}}'
-    return f'label_replace(max by (instance, proxy) ({mean}), "stage", "{part}", "", "")'
+    return labelled(f"max by (instance, proxy) ({mean})", "stage", part)
 
 
 dashboard = page(
@@ -39,7 +48,7 @@ dashboard = page(
         ),
         stat(
             "Prosody nodes in use",
-            "Servers of the backend prosody_ws that pass their check, on the HAProxy that sees fewest.",
+            "Servers of the backend prosody_ws that are UP and whose weight is not 0, on the HAProxy that sees fewest.",
             "none",
             f"min({_IN_USE})",
             below("HaproxyBackendNodesLow"),
@@ -47,17 +56,20 @@ dashboard = page(
         ),
         figure(
             "Requests/s",
-            "Users' HTTP requests, over the chosen HAProxys, in the last minutes. A WebSocket is one request.",
+            "Users' HTTP requests, over the chosen HAProxys, in the last two minutes. A WebSocket is one request.",
             "short",
-            f'sum(rate(haproxy_frontend_http_requests_total{{{_USERS},instance=~"$node"}}[5m]))',
+            f'sum(rate(haproxy_frontend_http_requests_total{{{_USERS},instance=~"$node"}}[2m]))',
             of=HAPROXY,
         ),
-        figure(
-            "5xx answers, 10m",
-            "Answers without a server behind them, over the chosen HAProxys, in the last ten minutes.",
-            "locale",
-            f'sum(increase(haproxy_frontend_http_responses_total{{code="5xx",{_USERS},instance=~"$node"}}[10m]))',
+        stat(
+            "5xx answers, worst",
+            f"Share of 5xx among the users' answers in the last {_ERRORS.window}, on the worst HAProxy: who gets one "
+            f"cannot connect. The alert waits for {_ERRORS.minimum:g} of them.",
+            "percentunit",
+            f"max({_ERRORS_JUDGED})",
+            above("HaproxyErrorsHigh"),
             of=HAPROXY,
+            idle="too few",
         ),
         stat(
             "Connections used, most",
@@ -70,24 +82,26 @@ dashboard = page(
     ],
     nodes=nodes(
         "HAProxys",
-        "Each HAProxy now, coloured by the limits of its alerts. In use: Prosody nodes; conns: share of maxconn.",
+        "Each HAProxy now, coloured by the limits of its alerts. In use: Prosody nodes; 5xx: share of answers; conns: "
+        "share of maxconn.",
         HAPROXY,
         {
             "in use": Column(f"max by (instance) ({_IN_USE})", limits=below("HaproxyBackendNodesLow")),
             "requests/s": Column(_REQUESTS),
-            "5xx/s": Column(_REFUSED),
+            "5xx": Column(_ERRORS_JUDGED, "percentunit", limits=above("HaproxyErrorsHigh")),
             "conns": Column(
                 f"max by (instance) ({_CONNECTIONS_USED})", "percentunit", limits=above("HaproxyConnectionsHigh")
             ),
             "waiting": Column(
                 'sum by (instance) (haproxy_backend_current_queue{instance=~"$node"})\n'
-                '+ sum by (instance) (haproxy_server_current_queue{instance=~"$node"})'
+                '+ sum by (instance) (haproxy_server_current_queue{instance=~"$node"})',
+                limits=none_may_be("HaproxyRequestsWait"),
             ),
             "idle": Column('max by (instance) (haproxy_process_idle_time_percent{instance=~"$node"})', "percent"),
         },
     ),
     graph=series(
-        "Requests/s",
+        "Requests/s by frontend",
         "Users' HTTP requests by frontend. A WebSocket is one request, however long it lasts. Prometheus' own scrapes "
         "are left out.",
         "short",
@@ -97,23 +111,26 @@ dashboard = page(
         row(
             "The Prosody nodes behind it, errors, and how long an answer takes",
             states(
-                "Servers in use",
-                "Whether a server passes its check. One without a check is always in use.",
+                "Servers up",
+                "Whether HAProxy calls a server UP: it passes its check, or has none, and is not drained. UP and yet "
+                "not in use: a server with weight 0, and every server of a backend that is DOWN.",
                 'haproxy_server_status{state="UP",instance=~"$node"}',
                 legend="{{instance}} {{proxy}} {{server}}",
-                good="IN USE",
-                bad="NOT IN USE",
+                good="UP",
+                bad="NOT UP",
             ),
             series(
                 "Prosody nodes in use",
-                "Servers of the backend prosody_ws that pass their check. Each HAProxy of a pair judges for itself.",
+                "Servers of the backend prosody_ws that are UP and whose weight is not 0. Each HAProxy of a pair "
+                "judges for itself.",
                 "short",
                 _IN_USE,
                 limits=below("HaproxyBackendNodesLow"),
             ),
             series(
                 "Errors/s",
-                "5xx: no server could be used; connection: a Prosody did not accept; response: it broke off.",
+                "5xx: no server could be used; connection: a Prosody did not accept; response: it broke off, or the "
+                "user was gone before the answer was written.",
                 "short",
                 Query(_REFUSED, "{{instance}} 5xx", Look.FAILURE),
                 Query(rates("haproxy_backend_connection_errors_total"), "{{instance}} connection"),
@@ -134,14 +151,20 @@ dashboard = page(
                 "Open connections to each Prosody. They should be about equal: users are spread by address.",
                 "short",
                 Query(
-                    'sum by (instance, proxy, server) (haproxy_server_current_sessions{instance=~"$node"})',
-                    "{{server}} {{proxy}} {{instance}}",
+                    f'sum by (instance, server) (haproxy_server_current_sessions{{{_PROSODIES},instance=~"$node"}})',
+                    "{{server}} {{instance}}",
                 ),
                 stacked=True,
             ),
             series(
+                "Weight of each server",
+                "Its share of new users, beside the other weights. 0: it is not in use, even if it is UP.",
+                "short",
+                Query(f'haproxy_server_weight{{{_PROSODIES},instance=~"$node"}}', "{{server}} {{instance}}"),
+            ),
+            series(
                 "Failed checks/s",
-                "Checks that failed while the server was in use. Three in a row put it out of use.",
+                "Checks that failed while the server was UP. Three in a row make it DOWN.",
                 "short",
                 Query(
                     rates("haproxy_server_check_failures_total", "proxy", "server") + " > 0",
@@ -170,7 +193,7 @@ dashboard = page(
                 "Share of 5xx answers, 5m",
                 "Of all answers of the users' frontends. Users who get one cannot connect.",
                 "percentunit",
-                'instance:haproxy_errors:ratio{instance=~"$node"}',
+                _ERRORS_SHARE,
                 limits=above("HaproxyErrorsHigh"),
                 empty="nothing was answered",
             ),

@@ -1,19 +1,44 @@
 """Hosts: disk, memory and processors left, units that run, who has the address, how old the backups are."""
 
-from dashboards.limits import above, below, none_may_be
+from dashboards.limits import above, above_share, below, none_may_be, of_limit, second, value
 from dashboards.page import folded, page, row
-from dashboards.panels import series
-from dashboards.pieces import CALM, CRITICAL, Look, Query
-from dashboards.promql import HOSTS, rate
+from dashboards.panels import series, states
+from dashboards.pieces import CALM, CRITICAL, GOOD, WARNING, Look, Query
+from dashboards.promql import HOSTS, labelled, rate
 from dashboards.tables import Column, nodes
 from dashboards.tiles import broken, stat
 
-_FREE = 'instance_mountpoint:node_filesystem_free:ratio{instance=~"$node"}'
+_BY_DISK = "instance_mountpoint:node_filesystem_free:ratio"
+_FREE = f'{_BY_DISK}{{instance=~"$node"}}'
+_FILES = 'instance_mountpoint:node_filesystem_files_free:ratio{instance=~"$node"}'
+_JUDGED = f" and {_FREE}"  # not a disk that cannot be written to, or one of a container
+# A full /boot pages nobody, nor does a lack of files: neither counts as less than the limit that pages.
+_FULL = value("HostDiskFull")
+_SPACE_OR_FILES = (
+    f'{_BY_DISK}{{mountpoint!~"/boot.*",instance=~"$node"}}'
+    f' or clamp_min({_BY_DISK}{{mountpoint=~"/boot.*",instance=~"$node"}}, {_FULL:g})'
+    f" or {labelled(f'clamp_min({_FILES}{_JUDGED}, {_FULL:g})', 'of', 'files')}"
+)
 _MEMORY = 'node_memory_MemAvailable_bytes{instance=~"$node"} / node_memory_MemTotal_bytes{instance=~"$node"}'
 _USED = 'instance:node_cpu_used:ratio{instance=~"$node"}'
+_TAKEN = 'instance:node_cpu_stolen:ratio{instance=~"$node"}'
+_BUSY, _TAKEN_AWAY = value("HostProcessorBusy"), second("HostProcessorBusy")
+_OF_LIMIT = f"{_USED} / {_BUSY:g} or {labelled(f'{_TAKEN} / {_TAKEN_AWAY:g}', 'of', 'taken')}"
+_TWO_LIMITS = f"in use, of {_BUSY * 100:g} %, or taken by other machines, of {_TAKEN_AWAY * 100:g} %"
 _FAILED = 'node_systemd_unit_state{state="failed",instance=~"$node"}'
-_CLOCK = 'abs(node_time_seconds{instance=~"$node"} - timestamp(node_time_seconds{instance=~"$node"}))'
+_CLOCK = 'instance:node_clock_offset_seconds:now{instance=~"$node"}'
+_ROLES = {
+    "0": ("stopped", CRITICAL),
+    "1": ("standby", CALM),
+    "2": ("active", CALM),
+    "3": ("fault", CRITICAL),
+}
 _ROLE = 'keepalived_vrrp_state{instance=~"$node"}'
+_DISK = below("HostDiskSpaceLow", "HostDiskFull")
+
+
+def _also(alert: str) -> str:
+    return f"Its alert also needs that less than {second(alert) * 100:g} % is free."
 
 
 def _age(kind: str) -> Query:
@@ -32,10 +57,11 @@ dashboard = page(
         broken("Hosts down", "Hosts whose node exporter does not answer.", HOSTS),
         stat(
             "Disk free, least",
-            "Share of the fullest disk that is free.",
+            "Share of the fullest disk that is free: of its space, or of its files (inodes) if that is less. /boot and "
+            f"files, which page nobody, count as {_FULL * 100:g} % at least.",
             "percentunit",
-            f"min({_FREE})",
-            below("HostDiskSpaceLow"),
+            f"min({_SPACE_OR_FILES})",
+            _DISK,
             of=HOSTS,
         ),
         stat(
@@ -47,11 +73,12 @@ dashboard = page(
             of=HOSTS,
         ),
         stat(
-            "Processors in use, most",
-            "Share of time that the processors of the busiest host are not idle, over ten minutes.",
+            "CPU limit used, most",
+            f"Share of time that the processors are {_TWO_LIMITS}, whichever is more; on the host with most, over ten "
+            "minutes.",
             "percentunit",
-            f"max({_USED})",
-            above("HostProcessorBusy"),
+            f"max({_OF_LIMIT})",
+            of_limit("HostProcessorBusy"),
             of=HOSTS,
         ),
         stat(
@@ -65,36 +92,35 @@ dashboard = page(
     ],
     nodes=nodes(
         "Hosts",
-        "Each host now, coloured by the limits of its alerts. Role: of the address that keepalived moves.",
+        "Each host now, coloured by the limits of its alerts. Disk free: of space or of files, whichever is less. Cpu "
+        f"limit: share of time that the processors are {_TWO_LIMITS}, whichever is more. Role: of the address that "
+        "keepalived moves.",
         HOSTS,
         {
-            "disk free": Column(f"min by (instance) ({_FREE})", "percentunit", limits=below("HostDiskFull")),
-            "memory": Column(f"max by (instance) ({_MEMORY})", "percentunit", limits=below("HostMemoryLow")),
-            "processor": Column(f"max by (instance) ({_USED})", "percentunit", limits=above("HostProcessorBusy")),
+            "disk free": Column(f"min by (instance) ({_SPACE_OR_FILES})", "percentunit", limits=_DISK),
+            "mem free": Column(f"max by (instance) ({_MEMORY})", "percentunit", limits=below("HostMemoryLow")),
+            "cpu limit": Column(
+                f"max by (instance) ({_OF_LIMIT})", "percentunit", limits=of_limit("HostProcessorBusy")
+            ),
             "clock off": Column(f"max by (instance) ({_CLOCK})", "s", limits=above("HostClockWrong")),
             "failed": Column(f"sum by (instance) ({_FAILED})", limits=none_may_be("HostUnitFailed")),
             "role": Column(
                 f"max by (instance) ({_ROLE})",
                 "none",
-                words={
-                    "0": ("stopped", CRITICAL),
-                    "1": ("standby", CALM),
-                    "2": ("active", CALM),
-                    "3": ("fault", CRITICAL),
-                },
+                words=_ROLES,
             ),
         },
     ),
     graph=series(
         "Disk free",
-        "Share of each disk that is free.",
+        "Share of each disk's space that is free. /boot makes a warning only.",
         "percentunit",
         Query(_FREE, "{{instance}} {{mountpoint}}"),
-        limits=below("HostDiskSpaceLow"),
+        limits=_DISK,
     ),
     rows=[
         row(
-            "Will it last, and what is it used for",
+            "Memory, processors, and when a disk is full",
             series(
                 "Memory available",
                 "Share of the memory that programs can still have; cached files count as available.",
@@ -104,18 +130,25 @@ dashboard = page(
             ),
             series(
                 "Processors in use",
-                "Share of time that the processors are not idle. Taken: given to other machines by the hypervisor.",
+                "Share of time that the processors are not idle.",
                 "percentunit",
-                Query(_USED, "{{instance}}"),
-                Query('instance:node_cpu_stolen:ratio{instance=~"$node"}', "{{instance}} taken", Look.DASHED),
+                _USED,
                 limits=above("HostProcessorBusy"),
             ),
             series(
+                "Processor time taken by other machines",
+                "Share of time that the hypervisor gave to other machines while this one had work (stolen time).",
+                "percentunit",
+                _TAKEN,
+                limits=above_share("HostProcessorBusy"),
+            ),
+            series(
                 "Time until a disk is full, by the last hour",
-                "At the rate of the last hour. Only disks that fill up, and only if they are full within ten days.",
+                f"At the rate of the last hour. Only disks that fill up, and only if they are full within ten days. "
+                f"{_also('HostDiskFullSoon')}",
                 "s",
                 Query(
-                    'instance_mountpoint:node_filesystem_full_seconds:short{instance=~"$node"} < 864000',
+                    'instance_mountpoint:node_filesystem_full_seconds:short{instance=~"$node"} < 864000' + _JUDGED,
                     "{{instance}} {{mountpoint}}",
                 ),
                 limits=below("HostDiskFullSoon"),
@@ -123,13 +156,12 @@ dashboard = page(
             ),
             series(
                 "Time until a disk is full, by the last 6 hours",
-                (
-                    "At the rate of the last six hours. Only disks that fill up, and only if they are full within ten "
-                    "days."
-                ),
+                "At the rate of the last six hours. Only disks that fill up, and only if they are full within ten "
+                "days. "
+                f"{_also('HostDiskFilling')}",
                 "s",
                 Query(
-                    'instance_mountpoint:node_filesystem_full_seconds:long{instance=~"$node"} < 864000',
+                    'instance_mountpoint:node_filesystem_full_seconds:long{instance=~"$node"} < 864000' + _JUDGED,
                     "{{instance}} {{mountpoint}}",
                 ),
                 limits=below("HostDiskFilling"),
@@ -138,11 +170,12 @@ dashboard = page(
         ),
         folded(
             "Failover and backups",
-            series(
+            states(
                 "Role of each HAProxy",
-                "keepalived's state: 2 has the address, 1 stands by, 0 is stopped, 3 is a fault. Exactly one has 2.",
-                "short",
-                Query(_ROLE, "{{instance}} {{iname}}"),
+                "keepalived's state. Exactly one is active, and has the address.",
+                _ROLE,
+                legend="{{instance}} {{iname}}",
+                words=_ROLES | {"1": ("standby", GOOD), "2": ("active", GOOD)},
             ),
             series(
                 "Age of the last base backup",
@@ -166,11 +199,11 @@ dashboard = page(
                 limits=above("HostLogSilent"),
                 empty="no log is known to be older than a minute",
             ),
-            series(
+            states(
                 "Reboot needed",
-                "1: an installed update waits for a reboot.",
-                "short",
+                "Whether an installed update waits for a reboot.",
                 'node_reboot_required{instance=~"$node"}',
+                words={"0": ("no", GOOD), "1": ("REBOOT", WARNING)},
             ),
         ),
         folded(
@@ -236,11 +269,7 @@ dashboard = page(
                 "Files free",
                 "Share of each disk's inodes that are free. Without inodes no file can be created.",
                 "percentunit",
-                Query(
-                    "min by (instance, mountpoint) "
-                    '(node_filesystem_files_free{instance=~"$node"} / node_filesystem_files{instance=~"$node"})',
-                    "{{instance}} {{mountpoint}}",
-                ),
+                Query(_FILES + _JUDGED, "{{instance}} {{mountpoint}}"),
                 limits=below("HostDiskSpaceLow"),
             ),
             series(

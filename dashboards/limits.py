@@ -48,7 +48,8 @@ class Limits:
         bands: at least two, from the lowest up.
         says: the limits as a sentence for a panel's description.
         short: the nearest limit in a word or two.
-        whole: the nearest limit, of which a number may be so many per cent; None where the number is a share itself.
+        whole: the nearest upper limit, of which a number may be so many per cent; None where the number is a share
+            itself, and for a lower limit.
         edge_is_bad: whether a value exactly on an edge is in the worse band; an alert with > or < says no.
     """
 
@@ -109,21 +110,49 @@ def _thresholds() -> Mapping[str, Threshold]:
 
 def above(*alerts: str) -> Limits:
     """Return the limits of alerts that fire above their threshold, the mildest first."""
-    edges = [(_value(alert), _state(alert)) for alert in alerts]
+    edges = [(value(alert), _state(alert)) for alert in alerts]
     says = "; ".join(f"{_state(alert).word.lower()} above {threshold(alert).limit}" for alert in alerts)
-    return Limits(((None, State.OK), *edges), _sentence(says), *_nearest(alerts[0], "limit {}", "of {}"))
+    nearest = threshold(alerts[0])
+    bands = ((None, State.OK), *edges)
+    if nearest.unit == "ratio":
+        return Limits(bands, _sentence(says), f"limit {nearest.limit}")
+    return Limits(bands, _sentence(says), f"of {nearest.limit}", value(alerts[0]))
 
 
-def below(alert: str) -> Limits:
-    """Return the limits of an alert that fires below its threshold."""
-    says = f"{_state(alert).word.lower()} below {threshold(alert).limit}"
-    bands = ((None, _state(alert)), (_value(alert), State.OK))
-    return Limits(bands, _sentence(says), *_nearest(alert, "at least {}", "of at least {}"))
+def below(*alerts: str) -> Limits:
+    """Return the limits of alerts that fire below their threshold, the mildest first.
+
+    No share of the limit is shown: more than 100 % of what is needed at least is good, and reads as bad.
+    """
+    worst_first = alerts[::-1]
+    ends = [value(alert) for alert in worst_first]
+    bands = zip((None, *ends), (*map(_state, worst_first), State.OK), strict=True)
+    says = "; ".join(f"{_state(alert).word.lower()} below {threshold(alert).limit}" for alert in alerts)
+    return Limits(tuple(bands), _sentence(says), f"at least {threshold(alerts[0]).limit}")
+
+
+def of_limit(alert: str) -> Limits:
+    """Return the limit of numbers that are shares of their alert's own limits, where one alert has several."""
+    return Limits(
+        ((None, State.OK), (1, _state(alert))),
+        _sentence(f"{_state(alert).word.lower()} above 100 % of its limit"),
+        "limit 100 %",
+    )
+
+
+def above_share(alert: str) -> Limits:
+    """Return the limits of an alert that fires above its `share`, a second threshold beside its value."""
+    share = second(alert)
+    return Limits(
+        ((None, State.OK), (share, _state(alert))),
+        _sentence(f"{_state(alert).word.lower()} above {share * 100:g} %"),
+        f"limit {share * 100:g} %",
+    )
 
 
 def rest_of(alert: str) -> Limits:
     """Return the limits of 1 minus what an alert watches: of successes, where it has the share of failures."""
-    least = 1 - _value(alert)
+    least = 1 - value(alert)
     return Limits(
         ((None, _state(alert)), (least, State.OK)),
         _sentence(f"{_state(alert).word.lower()} below {least * 100:g} %"),
@@ -141,17 +170,25 @@ def none_may_be(alert: str) -> Limits:
     )
 
 
-def _nearest(alert: str, alone: str, with_share: str) -> tuple[str, float | None]:
-    """Return the limit in words, and the number that a value is so many per cent of."""
-    if threshold(alert).unit == "ratio":
-        return alone.format(threshold(alert).limit), None
-    return with_share.format(threshold(alert).limit), _value(alert)
+def value(alert: str) -> float:
+    """Return the value of an alert's threshold."""
+    found = threshold(alert).value
+    assert found is not None, f"{alert} has no threshold"
+    return found
 
 
-def _value(alert: str) -> float:
-    value = threshold(alert).value
-    assert value is not None, f"{alert} has no threshold"
-    return value
+def second(alert: str) -> float:
+    """Return the `share` of an alert that has one beside its value."""
+    found = threshold(alert).share
+    assert found is not None, f"{alert} has no share"
+    return found
+
+
+def minimum(alert: str) -> float:
+    """Return how much there must be before an alert judges."""
+    found = threshold(alert).minimum
+    assert found is not None, f"{alert} has no minimum"
+    return found
 
 
 def _state(alert: str) -> State:

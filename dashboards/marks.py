@@ -2,69 +2,80 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grafanalib import core
 
 from alerts.generate import RUNBOOKS
-from dashboards.pieces import CRITICAL, SOURCE, WARNING
+from dashboards.pieces import CRITICAL, SOURCE
+from dashboards.promql import labelled
 from dashboards.tables import firing
 from dashboards.tiles import alert_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     Panel = Any  # a grafanalib panel; the package is untyped
 
-LANDING = "prosody-overview"  # shows the alerts of every job; the others those of theirs
-_SEVERITIES = {"critical": CRITICAL, "warning": WARNING}
+OF_EVERY_JOB = ("prosody-overview", "promises")  # pages that show the alerts of every job; the others those of theirs
+_SEVERITIES = {"critical": CRITICAL, "warning": "orange"}  # lines: WARNING, a fill, is too pale for one
 STARTED, AWAY = "blue", "purple"
-_OF_BUILD = "* on (job, instance) group_left (version) "
 # When each server last started: a deploy, a reload of HAProxy, a reboot, or a crash.
-STARTS = (
-    f"1000 * (prosody_start_time_seconds {_OF_BUILD}prosody_build_info"
-    # To a minute: it tells how long it has run, and the time of the answer is a little different each time.
-    " or round(timestamp(push_gateway_uptime_seconds) - push_gateway_uptime_seconds, 60) "
-    f"{_OF_BUILD}push_gateway_build_info"
-    f" or coturn_start_time_seconds {_OF_BUILD}coturn_build_info"
-    f" or haproxy_process_start_time_seconds {_OF_BUILD}haproxy_process_build_info"
-    " or node_boot_time_seconds)"
-)
+# Before the shown time there is nothing to mark: Grafana would draw it at the left edge.
+STARTS = "1000 * (instance_version:start_time_seconds:now >= $__from / 1000)"
 # What commeazy-maintenance does: it takes a node out of HAProxy, and silences alerts.
 PLANNED = (
     'label_replace(max by (server, state) (haproxy_server_status{proxy="prosody_ws",state=~"DRAIN|MAINT"} == 1), '
     '"what", "$1 is out of HAProxy", "server", "(.+)")'
-    ' or label_replace(max(alertmanager_silences{state="active"}) > 0, "what", "alerts are silenced", "", "")'
+    " or " + labelled('max(alertmanager_silences{state="active"}) > 0', "what", "alerts are silenced")
 )
 
 
-def _firing(uid: str, jobs: Mapping[str, str], severity: str = 'severity!="none"') -> str:
-    """Return PromQL for the firing alerts this page is about; an alert without node or job concerns them all."""
-    return " or ".join(
-        f'ALERTS{{alertstate="firing",{severity},'
-        + ("" if uid == LANDING and name == "node" else f'job=~"{job}|",')
-        + f'instance=~"${name}|"}}'
-        for name, job in jobs.items()
-    )
+@dataclass(frozen=True)
+class Alerts:
+    """The alerts that a page is about; one without node or job concerns all pages, unless it is about a promise.
 
-
-def _begins(uid: str, jobs: Mapping[str, str], severity: str) -> str:
-    """Return PromQL that gives a sample only when an alert begins to fire, so that its mark is a line.
-
-    While it fires Grafana would fill the graph, and a dozen alerts at once would hide what is behind them.
+    Args:
+        uid: of the page.
+        jobs: by variable, the job whose alerts are shown for the nodes that are chosen in it.
+        others: names of further alerts, of the nodes in the variable `node`.
     """
-    active = _firing(uid, jobs, severity)
-    return f"({active}) unless ({active.replace('}', '} offset $__interval')})"
+
+    uid: str
+    jobs: Mapping[str, str]
+    others: Sequence[str] = ()
+
+    def firing(self, severity: str = 'severity!="none"') -> str:
+        """Return PromQL for those that fire."""
+        whole = self.uid in OF_EVERY_JOB
+        chosen = [
+            ("" if whole and name == "node" else f'job=~"{job}|",') + f'instance=~"${name}|"'
+            for name, job in self.jobs.items()
+        ]
+        if not whole:  # a promise is of all services, though it may name a node and has no job
+            chosen = [f'{each},sloth_slo=""' for each in chosen]
+        if self.others:
+            chosen.append(f'alertname=~"{"|".join(self.others)}",instance=~"$node|"')
+        return " or ".join(f'ALERTS{{alertstate="firing",{severity},{each}}}' for each in chosen)
+
+    def beginning(self, severity: str) -> str:
+        """Return PromQL that gives a sample only when an alert begins to fire, so that its mark is a line.
+
+        While it fires Grafana would fill the graph, and a dozen alerts at once would hide what is behind them.
+        """
+        active = self.firing(severity)
+        return f"({active}) unless ({active.replace('}', '} offset $__interval')})"
 
 
-def marks(uid: str, jobs: Mapping[str, str]) -> Any:  # noqa: ANN401 - grafanalib is untyped
+def marks(alerts: Alerts) -> Any:  # noqa: ANN401 - grafanalib is untyped
     """Return the marks of all graphs: alerts that begin to fire, starts, planned work."""
     return core.Annotations(
         [
             *(
                 _mark(
                     f"{severity.capitalize()} alerts",
-                    _begins(uid, jobs, _matcher(severity)),
+                    alerts.beginning(_matcher(severity)),
                     colour,
                     title="{{alertname}}",
                     text="{{instance}}",
@@ -85,29 +96,36 @@ def marks(uid: str, jobs: Mapping[str, str]) -> Any:  # noqa: ANN401 - grafanali
     )
 
 
-def counts(uid: str, jobs: Mapping[str, str]) -> Panel:
+def counts(alerts: Alerts) -> Panel:
     """Return the tile with how many alerts fire."""
     # The Watchdog always fires: without it the rules are not evaluated, and "0 alerts" would be a lie.
     alive = 'group(ALERTS{alertname="Watchdog",alertstate="firing",instance=~"$node|"})'
     critical, warning = (
-        f"(count({_firing(uid, jobs, _matcher(severity))}) or vector(0)) * {alive}" for severity in _SEVERITIES
+        f"(count({alerts.firing(_matcher(severity))}) or vector(0)) * {alive}" for severity in _SEVERITIES
     )
     return alert_counts(
         "Alerts",
-        "Alerts that fire now for the chosen nodes. NO DATA: Prometheus evaluates no rules, so no alert can fire.",
+        f"Alerts that fire now{_about(alerts)} NO DATA: Prometheus evaluates no rules, so no alert can fire.",
         critical,
         warning,
     )
 
 
-def firing_alerts(uid: str, jobs: Mapping[str, str]) -> Panel:
+def _about(alerts: Alerts) -> str:
+    if alerts.uid in OF_EVERY_JOB:
+        return " for the chosen nodes."
+    return " for the chosen nodes and this page's services; those of all services are on Prosody Overview."
+
+
+def firing_alerts(alerts: Alerts) -> Panel:
     """Return the list of the alerts that fire."""
-    active = _firing(uid, jobs)
+    active = alerts.firing()
     # The same alerts without their state: the value is when their condition began to hold.
     since = active.replace('ALERTS{alertstate="firing",', "ALERTS_FOR_STATE{")
     return firing(
         "Firing alerts",
-        "Critical first, then the newest, and since when the condition holds. A click on a name opens its runbook.",
+        f"Alerts that fire{_about(alerts)} Critical first, then the newest, and since when the condition holds. A "
+        "click on a name opens its runbook.",
         f"1000 * (({since}) and ignoring (alertstate) ({active}))",
         RUNBOOKS,
     )

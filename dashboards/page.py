@@ -10,7 +10,7 @@ from grafanalib import core
 
 from alerts.generate import RUNBOOKS
 from dashboards.export import Page
-from dashboards.marks import counts, firing_alerts, marks
+from dashboards.marks import Alerts, counts, firing_alerts, marks
 from dashboards.panels import words
 from dashboards.pieces import SOURCE
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 WIDTH = 24  # columns of Grafana's grid
 NODES = 14  # of them for the table of nodes; the graph beside it has the rest
-HEADING, TILE, ALERTS, TALL = 1, 4, 5, 8  # heights in its rows; tiles, alerts and one line of graphs fill 768 pixels
+HEADING, TILE, TALL = 1, 4, 8  # heights in its rows
+SCREEN = 17  # of them fill 768 pixels: tiles, firing alerts, and the table of nodes beside its graph
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ def page(
     rows: Sequence[Row],
     exporter: str | None = None,
     users: str | None = None,
+    alerts: Sequence[str] = (),
+    table: int = 7,
 ) -> Page:
     """Return one dashboard: tiles, firing alerts, nodes beside the most telling graph, then rows of detail.
 
@@ -95,18 +98,23 @@ def page(
         rows: what answers the next questions, in reading order.
         exporter: a second job whose metrics are shown; its nodes are the variable `exporter`.
         users: a third one, of test users; its nodes are the variable `users`.
+        alerts: those that open this dashboard although they watch metrics of another job.
+        table: height of the table. The list of alerts has the rest of the screen: an outage has many consequences, and
+            its cause is the oldest alert.
     """
     place = PLACES[uid]
     others = {"exporter": exporter, "users": users}
     jobs = {"node": place.job} | {variable: job for variable, job in others.items() if job}
-    head = (counts(uid, jobs), *tiles)
+    graph.legendCalcs = ["max"]  # a second number would take the room of the lines
+    shown = Alerts(uid, jobs, alerts)
+    head = (counts(shown), *tiles)
     panels = [
         *_line(head, 0, TILE, len(head)),
-        *_line((firing_alerts(uid, jobs),), TILE, ALERTS, 1),
-        _at(nodes, (0, NODES), TILE + ALERTS, TALL),
-        _at(graph, (NODES, WIDTH - NODES), TILE + ALERTS, TALL),
+        *_line((firing_alerts(shown),), TILE, SCREEN - table - TILE, 1),
+        _at(nodes, (0, NODES), SCREEN - table, table),
+        _at(graph, (NODES, WIDTH - NODES), SCREEN - table, table),
     ]
-    y = TILE + ALERTS + TALL
+    y = SCREEN
     text = words("About", f"{about}\n\n[Runbooks, one for each alert]({RUNBOOKS})")
     for each in (*rows, folded("About this dashboard", text, across=1)):
         panels += _row(each, y, TALL)
@@ -125,7 +133,7 @@ def page(
             time=core.Time("now-3h", "now"),
             timezone="browser",
             templating=core.Templating([_source(), *(_nodes(name, job) for name, job in jobs.items())]),
-            annotations=marks(uid, jobs),
+            annotations=marks(shown),
             links=[_link(place, other, there) for other, there in PLACES.items() if other != uid],
             panels=_with_ids(panels),
         )
@@ -181,7 +189,7 @@ def _nodes(name: str, job: str) -> Panel:
     query = f'label_values(up{{job="{job}"}}, instance)'  # `up` is there even when the target is down
     return core.Template(
         name=name,
-        label="Node" if name == "node" else "From",
+        label="Node" if name == "node" else "Probe",
         dataSource=SOURCE,
         query={"query": query, "refId": "StandardVariableQuery"},
         includeAll=True,

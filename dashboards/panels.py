@@ -27,9 +27,10 @@ from dashboards.pieces import (
     step,
     targets,
 )
+from dashboards.promql import answered
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dashboards.limits import Limits
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 # Where the axis of a graph ends at least, by unit: a graph of zeros alone would otherwise end at 100.
 _LEAST_AXIS = {"percentunit": 0.01, "percent": 1, "s": 0.01, "ms": 10, "decbytes": 1e6, "bps": 1e3, "Bps": 1e3}
+_MARKS = {Look.DASHED: " ┄"}  # in the legend, where Grafana 9.4 draws every line as a solid one
+_AT_TIMES = re.compile(r"> 0$|:rate2m\b")  # nor is what is recorded of two minutes there while nothing happens
 _LOOK_BACK = "1h"  # how long a state that is no longer reported is drawn as missing
 
 
@@ -47,6 +50,7 @@ def series(
     *queries: Query | str,
     limits: Limits | None = None,
     stacked: bool = False,
+    from_zero: bool = True,
     empty: str = NO_DATA,
 ) -> Panel:
     """Return lines over time, on an axis that fits them; an alert's limit is a dashed line where it comes into view.
@@ -58,9 +62,13 @@ def series(
         queries: each with its legend, or only PromQL for lines named after the node.
         limits: the limits to draw.
         stacked: whether the lines are parts of a whole.
+        from_zero: whether the axis begins at 0: not if a small change far from it matters, as of a share near 100 %.
         empty: why there may be nothing to see when all is well; shown in place of lines.
     """
-    asked = [query._replace(expr=_known(query.expr)) for query in as_queries(queries)]
+    asked = [
+        query._replace(expr=_known(answered(query.expr)), legend=query.legend + _MARKS.get(query.look, ""))
+        for query in as_queries(queries)
+    ]
     below_zero = any(query.look is Look.BELOW for query in asked)
     lines = sorted(
         sign * value for value, _ in (limits.lines if limits else ()) for sign in ((-1, 1) if below_zero else (1,))
@@ -78,18 +86,20 @@ def series(
         tooltipSort="desc",
         legendDisplayMode="table",
         legendPlacement="right",
-        legendCalcs=["mean", "max"],  # true of a node that is gone; its last value is not
+        # Both are true of a node that is gone; its last value is not. A line that is there only while it is above 0
+        # has a mean of those moments alone.
+        legendCalcs=["max"] if any(_AT_TIMES.search(query.expr) for query in asked) else ["mean", "max"],
         thresholdsStyleMode="dashed" if limits else "off",
         thresholds=[step(None, "transparent"), *(step(value, LIMIT) for value in lines)],
         overrides=line_overrides(asked),
         extraJson={
             "fieldConfig": {
                 "defaults": {
-                    "min": None if below_zero else 0,
+                    "min": 0 if from_zero and not below_zero else None,
                     "noValue": _said(empty),
                     "links": _only_this_node(asked),
                     "color": fixed(PLAIN),
-                    "custom": {"axisSoftMax": _LEAST_AXIS.get(unit, 1)},
+                    "custom": {"axisSoftMax": 0.1 if "/s" in title else _LEAST_AXIS.get(unit, 1)},
                 },
             },
             "options": {"legend": {"showLegend": True, "sortBy": "Max", "sortDesc": True}},
@@ -98,26 +108,29 @@ def series(
 
 
 def heatmap(title: str, description: str, unit: str, expr: str, *, empty: str = NO_DATA) -> Panel:
-    """Return how often each latency occurred, from the buckets of a histogram (`sum by (le) (rate(..._bucket...))`)."""
+    """Return how often each latency occurred, from the buckets of a histogram (`sum by (le) (rate(..._bucket...))`).
+
+    A minute, because Grafana 9.4 gives the colours of 1 to whatever is less than that.
+    """
     return core.Heatmap(
         title=title,
         description=description,
-        targets=targets([Query(expr, "{{le}}")], form="heatmap"),
+        targets=targets([Query(f"60 * ({expr})", "{{le}}")], form="heatmap"),
         extraJson={
-            "fieldConfig": {"defaults": {"noValue": _said(empty), "unit": "ops", "custom": {"hideFrom": _SHOWN}}},
+            "fieldConfig": {"defaults": {"noValue": _said(empty), "unit": "opm", "custom": {"hideFrom": _SHOWN}}},
             "options": {
                 "calculate": False,
                 "cellGap": 0,
-                "cellValues": {"unit": "ops"},
+                "cellValues": {"unit": "opm"},
                 "color": {
                     "mode": "scheme",
-                    "scheme": "YlOrBr",  # the rarest cell differs from the background on a dark and on a light screen
+                    "scheme": "Cool",  # the rarest cell can be seen on a dark and on a light screen; no red, no orange
                     "fill": "blue",
                     "exponent": 0.3,
                     "steps": 32,
                     "reverse": False,
                 },
-                "exemplars": {"color": "orange"},
+                "exemplars": {"color": "blue"},
                 "filterValues": {"le": 1e-9},
                 "legend": {"show": True},
                 "rowsFrame": {"layout": "auto"},
@@ -130,7 +143,14 @@ def heatmap(title: str, description: str, unit: str, expr: str, *, empty: str = 
 
 
 def states(
-    title: str, description: str, selector: str, *, legend: str = "{{instance}}", good: str = "UP", bad: str = "DOWN"
+    title: str,
+    description: str,
+    selector: str,
+    *,
+    legend: str = "{{instance}}",
+    good: str = "UP",
+    bad: str = "DOWN",
+    words: Mapping[str, tuple[str, str]] | None = None,
 ) -> Panel:
     """Return one bar for each line over time: good, bad, or NO DATA where what was reported is not reported any more.
 
@@ -141,19 +161,19 @@ def states(
         legend: the name of a bar; it names every label in which the series differ.
         good: the word for 1.
         bad: the word for 0.
+        words: word and colour of each value instead, if there are others than good and bad.
     """
+    shown = {"-1": (NO_DATA, UNKNOWN), **(words or {"0": (bad, CRITICAL), "1": (good, GOOD)})}
     labels = re.findall(r"{{\s*(\w+)\s*}}", legend)
-    now, before = (
-        f"max by ({', '.join(labels)}) ({each})" for each in (selector, f"last_over_time({selector}[{_LOOK_BACK}])")
-    )
+    before = f"last_over_time({selector}[{_LOOK_BACK}])"
     return core.StateTimeline(
         title=title,
         description=f"{description} {NO_DATA}: it was reported in the hour before and is not any more.",
-        targets=targets([Query(f"{now} or 0 * {before} - 1", legend)]),
+        targets=targets([Query(f"max by ({', '.join(labels)}) ({selector} or clamp_max({before}, -1))", legend)]),
         alignValue="center",  # at the left, half of the word is outside if the bar begins before the shown time
         fillOpacity=70,
         # With the colour mode "thresholds" Grafana merges equal values and loses the words.
-        mappings=[exactly({"-1": (NO_DATA, UNKNOWN), "0": (bad, CRITICAL), "1": (good, GOOD)})],
+        mappings=[exactly(shown)],
         thresholds=[step(None, UNKNOWN)],
         tooltipMode="multi",
         extraJson={
@@ -161,7 +181,7 @@ def states(
                 "defaults": {
                     "unit": "none",
                     "min": -1,
-                    "max": 1,
+                    "max": max(map(int, shown)),
                     "noValue": NO_DATA,
                     "color": fixed(UNKNOWN),
                 }

@@ -20,7 +20,7 @@ FAR = 1e15  # stands for "no end" in a range of values, which Grafana's versions
 
 CALM = "transparent"  # the fill of a tile or a cell that is fine: colour is for what is not
 GOOD = "blue"
-WARNING = "orange"
+WARNING = "super-light-orange"  # a fill; Grafana writes white on a darker one, and hardly legibly
 CRITICAL = "dark-red"
 UNKNOWN = "purple"
 FAILURE = "red"  # a line that counts failures
@@ -31,47 +31,64 @@ LIMIT = "#808080"  # the dashed line of an alert's limit
 NODES = {
     "17": "blue",
     "28": "green",
-    "39": "yellow",
+    "39": "dark-yellow",
     "40": "super-light-blue",
     "5": "dark-green",
-    "6": "super-light-yellow",
+    "6": "dark-blue",
 }
+ANY_NODE = "dark-blue"  # what HAProxy chooses for the test users that want no certain node
 PLAIN = "blue"  # a line that no number and no value names; Grafana would give it red or orange by its position
 # What a value of a label looks like, in every panel whose lines differ in this label.
 VALUES: dict[str, dict[str, str]] = {
     "handler": {"voip": "green", "fcm": "blue"},
-    "kind": {"message": "blue", "presence": "green", "iq": "yellow", "call": "super-light-blue", "other": "dark-green"},
-    "result": {"success": "blue", "failure": FAILURE, "ok": "blue", "woke": "blue", "silent": FAILURE},
+    "kind": {
+        "message": "blue",
+        "presence": "green",
+        "iq": "dark-yellow",
+        "call": "super-light-blue",
+        "other": "dark-green",
+    },
+    "result": {
+        "success": "blue",
+        "failure": FAILURE,
+        "ok": "blue",
+        "woke": "blue",
+        "silent": FAILURE,
+        "superseded": "dark-yellow",
+    },
+    "leg": {"to gateway": "blue", "to provider": "green", "to phone": "dark-yellow"},
+    "step": {"handed on": "blue", "received": "green", "sent": "dark-yellow", "woke": "super-light-blue"},
     "transport": {
         "websocket": "blue",
         "tcp": "green",
-        "bosh": "yellow",
+        "bosh": "dark-yellow",
         "udp": "super-light-blue",
         "tls": "dark-green",
     },
-    "type": {"available": "blue", "unavailable": "yellow"},
-    "cause": {"read_timeout": "blue", "hibernation_expired": "yellow"},
+    "type": {"available": "blue", "unavailable": "dark-yellow"},
+    "cause": {"read_timeout": "blue", "hibernation_expired": "dark-yellow"},
     "show": {
         "available": "blue",
-        "away": "yellow",
-        "xa": "super-light-yellow",
+        "away": "dark-yellow",
+        "xa": "dark-blue",
         "unavailable": "super-light-blue",
         "chat": "green",
         "dnd": "dark-green",
     },
-    "event": {"created": "blue", "refreshed": "green", "deleted": "yellow"},
+    "event": {"created": "blue", "refreshed": "green", "deleted": "dark-yellow"},
     "side": {"client": "blue", "peer": "green"},
-    "state": {"active": "blue", "idle": "green", "idle in transaction": WARNING},
+    "state": {"active": "blue", "idle": "green", "idle in transaction": "dark-yellow"},
     "sloth_slo": {
         "message-delivered": "blue",
         "message-fast": "super-light-blue",
         "login": "green",
-        "presence-gone": "yellow",
+        "presence-gone": "dark-yellow",
         "turn": "dark-green",
-        "call-push": "super-light-yellow",
+        "call-push": "dark-blue",
     },
     "stage": {
-        "queue": "yellow",
+        "queue": "dark-yellow",
+        "token": "super-light-blue",
         "connect": "green",
         "provider": "blue",
         "response": "blue",
@@ -79,38 +96,38 @@ VALUES: dict[str, dict[str, str]] = {
         "tcp": "super-light-blue",
         "tls": "dark-green",
         "upgrade": "green",
-        "sasl": "yellow",
-        "bind": "super-light-yellow",
+        "sasl": "dark-yellow",
+        "bind": "dark-blue",
     },
-    "source": {"log": "blue", "relay_ports": "yellow", "cli": "green"},
+    "source": {"log": "blue", "relay_ports": "dark-yellow", "cli": "green"},
     "code": {
         "1xx": "blue",
         "2xx": "green",
-        "3xx": "yellow",
-        "4xx": "super-light-yellow",
+        "3xx": "dark-yellow",
+        "4xx": "dark-blue",
         "5xx": FAILURE,
         "other": "dark-green",
         "200": "blue",
-        "400": "yellow",
-        "403": "super-light-yellow",
+        "400": "dark-yellow",
+        "403": FAILURE,
         "408": "dark-green",
-        "429": "green",
+        "429": FAILURE,
         "401": "blue",
-        "486": "yellow",
-        "508": "green",
+        "486": FAILURE,
+        "508": FAILURE,
     },
     "journey": {
         "message": "blue",
         "login": "green",
-        "resume": "yellow",
+        "resume": "dark-yellow",
         "presence_online": "super-light-blue",
         "presence_away": "dark-green",
-        "presence_force_quit": "yellow",
-        "presence_vanish": "super-light-yellow",
+        "presence_force_quit": "dark-yellow",
+        "presence_vanish": "dark-blue",
         "turn_credentials": "blue",
-        "turn_allocate": "green",
+        "turn_allocate": "dark-yellow",
         "turn_udp": "super-light-blue",
-        "turn_tcp": "yellow",
+        "turn_tcp": "green",
         "turn_tls": "dark-green",
     },
 }
@@ -122,6 +139,7 @@ class Look(Enum):
     PLAIN = "solid, above zero"
     FAILURE = "red: it counts failures"
     DASHED = "dashed: the lesser of two of a kind, such as P50 beside P99"
+    LIMIT = "grey and dashed: a limit that differs from line to line, or changes"
     BELOW = "drawn below zero, such as what is sent under what is received"
 
 
@@ -217,6 +235,7 @@ def line_overrides(queries: Sequence[Query]) -> list[dict[str, Any]]:
     by_node = [
         override("byRegexp", rf"/^\D*\d*[{digits}](?!\d)/", color=fixed(colour)) for digits, colour in NODES.items()
     ]
+    by_node.append(override("byRegexp", "/(^| )any$/", color=fixed(ANY_NODE)))
     looks = [
         override("byRegexp", f"/^{_as_regex(query.legend)}$/", **_LOOKS[query.look])
         for query in queries
@@ -225,9 +244,11 @@ def line_overrides(queries: Sequence[Query]) -> list[dict[str, Any]]:
     return [*(by_value or by_node), *looks]
 
 
+_DASHED = {"custom__lineStyle": {"fill": "dash", "dash": [6, 6]}, "custom__fillOpacity": 0}
 _LOOKS: dict[Look, dict[str, Any]] = {
     Look.FAILURE: {"color": fixed(FAILURE)},
-    Look.DASHED: {"custom__lineStyle": {"fill": "dash", "dash": [6, 6]}, "custom__fillOpacity": 0},
+    Look.DASHED: _DASHED,
+    Look.LIMIT: {"color": fixed(LIMIT)} | _DASHED,
     Look.BELOW: {"custom__transform": "negative-Y"},
 }
 

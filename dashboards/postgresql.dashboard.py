@@ -13,7 +13,15 @@ _A_REPLICA = (
     'NaN * (count(up{job="postgresql",instance=~"$node"}) == 1'
     ' and max(pg_settings_in_hot_standby{instance=~"$node"}) == 1)'
 )
-_STREAMING = 'pg_stat_replication_pg_wal_lsn_diff{state="streaming",instance=~"$node"}'
+# What PostgresReplicaMissing counts. A base backup or an archiver has no position (NaN); what streams from a replica,
+# or from a logical slot, is nothing to fail over to.
+_STREAMING = (
+    '(pg_stat_replication_pg_wal_lsn_diff{state="streaming",instance=~"$node"} >= 0)'
+    ' unless on (job, instance) pg_settings_in_hot_standby{instance=~"$node"} == 1'
+    " unless on (job, instance, application_name)"
+    ' label_replace(pg_replication_slots_active{database!="",instance=~"$node"},'
+    ' "application_name", "$1", "slot_name", "(.*)")'
+)
 # 0 a primary, 1 a replica, 2 a primary that refuses writes by a setting.
 _ROLE = (
     'max by (instance) (pg_settings_in_hot_standby{instance=~"$node"} == 1'
@@ -31,22 +39,22 @@ _CONNECTIONS_USED = (
     'sum by (instance) (pg_stat_activity_count{instance=~"$node"})'
     ' / on (instance) max by (instance) (pg_settings_max_connections{instance=~"$node"})'
 )
-_LONGEST = 'max by (instance) (pg_stat_activity_max_tx_duration{instance=~"$node"})'
+_LONGEST = 'max by (instance) (instance:pg_transaction_seconds:max{instance=~"$node"})'
 
 dashboard = page(
     "postgresql",
     about=(
         "PostgreSQL holds accounts and contact lists; messages never come here. "
-        "Bad is a server that is down (nobody can log in, open sessions continue), a replica that is missing or "
-        "behind (a "
-        "failover would lose accounts), or no connections left. "
+        "Bad is a primary that is down (nobody can log in, open sessions continue), a replica that is missing or "
+        "behind (a failover would lose accounts), or no connections left. "
         "Only the primary measures replication; the replica's lines are empty there."
     ),
     tiles=[
         broken("Servers down", "Servers that do not answer their exporter, or whose exporter is gone.", POSTGRESQL),
         stat(
             "Streaming replicas",
-            "Replicas connected to the primary. Only the primary knows: choose all nodes.",
+            "Replicas that stream from the primary; backups, archivers and logical subscribers are none. "
+            "Only the primary knows: choose all nodes.",
             "none",
             f'count({_STREAMING}) or {_A_REPLICA} or 0 * count(pg_up{{instance=~"$node"}} == 1)',
             below("PostgresReplicaMissing"),
@@ -64,10 +72,10 @@ dashboard = page(
         ),
         figure(
             "Transactions/s",
-            "Committed and rolled back, over the chosen servers, in the last minutes.",
+            "Committed and rolled back, over the chosen servers, in the last two minutes.",
             "short",
-            'sum(rate(pg_stat_database_xact_commit{instance=~"$node"}[5m]))'
-            ' + sum(rate(pg_stat_database_xact_rollback{instance=~"$node"}[5m]))',
+            'sum(rate(pg_stat_database_xact_commit{instance=~"$node"}[2m]))'
+            ' + sum(rate(pg_stat_database_xact_rollback{instance=~"$node"}[2m]))',
             of=POSTGRESQL,
         ),
         stat(
@@ -115,7 +123,7 @@ dashboard = page(
             ),
             series(
                 "Connections",
-                "By what they do now. Prosody keeps a few for each node; idle in transaction: a client that hangs.",
+                "By what they do now. Each Prosody has one, which is idle in transaction between two queries.",
                 "short",
                 Query(
                     'sum by (instance, state) (pg_stat_activity_count{instance=~"$node"}) > 0', "{{instance}} {{state}}"
@@ -132,7 +140,7 @@ dashboard = page(
             ),
             series(
                 "Longest transaction",
-                "Age of the oldest open transaction. One that stays open holds locks and keeps dead rows.",
+                "Age of the oldest transaction that works or keeps others waiting; Prosody's idle ones do not count.",
                 "s",
                 _LONGEST,
                 limits=above("PostgresTransactionLong"),
@@ -148,7 +156,7 @@ dashboard = page(
             ),
             series(
                 "Streaming replicas of each primary",
-                "Replicas connected to each primary.",
+                "Replicas that stream from each primary, as the alert counts them. A replica has no line.",
                 "short",
                 _REPLICAS,
                 limits=below("PostgresReplicaMissing"),
@@ -196,7 +204,9 @@ dashboard = page(
                 "Share of blocks that did not come from disk. Some 250 MB of data fit into memory: expect 99 %.",
                 "percentunit",
                 f"{rates('pg_stat_database_blks_hit')}"
-                f" / ({rates('pg_stat_database_blks_hit')} + {rates('pg_stat_database_blks_read')})",
+                f" / ({rates('pg_stat_database_blks_hit')} + {rates('pg_stat_database_blks_read')})"
+                f" and on (instance) {POSTGRESQL.answering}",
+                from_zero=False,
                 empty="no blocks were read",
             ),
             series(
@@ -223,8 +233,8 @@ dashboard = page(
             series(
                 "Checkpoints an hour",
                 (
-                    "requested: so much was written that PostgreSQL did not wait for its timer. A few an hour are "
-                    "many here."
+                    "At the pace of the last minutes: a single one is a peak. requested: so much was written that "
+                    "PostgreSQL did not wait for its timer. A few an hour are many here."
                 ),
                 "short",
                 Query(

@@ -3,7 +3,7 @@
 from dashboards.limits import above
 from dashboards.page import folded, page, row
 from dashboards.panels import heatmap, series
-from dashboards.pieces import Look, Query
+from dashboards.pieces import Look, Query, override
 from dashboards.promql import PROSODY, buckets, rates
 from dashboards.prosody import event_loop_lag, nodes_down
 from dashboards.synthetic import gone_in_time
@@ -29,9 +29,9 @@ dashboard = page(
         nodes_down(),
         figure(
             "Presence updates/s",
-            "Broadcasts of local users, over the chosen nodes, in the last minutes. A wave: connections lost together.",
+            "Broadcasts of local users, over the chosen nodes, in two minutes. A wave: connections lost together.",
             "short",
-            'sum(rate(prosody_presence_updates_total{instance=~"$node"}[5m]))',
+            'sum(rate(prosody_presence_updates_total{instance=~"$node"}[2m]))',
             of=PROSODY,
         ),
         figure(
@@ -120,9 +120,7 @@ dashboard = page(
                 "What users announced; unavailable: none announced, or withdrawn. On iOS away is an app in the "
                 "background.",
                 "short",
-                Query(
-                    'sum by (instance, show) (prosody_presence_sessions{instance=~"$node"})', "{{instance}} {{show}}"
-                ),
+                Query('instance_show:prosody_presence_sessions:sum{instance=~"$node"}', "{{instance}} {{show}}"),
             ),
         ),
         gone_in_time(),
@@ -168,6 +166,8 @@ dashboard = page(
                 "Read from the running servers: times in seconds, switches as 0 and 1.",
                 {"value": Column('max by (name, instance) (prosody_setting{instance=~"$node"})', "none")},
                 first=("name", "instance", "value"),
+                names={"instance": "node"},
+                overrides=[override("byName", "name", custom__minWidth=230)],  # for the longest
             ),
         ),
     ],

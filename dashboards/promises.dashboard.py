@@ -1,45 +1,106 @@
 """Promises: is what Section 1 promises kept, what is left of each budget, who spends it, and is it measured at all."""
 
-from dashboards.limits import above, below
+from dataclasses import dataclass
+
+from alerts.catalogue.promises import LATELY, QUICKLY, SLOWLY
+from dashboards.limits import above, below, minimum, of_limit, value
 from dashboards.page import folded, page, row
 from dashboards.panels import series
 from dashboards.pieces import CALM, Look, Query, override
-from dashboards.promql import PROSODY, TEST_USERS
+from dashboards.promql import PROMISES, PROSODY, labelled
 from dashboards.prosody import nodes_down
 from dashboards.tables import Column, table
 from dashboards.tiles import figure, stat
 
 _BY = "max by (sloth_slo)"
-_BUDGET = "on (sloth_slo) group_left () max by (sloth_slo) (slo:error_budget:ratio)"
-_BURN = above("PromiseBurnsSlowly", "PromiseBurnsFast")
 _MEASURED = below("PromiseNotMeasured")
 _NODE = 'label_replace(slo:explained_by:bool, "instance", "none", "instance", "")'
 _CAUSE = f"{_BY} (slo:known_cause:bool) or 0 * {_BY} (slo:objective:ratio)"
 _NAMES = {"sloth_slo": "promise"}
 _WHOLE = [override("byName", "promise", custom__minWidth=170)]  # for the longest name
+_EXACT = [override("byName", heading, decimals=2) for heading in ("now", "30 days")]  # 99.97 % must not read as 100 %
+_PAGES = ' and on (sloth_slo) sloth_slo_info{severity="critical"}'  # the burn of the others pages nobody
+_NOT_COVERED = f"0 * {_BY} (slo:objective:ratio unless slo:coverage:ratio)"
 
 
-def _burn(window: str) -> str:
-    """Return how many times too fast each budget burns in a window."""
-    return f"{_BY} (slo:sli_error:ratio_rate{window}) / {_BUDGET}"
+@dataclass(frozen=True)
+class _Burns:
+    """How fast each budget burns, as an alert judges it: in pairs of windows, each pair with a limit of its own.
+
+    Args:
+        alert: which one.
+        pairs: long window, short window, and how many times too fast a budget may burn.
+        lately: the window that must hold enough bad events; "": the long window of each pair.
+        of: PromQL that keeps only the promises that the alert is about; "": it is about all of them.
+    """
+
+    alert: str
+    pairs: tuple[tuple[str, str, str], ...]
+    lately: str = ""
+    of: str = ""
+
+    def _limit(self, rate: str) -> str:
+        return rate.replace("<value>", f"{value(self.alert):g}")
+
+    @property
+    def says(self) -> str:
+        """The limits in words."""
+        paces = (f"{self._limit(rate)} in {long} and {short}" for long, short, rate in self.pairs)
+        return f"{', '.join(paces)}, where 1 is the pace at which the budget just lasts."
+
+    @property
+    def of_limits(self) -> dict[str, str]:
+        """What the slower burn of each pair, which the alert compares, is of its limit; by the names of the windows."""
+        found = {}
+        for long, short, rate in self.pairs:
+            steady, now = (f"{_BY} (slo:sli_error:ratio_rate{window})" for window in (long, short))
+            limit = f"({self._limit(rate)} * {_BY} (slo:error_budget:ratio))"
+            found[f"{long}, {short}"] = f"(({steady} <= {now}) or ({now} < {steady})) / {limit}{self.of}"
+        return found
+
+    @property
+    def judged(self) -> str:
+        """The worst pair of each promise; 0 where too few events were bad, and no sample before there is a verdict."""
+        pairs = []
+        for (long, _, _), (windows, expr) in zip(self.pairs, self.of_limits.items(), strict=True):
+            bad = f"{_BY} (slo:bad_events:increase{self.lately or long})"
+            enough = f"({bad} >= bool {_BY} (slo:bad_events:minimum))"
+            pairs.append(labelled(f"({expr}) * {enough}", "pair", windows))
+        return f"{_BY} ({' or '.join(pairs)}){_after_hours()}"
 
 
-def _both(long: str, short: str) -> str:
-    """Return the slower of two burns: an alert compares it, as both windows of its pair must be above the limit."""
-    return f"({_burn(long)} <= {_burn(short)}) or ({_burn(short)} < {_burn(long)})"
+def _after_hours() -> str:
+    """Leave out a promise that has been measured for too short a time: its budget is not recorded before that."""
+    return f" and on (sloth_slo) ({_BY} (slo:period_error_budget_remaining:ratio))"
 
 
-def _burns(title: str, *pairs: tuple[str, str]) -> object:
+def _too_early(alert: str) -> str:
+    """Return NaN if a promise has been measured for too short a time for a verdict: for a tile while none has one."""
+    return f"NaN * max(slo:measured:seconds < {minimum(alert):.0f})"
+
+
+def _of_each(expr: str) -> str:
+    """Return a sample for each promise, NaN where nothing is known: a column without one would not be shown."""
+    return f"{expr} or on (sloth_slo) NaN * {_BY} (slo:objective:ratio)"
+
+
+_FAST = _Burns("PromiseBurnsFast", QUICKLY, lately=LATELY, of=_PAGES)
+_SLOW = _Burns("PromiseBurnsSlowly", SLOWLY)
+# What nothing measures is 0 from the beginning, as in the alert.
+_JUDGED_COVERAGE = f"{_BY} (slo:coverage:ratio){_after_hours()} or {_NOT_COVERED}"
+
+
+def _burns(title: str, burns: _Burns) -> object:
     looks = (Look.PLAIN, Look.DASHED)
     return series(
         title,
-        "The slower burn of each pair of windows, which the alert compares. 1: the budget lasts just long enough.",
-        "short",
+        f"The slower burn of each pair of windows, which the alert compares, of its limit: {burns.says}",
+        "percentunit",
         *(
-            Query(_both(long, short), f"{{{{sloth_slo}}}} {long}, {short}", look)
-            for (long, short), look in zip(pairs, looks, strict=True)
+            Query(expr, f"{{{{sloth_slo}}}} {windows}", look)
+            for (windows, expr), look in zip(burns.of_limits.items(), looks, strict=True)
         ),
-        limits=_BURN,
+        limits=of_limit(burns.alert),
         empty="nothing was measured in these windows",
     )
 
@@ -56,31 +117,35 @@ dashboard = page(
         nodes_down(),
         figure(
             "Budget left, worst",
-            "Of the promise that has least of its error budget left over 30 days. Below 0: the promise is missed.",
+            "Of the promise that has least of its error budget left over 30 days, among those that page: presence-gone "
+            "pages nobody and stands in the table below. Below 0: the promise is missed. A dash: the first six hours.",
             "percentunit",
-            "min(slo:period_error_budget_remaining:ratio)",
-            of=TEST_USERS,
+            f"min(slo:period_error_budget_remaining:ratio{_PAGES}) or {_too_early('PromiseBurnsFast')}",
+            of=PROMISES,
         ),
         stat(
-            "Burn in 6 hours, fastest",
-            "How many times faster than it lasts the fastest budget burned in the last six hours, and in the last half "
-            "hour too. The alert waits for six hours of measuring.",
-            "short",
-            f"max({_both('6h', '30m')})",
-            above("PromiseBurnsFast"),
-            of=TEST_USERS,
+            "Burn that pages, fastest",
+            f"How fast the fastest budget burns, of the limit at which it pages: {_FAST.says} 0 while too few events "
+            "are bad for a page. Promises that page nobody are left out. TOO EARLY: the first six hours.",
+            "percentunit",
+            f"max({_FAST.judged}) or {_too_early('PromiseBurnsFast')}",
+            of_limit("PromiseBurnsFast"),
+            of=PROMISES,
+            idle="TOO EARLY",
         ),
         stat(
-            "Least measured",
-            "Of what should have been measured in 30 days, or since measuring began, for the promise with the least.",
+            "Measured, least",
+            "Of what should have been measured in 30 days, or since measuring began, for the promise with the least. "
+            "One that nothing measures is at 0 %. TOO EARLY: the first six hours.",
             "percentunit",
-            "min(slo:coverage:ratio)",
+            f"min({_JUDGED_COVERAGE}) or {_too_early('PromiseNotMeasured')}",
             _MEASURED,
-            of=TEST_USERS,
+            of=PROMISES,
+            idle="TOO EARLY",
         ),
         figure(
-            "Promised connections",
-            "All sessions now, of the connections that Section 1 promises.",
+            "Promised sessions used",
+            "How many sessions there are now, of the connections that Section 1 promises.",
             "percentunit",
             "sum(slo:connections:ratio)",
             of=PROSODY,
@@ -88,22 +153,22 @@ dashboard = page(
     ],
     nodes=table(
         "Promises",
-        "Good events now (5m) and over 30 days, what is promised, what is left of the budget, how many times too fast "
-        "it burns (confirmed by the last half hour, or six hours), and how much is known because it was measured. A "
-        "dash: no verdict yet. presence-gone is missed with Section 11's values, 2 x 60 + 30 s; read_timeout = 25 "
-        "keeps it (docs/promises.md has the price).",
+        "Good events now (5m) and over 30 days, what is promised, what is left of the budget, how fast it burns, of "
+        "the limits at which that pages and makes a ticket (0: too few events are bad), and how much is known because "
+        "it was measured. A dash: no verdict yet, or it pages nobody. presence-gone is missed with Section 11's "
+        "values, 2 x 60 + 30 s; read_timeout = 25 keeps it (docs/promises.md has the price).",
         {
-            "now": Column(f"1 - {_BY} (slo:sli_error:ratio_rate5m)", "percentunit"),
-            "30 days": Column(f"1 - {_BY} (slo:sli_error:ratio_rate30d)", "percentunit"),
+            "now": Column(_of_each(f"1 - {_BY} (slo:sli_error:ratio_rate5m)"), "percentunit"),
+            "30 days": Column(_of_each(f"1 - {_BY} (slo:sli_error:ratio_rate30d)"), "percentunit"),
             "promised": Column(f"{_BY} (slo:objective:ratio)", "percentunit"),
-            "left": Column(f"{_BY} (slo:period_error_budget_remaining:ratio)", "percentunit"),
-            "burn 6h": Column(_both("6h", "30m"), "short", limits=above("PromiseBurnsFast")),
-            "burn 3d": Column(_both("3d", "6h"), "short", limits=above("PromiseBurnsSlowly")),
-            "known": Column(f"{_BY} (slo:coverage:ratio)", "percentunit", limits=_MEASURED),
+            "left": Column(_of_each(f"{_BY} (slo:period_error_budget_remaining:ratio)"), "percentunit"),
+            "page": Column(_of_each(_FAST.judged), "percentunit", limits=of_limit("PromiseBurnsFast")),
+            "ticket": Column(_of_each(_SLOW.judged), "percentunit", limits=of_limit("PromiseBurnsSlowly")),
+            "known": Column(_of_each(_JUDGED_COVERAGE), "percentunit", limits=_MEASURED),
         },
-        first=("sloth_slo", "now", "30 days", "promised", "left", "burn 6h", "burn 3d", "known"),
+        first=("sloth_slo", "now", "30 days", "promised", "left", "page", "ticket", "known"),
         names=_NAMES,
-        overrides=_WHOLE,
+        overrides=[*_WHOLE, *_EXACT],
     ),
     graph=series(
         "Budget spent over 30 days",
@@ -112,31 +177,32 @@ dashboard = page(
         Query(f"{_BY} (slo:period_burn_rate:ratio)", "{{sloth_slo}}"),
     ),
     exporter="synthetic",
+    table=8,  # six promises
     rows=[
         row(
             "How fast the budgets burn",
-            _burns("Burn rate, windows that page", ("1h", "5m"), ("6h", "30m")),
-            _burns("Burn rate, windows that make a ticket", ("1d", "2h"), ("3d", "6h")),
+            _burns("Burn that pages, of its limit", _FAST),
+            _burns("Burn that makes a ticket, of its limit", _SLOW),
         ),
         row(
-            "What uses them up, and room for sessions",
+            "Where events are bad, room for sessions, what was measured",
             series(
                 "Bad events of each pair of nodes, 30m",
                 "The places where events are bad. All pairs with one node: that node. Calls: the panel beside it.",
                 "short",
-                Query("sum by (sloth_slo, from, to) (slo:bad_events:by_place30m)", "{{sloth_slo}} {{from}} {{to}}"),
+                Query("slo:bad_events:by_place30m", "{{sloth_slo}} {{from}} {{to}}"),
                 empty="no event was bad in half an hour",
             ),
             series(
                 "Bad events that involve a node",
                 "Of all bad events of half an hour. One node above 90 % explains them, and a page names it.",
                 "percentunit",
-                Query("max by (sloth_slo, instance) (slo:bad_events_of_node:ratio)", "{{sloth_slo}} {{instance}}"),
+                Query("slo:bad_events_of_node:ratio", "{{sloth_slo}} {{instance}}"),
                 empty="no event was bad in half an hour",
             ),
             series(
-                "Sessions for each node but the largest",
-                "How many sessions each node would have if the largest failed and all its users came to the others.",
+                "Sessions per node if one fails",
+                "How many sessions each node would have if one failed and all users came to the others, evenly.",
                 "locale",
                 Query('sum(prosody_c2s_sessions) / (count(up{job="prosody"}) - 1)', "each node"),
                 limits=above("ConnectionsHeadroomLow"),
@@ -151,9 +217,10 @@ dashboard = page(
             ),
             series(
                 "Measured",
-                "What was measured, of what should have been, over 30 days or since measuring began.",
+                "What was measured, of what should have been, in 30 days or since measuring began. 0: nothing measures "
+                "it.",
                 "percentunit",
-                Query(f"{_BY} (slo:coverage:ratio)", "{{sloth_slo}}"),
+                Query(f"{_BY} (slo:coverage:ratio) or {_NOT_COVERED}", "{{sloth_slo}}"),
                 limits=_MEASURED,
             ),
         ),
@@ -161,7 +228,7 @@ dashboard = page(
             "What the alerts compare",
             table(
                 "Explained by",
-                "The node that nine of ten bad events involve; none: no node does.",
+                "The node that nine of ten bad events involve, or all but too few for a page; none: no node does.",
                 {"explained": Column(_NODE, "none")},
                 first=("sloth_slo", "instance"),
                 hidden=("explained", "__name__", "sloth_id", "sloth_service"),
@@ -169,12 +236,13 @@ dashboard = page(
             ),
             table(
                 "What keeps a page back",
-                "A promise of severity warning pages nobody; a known cause pages in place of the promise.",
+                "A promise of severity warning pages nobody. A cause of the whole service pages in place of a promise; "
+                "so does an alert about the node in the table beside.",
                 {
                     "info": Column("max by (sloth_slo, severity) (sloth_slo_info)", "none"),
-                    "known cause": Column(_CAUSE, "none", words={"0": ("none", CALM), "1": ("fires", CALM)}),
+                    "service cause": Column(_CAUSE, "none", words={"0": ("none", CALM), "1": ("fires", CALM)}),
                 },
-                first=("sloth_slo", "severity", "known cause"),
+                first=("sloth_slo", "severity", "service cause"),
                 hidden=("info",),
                 names=_NAMES,
             ),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from alerts.thresholds import Threshold
 
 
 @dataclass(frozen=True)
@@ -52,22 +57,55 @@ class Service:
 
 
 @dataclass(frozen=True)
-class ProbedEndpoints:
-    """What an exporter probes from outside, and how Prometheus knows that a probe succeeded.
+class PingedNodes(Service):
+    """The nodes of a job on which the exporter has a connection of its own, and pings on it.
 
     Args:
-        succeeds: a metric with one series per endpoint that is 1 if its last probe succeeded.
-        word: the verdict on numbers of the endpoints while one of them cannot be probed.
-        where: further matchers, each with a comma after it.
+        answered: PromQL for how many pings of each node were answered of late; 0 while none is.
     """
 
-    succeeds: str
-    word: str = "PROBE FAILED"
-    where: str = ""
+    word: str = "NO PING"
+    answered: str = field(kw_only=True)
 
     def unanswered(self) -> str:
-        """Return how many endpoints could not be probed."""
-        return f'sum(1 - {self.succeeds}{{{self.where}instance=~"$exporter"}})'
+        """Return how many nodes answer no ping (those that do not answer at all included)."""
+        return (
+            f"count({self.scraped}) - (count({self.answering} unless on (instance) {self.answered} == 0) or vector(0))"
+        )
+
+
+@dataclass(frozen=True)
+class Services:
+    """What a number needs together, such as Prosody, which counts it, and the gateway, which makes it happen."""
+
+    links: tuple[Service | ProbedEndpoints, ...]
+    word: str = "NODE DOWN"
+
+    def unanswered(self) -> str:
+        """Return how many of their nodes do not answer."""
+        return " + ".join(f"({service.unanswered()} or vector(0))" for service in self.links)
+
+
+@dataclass(frozen=True)
+class ProbedEndpoints:
+    """What exporters probe from outside, and how Prometheus knows that a probe succeeded.
+
+    Args:
+        job: of the exporters.
+        succeeds: a metric with one series per endpoint that is 1 if its last probe succeeded; `up` if there is none.
+        word: the verdict on numbers of the endpoints while one of them cannot be probed.
+    """
+
+    job: str
+    succeeds: str
+    word: str = "PROBE FAILED"
+
+    def unanswered(self) -> str:
+        """Return how many endpoints could not be probed; an exporter that is gone counts as one."""
+        gone = f'1 - up{{job="{self.job}",instance=~"$exporter"}}'
+        if self.succeeds == "up":
+            return f"sum({gone})"
+        return f'sum(1 - {self.succeeds}{{instance=~"$exporter"}} or {gone})'
 
 
 PROSODY = Service("prosody", "prosody_up")
@@ -76,8 +114,51 @@ POSTGRESQL = Service("postgresql", "pg_up")
 COTURN = Service("coturn", "coturn_up")
 HAPROXY = Service("haproxy", "up")
 HOSTS = Service("node", "up")
-CERTIFICATES = ProbedEndpoints("ssl_certificate_probe_success")
-TEST_USERS = ProbedEndpoints("up", "NOT MEASURED", 'job="synthetic",')
+CERTIFICATES = ProbedEndpoints("certificates", "ssl_certificate_probe_success")
+# Events of the promises: a gateway that hangs counts no call as bad.
+PROMISES = Services((ProbedEndpoints("synthetic", "up"), GATEWAY), "NOT MEASURED")
+
+
+def judged(number: str, threshold: Threshold, counted: str) -> str:
+    """Return what an alert with a minimum watches; NaN where it is above the limit and the alert says nothing of it.
+
+    One mistyped password at night is 100 % of all logins. Nobody is woken for it, so it must have no colour.
+
+    Args:
+        number: PromQL for what the alert compares with its threshold.
+        threshold: of the alert.
+        counted: PromQL for what must reach the minimum, with the labels of `number`.
+    """
+    fine = f"({number}) <= {threshold.value:g}"
+    return f"({number}) and ({fine} or {counted} >= {threshold.minimum:g}) or NaN * ({number})"
+
+
+# The services by the first word of their metrics.
+_SERVICES: dict[str, Service | None] = {
+    "prosody": PROSODY,
+    "push": GATEWAY,
+    "pg": POSTGRESQL,
+    "coturn": COTURN,
+    "haproxy": HAPROXY,
+    "node": HOSTS,
+    "synthetic": None,  # its nodes are in a variable of their own
+}
+_RECORDED_OF_WINDOW = re.compile(r"instance\w*:([a-z]+)_\w+:(?:ratio|mean|p\d+|increase)\b")
+
+
+def answered(expr: str) -> str:
+    """Return PromQL for the same, without nodes that do not answer.
+
+    A share, a quantile or an increase of the last minutes is still recorded minutes after its node has ended.
+    """
+    recorded = _RECORDED_OF_WINDOW.search(expr)
+    service = _SERVICES[recorded[1]] if recorded else None
+    return f"({expr}) and on (instance) {service.answering}" if service else expr
+
+
+def labelled(expr: str, label: str, value: str) -> str:
+    """Return the same with a label more."""
+    return f'label_replace({expr}, "{label}", "{value}", "", "")'
 
 
 def rate(metric: str, *, where: str = "") -> str:

@@ -1,10 +1,10 @@
 """Prosody Overview: is the messaging service up, how full is it, and which node, host or kind of stanza is why."""
 
-from dashboards.limits import above, none_may_be
+from dashboards.limits import above, none_may_be, threshold
 from dashboards.page import folded, page, row
 from dashboards.panels import heatmap, series, states
-from dashboards.pieces import Look, Query
-from dashboards.promql import PROSODY, buckets, rate, rates
+from dashboards.pieces import CALM, WARNING, Look, Query
+from dashboards.promql import PROSODY, buckets, judged, rate, rates
 from dashboards.prosody import event_loop_lag, nodes_down, open_file_descriptors, prosody_answers
 from dashboards.synthetic import messages_and_logins
 from dashboards.tables import Column, nodes, table
@@ -13,12 +13,19 @@ from dashboards.tiles import stat
 _SESSIONS = 'sum by (instance) (prosody_c2s_sessions{instance=~"$node"})'
 _UNSAFE_MODULES = 'prosody_module_loaded{module=~"mam|muc_mam|offline",instance=~"$node"}'
 _UNSAFE_SETTINGS = 'prosody_setting{name=~"push_notification_with_(body|sender)",instance=~"$node"}'
-_OPEN_REGISTRATION = (
+_REGISTRATION = (
     'max by (instance) (prosody_setting{name="allow_registration",instance=~"$node"}'
-    ' or prosody_module_loaded{module="register_ibr",instance=~"$node"}) * on (instance)'
-    ' (1 - max by (instance) (prosody_setting{name="registration_restricted",instance=~"$node"}))'
+    ' or prosody_module_loaded{module="register_ibr",instance=~"$node"})'
 )
+_RESTRICTED = 'prosody_setting{name="registration_restricted",instance=~"$node"} == 1'
 _SAFE_SETTINGS = 'prosody_setting{name=~"(c2s|s2s)_require_encryption",instance=~"$node"}'
+_LOGINS_FAIL = threshold("ProsodyLoginsFail")
+_BAD_LOGINS = judged(
+    'max by (instance) (instance:prosody_logins_failed:ratio{instance=~"$node"})',
+    _LOGINS_FAIL,
+    'sum by (instance) (increase(prosody_authentications_total{result!="success",instance=~"$node"}'
+    f"[{_LOGINS_FAIL.window}]))",
+)
 
 users_get, test_users = messages_and_logins()
 dashboard = page(
@@ -57,10 +64,9 @@ dashboard = page(
         ),
         stat(
             "Unsafe settings",
-            "Loaded modules that store messages, open registration, pushes that reveal content, encryption not "
-            "required.",
+            "Loaded modules that store messages, pushes that reveal content, encryption not required.",
             "none",
-            f"sum({_UNSAFE_MODULES}) + sum({_UNSAFE_SETTINGS}) + sum({_OPEN_REGISTRATION}) + sum(1 - {_SAFE_SETTINGS})",
+            f"sum({_UNSAFE_MODULES}) + sum({_UNSAFE_SETTINGS}) + sum(1 - {_SAFE_SETTINGS})",
             none_may_be("ProsodyStoresMessages"),
             of=PROSODY,
         ),
@@ -68,7 +74,7 @@ dashboard = page(
     nodes=nodes(
         "Nodes",
         "Each node now, coloured by the limits of its alerts. Lag: of the event loop, on average; bad logins: of all "
-        "in two minutes.",
+        f"in two minutes, a dash also where they are too few for an alert ({_LOGINS_FAIL.minimum:g}).",
         PROSODY,
         {
             "sessions": Column(_SESSIONS, limits=above("ProsodySessionsHigh", "ProsodySessionsCritical")),
@@ -86,11 +92,7 @@ dashboard = page(
                 "s",
                 limits=above("ProsodyEventLoopSlow"),
             ),
-            "bad logins": Column(
-                'max by (instance) (instance:prosody_logins_failed:ratio{instance=~"$node"})',
-                "percentunit",
-                limits=above("ProsodyLoginsFail"),
-            ),
+            "bad logins": Column(_BAD_LOGINS, "percentunit", limits=above("ProsodyLoginsFail")),
         },
     ),
     graph=series(
@@ -117,7 +119,11 @@ dashboard = page(
                 "Logins that failed and connections that Prosody ended with an error. Many failed logins on all nodes: "
                 "the database or the token service; on one node: that node.",
                 "short",
-                Query(rates("prosody_authentications_total", where='result="failure"'), "{{instance}} logins"),
+                Query(
+                    rates("prosody_authentications_total", where='result="failure"'),
+                    "{{instance}} failed logins",
+                    Look.FAILURE,
+                ),
                 Query(rates("prosody_connection_errors_total"), "{{instance}} connections", Look.DASHED),
             ),
             series(
@@ -164,22 +170,31 @@ dashboard = page(
             "Which node, and since when",
             prosody_answers(),
             states(
-                "What answers on the nodes",
-                "Whether Prometheus can scrape each service. If everything on a node is down: the node or its network.",
+                "Targets that answer",
+                "Whether Prometheus can scrape each target. If all of a node are down, it is the node or its network.",
                 'up{instance=~"$node"}',
                 legend="{{instance}} {{job}}",
             ),
             table(
                 "Versions and starts",
-                "What runs where, and since when. A recent start explains sessions and counters that fell.",
+                "What runs where, and since when. A recent start explains sessions and counters that fell. "
+                "Registration: whether anyone can register an account.",
                 {
                     "started": Column(
-                        '1000 * max by (instance) (prosody_start_time_seconds{instance=~"$node"})', "dateTimeFromNow"
+                        '1000 * max by (instance) (prosody_start_time_seconds{instance=~"$node"})'
+                        f" or on (instance) NaN * max by (instance) ({PROSODY.scraped})",
+                        "dateTimeFromNow",
+                    ),
+                    "registration": Column(
+                        f"({_REGISTRATION} unless on (instance) {_RESTRICTED}) or 0 * {_REGISTRATION}",
+                        "none",
+                        words={"0": ("closed", CALM), "1": ("OPEN", WARNING)},
                     ),
                     "build": Column('group by (instance, version) (prosody_build_info{instance=~"$node"})'),
                 },
                 first=("instance",),
                 hidden=("build",),
+                names={"instance": "node"},
             ),
         ),
         folded(
@@ -197,8 +212,9 @@ dashboard = page(
                 ),
             ),
             series(
-                "Pushes handed on/s",
-                "Notifications that mod_cloud_notify gave to the push gateway, one for each registered device.",
+                "Pushes asked for/s",
+                "Notifications that mod_cloud_notify asked for, one for each registered device, and several times for "
+                "one push. Push Gateway Health has what was handed on.",
                 "short",
                 Query(rates("prosody_push_notifications_total", "kind"), "{{instance}} {{kind}}"),
                 stacked=True,

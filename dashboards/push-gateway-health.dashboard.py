@@ -4,7 +4,7 @@ from dashboards.limits import above, rest_of, threshold
 from dashboards.page import folded, page, row
 from dashboards.panels import heatmap, series, states
 from dashboards.pieces import CALM, CRITICAL, Look, Query
-from dashboards.promql import GATEWAY, buckets, rate, rates
+from dashboards.promql import GATEWAY, judged, labelled, rate, rates
 from dashboards.push import HANDED_ON, P99, RECEIVED, path
 from dashboards.tables import Column, nodes
 from dashboards.tiles import broken, stat
@@ -18,7 +18,23 @@ _CRASHES = threshold("PushGatewayCrashLoop")
 _ALIVE = 'on (instance) push_gateway_up{instance=~"$node"} == 1'
 _VOIP_FAILED = 'instance:push_voip_failed:ratio{instance=~"$node"}'
 _FCM_FAILED = 'instance:push_fcm_failed:ratio{instance=~"$node"}'
+_VOIP_JUDGED, _FCM_JUDGED, _P99_JUDGED = (
+    judged(f"{watched} and {_ALIVE}", alert, f'increase({counter}{{instance=~"$node"}}[{alert.window}])')
+    for watched, alert, counter in (
+        (_VOIP_FAILED, _VOIP, "push_voip_failed_total"),
+        (_FCM_FAILED, _FCM, "push_fcm_failed_total"),
+        (P99, _SLOW, "push_latency_ms_count"),
+    )
+)
 _MEMORY = 'push_gateway_memory_bytes{instance=~"$node"}'
+
+_BUCKETS = "instance_handler_le:push_latency_ms_bucket:rate2m"
+
+
+def _of_both(outcome: str) -> str:
+    counters = {handler: rate(f"push_{handler}_{outcome}_total") for handler in ("voip", "fcm")}
+    return " or ".join(labelled(each, "handler", name) for name, each in counters.items())
+
 
 dashboard = page(
     "push-gateway-health",
@@ -33,32 +49,32 @@ dashboard = page(
         stat(
             "VoIP success, worst",
             f"Share of calls that Apple accepted in the last {_VOIP.window}, on the worst node. "
-            f"The alert waits for {_VOIP.minimum:g} failures.",
+            f"Below {_VOIP.minimum:g} failures there is no alert: too few.",
             "percentunit",
-            f"1 - max({_VOIP_FAILED} and {_ALIVE})",
+            f"1 - max({_VOIP_JUDGED})",
             rest_of("PushVoipFailuresHigh"),
             of=GATEWAY,
-            idle="no pushes",
+            idle="too few",
         ),
         stat(
             "FCM success, worst",
             f"Share of pushes that Google accepted in the last {_FCM.window}, on the worst node. "
-            f"The alert waits for {_FCM.minimum:g} failures.",
+            f"Below {_FCM.minimum:g} failures there is no alert: too few.",
             "percentunit",
-            f"1 - max({_FCM_FAILED} and {_ALIVE})",
+            f"1 - max({_FCM_JUDGED})",
             rest_of("PushFcmFailuresHigh"),
             of=GATEWAY,
-            idle="no pushes",
+            idle="too few",
         ),
         stat(
             "Latency P99, worst",
             "From request to the provider's answer, on the worst node and handler; one push in a hundred took longer. "
-            f"The alert waits for {_SLOW.minimum:g} pushes.",
+            f"Below {_SLOW.minimum:g} pushes there is no alert: too few.",
             "ms",
-            f"max({P99} and {_ALIVE})",
+            f"max({_P99_JUDGED})",
             above("PushLatencyHigh"),
             of=GATEWAY,
-            idle="no pushes",
+            idle="too few",
         ),
         stat(
             f"Restarts in {_CRASHES.window}, worst",
@@ -71,19 +87,18 @@ dashboard = page(
     ],
     nodes=nodes(
         "Nodes",
-        "Each gateway now, coloured by its alerts. Handed on: pushes a second from the Prosody beside it; "
-        "received: pushes a second that the gateway took.",
+        "Each gateway now, coloured by its alerts; a dash also where there is too little for an alert. Pushed: what "
+        "the Prosody beside it hands on a second; received: what the gateway takes a second.",
         GATEWAY,
         {
-            "handed on": Column(HANDED_ON, outlives=True),
+            "pushed": Column(HANDED_ON, outlives=True),
             "received": Column(RECEIVED),
-            "voip fail": Column(
-                f"max by (instance) ({_VOIP_FAILED} and {_ALIVE})", "percentunit", limits=above("PushVoipFailuresHigh")
+            "VoIP bad": Column(
+                f"max by (instance) ({_VOIP_JUDGED})", "percentunit", limits=above("PushVoipFailuresHigh")
             ),
-            "fcm fail": Column(
-                f"max by (instance) ({_FCM_FAILED} and {_ALIVE})", "percentunit", limits=above("PushFcmFailuresHigh")
-            ),
-            "P99": Column(f"max by (instance) ({P99} and {_ALIVE})", "ms", limits=above("PushLatencyHigh")),
+            "FCM bad": Column(f"max by (instance) ({_FCM_JUDGED})", "percentunit", limits=above("PushFcmFailuresHigh")),
+            "P99": Column(f"max by (instance) ({_P99_JUDGED})", "ms", limits=above("PushLatencyHigh")),
+            "memory": Column(f"max by (instance) ({_MEMORY})", "decbytes", limits=above("PushGatewayMemoryHigh")),
             "ready": Column(
                 'min by (instance) (push_provider_state{instance=~"$node"})',
                 "none",
@@ -99,6 +114,7 @@ dashboard = page(
         Query(HANDED_ON, "{{instance}} handed on"),
         Query(RECEIVED, "{{instance}} received", Look.BELOW),
     ),
+    alerts=("PushesWakeNobody",),  # Prosody sees whether a phone comes back
     rows=[
         row(
             "Pushes and failures, and how long they take",
@@ -107,10 +123,8 @@ dashboard = page(
                 "Pushes that the providers accepted, and those that failed for whatever cause. Through voip go calls "
                 "to iPhones, through fcm messages and calls to Android.",
                 "short",
-                Query(rate("push_voip_sent_total"), "{{instance}} voip"),
-                Query(rate("push_fcm_sent_total"), "{{instance}} fcm", Look.DASHED),
-                Query(rate("push_voip_failed_total"), "{{instance}} voip failed", Look.FAILURE),
-                Query(rate("push_fcm_failed_total"), "{{instance}} fcm failed", Look.FAILURE),
+                Query(_of_both("sent"), "{{instance}} {{handler}}"),
+                Query(_of_both("failed"), "{{instance}} {{handler}} failed", Look.FAILURE),
                 Query(
                     rates("push_calls_failed_total", where='handler="fcm"'),
                     "{{instance}} fcm failed: calls",
@@ -151,7 +165,8 @@ dashboard = page(
             "Is it ready, and how full is it",
             states(
                 "Ready to send",
-                "Whether a push that arrives now can be sent at once.",
+                "Whether a push that arrives now can be sent at once. The provider may still refuse it: see Failures/s "
+                "by reason.",
                 'push_provider_state{instance=~"$node"}',
                 legend="{{instance}} {{handler}}",
                 good="READY",
@@ -159,7 +174,8 @@ dashboard = page(
             ),
             states(
                 "Credentials valid",
-                "Whether the key file is in order and the access token valid.",
+                "Whether the key file is in order and the access token valid. The provider may still refuse it: see "
+                "Failures/s by reason.",
                 'push_credentials_valid{instance=~"$node"}',
                 legend="{{instance}} {{handler}}",
                 good="VALID",
@@ -198,8 +214,9 @@ dashboard = page(
                 Query(
                     'instance_handler_reason:push_failures:rate2m{instance=~"$node"}',
                     "{{instance}} {{handler}} {{reason}}",
+                    Look.FAILURE,
                 ),
-                empty="no push has failed",
+                empty="no push that a gateway took has failed",
             ),
             series(
                 "Retries/s by reason",
@@ -229,7 +246,7 @@ dashboard = page(
                 "Phones that were reset or lost the app, as the provider says. Not failures; a wave follows an app "
                 "release.",
                 "short",
-                Query(rates("push_unregistered_total", "handler"), "{{instance}} {{handler}}"),
+                Query('instance_handler:push_unregistered:rate2m{instance=~"$node"}', "{{instance}} {{handler}}"),
             ),
             series(
                 "Connections to the providers/s",
@@ -255,13 +272,13 @@ dashboard = page(
                 "Latency of calls, distribution",
                 "How often a VoIP push took how long, over the chosen nodes.",
                 "ms",
-                buckets("push_latency_ms", where='handler="voip"'),
+                f'sum by (le) ({_BUCKETS}{{handler="voip",instance=~"$node"}})',
             ),
             heatmap(
                 "Latency of FCM, distribution",
                 "How often an FCM push took how long, over the chosen nodes.",
                 "ms",
-                buckets("push_latency_ms", where='handler="fcm"'),
+                f'sum by (le) ({_BUCKETS}{{handler="fcm",instance=~"$node"}})',
             ),
         ),
         folded(

@@ -4,7 +4,7 @@ from dashboards.limits import above, threshold
 from dashboards.page import Row, row
 from dashboards.panels import heatmap, series
 from dashboards.pieces import Look, Query
-from dashboards.promql import GATEWAY, buckets, rates
+from dashboards.promql import GATEWAY, PROSODY, Services, buckets, judged, labelled, rates
 from dashboards.tiles import stat
 
 # The bridge's own counts: each push once, however often it was repeated, also if the gateway refused or never took it.
@@ -19,32 +19,38 @@ HANDED_ON = " + ".join(
 RECEIVED = rates("push_requests_total", where='code="200"')
 _SENT = f"{rates('push_voip_sent_total')} + {rates('push_fcm_sent_total')}"
 _WOKE = rates("prosody_push_wakeups_total", where='result="woke"')
+# In the order of a push's way.
+_STEPS = " or ".join(
+    labelled(expr, "step", step)
+    for step, expr in {"handed on": HANDED_ON, "received": RECEIVED, "sent": _SENT, "woke": _WOKE}.items()
+)
 P99 = 'instance_handler:push_latency_ms:p99{instance=~"$node"}'
 
 
 def _p99(histogram: str) -> str:
-    return f"histogram_quantile(0.99, {rates(f'{histogram}_bucket', 'kind', 'le')})"
+    return f'instance_kind:{histogram}:p99{{instance=~"$node"}}'
+
+
+def _leg(leg: str, expr: str) -> str:
+    """Return how long a part of the way took. Behind a gateway that hangs, what is recorded is of the past."""
+    return labelled(f"{expr} and on (instance) {GATEWAY.answering}", "leg", leg)
 
 
 def path() -> Row:
     """Return where on its way a push is lost."""
     calls, wake = threshold("PushCallsFailing"), threshold("PushesWakeNobody")
-    silent = " / ".join(
-        "sum by (instance, kind) (increase("
-        f'prosody_push_wakeups_total{{result=~"{result}",instance=~"$node"}}[{wake.window}]))'
-        for result in ("silent", "silent|woke")
+    ratio, silent = (
+        f'instance_kind:prosody_pushes_silent:{what}{{instance=~"$node"}}' for what in ("ratio", "increase")
     )
+    wake_nobody = judged(ratio, wake, silent)
     return row(
         "The path of a push: handed on, received, sent, woke",
         series(
-            "From Prosody to the phone/s",
+            "Pushes at each step/s",
             "handed on: by Prosody's bridge; received: by the gateway; failed: a wrong secret; sent: accepted by "
             "Apple or Google; woke: the phone came in time. Where the lines part, pushes are lost.",
             "short",
-            Query(HANDED_ON, "{{instance}} handed on"),
-            Query(RECEIVED, "{{instance}} received", Look.DASHED),
-            Query(_SENT, "{{instance}} sent"),
-            Query(_WOKE, "{{instance}} woke", Look.DASHED),
+            Query(_STEPS, "{{instance}} {{step}}"),
             Query(rates("push_requests_total", where='code="403"'), "{{instance}} failed: secret", Look.FAILURE),
         ),
         series(
@@ -53,42 +59,55 @@ def path() -> Row:
             "Apple's or Google's answer. Both must take less than 2 s. to phone: from Prosody's push until the "
             "phone is back.",
             "s",
-            Query(_p99("prosody_mod_push_http__handover_seconds"), "{{instance}} {{kind}} to gateway"),
-            Query(f"{P99} / 1000", "{{instance}} {{handler}} to provider", Look.DASHED),
-            Query(_p99("prosody_push_wakeup_seconds"), "{{instance}} {{kind}} to phone"),
+            Query(_leg("to gateway", _p99("prosody_mod_push_http__handover_seconds")), "{{instance}} {{kind}} {{leg}}"),
+            Query(_leg("to provider", f"{P99} / 1000"), "{{instance}} {{handler}} {{leg}}", Look.DASHED),
+            Query(_leg("to phone", _p99("prosody_push_wakeup_seconds")), "{{instance}} {{leg}} ({{kind}})"),
             empty="no pushes",
         ),
         stat(
-            "Pushes that wake nobody, worst",
+            "Accepted pushes that wake nobody, worst",
             f"Of the pushes that a provider took in the last {wake.window}, those whose phone did not come, on "
             "the worst node and of the worst kind. Phones that are off are among them. "
-            f"The alert waits for {wake.minimum:g} of them.",
+            f"Below {wake.minimum:g} of them there is no alert: too few.",
             "percentunit",
-            f"max({silent})",
+            f"max({wake_nobody})",
             above("PushesWakeNobody"),
-            of=GATEWAY,
-            idle="no pushes",
+            of=Services((PROSODY, GATEWAY)),
+            idle="too few",
         ),
         stat(
             f"Failed calls in {calls.window}, worst",
             "Pushes for calls that neither Apple nor Google accepted, on the worst node, however few calls there are.",
             "locale",
-            f'max(sum by (instance) (increase(push_calls_failed_total{{instance=~"$node"}}[{calls.window}])))',
+            # round: what increase() adds for the ends of the window would make three calls more than three.
+            f'max(round(sum by (instance) (increase(push_calls_failed_total{{instance=~"$node"}}[{calls.window}]))))',
             above("PushCallsFailing"),
             of=GATEWAY,
         ),
         series(
-            "What followed each push/s",
-            "woke: the phone came in time. silent: it did not. superseded: another push to the same token came first.",
+            "What followed each accepted push/s",
+            "Of the pushes that a provider took. woke: the phone came in time. silent: it did not. superseded: another "
+            "push to the same token came first.",
             "short",
-            Query(rates("prosody_push_wakeups_total", "kind", "result"), "{{instance}} {{kind}} {{result}}"),
+            *(
+                Query(
+                    f'instance_kind_result:prosody_push_wakeups:rate2m{{kind="{kind}",instance=~"$node"}} > 0',
+                    f"{{{{instance}}}} {kind} {{{{result}}}}",
+                    look,
+                )
+                for kind, look in (("call", Look.PLAIN), ("message", Look.DASHED))
+            ),
+            empty="no phone was pushed to",
         ),
         series(
             "Canaries/s",
             "Pushes to your test phones by outcome, and how often those phones came. Nothing is drawn where none "
             "is set.",
             "short",
-            Query(f"{rates('push_canary_total', 'handler', 'outcome')} > 0", "{{instance}} {{handler}} {{outcome}}"),
+            Query(
+                'instance_handler_outcome:push_canary:rate2m{instance=~"$node"}',
+                "{{instance}} {{handler}} {{outcome}}",
+            ),
             Query(
                 f"{rates('prosody_canary_logins_total', 'handler')} > 0",
                 "{{instance}} {{handler}} came",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dashboards.limits import Limits, above, below
+from dashboards.limits import Limits, above, below, threshold
 from dashboards.page import Row, folded, row
 from dashboards.panels import series
-from dashboards.pieces import Query
+from dashboards.pieces import Look, Query
 
 if TYPE_CHECKING:
     from dashboards.panels import Panel
 
+_UP = 'up{job="synthetic",instance=~"$exporter"}'
 _TRIES = "synthetic_journeys_total"
 _BAD = 'result!~"ok|suspended|no_credentials"'
 _REFUSED = 'result="auth"'
@@ -42,7 +43,7 @@ def _p99(title: str, about: str, histogram: str, where: str, by: str) -> Panel:
 
 def messages_and_logins() -> tuple[Row, Row]:
     """Return what users of the nodes get from each other, and at the door."""
-    tried = _rate(_TRIES, 'result!="suspended"', "journey, from, to")
+    missing = threshold("SyntheticJourneysMissing")
     return row(
         "What users get, by test users",
         _failing(
@@ -71,14 +72,16 @@ def messages_and_logins() -> tuple[Row, Row]:
         "Are the test users well?",
         series(
             "Tries made, of those configured",
-            "The pair of places with the fewest, for each journey. Below the limit failures may go unseen.",
+            f"In {missing.window}, of the pair of places with the fewest, for each journey; somewhat above 100 % is "
+            "usual. Below the limit failures may go unseen.",
             "percentunit",
             Query(
-                f"min by (instance, journey) ({tried}) * on (instance, journey) "
-                'max by (instance, journey) (synthetic_journey_interval_seconds{instance=~"$exporter"})',
+                'min by (instance, journey) (instance_journey:synthetic_tries:ratio{instance=~"$exporter"})'
+                f" and on (instance) {_UP} == 1 and on (instance) {_UP} offset {missing.window} == 1",
                 "{{instance}} {{journey}}",
             ),
             limits=below("SyntheticJourneysMissing"),
+            empty=f"{missing.window} has not been measured yet",
         ),
         series(
             "Sessions of others",
@@ -149,7 +152,8 @@ def media() -> Row:
         "Relayed media, by test users",
         series(
             "Packets lost",
-            "Of 50 a second for two seconds, through a relay to its own address and back.",
+            "Of 50 a second for two seconds, through a relay to its own address and back. No line: there was no relay, "
+            "as the next panel says.",
             "percentunit",
             Query(f"{lost} / {sent}", "{{instance}} {{to}} {{transport}}"),
             limits=above("SyntheticRelayLosesMedia"),
@@ -168,7 +172,9 @@ def media() -> Row:
             "percentunit",
             Query(_share('journey="turn_credentials"', "from", _BAD), "{{instance}} {{from}} missing"),
             Query(
-                _share('journey="turn_allocate"', "from, to", 'result="auth"'), "{{instance}} {{from}} {{to}} refused"
+                _share('journey="turn_allocate"', "from, to", 'result="auth"'),
+                "{{instance}} {{from}} {{to}} refused",
+                Look.DASHED,
             ),
             limits=above("SyntheticTurnCredentialsFailing"),
             empty=_NONE,

@@ -65,6 +65,7 @@ def table(
     names: Mapping[str, str] | None = None,
     overrides: Sequence[dict[str, Any]] = (),
     falling: bool = False,
+    headings: bool = True,
     empty: str = NO_DATA,
 ) -> Panel:
     """Return what is now, a row for each set of labels.
@@ -78,6 +79,7 @@ def table(
         names: what labels are called in their headings; `overrides` go by these.
         overrides: Grafana's, for further columns.
         falling: among rows with the same first column, sort by the last of `first`, the greatest value on top.
+        headings: whether they are shown.
         empty: why there may be no rows when all is well; shown in place of them.
     """
     # Grafana's name of each column of values, by heading
@@ -124,6 +126,7 @@ def table(
             },
             "options": {
                 "cellHeight": "sm",
+                "showHeader": headings,
                 "sortBy": [
                     *({"displayName": names.get(name, name), "desc": False} for name in first[:1]),
                     *({"displayName": names.get(name, name), "desc": True} for name in first[-1:] if falling),
@@ -144,7 +147,7 @@ def nodes(title: str, description: str, service: Service, columns: Mapping[str, 
     known = {heading: replace(column, expr=_of_each_node(column, service)) for heading, column in columns.items()}
     return table(
         title,
-        f"{description} A dash: not known. A click on a name keeps this node alone.",
+        f"{description} A dash: not known, or nothing to judge. A click on a name keeps this node alone.",
         {"state": answers, **known},
         first=("instance", "state", *columns),
         names={"instance": "node"},
@@ -188,7 +191,7 @@ def firing(title: str, description: str, since: str, runbooks: str) -> Panel:
         runbooks: the URL of the folder with a page for each alert.
     """
     labels = ", ".join(f'"{label}"' for label in ABOUT)
-    joined = f'label_join({since}, "about", " ", {labels})'
+    joined = f'label_join(label_replace({since}, "to", "to $1", "to", "(.+)"), "about", " ", {labels})'
     about = f'label_replace({joined}, "about", "$1", "about", " *(.*?) *")'  # without the spaces of labels it has not
     severities = exactly({"critical": ("critical", CRITICAL), "warning": ("warning", WARNING)})
     runbook = {"title": "Open the runbook", "url": f"{runbooks}/${{__value.raw}}.md", "targetBlank": True}
@@ -199,6 +202,7 @@ def firing(title: str, description: str, since: str, runbooks: str) -> Panel:
         first=("severity", "alertname", "instance", "about", "since"),
         hidden=(*ABOUT, *UNTOLD),
         falling=True,
+        headings=False,  # the words say what they are, and an alert more has room
         overrides=[
             override("byName", "severity", mappings=[severities], custom__width=100, **_FILLED),
             override("byName", "alertname", displayName="alert", links=[runbook], custom__width=330),

@@ -22,9 +22,12 @@ from dashboards.pieces import (
     target,
     targets,
 )
+from dashboards.promql import labelled
 
 if TYPE_CHECKING:
-    from dashboards.promql import ProbedEndpoints, Service
+    from dashboards.promql import ProbedEndpoints, Service, Services
+
+    Answering = Service | ProbedEndpoints | Services
 
     Panel = Any  # a grafanalib panel; the package is untyped
 
@@ -41,14 +44,15 @@ def stat(
     expr: str,
     limits: Limits,
     *,
-    of: Service | ProbedEndpoints,
+    of: Answering,
     idle: str = NO_DATA,
 ) -> Panel:
     """Return a number with its verdict in a word and in colour, how much of its limit it is, and its trend.
 
     The share is part of the verdict's name, because a row of its own would leave no room for the trend.
 
-    A verdict is never OK while something that it is about does not answer: what is not known may be bad.
+    A verdict is never OK while something that it is about does not answer: what is not known may be bad. The number
+    then is that of the rest, which has the load now, and its verdict is CRITICAL if it is.
 
     Args:
         title: what is counted.
@@ -77,13 +81,12 @@ def stat(
                 override("byRegexp", f"/^{word}/", color=fixed(colour))
                 for word, colour in ({idle: CALM} | colours).items()
             ),
-            override("byName", of.word, unit="none"),  # it says how many do not answer
             _trend(limits.short),
         ],
     )
 
 
-def figure(title: str, description: str, unit: str, expr: str, *, of: Service | ProbedEndpoints) -> Panel:
+def figure(title: str, description: str, unit: str, expr: str, *, of: Answering) -> Panel:
     """Return a number that has no limit, and its trend.
 
     Args:
@@ -93,48 +96,64 @@ def figure(title: str, description: str, unit: str, expr: str, *, of: Service | 
         expr: PromQL for exactly one sample without labels. No sample is a fault, and is shown as one.
         of: the service, or the endpoints, that must all answer for the number to be whole.
     """
-    verdict = _or(_named(of.word, f"({of.unanswered()}) > 0"), _named("now", expr), _named(NO_DATA, "vector(NaN)"))
+    verdict = _or(*_partly(expr, of), _named("now", expr), _named(NO_DATA, "vector(NaN)"))
     return _tile(
         title,
         f"{description}{_of(of)}",
         unit,
         [target(verdict, "{{verdict}}", "A", instant=True), target(expr, "trend", "T")],
         overrides=[
-            override("byName", of.word, color=fixed(CRITICAL), unit="none"),
+            override("byName", of.word, color=fixed(CRITICAL)),
             override("byName", NO_DATA, color=fixed(CRITICAL)),
             _trend(" "),
         ],
     )
 
 
-def _of(of: Service | ProbedEndpoints) -> str:
-    return f" {of.word}: how many do not answer; the number says nothing of them."
+def _of(of: Answering) -> str:
+    return f" {of.word}: at least one does not answer; the number is all that is known."
 
 
-def _share(expr: str, whole: float, of: Service | ProbedEndpoints) -> str:
-    """Return PromQL for a 1 whose label `share` says how many per cent of a limit a number is; nothing if not known."""
-    known = f"({expr}) > -Inf and on () ({of.unanswered()}) <= 0"
+def _share(expr: str, whole: float, of: Answering) -> str:
+    """Return PromQL for a 1 whose label `share` says how many per cent of a limit a number is.
+
+    It says nothing if that is not known, or where there is no room: if something does not answer, and above 999 %.
+    """
+    known = f"((({expr}) > -Inf) < {10 * whole:g}) unless on () ({_silent(of)})"
     per_cent = f'count_values("share", round(100 * ({known}) / {whole:g}))'
     return _or(f'label_replace({per_cent}, "share", ", $1 %", "share", "(.*)")', "vector(1)")
 
 
-def _verdict(expr: str, limits: Limits, of: Service | ProbedEndpoints, idle: str) -> str:
+def _verdict(expr: str, limits: Limits, of: Answering, idle: str) -> str:
     """Return PromQL for one sample: the number, and in the label `verdict` what it means."""
+    judged = [(state, _named(state.word, f"({expr}) {sign} {edge:g}")) for state, sign, edge in limits.tests]
     return _or(
-        _named(of.word, f"({of.unanswered()}) > 0"),
-        *(_named(state.word, f"({expr}) {sign} {edge:g}") for state, sign, edge in limits.tests),
+        *(test for state, test in judged if state is State.CRITICAL),
+        *_partly(expr, of),
+        *(test for state, test in judged if state is not State.CRITICAL),
         _named(State.OK.word, f"({expr}) > -Inf"),  # neither NaN nor absent
         *([] if idle == NO_DATA else [_named(idle, expr)]),
         _named(NO_DATA, "vector(NaN)"),
     )
 
 
+def _partly(expr: str, of: Answering) -> tuple[str, str]:
+    """Return PromQL for a sample if something does not answer: the number of the rest, or NaN if that is not known."""
+    silent = _silent(of)
+    return _named(of.word, f"({expr}) and on () {silent}"), _named(of.word, f"NaN * ({silent})")
+
+
+def _silent(of: Answering) -> str:
+    """Return PromQL for a sample if something does not answer."""
+    return f"({of.unanswered()}) > 0"
+
+
 def _called(expr: str) -> str:
-    return f'label_replace({expr}, "instance", "{_NONE}", "", "")'
+    return labelled(expr, "instance", _NONE)
 
 
 def _named(word: str, expr: str) -> str:
-    return f'label_replace({expr}, "verdict", "{word}", "", "")'
+    return labelled(expr, "verdict", word)
 
 
 def _or(*choices: str) -> str:
@@ -196,7 +215,15 @@ def alert_counts(title: str, description: str, critical: str, warning: str) -> P
     )
 
 
-def _tile(title: str, description: str, unit: str, asked: list[Any], *, overrides: list[dict[str, Any]]) -> Panel:
+def _tile(
+    title: str,
+    description: str,
+    unit: str,
+    asked: list[Any],
+    *,
+    overrides: list[dict[str, Any]],
+) -> Panel:
+    """Return a tile. Its trend begins at 0, or noise would look like a fall; of a share, little matters."""
     return core.Stat(
         title=title,
         description=description,
@@ -212,7 +239,10 @@ def _tile(title: str, description: str, unit: str, asked: list[Any], *, override
         noValue=NO_DATA,
         mappings=[special("null+nan", "-")],  # NO DATA keeps its red
         thresholds=[step(None, CALM)],
-        extraJson={"options": {"text": {"titleSize": 14, "valueSize": 22}}},
+        extraJson={
+            "fieldConfig": {"defaults": {"min": None if unit == "percentunit" else 0}},
+            "options": {"text": {"titleSize": 13, "valueSize": 20}},
+        },
         overrides=overrides,
     )
 

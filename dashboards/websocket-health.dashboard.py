@@ -3,8 +3,8 @@
 from dashboards.limits import below, none_may_be, threshold
 from dashboards.page import folded, page, row
 from dashboards.panels import heatmap, series
-from dashboards.pieces import CALM, CRITICAL, Look, Query
-from dashboards.promql import CERTIFICATES, PROSODY, buckets, rates
+from dashboards.pieces import CALM, CRITICAL, WARNING, Look, Query, override
+from dashboards.promql import CERTIFICATES, PROSODY, PingedNodes, buckets, rates
 from dashboards.prosody import event_loop_lag, nodes_down, open_file_descriptors, prosody_answers
 from dashboards.synthetic import login_stages
 from dashboards.tables import Column, nodes, table
@@ -14,9 +14,32 @@ _SESSIONS = 'sum by (instance) (prosody_c2s_sessions{transport="websocket",insta
 _CONNECTIONS = 'sum by (instance) (prosody_mod_c2s__connections{type="c2s",instance=~"$node"})'
 _ERRORS = 'instance_transport_reason:prosody_connection_errors:rate2m{transport="websocket",instance=~"$node"}'
 _PING = 'instance:prosody_websocket_ping_seconds:{}{{instance=~"$node"}}'
-_YES_OR_NO = {"0": ("NO", CRITICAL), "1": ("yes", CALM)}
+_PINGS = (
+    'increase(prosody_websocket_ping_seconds_count{instance=~"$node"}' + f"[{threshold('ProsodyProbeFails').window}])"
+)
+# A quantile of no pings is NaN, which max() passes over: only the nodes that answer would be shown.
+_PINGED = PingedNodes("prosody", "prosody_up", answered=_PINGS)
 
 _EXPIRING = threshold("CertificateExpiringSoon")
+_DAYS = 'ssl_certificate_expiry_days{instance=~"$exporter"}'
+_SHARE = f'{_EXPIRING.share} * ssl_certificate_lifetime_days{{instance=~"$exporter"}}'
+# Below the limit, and no alert: a certificate that is valid for less than 42 days has a limit of its own.
+_SHORT_LIVED = f"{_DAYS} < {_EXPIRING.value:g} and {_DAYS} >= {_SHARE}"
+
+
+_SUCCESS = 'ssl_certificate_probe_success{instance=~"$exporter"}'
+_PROBED = f" and on (instance, target) {_SUCCESS} == 1"  # the exporter keeps the last chain of an endpoint
+
+
+def _if_probed(expr: str) -> str:
+    """Return NaN, a dash, for an endpoint that cannot be probed now."""
+    return f"{expr}{_PROBED} or on (instance, target) NaN * max by (instance, target) ({_SUCCESS})"
+
+
+def _yes_or(no: str) -> dict[str, tuple[str, str]]:
+    """Return the words of a column of 1 and 0, with the colour of NO."""
+    return {"0": ("NO", no), "1": ("yes", CALM)}
+
 
 dashboard = page(
     "websocket-health",
@@ -36,18 +59,20 @@ dashboard = page(
             "Round trip of a ping on the exporter's own connection, on the slowest node.",
             "s",
             f"max({_PING.format('p99')})",
-            of=PROSODY,
+            of=_PINGED,
         ),
         stat(
-            "First expiry",
-            "Days left of the certificate that expires first, of all endpoints and files that are watched.",
+            "Certificate expires in",
+            "Days left of the certificate that expires first, of all endpoints and files that are watched. One that is "
+            "valid for less than 42 days counts from a third of its lifetime on.",
             "suffix:days",
-            'min(ssl_certificate_expiry_days{instance=~"$exporter"})',
+            f"min(({_DAYS} unless ({_SHORT_LIVED})) or NaN * {_DAYS})",
             below("CertificateExpiringSoon"),
             of=CERTIFICATES,
+            idle="short-lived",
         ),
         stat(
-            "Not trusted",
+            "Certificates not trusted",
             "Endpoints whose certificate clients refuse: expired, unknown issuer, wrong name or too weak.",
             "none",
             'sum(1 - ssl_certificate_trusted{instance=~"$exporter"})',
@@ -55,7 +80,7 @@ dashboard = page(
             of=CERTIFICATES,
         ),
         stat(
-            "Renewed, not served",
+            "Old certificate served",
             "Servers that serve another certificate than the one in their file: reload them.",
             "none",
             'sum(1 - ssl_certificate_served_matches_file{instance=~"$exporter"})'
@@ -66,15 +91,20 @@ dashboard = page(
     ],
     nodes=nodes(
         "Nodes",
-        "Each node now.",
+        "Each node now. Pings: whether any was answered in two minutes; can log in: whether every host offers a way "
+        "to log in over WebSocket.",
         PROSODY,
         {
             "sessions": Column(_SESSIONS),
             "conns": Column(_CONNECTIONS),
             "errors/s": Column(rates("prosody_connection_errors_total", where='transport="websocket"')),
             "ping P99": Column(f"max by (instance) ({_PING.format('p99')})", "s"),
-            "login ways": Column('min by (instance) (prosody_websocket_login_mechanisms{instance=~"$node"})'),
-            "open files": Column('max by (instance) (prosody_open_fds{instance=~"$node"})'),
+            "pings": Column(f"max by (instance) ({_PINGS} > bool 0)", "none", words=_yes_or(WARNING)),
+            "can log in": Column(
+                'min by (instance) (prosody_websocket_login_mechanisms{instance=~"$node"} > bool 0)',
+                "none",
+                words=_yes_or(CRITICAL),
+            ),
         },
     ),
     graph=series(
@@ -110,38 +140,46 @@ dashboard = page(
             "Certificates",
             table(
                 "Certificates now",
-                "Days left, whether clients trust it, and whether the last probe succeeded. Certificates are seen as "
-                "clients see them.",
+                "Days left, whether that is enough for its alert, whether clients trust it, and whether the last probe "
+                "succeeded. Certificates are seen as clients see them.",
                 {
-                    "days left": Column(
-                        'max by (instance, target) (ssl_certificate_expiry_days{instance=~"$exporter"})',
-                        "suffix:days",
-                        limits=below("CertificateExpiringSoon"),
+                    "days left": Column(_if_probed(f"max by (instance, target) ({_DAYS})"), "suffix:days"),
+                    "enough": Column(
+                        _if_probed(
+                            f"1 - max by (instance, target) ({_DAYS} < bool {_EXPIRING.value:g} unless ({_SHORT_LIVED})"
+                            f" or 0 * {_DAYS})"
+                        ),
+                        "none",
+                        words=_yes_or(WARNING),
                     ),
                     "trusted": Column(
-                        'max by (instance, target) (ssl_certificate_trusted{instance=~"$exporter"})',
+                        _if_probed('max by (instance, target) (ssl_certificate_trusted{instance=~"$exporter"})'),
                         "none",
-                        words=_YES_OR_NO,
+                        words=_yes_or(CRITICAL),
                     ),
                     "probed": Column(
-                        'max by (instance, target) (ssl_certificate_probe_success{instance=~"$exporter"})',
+                        f"max by (instance, target) ({_SUCCESS})",
                         "none",
-                        words=_YES_OR_NO,
+                        words=_yes_or(WARNING),
                     ),
                 },
-                first=("days left", "target", "trusted", "probed"),
+                first=("days left", "target", "enough", "trusted", "probed"),
+                names={"instance": "probe"},
+                overrides=[
+                    override("byName", name, custom__minWidth=width)  # for the longest
+                    for name, width in (("target", 160), ("probe", 100))
+                ],
             ),
             series(
                 "Days left",
                 "A line that falls below 30 days was not renewed by certbot; a jump up is a renewal. A certificate "
                 "that is valid for less than 42 days has a limit of its own: a third of its lifetime.",
                 "suffix:days",
-                Query('ssl_certificate_expiry_days{instance=~"$exporter"}', "{{target}} ({{instance}})"),
+                Query(f"{_DAYS}{_PROBED}", "{{target}} ({{instance}})"),
                 Query(
-                    f"min by (instance) (clamp_max({_EXPIRING.share}"
-                    f' * ssl_certificate_lifetime_days{{instance=~"$exporter"}}, {_EXPIRING.value}))',
+                    f"min by (instance) (clamp_max({_SHARE}, {_EXPIRING.value}))",
                     "lowest limit ({{instance}})",
-                    Look.DASHED,
+                    Look.LIMIT,
                 ),
                 limits=below("CertificateExpiringSoon"),
             ),
@@ -180,8 +218,8 @@ dashboard = page(
             "Which certificate, and why",
             table(
                 "Verdicts",
-                "What a client finds wrong with a certificate, or ok.",
-                {"verdict": Column('ssl_certificate_verification_info{instance=~"$exporter"}')},
+                "What a client finds wrong with a certificate, or ok. No endpoint is here that cannot be probed.",
+                {"verdict": Column(f'ssl_certificate_verification_info{{instance=~"$exporter"}}{_PROBED}')},
                 first=("target",),
                 hidden=("__name__", "job", "verdict"),
             ),

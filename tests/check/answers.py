@@ -10,7 +10,8 @@ from alerts.catalogue import GROUPS, KNOBS
 from alerts.jobs import JOBS
 from alerts.objectives import Promises
 from alerts.objectives import load as load_objectives
-from alerts.recording import PANELS, RECORDINGS
+from alerts.panels import PANELS
+from alerts.recording import RECORDINGS
 from alerts.thresholds import load
 from check import verdicts
 from check.contract import PROMISED

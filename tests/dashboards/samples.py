@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import promql_parser as promql
+
+from alerts.jobs import JOBS
 from lab.fakes.recordings import FOLDER, SOURCES, answers
-from tests.alerts.promql import TARGET
+from tests.alerts.promql import TARGET, selectors
 from tests.alerts.test_reality import PROMETHEUS_OWN, RECORDINGS, labels_of_recordings
 
-__all__ = ["LABELS", "RECORDINGS", "TYPES"]
+__all__ = ["JOB_OF", "LABELS", "RECORDINGS", "TYPES", "jobs_of"]
 
 
 def _types() -> dict[str, str]:
@@ -30,3 +34,15 @@ for _job in SOURCES:
                 *map(frozenset, _sets), LABELS.get(_name, frozenset(_sets[0]))
             )
 LABELS |= labels_of_recordings(LABELS)
+JOB_OF = {name: job for job in SOURCES for series in answers(job).values() for name in series}
+
+
+def jobs_of(selector: Any) -> set[str]:  # noqa: ANN401 - the parser has no types
+    """Return the jobs that a selector's series come from."""
+    if selector.name in RECORDINGS:
+        return {job for inner in selectors(RECORDINGS[selector.name]) for job in jobs_of(inner)}
+    if selector.name != "up":
+        return {JOB_OF[selector.name]}
+    negated = (promql.MatchOp.NotEqual, promql.MatchOp.NotRe)
+    matchers = [m for m in selector.matchers.matchers if m.name == "job"]
+    return {job for job in JOBS if all(bool(re.fullmatch(m.value, job)) != (m.op in negated) for m in matchers)}

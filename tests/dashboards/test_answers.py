@@ -6,43 +6,233 @@ import json
 import subprocess
 from typing import TYPE_CHECKING
 
-from check.panels import filled_in, read_dashboards
-from tests.dashboards.model import all_panels
+import pytest
+
+from check.panels import ALL, filled_in
+from tests.dashboards.model import DATA_PANELS, all_panels, selectors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    Answers = Mapping[str, Mapping[str, float]]  # labels and values of samples, by the time at which they are asked for
+
+KINDS = {"tile": "stat", "table": "table", "graph": "timeseries"}
+
+
+def _query(uid: str, kind: str, title: str, legend: str) -> str:
+    """Return the query of a panel that has this legend: of a table its heading, of a tile's number "trend"."""
+    (panel,) = (p.json for p in all_panels(uid) if (p.json["type"], p.json["title"]) == (KINDS[kind], title))
+    (found,) = (target["expr"] for target in panel["targets"] if target["legendFormat"] == legend)
+    return str(found)
+
+
+def _answers(
+    folder: Path, series: Mapping[str, str], expected: Mapping[str, Answers], *, nodes: str = ALL, interval: str = "15s"
+) -> None:
+    """Demand of promtool that each query answers this, for the chosen nodes and a rate interval of two minutes."""
+    test = {
+        "interval": interval,
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": filled_in(expr, {"node": nodes}, "2m"),
+                "eval_time": moment,
+                "exp_samples": [{"labels": labels, "value": value} for labels, value in samples.items()],
+            }
+            for expr, answers in expected.items()
+            for moment, samples in answers.items()
+        ],
+    }
+    file = folder / "test.yml"
+    file.write_text(json.dumps({"tests": [test]}))
+    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- The replicas of a primary ---------------------------------------------------------------------------------------
 
 
 def test_a_primary_whose_replica_is_gone_has_none_and_a_replica_is_not_asked(tmp_path: Path) -> None:
-    (dashboard,) = (one for one in read_dashboards() if one.title == "PostgreSQL")
-    (panel,) = (one for one in dashboard.panels if one.title == "Streaming replicas of each primary")
-    streaming = 'pg_stat_replication_pg_wal_lsn_diff{state="streaming",instance="postgres1"}'
     given = {
         'pg_settings_in_hot_standby{instance="postgres1"}': "0x9",
         'pg_settings_in_hot_standby{instance="postgres2"}': "1x9",
-        streaming: "8",
+        'pg_stat_replication_pg_wal_lsn_diff{state="streaming",instance="postgres1"}': "8",
     }
-    expected = {"0m": 1, "9m": 0}  # a sample counts for five minutes
-    test = {
-        "tests": [
+    graph = _query("postgresql", "graph", "Streaming replicas of each primary", "{{instance}}")
+    one, none = {'{instance="postgres1"}': 1.0}, {'{instance="postgres1"}': 0.0}
+    # A sample counts for five minutes.
+    _answers(tmp_path, given, {graph: {"0m": one, "9m": none}}, interval="1m")
+
+
+def _standby(node: str, value: int) -> dict[str, str]:
+    labels = f'job="postgresql",instance="{node}"'
+    return {
+        f"up{{{labels}}}": "1x8",
+        f"pg_up{{{labels}}}": "1x8",
+        f"pg_settings_in_hot_standby{{{labels}}}": f"{value}x8",
+    }
+
+
+def _streams(node: str, name: str, values: str) -> dict[str, str]:
+    labels = f'job="postgresql",instance="{node}",application_name="{name}",state="streaming"'
+    return {f"pg_stat_replication_pg_wal_lsn_diff{{{labels}}}": values}
+
+
+PAIR = _standby("postgres1", 0) | _standby("postgres2", 1)
+REPLICA = _streams("postgres1", "walreceiver", "0x8")
+ARCHIVER = _streams("postgres1", "pg_receivewal", " ".join(["NaN"] * 9))
+CASCADE = _streams("postgres2", "walreceiver", "0x8")
+SUBSCRIBER = _streams("postgres1", "reports", "0x8") | {
+    'pg_replication_slots_active{job="postgresql",instance="postgres1",slot_name="reports",database="commeazy"}': "1x8"
+}
+PRIMARY_DOWN = {
+    'up{job="postgresql",instance="postgres1"}': "1x8",
+    'pg_up{job="postgresql",instance="postgres1"}': "0x8",
+    **_standby("postgres2", 1),
+}
+
+
+@pytest.mark.parametrize(
+    ("series", "nodes", "verdict", "column"),
+    [
+        pytest.param(PAIR | REPLICA, ALL, "OK", 1, id="a replica"),
+        pytest.param(PAIR | REPLICA | ARCHIVER | SUBSCRIBER, ALL, "OK", 1, id="a replica and others"),
+        pytest.param(PAIR, ALL, "WARNING", 0, id="none"),
+        pytest.param(PAIR | ARCHIVER, ALL, "WARNING", 0, id="an archiver"),
+        pytest.param(PAIR | CASCADE, ALL, "WARNING", 0, id="a cascade"),
+        pytest.param(PAIR | SUBSCRIBER, ALL, "WARNING", 0, id="a logical subscriber"),
+        pytest.param(PAIR | REPLICA, "postgres1", "OK", 1, id="the primary alone"),
+        pytest.param(PAIR | REPLICA | CASCADE, "postgres2", "a replica", None, id="a replica alone, with a cascade"),
+        pytest.param(PRIMARY_DOWN | CASCADE, ALL, "NODE DOWN", None, id="the primary is down"),
+        pytest.param(PRIMARY_DOWN, "postgres2", "a replica", None, id="a replica alone, without its primary"),
+        pytest.param(_standby("postgres1", 1) | _standby("postgres2", 1), ALL, "WARNING", None, id="no primary"),
+    ],
+)
+def test_a_replica_is_what_the_alert_takes_for_one(
+    series: dict[str, str], nodes: str, verdict: str, column: int | None, tmp_path: Path
+) -> None:
+    said = _query("postgresql", "tile", "Streaming replicas", "{{verdict}}{{share}}")
+    cell = _query("postgresql", "table", "Servers", "replicas")
+    graph = _query("postgresql", "graph", "Streaming replicas of each primary", "{{instance}}")
+    number: dict[str, float] = {} if column is None else {'{instance="postgres1"}': column}
+    expected: dict[str, Answers] = {
+        f"count by (verdict) ({said})": {"2m": {f'{{verdict="{verdict}"}}': 1}},
+        f"({cell}) == ({cell})": {"2m": number},  # a dash, where nothing is known, is NaN
+        graph: {"2m": number},
+    }
+    _answers(tmp_path, series, expected, nodes=nodes)
+
+
+# --- One number, wherever it is shown --------------------------------------------------------------------------------
+
+REQUESTS = 'haproxy_frontend_http_requests_total{job="haproxy",instance="node1",proxy="users"}'
+COMMITS = 'pg_stat_database_xact_commit{job="postgresql",instance="node1",datname="commeazy"}'
+ROLLBACKS = 'pg_stat_database_xact_rollback{job="postgresql",instance="node1",datname="commeazy"}'
+ANSWERS = {"haproxy": "up", "postgresql": "pg_up", "coturn": "coturn_up"}
+TRAFFIC = 'coturn_traffic_bytes_total{{job="coturn",instance="node1",side="{}",direction="{}"}}'
+
+
+def _counts(a_second: int) -> str:
+    """Return a counter that grows for three minutes and stands still for five."""
+    return f"0+{15 * a_second}x12 {15 * 12 * a_second}x20"
+
+
+@pytest.mark.parametrize(
+    ("uid", "series", "panels", "value"),
+    [
+        pytest.param(
+            "haproxy",
+            {REQUESTS: _counts(4), REQUESTS.replace("users", "stats"): _counts(9)},
+            [
+                ("tile", "Requests/s", "trend", "{}"),
+                ("table", "HAProxys", "requests/s", '{instance="node1"}'),
+                ("graph", "Requests/s by frontend", "{{instance}} {{proxy}}", '{instance="node1",proxy="users"}'),
+            ],
+            4,
+            id="requests",
+        ),
+        pytest.param(
+            "postgresql",
+            {COMMITS: _counts(4), ROLLBACKS: _counts(1)},
+            [
+                ("tile", "Transactions/s", "trend", "{}"),
+                ("table", "Servers", "trans/s", '{instance="node1"}'),
+                ("graph", "Transactions/s", "{{instance}}", '{instance="node1"}'),
+            ],
+            5,
+            id="transactions",
+        ),
+        pytest.param(
+            "coturn",
             {
-                "interval": "1m",
-                "input_series": [{"series": name, "values": values} for name, values in given.items()],
-                "promql_expr_test": [
-                    {
-                        "expr": filled_in(panel.queries[0].expr, {"node": ".+"}),
-                        "eval_time": moment,
-                        "exp_samples": [{"labels": '{instance="postgres1"}', "value": value}],
-                    }
-                    for moment, value in expected.items()
-                ],
-            }
-        ]
+                TRAFFIC.format("client", "received"): _counts(3),
+                TRAFFIC.format("peer", "received"): _counts(4),
+                TRAFFIC.format("client", "sent"): _counts(2),
+                TRAFFIC.format("peer", "sent"): _counts(3),
+            },
+            [
+                ("tile", "Bandwidth, fullest node", "trend", "{}"),
+                ("table", "Servers", "bandwidth", '{instance="node1"}'),
+                ("graph", "Bandwidth", "{{instance}} received", '{instance="node1"}'),
+            ],
+            8 * (3 + 4),  # the link is full when one of its directions is
+            id="bandwidth",
+        ),
+    ],
+)
+def test_a_tile_a_cell_and_a_line_of_one_node_show_one_number_and_none_two_minutes_after_all_has_stopped(
+    uid: str, series: dict[str, str], panels: list[tuple[str, str, str, str]], value: float, tmp_path: Path
+) -> None:
+    service = {f'{metric}{{job="{uid}",instance="node1"}}': "1x40" for metric in ("up", ANSWERS[uid])}
+    expected: dict[str, Answers] = {
+        f"round({_query(uid, kind, title, legend)}, 0.001)": {"3m": {labels: value}, "5m15s": {labels: 0}}
+        for kind, title, legend, labels in panels
     }
-    file = tmp_path / "test.yml"
-    file.write_text(json.dumps(test))
-    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    _answers(tmp_path, service | series, expected)
+
+
+def test_the_bandwidth_of_several_nodes_is_that_of_the_fullest(tmp_path: Path) -> None:
+    received, sent = TRAFFIC.format("client", "received"), TRAFFIC.format("client", "sent")
+    series = {received: _counts(5), sent.replace("node1", "node2"): _counts(6)}
+    series |= {f'coturn_up{{job="coturn",instance="{node}"}}': "1x20" for node in ("node1", "node2")}
+    tile = _query("coturn", "tile", "Bandwidth, fullest node", "trend")
+    _answers(tmp_path, series, {f"round({tile}, 0.001)": {"3m": {"{}": 48}}})
+
+
+# --- HAProxy ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ratio", "each", "verdict"),
+    [("0", 0, "OK"), ("0.05", 9, "OK"), ("0.051", 9, "WARNING"), ("0.051", 1, "too few"), ("NaN", 0, "too few")],
+)
+def test_the_share_of_5xx_answers_is_judged_if_they_are_enough_for_the_alert(
+    ratio: str, each: int, verdict: str, tmp_path: Path
+) -> None:
+    errors = 'haproxy_frontend_http_responses_total{job="haproxy",instance="haproxy1",proxy="wss",code="5xx"}'
+    series = {
+        'up{job="haproxy",instance="haproxy1"}': "1x8",
+        'instance:haproxy_errors:ratio{job="haproxy",instance="haproxy1"}': " ".join([ratio] * 9),
+        errors: f"0+{each}x8",
+    }
+    said = _query("haproxy", "tile", "5xx answers, worst", "{{verdict}}{{share}}")
+    _answers(tmp_path, series, {f"count by (verdict) ({said})": {"2m": {f'{{verdict="{verdict}"}}': 1}}})
+
+
+def test_a_panel_that_says_which_servers_are_in_use_knows_their_weight() -> None:
+    # A server with weight 0 is UP and gets no users; the rule of haproxy_backend_up knows that.
+    claims = [
+        panel
+        for panel in DATA_PANELS
+        if panel.uid == "haproxy"
+        and ("nodes in use" in panel.json["title"] or '"IN USE"' in json.dumps(panel.json["fieldConfig"]))
+    ]
+    assert claims
+    for panel in claims:
+        for target in panel.json["targets"]:
+            asked = {str(selector.name) for selector, _ in selectors(target["expr"])}
+            assert asked & {"haproxy_backend_up", "haproxy_server_weight"}, panel.name
 
 
 def test_critical_alerts_are_listed_first_and_of_each_severity_the_newest() -> None:

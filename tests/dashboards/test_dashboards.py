@@ -72,7 +72,7 @@ def test_variables_are_a_data_source_and_nodes_from_a_metric_that_is_always_ther
 
 @pytest.mark.parametrize("uid", PAGES)
 def test_every_variable_that_is_used_is_there(uid: str) -> None:
-    grafanas = {"__interval", "__rate_interval", "__field", "__value", "__dashboard", "__url_time_range"}
+    grafanas = {"__interval", "__rate_interval", "__field", "__value", "__dashboard", "__url_time_range", "__from"}
     used = set(re.findall(r"\$\{?([a-z_]\w*)", json.dumps(DASHBOARDS[uid])))
     assert used - grafanas - {"__all"} == {"datasource", *JOBS[uid]}
 
@@ -96,8 +96,11 @@ def test_firing_alerts_are_annotations_in_the_colour_of_their_severity_for_old_a
         same = now.replace(f'severity="{severity}"', 'severity!="none"')
         assert same in listed["targets"][0]["expr"], "one and the same alerts"
         assert before.replace(" offset $__interval", "") == now, "a line where it begins: a dozen areas hide the graph"
-        assert before.count(" offset $__interval") == len(JOBS[uid])
-        assert now.count(f'ALERTS{{alertstate="firing",severity="{severity}",') == len(JOBS[uid])
+        of_its_job = f'job=~"{JOBS[uid]["node"]}|",instance=~"$node|"' in now
+        assert of_its_job == (uid not in {"prosody-overview", "promises"}), "these two are about the whole service"
+        selected = len(JOBS[uid]) + now.count("alertname=~")
+        assert before.count(" offset $__interval") == selected
+        assert now.count(f'ALERTS{{alertstate="firing",severity="{severity}",') == selected
         assert (mark["target"]["expr"], mark["target"]["interval"]) == (mark["expr"], mark["step"])
         assert mark["target"]["refId"]
 
@@ -113,7 +116,7 @@ def test_starts_and_planned_work_are_marked_on_every_page_from_queries_alone(uid
     for mark in (starts, planned):
         assert mark["enable"]
         assert (mark["target"]["expr"], mark["target"]["interval"]) == (mark["expr"], mark["step"])
-        promql.parse(mark["expr"])
+        promql.parse(mark["expr"].replace("$__from", "1"))
 
 
 @pytest.mark.parametrize("uid", PAGES)
@@ -157,6 +160,8 @@ def test_panels_fill_the_width_and_are_large_enough_for_what_they_show(uid: str)
         for panel in panels:
             width, height = panel["gridPos"]["w"], panel["gridPos"]["h"]
             least = {"row": (WIDTH, 1), "stat": (4, 4)}.get(panel["type"], (10, 8))
+            if panel["gridPos"]["y"] + height <= SCREEN and panel["type"] in {"table", "timeseries"}:
+                least = (10, 7)  # the nodes and a whole graph, in what the tiles and alerts leave of the first screen
             if panel["title"] == "Firing alerts":
                 least = (WIDTH, 4)
             assert width >= least[0]
@@ -258,6 +263,7 @@ SIGNALS: dict[str, list[tuple[str, str]]] = {
         ("FCM success", "FCM success, worst"),
         ("latency P99", "Latency"),
         ("failure rate", "Pushes/s"),
+        ("memory", "Nodes"),
     ],
     "postgresql": [
         ("queries/s", "Transactions/s"),
@@ -267,11 +273,11 @@ SIGNALS: dict[str, list[tuple[str, str]]] = {
     "coturn": [
         ("active allocations", "Active allocations"),
         ("bandwidth", "Bandwidth"),
-        ("STUN against TURN", "Probes"),
+        ("STUN against TURN", "Share that needs a relay"),
     ],
     "haproxy": [
         ("requests/s", "Requests/s"),
-        ("backend health", "Servers in use"),
+        ("backend health", "Prosody nodes in use"),
         ("latency", "Mean time to answer, last 1,024 requests"),
     ],
     "promises": [],

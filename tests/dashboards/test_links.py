@@ -7,18 +7,18 @@ from typing import Any
 
 import promql_parser as promql
 import pytest
+import yaml
 
 from alerts.catalogue import GROUPS, Alert
 from alerts.jobs import JOBS
 from alerts.render import Links
-from lab.fakes.recordings import SOURCES, answers
+from check.panels import ALL, filled_in
 from tests.alerts.promql import selectors
-from tests.alerts.test_reality import RECORDINGS
 from tests.dashboards.model import DASHBOARDS, DATA_PANELS, FOLDER, PAGES, all_panels, plain
+from tests.dashboards.samples import JOB_OF, RECORDINGS, jobs_of
 
 RUNBOOKS = FOLDER.parent / "docs/runbooks"
 CATALOGUE = [alert for alerts in GROUPS.values() for alert in alerts]
-JOB_OF = {name: job for job in SOURCES for series in answers(job).values() for name in series}
 
 
 def _urls(node: Any) -> list[str]:  # noqa: ANN401 - JSON
@@ -105,32 +105,22 @@ def test_an_alert_opens_a_dashboard_that_shows_what_it_fires_on(alert: Alert) ->
         for target in panel.json.get("targets", [])
         for selector in selectors(plain(target["expr"]))
     ]
+    recorded = [RECORDINGS[one.name] for one in shown if one.name in RECORDINGS]
+    shown += [raw for expr in recorded for raw in selectors(expr)]  # what is recorded says what it is made of
     # An absent metric is missed where it would be shown; a job without targets leaves nothing to look for.
     asked = selectors(alert.labels["metric"]) if "metric" in alert.labels else _asked(alert)
     # No dashboard of the service shows Prometheus, Alertmanager and the exporters themselves.
     asked = [s for s in asked if JOB_OF.get(s.name) not in ("prometheus", "alertmanager")]
     asked = [s for s in asked if not s.name.endswith("_config_last_reload_successful")]
-    # Slots are shown by what is recorded of them; an alert on the targets of every job links to the landing page.
-    asked = [s for s in asked if not s.name.startswith("pg_replication_slots_")]
     # The checklist is a page of its own: commeazy-check --checklist.
     asked = [s for s in asked if s.name != "checklist_item"]
+    # An alert on the targets of every job links to the landing page.
     asked = asked if alert.name != "TargetFlapping" else selectors("up")
     for selector in asked if alert.name != "JobMissing" else ():
         seen = any(_admits(one, selector) for one in shown)
         if not seen and selector.name in RECORDINGS:  # the metrics behind what is recorded say the same
             seen = all(any(_admits(one, raw) for one in shown) for raw in selectors(RECORDINGS[selector.name]))
         assert seen, f"{alert.dashboard} does not show {selector.prettify()}"
-
-
-def _jobs(selector: Any) -> set[str]:  # noqa: ANN401 - the parser has no types
-    """Return the jobs that a selector's series come from."""
-    if selector.name in RECORDINGS:
-        return {job for inner in selectors(RECORDINGS[selector.name]) for job in _jobs(inner)}
-    if selector.name != "up":
-        return {JOB_OF[selector.name]}
-    negated = (promql.MatchOp.NotEqual, promql.MatchOp.NotRe)
-    matchers = [m for m in selector.matchers.matchers if m.name == "job"]
-    return {job for job in JOBS if all(bool(re.fullmatch(m.value, job)) != (m.op in negated) for m in matchers)}
 
 
 @pytest.mark.parametrize("alert", CATALOGUE, ids=lambda alert: f"{alert.name} {alert.labels}")
@@ -141,13 +131,46 @@ def test_an_alert_chooses_its_node_in_the_variable_that_lists_it_and_nothing_if_
     chosen = re.findall(r"\?var-(\w+)=", Links("", "").dashboard(alert))
     if alert.dashboard == "promises" and not chosen:  # they are about the whole service
         return
-    jobs = {job for selector in _asked(alert) if selector.name != "checklist_item" for job in _jobs(selector)}
+    jobs = {job for selector in _asked(alert) if selector.name != "checklist_item" for job in jobs_of(selector)}
     if alert.name == "NodeDown":  # of every job; the nodes with two are Prosody's machines
         assert chosen == ["node"]
     elif alert.node_label is None:  # about no node, or about a certificate wherever it is watched from
         assert not chosen
     else:
         assert chosen == [name for name, job in listed.items() if jobs == set(job)]
+
+
+EXPECTED = [
+    (expected["exp_labels"] | {"alertname": check["alertname"]}, expected["exp_annotations"]["dashboard_url"])
+    for path in sorted((FOLDER.parent / "alerts/tests").glob("*.yaml"))
+    for test in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]
+    for check in test.get("alert_rule_test", [])
+    for expected in check["exp_alerts"]
+    if expected["exp_labels"]["severity"] != "none" and expected["exp_labels"].get("job", "prosody") in JOBS
+]
+
+
+def _listed(uid: str, labels: dict[str, str]) -> bool:
+    """Say whether the list of firing alerts on a page would have this alert."""
+    (panel,) = (panel for panel in all_panels(uid) if panel.json.get("title") == "Firing alerts")
+    variables = dict.fromkeys((each["name"] for each in DASHBOARDS[uid]["templating"]["list"]), ALL)
+    query = filled_in(panel.json["targets"][0]["expr"], variables)
+    lists = [s for s in selectors(query) if s.name == "ALERTS_FOR_STATE"]
+    assert lists
+    return any(all(_matches(m, str(labels.get(m.name, ""))) for m in one.matchers.matchers) for one in lists)
+
+
+def _matches(matcher: Any, value: str) -> bool:  # noqa: ANN401 - the parser has no types
+    found = bool(re.fullmatch(matcher.value, value))
+    return found != (matcher.op in (promql.MatchOp.NotEqual, promql.MatchOp.NotRe))
+
+
+@pytest.mark.parametrize("name", sorted({labels["alertname"] for labels, _ in EXPECTED}))
+def test_the_dashboard_that_an_alert_opens_lists_it(name: str) -> None:
+    for labels, url in EXPECTED:
+        if labels["alertname"] == name:
+            uid = url.partition("/d/")[2].partition("?")[0]
+            assert _listed(uid, labels), f"{uid} does not list {labels}"
 
 
 @pytest.mark.parametrize("name", sorted({alert.name for alert in CATALOGUE}))

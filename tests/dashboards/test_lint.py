@@ -29,6 +29,7 @@ from tests.dashboards.model import (
 )
 from tests.dashboards.model import selectors as found_in
 from tests.dashboards.samples import LABELS, RECORDINGS, TYPES
+from tests.dashboards.test_limits import COLUMNS, WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,8 +50,11 @@ def test_every_panel_asks_for_something_from_zero_up(panel: Panel) -> None:
     defaults = panel.json["fieldConfig"]["defaults"]
     assert panel.json["targets"]
     below = "negative-Y" in str(panel.json["fieldConfig"].get("overrides"))  # what is sent, under what is received
-    least = {"stat": None, "heatmap": None, "state-timeline": -1}.get(panel.json["type"], None if below else 0)
-    assert defaults.get("min") == least
+    # Noise must not look like a fall, but a small fall from 100 % matters.
+    of_a_tile = None if defaults.get("unit") == "percentunit" or "trend" not in str(panel.json["targets"]) else 0
+    least = {"stat": of_a_tile, "heatmap": None, "state-timeline": -1}.get(panel.json["type"], None if below else 0)
+    near_100_percent = panel.json["title"] == "Cache hit ratio"  # from zero up, a change that matters is not seen
+    assert defaults.get("min") == (None if near_100_percent else least)
     assert "max" not in defaults or panel.json["type"] == "state-timeline", "an axis fits its data"
 
 
@@ -64,7 +68,24 @@ def test_a_graph_keeps_two_to_a_line_its_legend_on_the_right_and_values_that_are
     assert panel.json["gridPos"]["w"] >= 10
     legend = panel.json["options"]["legend"]
     assert legend["placement"] == "right"
-    assert legend["calcs"] == ["mean", "max"]
+    at_times = any(re.search(r"> 0$|:rate2m\b", target["expr"]) for target in panel.json["targets"])
+    head = panel.json["gridPos"]["w"] == 10  # where a second number would take the room of the lines
+    assert legend["calcs"] == (["max"] if at_times or head else ["mean", "max"]), "a mean of the times above 0 is none"
+
+
+@pytest.mark.parametrize("panel", GRAPH_PANELS, ids=names(GRAPH_PANELS))
+def test_a_dashed_line_is_marked_in_the_legend_and_no_other_is(panel: Panel) -> None:
+    dashed = [o for o in panel.json["fieldConfig"]["overrides"] if o["properties"][0]["id"] == "custom.lineStyle"]
+    marked = [target["legendFormat"] for target in panel.json["targets"] if target["legendFormat"].endswith(" ┄")]
+    assert len(marked) == len(dashed)
+    assert all(any(re.search(o["matcher"]["options"].strip("/"), name) for o in dashed) for name in marked)
+
+
+@pytest.mark.parametrize("panel", GRAPH_PANELS, ids=names(GRAPH_PANELS))
+def test_a_share_or_quantile_of_the_last_minutes_is_not_drawn_of_a_node_that_is_gone(panel: Panel) -> None:
+    for target in panel.json["targets"]:
+        if re.search(r"\binstance\w*:\w+:(ratio|mean|p\d+)\b", target["expr"]):
+            assert re.search(r"and on \(instance\) \w+(_up|\bup)?{[^}]*} == 1", target["expr"]), target["expr"]
 
 
 @pytest.mark.parametrize("panel", GRAPH_PANELS, ids=names(GRAPH_PANELS))
@@ -86,7 +107,9 @@ def test_a_colour_has_one_meaning_and_a_node_has_one_colour(panel: Panel) -> Non
         for p in o["properties"]
         if p["value"] == {"mode": "fixed", "fixedColor": "red"}
     ]
-    assert all(re.search("fail|5xx|deadlock|silent", pattern) for pattern in red), "red is for failures"
+    failures = "fail|5xx|deadlock|silent|403|429|486|508"
+    if panel.json["title"] != "Failures/s by reason":
+        assert all(re.search(failures, pattern) for pattern in red), "red is for failures"
     if {label for target in panel.json["targets"] for label in _named(target["legendFormat"])} == {"instance"}:
         nodes = [o for o in overrides if o["matcher"]["options"].startswith(r"/^\D*")]
         colours = {o["matcher"]["options"]: o["properties"][0]["value"]["fixedColor"] for o in nodes}
@@ -94,6 +117,26 @@ def test_a_colour_has_one_meaning_and_a_node_has_one_colour(panel: Panel) -> Non
         for name, colour in named.items():
             (found,) = (c for pattern, c in colours.items() if re.search(pattern.strip("/"), name))
             assert found == colour
+
+
+@pytest.mark.parametrize("panel", GRAPH_PANELS, ids=names(GRAPH_PANELS))
+def test_a_counter_of_failures_is_red_and_a_limit_that_is_a_query_grey_in_every_graph(panel: Panel) -> None:
+    meant = {
+        "red": [t for t in panel.json["targets"] if re.search(r"_failed_total|result=\"failure\"", t["expr"])],
+        "#808080": [t for t in panel.json["targets"] if "limit" in t["legendFormat"]],
+    }
+    for colour, targets in meant.items():
+        for name in (re.sub("{{.*?}}", "prosody1", target["legendFormat"]) for target in targets):
+            assert _colour(panel, name) == colour, name
+
+
+def _colour(panel: Panel, line: str) -> str:
+    """Return the colour that the last override which matches a line gives it."""
+    found = panel.json["fieldConfig"]["defaults"]["color"]["fixedColor"]
+    for each in panel.json["fieldConfig"]["overrides"]:
+        if each["matcher"]["id"] == "byRegexp" and re.search(each["matcher"]["options"].strip("/"), line):
+            found = next((p["value"]["fixedColor"] for p in each["properties"] if p["id"] == "color"), found)
+    return str(found)
 
 
 @pytest.mark.parametrize("panel", GRAPH_PANELS, ids=names(GRAPH_PANELS))
@@ -166,7 +209,7 @@ def test_every_data_source_is_the_variable(uid: str) -> None:
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
 def test_every_colour_is_one_that_all_can_tell_apart(uid: str) -> None:
-    judging = {"blue", "orange", "dark-red", "purple", "#808080", "text", "transparent"}
+    judging = {"blue", "super-light-orange", "dark-red", "purple", "#808080", "text", "transparent"}
     assert set(_all("color", DASHBOARDS[uid], str)) <= judging
     named = {found["fixedColor"] for found in _all("color", DASHBOARDS[uid]) if "fixedColor" in found}
     named |= {p["value"]["fixedColor"] for p in _all_properties(DASHBOARDS[uid]) if p["id"] == "color"}
@@ -214,6 +257,8 @@ def _may_be_empty(expr: str) -> bool:
         if isinstance(node, promql.BinaryExpr) and str(node.op) in (">", "/"):
             return True
         if isinstance(node, promql.VectorSelector):
+            if node.offset:  # what was there an hour ago
+                return True
             if str(node.name).startswith(("ALERTS", "prosody_mod_")):  # Prosody's registry begins empty
                 return True
             recorded = RECORDINGS.get(str(node.name), "")
@@ -284,6 +329,7 @@ def _telling(expr: str) -> frozenset[str]:
     fixed = {m.name for selector, _ in asked for m in selector.matchers.matchers if m.op == promql.MatchOp.Equal}
     if all(selector.name == "haproxy_backend_up" for selector, _ in asked):
         fixed.add("proxy")  # recorded of one backend
+    fixed |= {"sloth_id", "sloth_service"}  # a promise has one of each
     several = {selector.name for selector, _ in asked} == {"up"}  # other metrics are of one job each
     return result_labels(expr, LABELS) - fixed - (frozenset() if several else {"job"})
 
@@ -306,10 +352,14 @@ def test_a_timeline_says_in_words_and_colours_what_is_good_bad_and_unknown(panel
     assert len(panel.json["fieldConfig"]["defaults"]["thresholds"]["steps"]) == 1
     (mapping,) = panel.json["fieldConfig"]["defaults"]["mappings"]
     said = {value: (result["text"], result["color"]) for value, result in mapping["options"].items()}
+    assert said["-1"] == ("NO DATA", "purple")
+    if panel.uid == "hosts":  # its states are not good and bad
+        assert len({word for word, _ in said.values()}) == len(said)
+        assert {colour for _, colour in said.values()} <= {"purple", "blue", "super-light-orange", "dark-red"}
+        return
     assert {value: colour for value, (_, colour) in said.items()} == {"-1": "purple", "0": "dark-red", "1": "blue"}
     bad, good = said["0"][0], said["1"][0]
     assert bad in {f"NOT {good}", {"UP": "DOWN", "OK": "FAILED"}.get(good)}
-    assert said["-1"][0] == "NO DATA"
 
 
 @pytest.mark.parametrize("asked", QUERIES, ids=names(QUERIES))
@@ -337,8 +387,13 @@ def test_rates_are_of_counters_and_no_counter_is_shown_raw(asked: Asked) -> None
             assert any(isinstance(outer, promql.Call) and outer.func.name in RATES for outer in above), node.name
 
 
-# test_limits.py knows how far stats look; a timeline looks back for what is missing now.
-GRAPHS = [asked for asked in QUERIES if asked.panel.json["type"] not in ("stat", "state-timeline")]
+# test_limits.py knows how far stats and judged columns look; a timeline looks back for what is missing now.
+GRAPHS = [
+    asked
+    for asked in QUERIES
+    if asked.panel.json["type"] not in ("stat", "state-timeline")
+    and (asked.panel.uid, asked.target["legendFormat"]) not in {*COLUMNS, *WORDS}
+]
 
 
 @pytest.mark.parametrize("asked", GRAPHS, ids=names(GRAPHS))

@@ -32,7 +32,7 @@ SHOWN: dict[tuple[str, str], list[str]] = {
     ("prosody-overview", ALL): [COTURN, PROSODY],  # the landing page: alerts of every job
     ("presence-health", ALL): [PROSODY],
     ("websocket-health", ALL): [PROSODY],
-    ("promises", ALL): [PROSODY],
+    ("promises", ALL): [COTURN, PROSODY],  # about the whole service, too
     ("coturn", ALL): [COTURN],
     ("prosody-overview", "prosody1"): [],
     ("prosody-overview", "prosody2"): [PROSODY],

@@ -35,7 +35,7 @@ OF_DISKS_AND_WAL = {
     "Age of the last archived WAL",
     "Units that have failed",
 }
-OF_DAYS = {"Sessions tomorrow, if they go on growing"}
+OF_DAYS = {"Sessions tomorrow, if they go on growing", "Tries made, of those configured"}
 OF_SESSIONS = {"Memory per session", "Share of sessions that hibernate", "Updates for each session an hour"}
 
 

@@ -178,9 +178,10 @@ async def test_when_half_of_the_pushes_are_delivered_half_are_silent_exactly(wat
 
 def funnel() -> dict[str, str]:
     """The queries of the panel that compares Prosody, gateway, providers and phones, by their words."""
-    panels = all_panels("push-gateway-health")
-    (panel,) = (panel.json for panel in panels if panel.json["title"] == "From Prosody to the phone/s")
-    return {target["legendFormat"].removeprefix("{{instance}} "): target["expr"] for target in panel["targets"]}
+    (panel,) = (one for one in all_panels("push-gateway-health") if one.json["title"] == "Pushes at each step/s")
+    steps, refused = (target["expr"] for target in panel.json["targets"])
+    found = re.findall(r'label_replace\((.*?), "step", "([^"]+)", "", ""\)', steps)
+    return {step: expr for expr, step in found} | {"failed: secret": refused}
 
 
 def total(expr: str, *pages: ScrapedPage) -> float:
@@ -190,8 +191,7 @@ def total(expr: str, *pages: ScrapedPage) -> float:
     sum_of_all = 0.0
     for name, matchers in found:
         labels = dict(re.findall(r'(\w+)="([^"]*)"', matchers))
-        (page,) = (page for page in pages if name in page.names)
-        sum_of_all += page(name, **labels)
+        sum_of_all += next(page for page in pages if name in page.names)(name, **labels)
     return sum_of_all
 
 
