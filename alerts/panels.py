@@ -1,6 +1,6 @@
-"""The series that only panels ask for, because their queries would read too many samples: rules of one group.
+"""Recording rules for panels, whose queries would read too many series (bench/panels.py measures it).
 
-Alerts do not wait for them.
+They are a group of their own, so that no alert waits for them.
 """
 
 from typing import Final
@@ -12,8 +12,7 @@ def _of_build(start: str, build: str) -> str:
     return f"{start} * on (job, instance) group_left (version) {build}"
 
 
-# Recorded for panels, which would read too many series otherwise (bench/panels.py measures it). Most of what these
-# count never happens, and with `> 0` it leaves no series.
+# Most of what these count never happens, and with `> 0` it leaves no series.
 PANELS: Final = (
     Recording(
         "instance_handler_reason:push_failures:rate2m",

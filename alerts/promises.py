@@ -255,10 +255,11 @@ def _only(nodes: str) -> str:
 
 def _period(periods: Sequence[str], minimum: str) -> Iterable[Rule]:
     """Yield what became of the budgets, each over its promise's window; no verdict in the first hours."""
+    yield _record("slo:verdict:bool", f"slo:measured:seconds >= bool {minimum}")
     ratios = " or ".join(f"slo:sli_error:ratio_rate{days}" for days in periods)
     ratio = f"({ratios})" if len(periods) > 1 else ratios
     yield _record("slo:period_burn_rate:ratio", f"{ratio} / on ({BY}) slo:error_budget:ratio")
     yield _record(
         "slo:period_error_budget_remaining:ratio",
-        f"1 - {ratio} / on ({BY}) slo:error_budget:ratio\nand on (sloth_id) slo:measured:seconds >= {minimum}",
+        f"1 - {ratio} / on ({BY}) slo:error_budget:ratio\nand on (sloth_id) slo:verdict:bool == 1",
     )

@@ -1,8 +1,8 @@
 """What the panels cost a Prometheus that has watched 100 Prosody nodes for 24 hours: each query, as Grafana asks it.
 
 The day is written into Prometheus' storage at once (promtool), from recorded answers, at the real scrape intervals;
-only series that a dashboard reads are in it, and each that one reads must be. Every query of a panel or an annotation
-is run for all nodes, which is the most expensive choice.
+only series that a dashboard reads are in it, and one that is missing is an error. Every query of a panel or an
+annotation is run for all nodes, which is the most expensive choice.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ _WINDOWS: Final = ("5m", "30m", "1h", "2h", "6h", "1d", "3d", "30d")
 RECORDED_OF_A_PROMISE: Final = (
     *(f"slo:{what}" for what in ("objective:ratio", "error_budget:ratio", "coverage:ratio", "measured:seconds")),
     *(f"slo:{what}" for what in ("period_burn_rate:ratio", "period_error_budget_remaining:ratio")),
-    *(f"slo:{what}" for what in ("bad_events:minimum", "known_cause:bool", "explained_by:bool")),
+    *(f"slo:{what}" for what in ("verdict:bool", "bad_events:minimum", "known_cause:bool", "explained_by:bool")),
     'sloth_slo_info{severity="critical"}',
     *(f"slo:sli_error:ratio_rate{window}" for window in _WINDOWS),
     *(f"slo:bad_events:increase{window}" for window in _WINDOWS),

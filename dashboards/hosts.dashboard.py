@@ -1,6 +1,6 @@
 """Hosts: disk, memory and processors left, units that run, who has the address, how old the backups are."""
 
-from dashboards.limits import above, above_share, below, none_may_be, of_limit, second, value
+from dashboards.limits import above, above_share, below, knob, none_may_be, of_limit
 from dashboards.page import folded, page, row
 from dashboards.panels import series, states
 from dashboards.pieces import CALM, CRITICAL, GOOD, WARNING, Look, Query
@@ -13,7 +13,7 @@ _FREE = f'{_BY_DISK}{{instance=~"$node"}}'
 _FILES = 'instance_mountpoint:node_filesystem_files_free:ratio{instance=~"$node"}'
 _JUDGED = f" and {_FREE}"  # not a disk that cannot be written to, or one of a container
 # A full /boot pages nobody, nor does a lack of files: neither counts as less than the limit that pages.
-_FULL = value("HostDiskFull")
+_FULL = knob("HostDiskFull")
 _SPACE_OR_FILES = (
     f'{_BY_DISK}{{mountpoint!~"/boot.*",instance=~"$node"}}'
     f' or clamp_min({_BY_DISK}{{mountpoint=~"/boot.*",instance=~"$node"}}, {_FULL:g})'
@@ -22,7 +22,7 @@ _SPACE_OR_FILES = (
 _MEMORY = 'node_memory_MemAvailable_bytes{instance=~"$node"} / node_memory_MemTotal_bytes{instance=~"$node"}'
 _USED = 'instance:node_cpu_used:ratio{instance=~"$node"}'
 _TAKEN = 'instance:node_cpu_stolen:ratio{instance=~"$node"}'
-_BUSY, _TAKEN_AWAY = value("HostProcessorBusy"), second("HostProcessorBusy")
+_BUSY, _TAKEN_AWAY = knob("HostProcessorBusy"), knob("HostProcessorBusy", "share")
 _OF_LIMIT = f"{_USED} / {_BUSY:g} or {labelled(f'{_TAKEN} / {_TAKEN_AWAY:g}', 'of', 'taken')}"
 _TWO_LIMITS = f"in use, of {_BUSY * 100:g} %, or taken by other machines, of {_TAKEN_AWAY * 100:g} %"
 _FAILED = 'node_systemd_unit_state{state="failed",instance=~"$node"}'
@@ -38,7 +38,7 @@ _DISK = below("HostDiskSpaceLow", "HostDiskFull")
 
 
 def _also(alert: str) -> str:
-    return f"Its alert also needs that less than {second(alert) * 100:g} % is free."
+    return f"Its alert also needs that less than {knob(alert, 'share') * 100:g} % is free."
 
 
 def _age(kind: str) -> Query:

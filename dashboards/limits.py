@@ -110,13 +110,13 @@ def _thresholds() -> Mapping[str, Threshold]:
 
 def above(*alerts: str) -> Limits:
     """Return the limits of alerts that fire above their threshold, the mildest first."""
-    edges = [(value(alert), _state(alert)) for alert in alerts]
+    edges = [(knob(alert), _state(alert)) for alert in alerts]
     says = "; ".join(f"{_state(alert).word.lower()} above {threshold(alert).limit}" for alert in alerts)
     nearest = threshold(alerts[0])
     bands = ((None, State.OK), *edges)
     if nearest.unit == "ratio":
         return Limits(bands, _sentence(says), f"limit {nearest.limit}")
-    return Limits(bands, _sentence(says), f"of {nearest.limit}", value(alerts[0]))
+    return Limits(bands, _sentence(says), f"of {nearest.limit}", knob(alerts[0]))
 
 
 def below(*alerts: str) -> Limits:
@@ -125,7 +125,7 @@ def below(*alerts: str) -> Limits:
     No share of the limit is shown: more than 100 % of what is needed at least is good, and reads as bad.
     """
     worst_first = alerts[::-1]
-    ends = [value(alert) for alert in worst_first]
+    ends = [knob(alert) for alert in worst_first]
     bands = zip((None, *ends), (*map(_state, worst_first), State.OK), strict=True)
     says = "; ".join(f"{_state(alert).word.lower()} below {threshold(alert).limit}" for alert in alerts)
     return Limits(tuple(bands), _sentence(says), f"at least {threshold(alerts[0]).limit}")
@@ -142,7 +142,7 @@ def of_limit(alert: str) -> Limits:
 
 def above_share(alert: str) -> Limits:
     """Return the limits of an alert that fires above its `share`, a second threshold beside its value."""
-    share = second(alert)
+    share = knob(alert, "share")
     return Limits(
         ((None, State.OK), (share, _state(alert))),
         _sentence(f"{_state(alert).word.lower()} above {share * 100:g} %"),
@@ -152,7 +152,7 @@ def above_share(alert: str) -> Limits:
 
 def rest_of(alert: str) -> Limits:
     """Return the limits of 1 minus what an alert watches: of successes, where it has the share of failures."""
-    least = 1 - value(alert)
+    least = 1 - knob(alert)
     return Limits(
         ((None, _state(alert)), (least, State.OK)),
         _sentence(f"{_state(alert).word.lower()} below {least * 100:g} %"),
@@ -170,24 +170,10 @@ def none_may_be(alert: str) -> Limits:
     )
 
 
-def value(alert: str) -> float:
-    """Return the value of an alert's threshold."""
-    found = threshold(alert).value
-    assert found is not None, f"{alert} has no threshold"
-    return found
-
-
-def second(alert: str) -> float:
-    """Return the `share` of an alert that has one beside its value."""
-    found = threshold(alert).share
-    assert found is not None, f"{alert} has no share"
-    return found
-
-
-def minimum(alert: str) -> float:
-    """Return how much there must be before an alert judges."""
-    found = threshold(alert).minimum
-    assert found is not None, f"{alert} has no minimum"
+def knob(alert: str, name: str = "value") -> float:
+    """Return a number of an alert's threshold: its value, or one beside it such as `share`."""
+    found: float | None = getattr(threshold(alert), name)
+    assert found is not None, f"{alert} has no {name}"
     return found
 
 

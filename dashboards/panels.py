@@ -27,7 +27,7 @@ from dashboards.pieces import (
     step,
     targets,
 )
-from dashboards.promql import answered
+from dashboards.promql import answered, is_there_at_times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 # Where the axis of a graph ends at least, by unit: a graph of zeros alone would otherwise end at 100.
 _LEAST_AXIS = {"percentunit": 0.01, "percent": 1, "s": 0.01, "ms": 10, "decbytes": 1e6, "bps": 1e3, "Bps": 1e3}
-_MARKS = {Look.DASHED: " ┄"}  # in the legend, where Grafana 9.4 draws every line as a solid one
-_AT_TIMES = re.compile(r"> 0$|:rate2m\b")  # nor is what is recorded of two minutes there while nothing happens
+_MARKS = dict.fromkeys(
+    (Look.DASHED, Look.LIMIT), " ┄"
+)  # in the legend, where Grafana 9.4 draws every line as a solid one
 _LOOK_BACK = "1h"  # how long a state that is no longer reported is drawn as missing
 
 
@@ -65,9 +66,10 @@ def series(
         from_zero: whether the axis begins at 0: not if a small change far from it matters, as of a share near 100 %.
         empty: why there may be nothing to see when all is well; shown in place of lines.
     """
+    given = as_queries(queries)
     asked = [
         query._replace(expr=_known(answered(query.expr)), legend=query.legend + _MARKS.get(query.look, ""))
-        for query in as_queries(queries)
+        for query in given
     ]
     below_zero = any(query.look is Look.BELOW for query in asked)
     lines = sorted(
@@ -86,9 +88,8 @@ def series(
         tooltipSort="desc",
         legendDisplayMode="table",
         legendPlacement="right",
-        # Both are true of a node that is gone; its last value is not. A line that is there only while it is above 0
-        # has a mean of those moments alone.
-        legendCalcs=["max"] if any(_AT_TIMES.search(query.expr) for query in asked) else ["mean", "max"],
+        # Both are true of a node that is gone; its last value is not.
+        legendCalcs=["max"] if any(is_there_at_times(query.expr) for query in given) else ["mean", "max"],
         thresholdsStyleMode="dashed" if limits else "off",
         thresholds=[step(None, "transparent"), *(step(value, LIMIT) for value in lines)],
         overrides=line_overrides(asked),
@@ -110,7 +111,7 @@ def series(
 def heatmap(title: str, description: str, unit: str, expr: str, *, empty: str = NO_DATA) -> Panel:
     """Return how often each latency occurred, from the buckets of a histogram (`sum by (le) (rate(..._bucket...))`).
 
-    A minute, because Grafana 9.4 gives the colours of 1 to whatever is less than that.
+    Counts are per minute, because Grafana 9.4 gives every number below 1 the colour of 1.
     """
     return core.Heatmap(
         title=title,

@@ -1,9 +1,9 @@
 """Promises: is what Section 1 promises kept, what is left of each budget, who spends it, and is it measured at all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alerts.catalogue.promises import LATELY, QUICKLY, SLOWLY
-from dashboards.limits import above, below, minimum, of_limit, value
+from dashboards.limits import above, below, knob, of_limit
 from dashboards.page import folded, page, row
 from dashboards.panels import series
 from dashboards.pieces import CALM, Look, Query, override
@@ -40,7 +40,7 @@ class _Burns:
     of: str = ""
 
     def _limit(self, rate: str) -> str:
-        return rate.replace("<value>", f"{value(self.alert):g}")
+        return rate.replace("<value>", f"{knob(self.alert):g}")
 
     @property
     def says(self) -> str:
@@ -70,13 +70,13 @@ class _Burns:
 
 
 def _after_hours() -> str:
-    """Leave out a promise that has been measured for too short a time: its budget is not recorded before that."""
-    return f" and on (sloth_slo) ({_BY} (slo:period_error_budget_remaining:ratio))"
+    """Leave out a promise that has been measured for too short a time for a verdict."""
+    return " and on (sloth_slo) slo:verdict:bool == 1"
 
 
-def _too_early(alert: str) -> str:
-    """Return NaN if a promise has been measured for too short a time for a verdict: for a tile while none has one."""
-    return f"NaN * max(slo:measured:seconds < {minimum(alert):.0f})"
+def _or_too_early(number: str) -> str:
+    """Return NaN while no promise has a verdict yet: for a tile."""
+    return f"{number} or NaN * max(slo:verdict:bool == 0)"
 
 
 def _of_each(expr: str) -> str:
@@ -120,7 +120,7 @@ dashboard = page(
             "Of the promise that has least of its error budget left over 30 days, among those that page: presence-gone "
             "pages nobody and stands in the table below. Below 0: the promise is missed. A dash: the first six hours.",
             "percentunit",
-            f"min(slo:period_error_budget_remaining:ratio{_PAGES}) or {_too_early('PromiseBurnsFast')}",
+            _or_too_early(f"min(slo:period_error_budget_remaining:ratio{_PAGES})"),
             of=PROMISES,
         ),
         stat(
@@ -128,7 +128,7 @@ dashboard = page(
             f"How fast the fastest budget burns, of the limit at which it pages: {_FAST.says} 0 while too few events "
             "are bad for a page. Promises that page nobody are left out. TOO EARLY: the first six hours.",
             "percentunit",
-            f"max({_FAST.judged}) or {_too_early('PromiseBurnsFast')}",
+            _or_too_early(f"max({_FAST.judged})"),
             of_limit("PromiseBurnsFast"),
             of=PROMISES,
             idle="TOO EARLY",
@@ -138,7 +138,7 @@ dashboard = page(
             "Of what should have been measured in 30 days, or since measuring began, for the promise with the least. "
             "One that nothing measures is at 0 %. TOO EARLY: the first six hours.",
             "percentunit",
-            f"min({_JUDGED_COVERAGE}) or {_too_early('PromiseNotMeasured')}",
+            _or_too_early(f"min({_JUDGED_COVERAGE})"),
             _MEASURED,
             of=PROMISES,
             idle="TOO EARLY",
@@ -148,7 +148,7 @@ dashboard = page(
             "How many sessions there are now, of the connections that Section 1 promises.",
             "percentunit",
             "sum(slo:connections:ratio)",
-            of=PROSODY,
+            of=replace(PROSODY, variable=None),
         ),
     ],
     nodes=table(
@@ -190,14 +190,14 @@ dashboard = page(
                 "Bad events of each pair of nodes, 30m",
                 "The places where events are bad. All pairs with one node: that node. Calls: the panel beside it.",
                 "short",
-                Query("slo:bad_events:by_place30m", "{{sloth_slo}} {{from}} {{to}}"),
+                Query("slo:bad_events:by_place30m > 0", "{{sloth_slo}} {{from}} {{to}}"),
                 empty="no event was bad in half an hour",
             ),
             series(
                 "Bad events that involve a node",
                 "Of all bad events of half an hour. One node above 90 % explains them, and a page names it.",
                 "percentunit",
-                Query("slo:bad_events_of_node:ratio", "{{sloth_slo}} {{instance}}"),
+                Query("slo:bad_events_of_node:ratio > 0", "{{sloth_slo}} {{instance}}"),
                 empty="no event was bad in half an hour",
             ),
             series(

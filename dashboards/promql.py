@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from alerts.panels import PANELS
+from alerts.recording import RECORDINGS
 
 if TYPE_CHECKING:
     from alerts.thresholds import Threshold
@@ -19,11 +22,13 @@ class Service:
         answers: a metric with one series per node that is 1 while the node answers. `up` if the target is the service
             itself: then only Prometheus can say that it does not answer.
         word: the verdict on numbers of the service while one of its nodes does not answer.
+        variable: the page's variable that chooses nodes; None for all nodes, whatever is chosen.
     """
 
     job: str
     answers: str
     word: str = "NODE DOWN"
+    variable: str | None = "node"
 
     @property
     def answering(self) -> str:
@@ -32,12 +37,13 @@ class Service:
 
     @property
     def _answers(self) -> str:
-        return f'{self.answers}{{instance=~"$node"}}'
+        return f'{self.answers}{{instance=~"${self.variable}"}}' if self.variable else self.answers
 
     @property
     def scraped(self) -> str:
         """Whether Prometheus can scrape each node; the one series that is there whatever happens to a node."""
-        return f'up{{job="{self.job}",instance=~"$node"}}'
+        chosen = f',instance=~"${self.variable}"' if self.variable else ""
+        return f'up{{job="{self.job}"{chosen}}}'
 
     @property
     def state(self) -> str:
@@ -78,12 +84,13 @@ class PingedNodes(Service):
 class Services:
     """What a number needs together, such as Prosody, which counts it, and the gateway, which makes it happen."""
 
-    links: tuple[Service | ProbedEndpoints, ...]
+    services: tuple[Service, ...]
     word: str = "NODE DOWN"
 
     def unanswered(self) -> str:
-        """Return how many of their nodes do not answer."""
-        return " + ".join(f"({service.unanswered()} or vector(0))" for service in self.links)
+        """Return how many of their nodes do not answer; one that Prometheus does not know is one, too."""
+        each = " + ".join(f"({service.unanswered()} or vector(1))" for service in self.services)
+        return f"{each} and on () ({' or '.join(service.scraped for service in self.services)})"
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ class ProbedEndpoints:
 
     Args:
         job: of the exporters.
-        succeeds: a metric with one series per endpoint that is 1 if its last probe succeeded; `up` if there is none.
+        succeeds: a metric with one series per endpoint that is 1 if its last probe succeeded.
         word: the verdict on numbers of the endpoints while one of them cannot be probed.
     """
 
@@ -102,10 +109,7 @@ class ProbedEndpoints:
 
     def unanswered(self) -> str:
         """Return how many endpoints could not be probed; an exporter that is gone counts as one."""
-        gone = f'1 - up{{job="{self.job}",instance=~"$exporter"}}'
-        if self.succeeds == "up":
-            return f"sum({gone})"
-        return f'sum(1 - {self.succeeds}{{instance=~"$exporter"}} or {gone})'
+        return f'sum(1 - {self.succeeds}{{instance=~"$exporter"}} or 1 - up{{job="{self.job}",instance=~"$exporter"}})'
 
 
 PROSODY = Service("prosody", "prosody_up")
@@ -115,8 +119,8 @@ COTURN = Service("coturn", "coturn_up")
 HAPROXY = Service("haproxy", "up")
 HOSTS = Service("node", "up")
 CERTIFICATES = ProbedEndpoints("certificates", "ssl_certificate_probe_success")
-# Events of the promises: a gateway that hangs counts no call as bad.
-PROMISES = Services((ProbedEndpoints("synthetic", "up"), GATEWAY), "NOT MEASURED")
+# Events of the promises, which are of the whole service: a gateway that hangs counts no call as bad.
+PROMISES = Services((Service("synthetic", "up", variable=None), replace(GATEWAY, variable=None)), "NOT MEASURED")
 
 
 def judged(number: str, threshold: Threshold, counted: str) -> str:
@@ -154,6 +158,14 @@ def answered(expr: str) -> str:
     recorded = _RECORDED_OF_WINDOW.search(expr)
     service = _SERVICES[recorded[1]] if recorded else None
     return f"({expr}) and on (instance) {service.answering}" if service else expr
+
+
+_SPARSE = frozenset(each.record for each in (*RECORDINGS, *PANELS) if each.expr.endswith("> 0"))
+
+
+def is_there_at_times(expr: str) -> bool:
+    """Return whether a line is there only while it is above 0: a mean of those moments would be too high."""
+    return expr.endswith("> 0") or any(name in _SPARSE for name in re.findall(r"[\w:]+", expr))
 
 
 def labelled(expr: str, label: str, value: str) -> str:

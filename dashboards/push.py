@@ -31,9 +31,14 @@ def _p99(histogram: str) -> str:
     return f'instance_kind:{histogram}:p99{{instance=~"$node"}}'
 
 
-def _leg(leg: str, expr: str) -> str:
-    """Return how long a part of the way took. Behind a gateway that hangs, what is recorded is of the past."""
-    return labelled(f"{expr} and on (instance) {GATEWAY.answering}", "leg", leg)
+# How long parts of the way took, by Prosody. Behind a gateway that hangs, what is recorded is of the past.
+_LEGS = " or ".join(
+    labelled(f"{_p99(histogram)} and on (instance) {GATEWAY.answering}", "leg", leg)
+    for leg, histogram in {
+        "to gateway": "prosody_mod_push_http__handover_seconds",
+        "to phone": "prosody_push_wakeup_seconds",
+    }.items()
+)
 
 
 def path() -> Row:
@@ -59,9 +64,8 @@ def path() -> Row:
             "Apple's or Google's answer. Both must take less than 2 s. to phone: from Prosody's push until the "
             "phone is back.",
             "s",
-            Query(_leg("to gateway", _p99("prosody_mod_push_http__handover_seconds")), "{{instance}} {{kind}} {{leg}}"),
-            Query(_leg("to provider", f"{P99} / 1000"), "{{instance}} {{handler}} {{leg}}", Look.DASHED),
-            Query(_leg("to phone", _p99("prosody_push_wakeup_seconds")), "{{instance}} {{leg}} ({{kind}})"),
+            Query(_LEGS, "{{instance}} {{kind}} {{leg}}"),
+            Query(labelled(f"{P99} / 1000", "leg", "to provider"), "{{instance}} {{handler}} {{leg}}", Look.DASHED),
             empty="no pushes",
         ),
         stat(

@@ -111,7 +111,7 @@ def figure(title: str, description: str, unit: str, expr: str, *, of: Answering)
 
 
 def _of(of: Answering) -> str:
-    return f" {of.word}: at least one does not answer; the number is all that is known."
+    return f" {of.word}: at least one does not answer; the number is of those that do."
 
 
 def _share(expr: str, whole: float, of: Answering) -> str:
@@ -223,7 +223,7 @@ def _tile(
     *,
     overrides: list[dict[str, Any]],
 ) -> Panel:
-    """Return a tile. Its trend begins at 0, or noise would look like a fall; of a share, little matters."""
+    """Return a tile. Its trend begins at 0, so that noise is no fall; of a share, in which little matters, it fits."""
     return core.Stat(
         title=title,
         description=description,

@@ -27,13 +27,18 @@ _SHARE = f'{_EXPIRING.share} * ssl_certificate_lifetime_days{{instance=~"$export
 _SHORT_LIVED = f"{_DAYS} < {_EXPIRING.value:g} and {_DAYS} >= {_SHARE}"
 
 
+_REASON = 'ssl_certificate_verification_info{{instance=~"$exporter",reason{}"ok"}}'
 _SUCCESS = 'ssl_certificate_probe_success{instance=~"$exporter"}'
-_PROBED = f" and on (instance, target) {_SUCCESS} == 1"  # the exporter keeps the last chain of an endpoint
 
 
 def _if_probed(expr: str) -> str:
-    """Return NaN, a dash, for an endpoint that cannot be probed now."""
-    return f"{expr}{_PROBED} or on (instance, target) NaN * max by (instance, target) ({_SUCCESS})"
+    """Return 1 or 0; NaN, a dash, where an endpoint cannot be probed now and the last chain of it was in order.
+
+    One that was bad is bad until another chain is seen; its alert says the same.
+    """
+    of = "on (instance, target)"
+    unknown = f"NaN * max by (instance, target) ({_SUCCESS})"
+    return f"({expr}) and {of} {_SUCCESS} == 1 or {of} ({expr}) == 0 or {of} {unknown}"
 
 
 def _yes_or(no: str) -> dict[str, tuple[str, str]]:
@@ -141,9 +146,11 @@ dashboard = page(
             table(
                 "Certificates now",
                 "Days left, whether that is enough for its alert, whether clients trust it, and whether the last probe "
-                "succeeded. Certificates are seen as clients see them.",
+                "succeeded: if not, the certificate is the last one that was seen.",
                 {
-                    "days left": Column(_if_probed(f"max by (instance, target) ({_DAYS})"), "suffix:days"),
+                    "days left": Column(
+                        f"max by (instance, target) ({_DAYS}) or on (instance, target) NaN * {_SUCCESS}", "suffix:days"
+                    ),
                     "enough": Column(
                         _if_probed(
                             f"1 - max by (instance, target) ({_DAYS} < bool {_EXPIRING.value:g} unless ({_SHORT_LIVED})"
@@ -175,7 +182,7 @@ dashboard = page(
                 "A line that falls below 30 days was not renewed by certbot; a jump up is a renewal. A certificate "
                 "that is valid for less than 42 days has a limit of its own: a third of its lifetime.",
                 "suffix:days",
-                Query(f"{_DAYS}{_PROBED}", "{{target}} ({{instance}})"),
+                Query(_DAYS, "{{target}} ({{instance}})"),
                 Query(
                     f"min by (instance) (clamp_max({_SHARE}, {_EXPIRING.value}))",
                     "lowest limit ({{instance}})",
@@ -218,8 +225,13 @@ dashboard = page(
             "Which certificate, and why",
             table(
                 "Verdicts",
-                "What a client finds wrong with a certificate, or ok. No endpoint is here that cannot be probed.",
-                {"verdict": Column(f'ssl_certificate_verification_info{{instance=~"$exporter"}}{_PROBED}')},
+                "What a client finds wrong with a certificate, or ok. If the endpoint cannot be probed now: what was "
+                "wrong with its last one.",
+                {
+                    "verdict": Column(
+                        f"{_REASON.format('=')} and on (instance, target) {_SUCCESS} == 1 or {_REASON.format('!=')}"
+                    )
+                },
                 first=("target",),
                 hidden=("__name__", "job", "verdict"),
             ),

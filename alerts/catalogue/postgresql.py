@@ -21,10 +21,13 @@ ALERTS: Final = (
     Alert(
         name="PostgresNoPrimary",
         expr=(
-            "min by (job) (\n"
-            "  pg_settings_default_transaction_read_only == 1\n"
-            "  or\n  pg_settings_in_hot_standby\n"
-            ") == 1\nunless on (job) up == 0\nor\nmax by (job) (pg_up) == 0"
+            "(\n"
+            "  min by (job) (\n"
+            "    pg_settings_default_transaction_read_only == 1\n"
+            "    or\n    pg_settings_in_hot_standby\n"
+            "  ) == 1\n"
+            "  or\n  max by (job) (pg_up) == 0\n"
+            ")\nunless on (job) up == 0"
         ),
         summary="{{ $labels.job }}: no server takes writes; any that answer are in recovery or read-only",
         description=(
@@ -99,7 +102,7 @@ ALERTS: Final = (
             "/ on (job, instance) pg_settings_max_connections > <value>"
         ),
         summary="{{ $labels.instance }}: {{ $value | humanizePercentage }} of max_connections is used (limit <limit>)",
-        description="At the limit nobody can log in. See who holds the connections; Prosody keeps a few for each node.",
+        description="At the limit nobody can log in. See who holds the connections; each Prosody needs one.",
         dashboard=_POSTGRESQL,
     ),
     # An open transaction blocks everybody who wants to change the same rows, and Prosody waits for its database.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 PROMISES = 60  # an hour becomes a minute, 30 days half a day
-_VERDICT = re.compile(r"(?<=slo:measured:seconds )>= \d+")
+_VERDICT = re.compile(r"(?<=slo:measured:seconds )>= bool \d+")
 
 
 class Prometheus(WebServer):
@@ -61,7 +61,7 @@ class Prometheus(WebServer):
         config.write_text(yaml.safe_dump(self.configured(yaml.safe_load(config.read_text()))))
         files = render(self.thresholds, Links(RUNBOOKS, DASHBOARDS), objectives=self.objectives, haste=self.haste)
         # Six hours without a verdict are longer than any lab. The alerts keep them, unless the thresholds say less.
-        files["promises.yaml"] = _VERDICT.sub(">= 1", files["promises.yaml"])
+        files["promises.yaml"] = _VERDICT.sub(">= bool 1", files["promises.yaml"])
         for name, text in files.items():
             (self.directory / "rules" / name).write_text(text)
         for rules in (self.directory / "rules").glob("*.yaml"):

@@ -3,52 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from check.panels import ALL, filled_in
+from check.panels import ALL
+from tests.dashboards.answers import gives, query
 from tests.dashboards.model import DATA_PANELS, all_panels, selectors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
-
-    Answers = Mapping[str, Mapping[str, float]]  # labels and values of samples, by the time at which they are asked for
-
-KINDS = {"tile": "stat", "table": "table", "graph": "timeseries"}
-
-
-def _query(uid: str, kind: str, title: str, legend: str) -> str:
-    """Return the query of a panel that has this legend: of a table its heading, of a tile's number "trend"."""
-    (panel,) = (p.json for p in all_panels(uid) if (p.json["type"], p.json["title"]) == (KINDS[kind], title))
-    (found,) = (target["expr"] for target in panel["targets"] if target["legendFormat"] == legend)
-    return str(found)
-
-
-def _answers(
-    folder: Path, series: Mapping[str, str], expected: Mapping[str, Answers], *, nodes: str = ALL, interval: str = "15s"
-) -> None:
-    """Demand of promtool that each query answers this, for the chosen nodes and a rate interval of two minutes."""
-    test = {
-        "interval": interval,
-        "input_series": [{"series": name, "values": values} for name, values in series.items()],
-        "promql_expr_test": [
-            {
-                "expr": filled_in(expr, {"node": nodes}, "2m"),
-                "eval_time": moment,
-                "exp_samples": [{"labels": labels, "value": value} for labels, value in samples.items()],
-            }
-            for expr, answers in expected.items()
-            for moment, samples in answers.items()
-        ],
-    }
-    file = folder / "test.yml"
-    file.write_text(json.dumps({"tests": [test]}))
-    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
 
 # --- The replicas of a primary ---------------------------------------------------------------------------------------
 
@@ -59,10 +23,10 @@ def test_a_primary_whose_replica_is_gone_has_none_and_a_replica_is_not_asked(tmp
         'pg_settings_in_hot_standby{instance="postgres2"}': "1x9",
         'pg_stat_replication_pg_wal_lsn_diff{state="streaming",instance="postgres1"}': "8",
     }
-    graph = _query("postgresql", "graph", "Streaming replicas of each primary", "{{instance}}")
+    graph = query("postgresql", "graph", "Streaming replicas of each primary", "{{instance}}")
     one, none = {'{instance="postgres1"}': 1.0}, {'{instance="postgres1"}': 0.0}
-    # A sample counts for five minutes.
-    _answers(tmp_path, given, {graph: {"0m": one, "9m": none}}, interval="1m")
+    for at, expected in (("0m", one), ("9m", none)):  # a sample counts for five minutes
+        gives(given, tmp_path, {graph: expected}, at, interval="1m")
 
 
 def _standby(node: str, value: int) -> dict[str, str]:
@@ -112,16 +76,16 @@ PRIMARY_DOWN = {
 def test_a_replica_is_what_the_alert_takes_for_one(
     series: dict[str, str], nodes: str, verdict: str, column: int | None, tmp_path: Path
 ) -> None:
-    said = _query("postgresql", "tile", "Streaming replicas", "{{verdict}}{{share}}")
-    cell = _query("postgresql", "table", "Servers", "replicas")
-    graph = _query("postgresql", "graph", "Streaming replicas of each primary", "{{instance}}")
+    said = query("postgresql", "tile", "Streaming replicas", "{{verdict}}{{share}}")
+    cell = query("postgresql", "table", "Servers", "replicas")
+    graph = query("postgresql", "graph", "Streaming replicas of each primary", "{{instance}}")
     number: dict[str, float] = {} if column is None else {'{instance="postgres1"}': column}
-    expected: dict[str, Answers] = {
-        f"count by (verdict) ({said})": {"2m": {f'{{verdict="{verdict}"}}': 1}},
-        f"({cell}) == ({cell})": {"2m": number},  # a dash, where nothing is known, is NaN
-        graph: {"2m": number},
+    expected: dict[str, dict[str, float]] = {
+        f"count by (verdict) ({said})": {f'{{verdict="{verdict}"}}': 1},
+        f"({cell}) == ({cell})": number,  # a dash, where nothing is known, is NaN
+        graph: number,
     }
-    _answers(tmp_path, series, expected, nodes=nodes)
+    gives(series, tmp_path, expected, nodes=nodes)
 
 
 # --- One number, wherever it is shown --------------------------------------------------------------------------------
@@ -185,19 +149,20 @@ def test_a_tile_a_cell_and_a_line_of_one_node_show_one_number_and_none_two_minut
     uid: str, series: dict[str, str], panels: list[tuple[str, str, str, str]], value: float, tmp_path: Path
 ) -> None:
     service = {f'{metric}{{job="{uid}",instance="node1"}}': "1x40" for metric in ("up", ANSWERS[uid])}
-    expected: dict[str, Answers] = {
-        f"round({_query(uid, kind, title, legend)}, 0.001)": {"3m": {labels: value}, "5m15s": {labels: 0}}
-        for kind, title, legend, labels in panels
-    }
-    _answers(tmp_path, service | series, expected)
+    for at, number in (("3m", value), ("5m15s", 0)):
+        shown = {
+            f"round({query(uid, kind, title, legend)}, 0.001)": {labels: number}
+            for kind, title, legend, labels in panels
+        }
+        gives(service | series, tmp_path, shown, at)
 
 
 def test_the_bandwidth_of_several_nodes_is_that_of_the_fullest(tmp_path: Path) -> None:
     received, sent = TRAFFIC.format("client", "received"), TRAFFIC.format("client", "sent")
     series = {received: _counts(5), sent.replace("node1", "node2"): _counts(6)}
     series |= {f'coturn_up{{job="coturn",instance="{node}"}}': "1x20" for node in ("node1", "node2")}
-    tile = _query("coturn", "tile", "Bandwidth, fullest node", "trend")
-    _answers(tmp_path, series, {f"round({tile}, 0.001)": {"3m": {"{}": 48}}})
+    tile = query("coturn", "tile", "Bandwidth, fullest node", "trend")
+    gives(series, tmp_path, {f"round({tile}, 0.001)": {"{}": 48}}, "3m")
 
 
 # --- HAProxy ---------------------------------------------------------------------------------------------------------
@@ -216,8 +181,8 @@ def test_the_share_of_5xx_answers_is_judged_if_they_are_enough_for_the_alert(
         'instance:haproxy_errors:ratio{job="haproxy",instance="haproxy1"}': " ".join([ratio] * 9),
         errors: f"0+{each}x8",
     }
-    said = _query("haproxy", "tile", "5xx answers, worst", "{{verdict}}{{share}}")
-    _answers(tmp_path, series, {f"count by (verdict) ({said})": {"2m": {f'{{verdict="{verdict}"}}': 1}}})
+    said = query("haproxy", "tile", "5xx answers, worst", "{{verdict}}{{share}}")
+    gives(series, tmp_path, {f"count by (verdict) ({said})": {f'{{verdict="{verdict}"}}': 1}})
 
 
 def test_a_panel_that_says_which_servers_are_in_use_knows_their_weight() -> None:

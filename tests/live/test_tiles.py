@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.dashboards.answers import gives
 from tests.dashboards.model import DATA_PANELS, Panel, plain, selectors
 from tests.dashboards.samples import jobs_of
-from tests.live.tile_series import EXPORTER_GONE, PARTLY_DOWN, gives
+from tests.live.tile_series import EXPORTER_GONE, PARTLY_DOWN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,11 +43,23 @@ def test_no_tile_says_ok_or_now_while_something_that_it_is_about_does_not_answer
             _verdicts(panel, series, tmp_path, word)
 
 
+@pytest.mark.parametrize("panel", JUDGING, ids=lambda panel: panel.name)
+def test_what_still_answers_has_a_number_in_the_test_above_so_that_ok_could_be_said_of_it(
+    panel: Panel, tmp_path: Path
+) -> None:
+    series = {name: values for job in _jobs(panel) for name, values in PARTLY_DOWN[job].items()}
+    gives(series, tmp_path, {f"count({_number(panel)})": {"{}": 1}})
+
+
+def _number(panel: Panel) -> str:
+    (number,) = (target["expr"] for target in panel.json["targets"] if target["legendFormat"] == "trend")
+    return str(number)
+
+
 def _jobs(panel: Panel) -> set[str]:
     """Return the jobs that a tile's number comes from; of promises those that count their events."""
-    (number,) = (target["expr"] for target in panel.json["targets"] if target["legendFormat"] == "trend")
     measured = {"slo:connections:ratio": {"prosody"}}
-    asked = [selector for selector, _ in selectors(plain(number))]
+    asked = [selector for selector, _ in selectors(plain(_number(panel)))]
     return {
         job
         for one in asked
@@ -190,6 +203,46 @@ def test_a_short_lived_certificate_is_judged_by_a_third_of_its_lifetime(
         _verdicts(_tile("Certificate expires in"), series | more, tmp_path, "WARNING")
 
 
+@pytest.mark.parametrize(
+    ("days", "trusted", "enough", "trust"), [(80, 1, None, None), (3, 1, 0, None), (80, 0, None, 0), (3, 0, 0, 0)]
+)
+def test_the_last_certificate_of_an_endpoint_that_cannot_be_probed_is_bad_or_not_known(
+    days: int, trusted: int, enough: int | None, trust: int | None, tmp_path: Path
+) -> None:
+    one = '{job="certificates",instance="m",target="wss"}'
+    series = {
+        'up{job="certificates",instance="m"}': "1x8",
+        f"ssl_certificate_probe_success{one}": "0x8",
+        f"ssl_certificate_trusted{one}": f"{trusted}x8",
+        f"ssl_certificate_expiry_days{one}": f"{days}x8",
+        f"ssl_certificate_lifetime_days{one}": "90x8",
+    }
+    row = '{instance="m",target="wss"}'
+    cells = {heading: _cell("websocket-health", heading) for heading in ("enough", "trusted", "days left")}
+    shown = {"enough": enough, "trusted": trust, "days left": days}
+    known = {f"({cells[heading]}) > -Inf": {} if n is None else {row: n} for heading, n in shown.items()}
+    rows = {f"count({cell})": {"{}": 1.0} for cell in cells.values()}
+    gives(series, tmp_path, {**known, **rows})
+
+
+def test_a_node_with_too_few_pushes_for_the_alert_leaves_the_verdict_to_the_others(tmp_path: Path) -> None:
+    shares = {
+        f'instance:push_voip_failed:ratio{{job="push-gateway",instance="{node}"}}': f"{share}x8"
+        for node, share in (("prosody1", 1), ("prosody2", 0.01))
+    }
+    both = {
+        f'{up}{{job="push-gateway",instance="{node}"}}': "1x8"
+        for node in ("prosody1", "prosody2")
+        for up in ("up", "push_gateway_up")
+    }
+    tile = _tile("VoIP success, worst").json["targets"][0]["expr"]
+    gives(
+        both | shares,
+        tmp_path,
+        {f"count by (verdict) ({tile})": {'{verdict="OK"}': 1}, f"round(100 * ({tile}))": {'{verdict="OK"}': 99}},
+    )
+
+
 def test_open_registration_is_no_critical_verdict_and_is_said_in_a_word(tmp_path: Path) -> None:
     safe = {
         f'prosody_setting{{job="prosody",instance="prosody1",name="{name}"}}': "1x40"
@@ -226,7 +279,7 @@ def test_a_table_keeps_the_row_and_every_cell_of_a_node_that_is_down_and_shows_n
 ) -> None:
     state, *cells = panel.json["targets"]
     (job,) = set(re.findall(r'job="([\w-]+)"', state["expr"]))
-    series = PARTLY_DOWN[job]
+    series = {name: values for name, values in PARTLY_DOWN[job].items() if "instance=" in name}
     up, down = sorted({name.split('instance="')[1].split('"')[0] for name in series})
     expected = {state["expr"]: {f'{{instance="{up}"}}': 1.0, f'{{instance="{down}"}}': 0.0}}
     for cell in cells:

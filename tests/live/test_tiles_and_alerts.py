@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from alerts.generate import RULES
-from tests.dashboards.model import DATA_PANELS, Panel
-from tests.live.tile_series import gives
+from tests.dashboards.answers import gives, query
+from tests.dashboards.model import all_panels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,19 +22,19 @@ _WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 _SIX_HOURS = 21_600
 
 
-def _panel(uid: str, title: str) -> Panel:
-    (found,) = (panel for panel in DATA_PANELS if panel.uid == uid and panel.json["title"] == title)
-    return found
+def _tile(uid: str, title: str) -> str:
+    (legend,) = {
+        target["legendFormat"]
+        for panel in all_panels(uid)
+        if panel.json["title"] == title
+        for target in panel.json["targets"]
+        if target["legendFormat"].startswith("{{verdict}}")
+    }
+    return query(uid, "tile", title, legend)
 
 
-def _verdict(panel: Panel) -> str:
-    expr: str = panel.json["targets"][0]["expr"]
-    return expr
-
-
-def _cell(panel: Panel, heading: str) -> str:
-    (expr,) = (target["expr"] for target in panel.json["targets"] if target["legendFormat"] == heading)
-    return f"({expr})"
+def _cell(uid: str, title: str, heading: str) -> str:
+    return f"({query(uid, 'table', title, heading)})"
 
 
 def _of_promise(  # noqa: PLR0913 - each is a number of a promise
@@ -53,6 +53,7 @@ def _of_promise(  # noqa: PLR0913 - each is a number of a promise
         "slo:error_budget:ratio": 0.01,
         "slo:bad_events:minimum": 3,
         "slo:measured:seconds": seconds,
+        "slo:verdict:bool": seconds >= _SIX_HOURS,
         "slo:explained_by:bool": 1,
         **{f"slo:sli_error:ratio_rate{window}": 0.01 * burns.get(window, 0) for window in _WINDOWS},
         **{f"slo:bad_events:increase{window}": bad for window in _WINDOWS},
@@ -67,7 +68,11 @@ def _of_promise(  # noqa: PLR0913 - each is a number of a promise
 
 
 _CALM = _of_promise("login", critical=True, burns=dict.fromkeys(_WINDOWS, 0.6))
-_MEASURING = {'up{job="synthetic",instance="m1"}': "1x8"}
+_MEASURING = {
+    'up{job="synthetic",instance="m1"}': "1x8",
+    'up{job="push-gateway",instance="prosody1"}': "1x8",
+    'push_gateway_up{job="push-gateway",instance="prosody1"}': "1x8",
+}
 
 
 @pytest.mark.parametrize(
@@ -91,11 +96,11 @@ def test_the_burn_of_the_tile_is_critical_when_the_alert_fires_and_only_then(
         {**_MEASURING, **_CALM, **other},
         tmp_path,
         {
-            f"round({_verdict(_panel('promises', 'Burn that pages, fastest'))}, 0.0001)": {
+            f"round({_tile('promises', 'Burn that pages, fastest')}, 0.0001)": {
                 f'{{verdict="{verdict}"}}': round(share, 4)
             },
             f"count({ALERTS['PromiseBurnsFast']}) or vector(0)": {"{}": fires},
-            f"count({_cell(_panel('promises', 'Promises'), 'page')} > 1) or vector(0)": {"{}": fires},
+            f"count({_cell('promises', 'Promises', 'page')} > 1) or vector(0)": {"{}": fires},
         },
     )
 
@@ -118,7 +123,7 @@ def test_a_cell_of_the_column_ticket_is_coloured_when_the_alert_fires(
         tmp_path,
         {
             f"count({ALERTS['PromiseBurnsSlowly']}) or vector(0)": {"{}": fires},
-            f"count({_cell(_panel('promises', 'Promises'), 'ticket')} > 1) or vector(0)": {"{}": fires},
+            f"count({_cell('promises', 'Promises', 'ticket')} > 1) or vector(0)": {"{}": fires},
         },
     )
 
@@ -131,7 +136,7 @@ def test_while_no_promise_has_been_measured_for_six_hours_there_is_no_verdict(tm
         _MEASURING | young,
         tmp_path,
         {
-            f"count by (verdict) ({_verdict(_panel('promises', title))})": {f'{{verdict="{word}"}}': 1}
+            f"count by (verdict) ({_tile('promises', title)})": {f'{{verdict="{word}"}}': 1}
             for title, word in words.items()
         },
     )
@@ -146,11 +151,53 @@ def test_a_promise_that_nothing_measures_is_a_warning_in_tile_column_and_graph(t
         tmp_path,
         {
             f"count({ALERTS['PromiseNotMeasured']})": {"{}": 1},
-            _verdict(_panel("promises", "Measured, least")): {'{verdict="WARNING"}': 0},
-            _cell(_panel("promises", "Promises"), "known"): each,
-            _cell(_panel("promises", "Measured"), "{{sloth_slo}}"): each,
+            _tile("promises", "Measured, least"): {'{verdict="WARNING"}': 0},
+            _cell("promises", "Promises", "known"): each,
+            query("promises", "graph", "Measured", "{{sloth_slo}}"): each,
         },
     )
+
+
+def test_a_promise_whose_counters_are_there_and_count_nothing_is_a_warning_too(tmp_path: Path) -> None:
+    of = '{sloth_service="commeazy",sloth_slo="login",sloth_id="commeazy-login"}'
+    series = {
+        f"slo:objective:ratio{of}": "0.99x8",
+        f"slo:measured:seconds{of}": f"{_SIX_HOURS}x8",
+        f"slo:verdict:bool{of}": "1x8",
+        f"slo:coverage:ratio{of}": "0x8",
+    }
+    gives(
+        _MEASURING | series,
+        tmp_path,
+        {
+            f"count({ALERTS['PromiseNotMeasured']})": {"{}": 1},
+            _tile("promises", "Measured, least"): {'{verdict="WARNING"}': 0},
+            _cell("promises", "Promises", "known"): {'{sloth_slo="login"}': 0},
+        },
+    )
+
+
+@pytest.mark.parametrize("title", ["Burn that pages, fastest", "Measured, least", "Budget left, worst"])
+def test_promises_are_of_all_nodes_whichever_is_chosen(title: str, tmp_path: Path) -> None:
+    other_gateway = {'push_gateway_up{job="push-gateway",instance="prosody2"}': "0x8"}
+    chosen = {'push_gateway_up{job="push-gateway",instance="prosody1"}': "1x8"}
+    both = {f'up{{job="push-gateway",instance="{node}"}}': "1x8" for node in ("prosody1", "prosody2")}
+    gives(
+        {**_MEASURING, **_CALM, **both, **chosen, **other_gateway},
+        tmp_path,
+        {f"count by (verdict) ({_tile('promises', title)})": {'{verdict="NOT MEASURED"}': 1}},
+        nodes="prosody1",
+    )
+
+
+@pytest.mark.parametrize("job", ["synthetic", "push-gateway"])
+def test_promises_are_not_measured_while_prometheus_knows_no_exporter_that_counts_their_events(
+    job: str, tmp_path: Path
+) -> None:
+    of_job = {name: values for name, values in _MEASURING.items() if f'"{job}"' not in name}
+    assert len(of_job) < len(_MEASURING)
+    said = f"count by (verdict) ({_tile('promises', 'Budget left, worst')})"
+    gives({**of_job, **_CALM}, tmp_path, {said: {'{verdict="NOT MEASURED"}': 1}})
 
 
 def test_a_missed_promise_that_pages_nobody_does_not_hide_the_budgets_of_the_others(tmp_path: Path) -> None:
@@ -159,14 +206,15 @@ def test_a_missed_promise_that_pages_nobody_does_not_hide_the_budgets_of_the_oth
     gives(
         {**_MEASURING, **kept, **missed},
         tmp_path,
-        {_verdict(_panel("promises", "Budget left, worst")): {'{verdict="now"}': 0.75}},
+        {_tile("promises", "Budget left, worst"): {'{verdict="now"}': 0.75}},
     )
 
 
 def test_no_column_of_the_promises_vanishes_while_nothing_is_measured(tmp_path: Path) -> None:
     promised = {f'slo:objective:ratio{{sloth_slo="{name}"}}': "0.99x8" for name in ("login", "turn")}
     rows = {f'{{sloth_slo="{name}"}}': 1.0 for name in ("login", "turn")}
-    cells = [target["expr"] for target in _panel("promises", "Promises").json["targets"]]
+    (table,) = (panel for panel in all_panels("promises") if panel.json["title"] == "Promises")
+    cells = [target["expr"] for target in table.json["targets"]]
     assert len(cells) == 7
     gives(promised, tmp_path, {f"count by (sloth_slo) ({cell})": rows for cell in cells})
 
@@ -203,8 +251,8 @@ def test_the_fullest_disk_is_what_its_two_alerts_make_of_it(
         _of_host(free, files),
         tmp_path,
         {
-            _verdict(_panel("hosts", "Disk free, least")): {f'{{verdict="{verdict}"}}': least},
-            _cell(_panel("hosts", "Hosts"), "disk free"): {'{instance="db1"}': least},
+            _tile("hosts", "Disk free, least"): {f'{{verdict="{verdict}"}}': least},
+            _cell("hosts", "Hosts", "disk free"): {'{instance="db1"}': least},
             pages: {"{}": int(verdict == "CRITICAL")},
             warns: {"{}": int(verdict != "OK")},
         },
@@ -222,8 +270,8 @@ def test_processors_in_use_and_processors_taken_are_judged_each_by_its_own_limit
         _of_host({"/": 0.5}, used=used, taken=taken),
         tmp_path,
         {
-            f"round({_verdict(_panel('hosts', 'CPU limit used, most'))}, 0.001)": {f'{{verdict="{verdict}"}}': share},
-            f"round({_cell(_panel('hosts', 'Hosts'), 'cpu limit')}, 0.001)": {'{instance="db1"}': share},
+            f"round({_tile('hosts', 'CPU limit used, most')}, 0.001)": {f'{{verdict="{verdict}"}}': share},
+            f"round({_cell('hosts', 'Hosts', 'cpu limit')}, 0.001)": {'{instance="db1"}': share},
             f"count({ALERTS['HostProcessorBusy']}) or vector(0)": {"{}": int(verdict == "WARNING")},
         },
     )
