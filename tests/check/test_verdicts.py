@@ -21,6 +21,7 @@ FOUND = _targets({"activeTargets": TARGETS})
 LOADED = _rules({"groups": [{"rules": RULES}]})
 # Of the 68 rules that record the checklist, one.
 SINGLE = [rule for rule in LOADED if rule.name != "checklist_item" or rule.labels == (("id", "A1"),)]
+DEFAULTS = chosen()
 PRESENT = _samples({"result": SERIES})
 
 
@@ -184,12 +185,12 @@ def test_the_critical_alerts_are_named_when_all_is_well() -> None:
 @pytest.mark.parametrize("rule", SINGLE, ids=lambda rule: f"{rule.name} {' '.join(v for _, v in rule.labels)}")
 def test_any_rule_that_is_not_loaded_or_not_healthy_fails(rule: Rule) -> None:
     rest = [other for other in LOADED if other != rule]
-    (failure,) = _failures(list(verdicts.rules(rest)))
+    (failure,) = _failures(list(verdicts.rules(rest, DEFAULTS)))
     assert f" not loaded: {rule.name}" in failure
     broken = dataclasses.replace(rule, health="err", error="found duplicate\nseries")
-    (failure,) = _failures(list(verdicts.rules([*rest, broken])))
+    (failure,) = _failures(list(verdicts.rules([*rest, broken], DEFAULTS)))
     assert f": {rule.name} fails: found duplicate series; " in failure
-    (failure,) = _failures(list(verdicts.rules([*rest, dataclasses.replace(rule, health="unknown")])))
+    (failure,) = _failures(list(verdicts.rules([*rest, dataclasses.replace(rule, health="unknown")], DEFAULTS)))
     assert failure.endswith(f": {rule.name} has not been evaluated yet; ask again in a minute")
 
 
