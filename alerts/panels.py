@@ -12,6 +12,22 @@ def _of_build(start: str, build: str) -> str:
     return f"{start} * on (job, instance) group_left (version) {build}"
 
 
+def _rate(counter: str) -> str:
+    return f"sum by (job, instance) (rate({counter}[2m]))"
+
+
+# In the order of a push's way. The bridge counts each push once, however often it was repeated.
+_STEPS: Final = {
+    "handed on": (
+        "prosody_mod_push_http__handover_seconds_count",
+        "prosody_mod_push_http__refused_total",
+        'prosody_mod_push_http__dropped_total{reason="late"}',
+    ),
+    "received": ('push_requests_total{code="200"}',),
+    "sent": ("push_voip_sent_total", "push_fcm_sent_total"),
+    "woke": ('prosody_push_wakeups_total{result="woke"}',),
+}
+
 # Most of what these count never happens, and with `> 0` it leaves no series.
 PANELS: Final = (
     Recording(
@@ -38,6 +54,14 @@ PANELS: Final = (
         "instance_handler_outcome:push_canary:rate2m",
         "rate(push_canary_total[2m]) > 0",
         "A series for each outcome, handler and node; most services have no test phones.",
+    ),
+    Recording(
+        "instance_step:pushes:rate2m",
+        "\nor\n".join(
+            f'label_replace(\n  {" + ".join(map(_rate, counters))},\n  "step", "{step}", "", ""\n)'
+            for step, counters in _STEPS.items()
+        ),
+        "Counters of Prosody's bridge and of the gateway, some with a series for each host, reason and status code.",
     ),
     Recording(
         "instance_kind_result:prosody_push_wakeups:rate2m",

@@ -36,6 +36,8 @@ HOLDOVER: Final = "35m"
 # Of the bad events: from this share on, one node explains them. Behind a common door a few go to no node by name.
 EXPLAINS: Final = 0.9
 ANY: Final = "any"  # what the users' door chooses, in place of a node (exporters/synthetic/names.py)
+# Series that are there only while events are bad.
+AT_TIMES: Final = (f"slo:bad_events:by_place{CULPRIT}", "slo:bad_events_of_node:ratio")
 _PAUSE: Final = 0.9  # of its interval, on average, until a journey is tried again (exporters/synthetic/runner.py)
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86400}
 _SUMS: Final = "slo:counter:sum"

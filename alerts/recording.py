@@ -206,7 +206,7 @@ RECORDINGS: Final = (
         "max by (job, instance) (\n"
         '  pg_stat_activity_max_tx_duration{state!~"idle in transaction.*"}\n'
         "  or\n"
-        '  pg_stat_activity_max_tx_duration\n'
+        "  pg_stat_activity_max_tx_duration\n"
         "  and on (job, instance, datname)\n"
         '  min_over_time(pg_locks_count{mode!~"accesssharelock|shareupdateexclusivelock"}[<window>]) > 0\n'
         ")",

@@ -69,6 +69,7 @@ RECORDED: Final = {
             for kind in ("call", "message")
             for result in ("silent", "superseded", "woke")
         ),
+        *(f'instance_step:pushes:rate2m{{step="{step}"}}' for step in ("handed on", "woke")),
         *(f'instance_show:prosody_presence_sessions:sum{{show="{show}"}}' for show in range(6)),
         'instance_version:start_time_seconds:now{version="13.0.4"}',
     ),
@@ -105,6 +106,7 @@ RECORDED: Final = {
             for reason in ("connection_lost", "no_answer", "deadline")
         ),
         *(f'instance_code:push_requests:rate2m{{code="{code}"}}' for code in (200, 403, 429)),
+        *(f'instance_step:pushes:rate2m{{step="{step}"}}' for step in ("received", "sent")),
         *(f'instance_handler:push_unregistered:rate2m{{handler="{handler}"}}' for handler in ("voip", "fcm")),
         *(
             f'instance_handler_le:push_latency_ms_bucket:rate2m{{handler="{handler}",le="{edge}"}}'

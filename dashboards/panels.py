@@ -205,7 +205,7 @@ _MAY_BE_NAN = re.compile(r" / |histogram_quantile|:(ratio|mean|p\d+)\b|average_s
 
 def _known(expr: str) -> str:
     """Leave out NaN, where nothing happened: one such point would make the mean of a whole line unknown."""
-    return f"({expr}) > -Inf" if _MAY_BE_NAN.search(expr) else expr
+    return f"({expr}) > -Inf" if _MAY_BE_NAN.search(expr) and not is_there_at_times(expr) else expr
 
 
 def _said(empty: str) -> str:

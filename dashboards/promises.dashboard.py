@@ -190,14 +190,14 @@ dashboard = page(
                 "Bad events of each pair of nodes, 30m",
                 "The places where events are bad. All pairs with one node: that node. Calls: the panel beside it.",
                 "short",
-                Query("slo:bad_events:by_place30m > 0", "{{sloth_slo}} {{from}} {{to}}"),
+                Query("slo:bad_events:by_place30m", "{{sloth_slo}} {{from}} {{to}}"),
                 empty="no event was bad in half an hour",
             ),
             series(
                 "Bad events that involve a node",
                 "Of all bad events of half an hour. One node above 90 % explains them, and a page names it.",
                 "percentunit",
-                Query("slo:bad_events_of_node:ratio > 0", "{{sloth_slo}} {{instance}}"),
+                Query("slo:bad_events_of_node:ratio", "{{sloth_slo}} {{instance}}"),
                 empty="no event was bad in half an hour",
             ),
             series(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from alerts.panels import PANELS
+from alerts.promises import AT_TIMES
 from alerts.recording import RECORDINGS
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def answered(expr: str) -> str:
     return f"({expr}) and on (instance) {service.answering}" if service else expr
 
 
-_SPARSE = frozenset(each.record for each in (*RECORDINGS, *PANELS) if each.expr.endswith("> 0"))
+_SPARSE = frozenset((*AT_TIMES, *(each.record for each in (*RECORDINGS, *PANELS) if each.expr.endswith("> 0"))))
 
 
 def is_there_at_times(expr: str) -> bool:

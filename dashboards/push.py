@@ -17,13 +17,6 @@ HANDED_ON = " + ".join(
     )
 )
 RECEIVED = rates("push_requests_total", where='code="200"')
-_SENT = f"{rates('push_voip_sent_total')} + {rates('push_fcm_sent_total')}"
-_WOKE = rates("prosody_push_wakeups_total", where='result="woke"')
-# In the order of a push's way.
-_STEPS = " or ".join(
-    labelled(expr, "step", step)
-    for step, expr in {"handed on": HANDED_ON, "received": RECEIVED, "sent": _SENT, "woke": _WOKE}.items()
-)
 P99 = 'instance_handler:push_latency_ms:p99{instance=~"$node"}'
 
 
@@ -55,7 +48,7 @@ def path() -> Row:
             "handed on: by Prosody's bridge; received: by the gateway; failed: a wrong secret; sent: accepted by "
             "Apple or Google; woke: the phone came in time. Where the lines part, pushes are lost.",
             "short",
-            Query(_STEPS, "{{instance}} {{step}}"),
+            Query('instance_step:pushes:rate2m{instance=~"$node"}', "{{instance}} {{step}}"),
             Query(rates("push_requests_total", where='code="403"'), "{{instance}} failed: secret", Look.FAILURE),
         ),
         series(
