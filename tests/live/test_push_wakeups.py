@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
+from alerts.panels import PANELS
 from exporters.prosody.reader import SCRIPTS
 from lab.fakes.providers import Mood
 from lab.scraping import ScrapedPage, scrape
@@ -180,13 +181,14 @@ def funnel() -> dict[str, str]:
     """The queries of the panel that compares Prosody, gateway, providers and phones, by their words."""
     (panel,) = (one for one in all_panels("push-gateway-health") if one.json["title"] == "Pushes at each step/s")
     steps, refused = (target["expr"] for target in panel.json["targets"])
-    found = re.findall(r'label_replace\((.*?), "step", "([^"]+)", "", ""\)', steps)
+    recorded = next(each.expr for each in PANELS if each.record == steps.partition("{")[0])
+    found = re.findall(r'label_replace\(\s*(.*?),\s*"step", "([^"]+)", "", ""', recorded)
     return {step: expr for expr, step in found} | {"failed: secret": refused}
 
 
 def total(expr: str, *pages: ScrapedPage) -> float:
     """What the counters of a query, a sum of rates, stand at."""
-    found = re.findall(r"rate\((\w+)\{([^}]*)\}", expr)
+    found = re.findall(r"rate\((\w+)(?:\{([^}]*)\})?\[", expr)
     assert found
     sum_of_all = 0.0
     for name, matchers in found:
