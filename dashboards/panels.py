@@ -165,12 +165,12 @@ def states(
         words: word and colour of each value instead, if there are others than good and bad.
     """
     shown = {"-1": (NO_DATA, UNKNOWN), **(words or {"0": (bad, CRITICAL), "1": (good, GOOD)})}
-    labels = re.findall(r"{{\s*(\w+)\s*}}", legend)
-    before = f"last_over_time({selector}[{_LOOK_BACK}])"
+    # Two signs: both sides lose the metric's name, so that they are one series; max by () of many would be slow.
+    known_or_missing = f"-(-{selector} or present_over_time({selector}[{_LOOK_BACK}]))"
     return core.StateTimeline(
         title=title,
         description=f"{description} {NO_DATA}: it was reported in the hour before and is not any more.",
-        targets=targets([Query(f"max by ({', '.join(labels)}) ({selector} or clamp_max({before}, -1))", legend)]),
+        targets=targets([Query(known_or_missing, legend)]),
         alignValue="center",  # at the left, half of the word is outside if the bar begins before the shown time
         fillOpacity=70,
         # With the colour mode "thresholds" Grafana merges equal values and loses the words.

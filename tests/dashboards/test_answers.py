@@ -165,6 +165,20 @@ def test_the_bandwidth_of_several_nodes_is_that_of_the_fullest(tmp_path: Path) -
     gives(series, tmp_path, {f"round({tile}, 0.001)": {"{}": 48}}, "3m")
 
 
+def test_a_state_is_what_was_reported_and_missing_for_an_hour_after_the_last_report(tmp_path: Path) -> None:
+    series = {
+        'prosody_up{job="prosody",instance="prosody1"}': "1x300",
+        'prosody_up{job="prosody",instance="prosody2"}': "1x3 0x300",
+        'prosody_up{job="prosody",instance="prosody3"}': "1x3 stale",
+    }
+    (panel,) = (p.json for p in all_panels("prosody-overview") if p.json["title"] == "Prosody answers")
+    (target,) = panel["targets"]
+    of = '{{job="prosody",instance="prosody{}"}}'.format
+    reported = {of(1): 1.0, of(2): 0.0}
+    for at, shown in (("2m", reported | {of(3): -1.0}), ("62m", reported)):
+        gives(series, tmp_path, {target["expr"]: shown}, at)
+
+
 # --- HAProxy ---------------------------------------------------------------------------------------------------------
 
 
