@@ -12,20 +12,22 @@ def _of_build(start: str, build: str) -> str:
     return f"{start} * on (job, instance) group_left (version) {build}"
 
 
-def _rate(counter: str) -> str:
-    return f"sum by (job, instance) (rate({counter}[2m]))"
+def _rate(counter: str, where: str) -> str:
+    return f"sum by (job, instance) (rate({counter}{f'{{{where}}}' if where else ''}[2m]))"
 
 
-# In the order of a push's way. The bridge counts each push once, however often it was repeated.
-_STEPS: Final = {
+# The counters of each step, and what to select of them, in the order of a push's way. The bridge counts each push once,
+# however often it was repeated, also if the gateway refused or never took it. prosody_push_notifications_total would
+# not do: mod_cloud_notify asks several times for one push.
+STEPS: Final = {
     "handed on": (
-        "prosody_mod_push_http__handover_seconds_count",
-        "prosody_mod_push_http__refused_total",
-        'prosody_mod_push_http__dropped_total{reason="late"}',
+        ("prosody_mod_push_http__handover_seconds_count", ""),
+        ("prosody_mod_push_http__refused_total", ""),
+        ("prosody_mod_push_http__dropped_total", 'reason="late"'),
     ),
-    "received": ('push_requests_total{code="200"}',),
-    "sent": ("push_voip_sent_total", "push_fcm_sent_total"),
-    "woke": ('prosody_push_wakeups_total{result="woke"}',),
+    "received": (("push_requests_total", 'code="200"'),),
+    "sent": (("push_voip_sent_total", ""), ("push_fcm_sent_total", "")),
+    "woke": (("prosody_push_wakeups_total", 'result="woke"'),),
 }
 
 # Most of what these count never happens, and with `> 0` it leaves no series.
@@ -58,8 +60,8 @@ PANELS: Final = (
     Recording(
         "instance_step:pushes:rate2m",
         "\nor\n".join(
-            f'label_replace(\n  {" + ".join(map(_rate, counters))},\n  "step", "{step}", "", ""\n)'
-            for step, counters in _STEPS.items()
+            f'label_replace(\n  {" + ".join(_rate(*counter) for counter in counters)},\n  "step", "{step}", "", ""\n)'
+            for step, counters in STEPS.items()
         ),
         "Counters of Prosody's bridge and of the gateway, some with a series for each host, reason and status code.",
     ),
@@ -130,7 +132,7 @@ PANELS: Final = (
         "\nor\n".join(
             (
                 _of_build("prosody_start_time_seconds", "prosody_build_info"),
-                # To a minute: it tells how long it has run, and the time of the answer differs a little each time.
+                # To a minute: the gateway says how long it has run, and the moment of its answer varies a little.
                 _of_build(
                     "round(timestamp(push_gateway_uptime_seconds) - push_gateway_uptime_seconds, 60)",
                     "push_gateway_build_info",
@@ -140,6 +142,6 @@ PANELS: Final = (
                 "node_boot_time_seconds",
             )
         ),
-        "Every dashboard marks when each program and host started. Each of them says so in its own way.",
+        "Every dashboard marks when each program and host started. Each program says when in its own way.",
     ),
 )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(str(dashboards.__file__)).parent
 NO_DATA = "NO DATA"  # Grafana's text for a panel that must not be empty; any other text is the reason why it may be
-# Verdicts of a tile that has no number to judge.
+# Verdicts of a tile that is no data: there is none, or it is only of what still answers.
 _FAULTS = {NO_DATA, promql.PROSODY.word, promql.PingedNodes.word, promql.CERTIFICATES.word, promql.PROMISES.word}
 ALL = ".+"
 RANGE, _STEP = 300, 10  # seconds a graph looks back here, and between its points

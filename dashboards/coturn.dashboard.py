@@ -20,7 +20,7 @@ _PORTS_USED = (
 _REFUSALS = threshold("CoturnPortsExhausted")
 _CREATED = rates("coturn_allocations_total", where='event="created"')
 _BINDINGS = rates("coturn_stun_bindings_total")
-# A link carries as much in each direction at once: the fuller one is what fills it.
+# A link has its full speed in each direction, so the busier direction is the one that can fill it.
 _BANDWIDTH = f"8 * max by (instance) ({rates('coturn_traffic_bytes_total', 'direction')})"
 
 dashboard = page(

@@ -57,8 +57,8 @@ dashboard = page(
         broken("Hosts down", "Hosts whose node exporter does not answer.", HOSTS),
         stat(
             "Disk free, least",
-            "Share of the fullest disk that is free: of its space, or of its files (inodes) if that is less. /boot and "
-            f"files, which page nobody, count as {_FULL * 100:g} % at least.",
+            "Share of the fullest disk that is free: of its space, or of its files (inodes) if that is less. A full "
+            f"/boot and a lack of files page nobody, so they are never shown as less than {_FULL * 100:g} %.",
             "percentunit",
             f"min({_SPACE_OR_FILES})",
             _DISK,

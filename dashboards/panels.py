@@ -165,7 +165,7 @@ def states(
         words: word and colour of each value instead, if there are others than good and bad.
     """
     shown = {"-1": (NO_DATA, UNKNOWN), **(words or {"0": (bad, CRITICAL), "1": (good, GOOD)})}
-    # Two signs: both sides lose the metric's name, so that they are one series; max by () of many would be slow.
+    # The minus signs take the metric's name off both sides, which makes them one series. `max by` would do so slowly.
     known_or_missing = f"-(-{selector} or present_over_time({selector}[{_LOOK_BACK}]))"
     return core.StateTimeline(
         title=title,

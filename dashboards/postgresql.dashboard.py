@@ -1,6 +1,6 @@
 """PostgreSQL: can users log in, would a failover lose anything, and are there connections left."""
 
-from dashboards.limits import above, below
+from dashboards.limits import above, below, threshold
 from dashboards.page import folded, page, row
 from dashboards.panels import series, states
 from dashboards.pieces import CALM, CRITICAL, Look, Query
@@ -140,7 +140,9 @@ dashboard = page(
             ),
             series(
                 "Longest transaction",
-                "Age of the oldest transaction that works or keeps others waiting; Prosody's idle ones do not count.",
+                "Age of the oldest transaction that works, or is idle while a lock that can block others has been held "
+                f"in its database for {threshold('PostgresTransactionLong').window}. Prosody's idle transactions count "
+                "only then.",
                 "s",
                 _LONGEST,
                 limits=above("PostgresTransactionLong"),

@@ -228,7 +228,8 @@ dashboard = page(
             "What the alerts compare",
             table(
                 "Explained by",
-                "The node that nine of ten bad events involve, or all but too few for a page; none: no node does.",
+                "The node that more than nine of ten bad events involve, or all bad events except too few to page. "
+                "none: there is no such node.",
                 {"explained": Column(_NODE, "none")},
                 first=("sloth_slo", "instance"),
                 hidden=("explained", "__name__", "sloth_id", "sloth_service"),

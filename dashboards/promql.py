@@ -89,7 +89,7 @@ class Services:
     word: str = "NODE DOWN"
 
     def unanswered(self) -> str:
-        """Return how many of their nodes do not answer; one that Prometheus does not know is one, too."""
+        """Return how many of their nodes do not answer; a service without any target counts as one node."""
         each = " + ".join(f"({service.unanswered()} or vector(1))" for service in self.services)
         return f"{each} and on () ({' or '.join(service.scraped for service in self.services)})"
 

@@ -1,5 +1,6 @@
 """The way of a push from Prosody to the phone that it wakes, which the page of the push gateway shows."""
 
+from alerts.panels import STEPS
 from dashboards.limits import above, threshold
 from dashboards.page import Row, row
 from dashboards.panels import heatmap, series
@@ -7,16 +8,9 @@ from dashboards.pieces import Look, Query
 from dashboards.promql import GATEWAY, PROSODY, Services, buckets, judged, labelled, rates
 from dashboards.tiles import stat
 
-# The bridge's own counts: each push once, however often it was repeated, also if the gateway refused or never took it.
-# prosody_push_notifications_total would not do: mod_cloud_notify asks several times for one push.
-HANDED_ON = " + ".join(
-    (
-        rates("prosody_mod_push_http__handover_seconds_count"),
-        rates("prosody_mod_push_http__refused_total"),
-        rates("prosody_mod_push_http__dropped_total", where='reason="late"'),
-    )
+HANDED_ON, RECEIVED = (
+    " + ".join(rates(counter, where=where) for counter, where in STEPS[step]) for step in ("handed on", "received")
 )
-RECEIVED = rates("push_requests_total", where='code="200"')
 P99 = 'instance_handler:push_latency_ms:p99{instance=~"$node"}'
 
 

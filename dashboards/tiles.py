@@ -223,7 +223,11 @@ def _tile(
     *,
     overrides: list[dict[str, Any]],
 ) -> Panel:
-    """Return a tile. Its trend begins at 0, so that noise is no fall; of a share, in which little matters, it fits."""
+    """Return a tile.
+
+    Its trend begins at 0, so that noise does not look like a fall. The trend of a share fits the data, because small
+    changes of a share matter.
+    """
     return core.Stat(
         title=title,
         description=description,

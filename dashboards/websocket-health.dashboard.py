@@ -69,7 +69,7 @@ dashboard = page(
         stat(
             "Certificate expires in",
             "Days left of the certificate that expires first, of all endpoints and files that are watched. One that is "
-            "valid for less than 42 days counts from a third of its lifetime on.",
+            "valid for less than 42 days in all counts only when less than a third of its lifetime is left.",
             "suffix:days",
             f"min(({_DAYS} unless ({_SHORT_LIVED})) or NaN * {_DAYS})",
             below("CertificateExpiringSoon"),

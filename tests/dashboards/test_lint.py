@@ -84,7 +84,9 @@ def test_a_graph_keeps_two_to_a_line_its_legend_on_the_right_and_values_that_are
     assert legend["placement"] == "right"
     at_times = any(_is_there_at_times(target["expr"]) for target in panel.json["targets"])
     head = panel.json["gridPos"]["w"] == 10  # where a second number would take the room of the lines
-    assert legend["calcs"] == (["max"] if at_times or head else ["mean", "max"]), "a mean of the times above 0 is none"
+    assert legend["calcs"] == (["max"] if at_times or head else ["mean", "max"]), (
+        "a mean of the times above 0 alone is too high"
+    )
 
 
 @pytest.mark.parametrize("panel", GRAPH_PANELS, ids=names(GRAPH_PANELS))

@@ -36,7 +36,7 @@ def _verdicts(panel: Panel, series: dict[str, str], folder: Path, expected: str,
 
 @pytest.mark.parametrize("panel", JUDGING, ids=lambda panel: panel.name)
 def test_no_tile_says_ok_or_now_while_something_that_it_is_about_does_not_answer(panel: Panel, tmp_path: Path) -> None:
-    # What it is about is said by the number: the verdict of another service would be OK here.
+    # The job is that of the tile's number, not of its verdict: a verdict about another service would be OK here.
     (word,) = (word for word in DOWN if f'"{word}"' in panel.json["targets"][0]["expr"])
     for job in _jobs(panel):
         for series in (PARTLY_DOWN[job], *([EXPORTER_GONE] if job == "certificates" else [])):
@@ -179,6 +179,15 @@ def test_three_failed_calls_are_three(tmp_path: Path) -> None:
         _verdicts(tile, series, tmp_path, verdict, at="6h1m7s")  # between two scrapes
 
 
+def _certificate(target: str, days: float, lifetime: float = 90, trusted: int = 1, probed: int = 1) -> dict[str, str]:
+    of = f'job="certificates",instance="m",target="{target}"'
+    values = {"probe_success": probed, "trusted": trusted, "expiry_days": days, "lifetime_days": lifetime}
+    return {
+        'up{job="certificates",instance="m"}': "1x8",
+        **{f"ssl_certificate_{name}{{{of}}}": f"{value}x8" for name, value in values.items()},
+    }
+
+
 @pytest.mark.parametrize(
     ("days", "lifetime", "verdict"),
     [(80, 90, "OK"), (13, 90, "WARNING"), (5, 6, "short-lived"), (1.9, 6, "WARNING"), (2.1, 6, "short-lived")],
@@ -186,21 +195,12 @@ def test_three_failed_calls_are_three(tmp_path: Path) -> None:
 def test_a_short_lived_certificate_is_judged_by_a_third_of_its_lifetime(
     days: float, lifetime: float, verdict: str, tmp_path: Path
 ) -> None:
-    one = '{job="certificates",instance="m",target="wss"}'
-    series = {
-        'up{job="certificates",instance="m"}': "1x8",
-        f"ssl_certificate_probe_success{one}": "1x8",
-        f"ssl_certificate_expiry_days{one}": f"{days}x8",
-        f"ssl_certificate_lifetime_days{one}": f"{lifetime}x8",
-    }
+    series = _certificate("wss", days, lifetime)
     _verdicts(_tile("Certificate expires in"), series, tmp_path, verdict)
     enough = {'{instance="m",target="wss"}': 0.0 if verdict == "WARNING" else 1.0}
     gives(series, tmp_path, {_cell("websocket-health", "enough"): enough})
     if verdict == "short-lived":  # and the others are judged beside it
-        more = {name.replace("wss", "turn"): values for name, values in series.items()}
-        more |= {f"ssl_certificate_expiry_days{one}".replace("wss", "turn"): "13x8"}
-        more |= {f"ssl_certificate_lifetime_days{one}".replace("wss", "turn"): "90x8"}
-        _verdicts(_tile("Certificate expires in"), series | more, tmp_path, "WARNING")
+        _verdicts(_tile("Certificate expires in"), series | _certificate("turn", 13), tmp_path, "WARNING")
 
 
 @pytest.mark.parametrize(
@@ -209,14 +209,7 @@ def test_a_short_lived_certificate_is_judged_by_a_third_of_its_lifetime(
 def test_the_last_certificate_of_an_endpoint_that_cannot_be_probed_is_bad_or_not_known(
     days: int, trusted: int, enough: int | None, trust: int | None, tmp_path: Path
 ) -> None:
-    one = '{job="certificates",instance="m",target="wss"}'
-    series = {
-        'up{job="certificates",instance="m"}': "1x8",
-        f"ssl_certificate_probe_success{one}": "0x8",
-        f"ssl_certificate_trusted{one}": f"{trusted}x8",
-        f"ssl_certificate_expiry_days{one}": f"{days}x8",
-        f"ssl_certificate_lifetime_days{one}": "90x8",
-    }
+    series = _certificate("wss", days, trusted=trusted, probed=0)
     row = '{instance="m",target="wss"}'
     cells = {heading: _cell("websocket-health", heading) for heading in ("enough", "trusted", "days left")}
     shown = {"enough": enough, "trusted": trust, "days left": days}
