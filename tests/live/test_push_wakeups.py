@@ -18,6 +18,7 @@ from lab.servers.prosody import DOMAIN, Prosody
 from lab.stack import Lab
 from lab.users.accounts import PASSWORD, ask, create_accounts, username
 from tests.dashboards.model import all_panels
+from tests.live import sleepers
 from tests.live.prosody import lua
 from tests.live.push import ANDROID, SERVICE, Stack, asleep
 from xmpp.client import XmppClient
@@ -25,43 +26,6 @@ from xmpp.client import XmppClient
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-MANY, NEVER_BACK = 10_000, 500
-# Sessions as mod_smacks leaves them, but without a network; then what the bridge and mod_smacks say of each.
-_FALL_ASLEEP = f"""
-local host, sleepers = prosody.hosts["{DOMAIN}"], {{}};
-package.loaded["tests.sleepers"] = sleepers;
-for i = 1, {MANY} do
-    local session = {{ type = "c2s"; username = "sleeper" .. i; host = "{DOMAIN}"; resource = "phone" }};
-    session.hibernating = os.time();
-    session.full_jid = session.username .. "@{DOMAIN}/phone";
-    prosody.full_sessions[session.full_jid] = session;
-    host.sessions[session.username] = {{ sessions = {{ phone = session }} }};
-    host.events.fire_event("smacks-hibernation-start", {{ origin = session; queue = {{}} }});
-    sleepers[i] = session;
-end
-return "done";
-"""
-_PUSH_AND_WAKE = f"""
-local host, sleepers = prosody.hosts["{DOMAIN}"], package.loaded["tests.sleepers"];
-for i, session in ipairs(sleepers) do
-    local info = {{ jid = "push.commeazy.com"; node = "token" .. i; resource = "phone"; timestamp = 1 }};
-    local push = {{ username = session.username; info = info; kind = i % 2 == 0 and "call" or "message" }};
-    host.events.fire_event("push_http/asked", {{ push = push }});
-    host.events.fire_event("push_http/answered", {{ push = push; outcome = "sent" }});
-end
-for i = {NEVER_BACK} + 1, {MANY} do
-    sleepers[i].hibernating = nil;
-    host.events.fire_event("smacks-hibernation-end", {{ origin = sleepers[i]; resumed = sleepers[i] }});
-end
-return "done";
-"""
-_LEAVE = f"""
-for _, session in ipairs(package.loaded["tests.sleepers"]) do
-    prosody.full_sessions[session.full_jid], prosody.hosts["{DOMAIN}"].sessions[session.username] = nil, nil;
-end
-package.loaded["tests.sleepers"] = nil;
-return "done";
-"""
 _THREE_PHONES = f"""
 local events = prosody.hosts["{DOMAIN}"].events;
 local function push(resource, kind)
@@ -321,15 +285,15 @@ async def test_a_canary_that_logs_in_or_resumes_is_counted_by_its_handler(watche
 
 async def test_ten_thousand_sleeping_sessions_are_told_apart_exactly(watched: Watched) -> None:
     lab = watched.stack.lab
-    half_silent, half_woke = NEVER_BACK / 2, (MANY - NEVER_BACK) / 2
+    half_silent, half_woke = sleepers.NEVER_BACK / 2, (sleepers.MANY - sleepers.NEVER_BACK) / 2
     before = (await watched.page())("prosody_c2s_hibernated_sessions")
-    assert await lua(lab, _FALL_ASLEEP) == "done"
+    assert await lua(lab, sleepers.FALL_ASLEEP) == "done"
     try:
-        assert (await watched.page())("prosody_c2s_hibernated_sessions") == before + MANY
-        assert await lua(lab, _PUSH_AND_WAKE) == "done"
-        results = await watched.until(MANY)
+        assert (await watched.page())("prosody_c2s_hibernated_sessions") == before + sleepers.MANY
+        assert await lua(lab, sleepers.PUSH_AND_WAKE) == "done"
+        results = await watched.until(sleepers.MANY)
     finally:
-        await lua(lab, _LEAVE)
+        await lua(lab, sleepers.LEAVE)
     assert results == {
         ("call", "woke"): half_woke,
         ("message", "woke"): half_woke,
