@@ -23,6 +23,18 @@ def query(uid: str, kind: str, title: str, legend: str) -> str:
     return str(found)
 
 
+def tile_verdict(uid: str, title: str) -> str:
+    """Return the query of a tile's word: OK, WARNING, NODE DOWN."""
+    (said,) = (
+        target["expr"]
+        for panel in all_panels(uid)
+        if panel.json["title"] == title
+        for target in panel.json["targets"]
+        if target["legendFormat"].startswith("{{verdict}}")
+    )
+    return str(said)
+
+
 def gives(  # noqa: PLR0913 - what is asked, of what, and when
     series: Mapping[str, str],
     folder: Path,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from check.panels import ALL
-from tests.dashboards.answers import gives, query
+from tests.dashboards.answers import gives, query, tile_verdict
 from tests.dashboards.model import DATA_PANELS, all_panels, selectors
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ PRIMARY_DOWN = {
 def test_a_replica_is_what_the_alert_takes_for_one(
     series: dict[str, str], nodes: str, verdict: str, column: int | None, tmp_path: Path
 ) -> None:
-    said = query("postgresql", "tile", "Streaming replicas", "{{verdict}}{{share}}")
+    said = tile_verdict("postgresql", "Streaming replicas")
     cell = query("postgresql", "table", "Servers", "replicas")
     graph = query("postgresql", "graph", "Streaming replicas of each primary", "{{instance}}")
     number: dict[str, float] = {} if column is None else {'{instance="postgres1"}': column}
@@ -195,7 +195,7 @@ def test_the_share_of_5xx_answers_is_judged_if_they_are_enough_for_the_alert(
         'instance:haproxy_errors:ratio{job="haproxy",instance="haproxy1"}': " ".join([ratio] * 9),
         errors: f"0+{each}x8",
     }
-    said = query("haproxy", "tile", "5xx answers, worst", "{{verdict}}{{share}}")
+    said = tile_verdict("haproxy", "5xx answers, worst")
     gives(series, tmp_path, {f"count by (verdict) ({said})": {f'{{verdict="{verdict}"}}': 1}})
 
 

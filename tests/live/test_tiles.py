@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.dashboards.answers import gives
+from tests.dashboards.answers import gives, query, tile_verdict
 from tests.dashboards.model import DATA_PANELS, Panel, plain, selectors
 from tests.dashboards.samples import jobs_of
 from tests.live.tile_series import EXPORTER_GONE, PARTLY_DOWN
@@ -24,13 +24,7 @@ DOWN = ("NODE DOWN", "NO PING", "PROBE FAILED", "NOT MEASURED")
 JUDGING = [panel for panel in VERDICTS if any(f'"{word}"' in panel.json["targets"][0]["expr"] for word in DOWN)]
 
 
-def _tile(title: str) -> Panel:
-    (panel,) = (panel for panel in JUDGING if panel.json["title"] == title)
-    return panel
-
-
-def _verdicts(panel: Panel, series: dict[str, str], folder: Path, expected: str, at: str = "2m") -> None:
-    expr = panel.json["targets"][0]["expr"]
+def _verdicts(expr: str, series: dict[str, str], folder: Path, expected: str, at: str = "2m") -> None:
     gives(series, folder, {f"count by (verdict) ({expr})": {f'{{verdict="{expected}"}}': 1}}, at)
 
 
@@ -40,7 +34,7 @@ def test_no_tile_says_ok_or_now_while_something_that_it_is_about_does_not_answer
     (word,) = (word for word in DOWN if f'"{word}"' in panel.json["targets"][0]["expr"])
     for job in _jobs(panel):
         for series in (PARTLY_DOWN[job], *([EXPORTER_GONE] if job == "certificates" else [])):
-            _verdicts(panel, series, tmp_path, word)
+            _verdicts(tile_verdict(panel.uid, panel.json["title"]), series, tmp_path, word)
 
 
 @pytest.mark.parametrize("panel", JUDGING, ids=lambda panel: panel.name)
@@ -76,19 +70,20 @@ def _jobs(panel: Panel) -> set[str]:
 def test_a_tile_shows_the_number_of_the_nodes_that_answer_and_no_share_of_the_limit(
     sessions: str, verdict: str, tmp_path: Path
 ) -> None:
-    panel = _tile("Sessions, fullest node")
+    tile = tile_verdict("prosody-overview", "Sessions, fullest node")
     living = 'prosody_c2s_sessions{job="prosody",instance="prosody1",transport="websocket"}'
     number = int(sessions.removesuffix("x8"))
     said = f'{{verdict="{verdict}"}}'
     series = PARTLY_DOWN["prosody"] | {living: sessions}
-    gives(series, tmp_path, {panel.json["targets"][0]["expr"]: {said: number}})
+    gives(series, tmp_path, {tile: {said: number}})
 
 
 @pytest.mark.parametrize("job", ["prosody", "push-gateway"])
 def test_pushes_that_wake_nobody_are_not_ok_while_their_gateway_or_prosody_does_not_answer(
     job: str, tmp_path: Path
 ) -> None:
-    _verdicts(_tile("Accepted pushes that wake nobody, worst"), PARTLY_DOWN[job], tmp_path, "NODE DOWN")
+    tile = tile_verdict("push-gateway-health", "Accepted pushes that wake nobody, worst")
+    _verdicts(tile, PARTLY_DOWN[job], tmp_path, "NODE DOWN")
 
 
 def test_every_tile_with_a_number_says_what_is_down() -> None:
@@ -97,14 +92,14 @@ def test_every_tile_with_a_number_says_what_is_down() -> None:
 
 @pytest.mark.parametrize("panel", VERDICTS, ids=lambda panel: panel.name)
 def test_every_tile_says_no_data_while_prometheus_has_none(panel: Panel, tmp_path: Path) -> None:
-    _verdicts(panel, {"another_metric": "1x8"}, tmp_path, "NO DATA")
+    _verdicts(tile_verdict(panel.uid, panel.json["title"]), {"another_metric": "1x8"}, tmp_path, "NO DATA")
 
 
 def test_a_tile_is_ok_when_all_is_well_so_that_the_tests_above_can_fail(tmp_path: Path) -> None:
     well = {
         name: "1x8" if name.startswith(("up", "push_gateway_up")) else "0x8" for name in PARTLY_DOWN["push-gateway"]
     }
-    _verdicts(_tile("VoIP success, worst"), well, tmp_path, "OK")
+    _verdicts(tile_verdict("push-gateway-health", "VoIP success, worst"), well, tmp_path, "OK")
 
 
 UP = {
@@ -118,17 +113,6 @@ UP = {
 NAN = " ".join(["NaN"] * 41)  # promtool has no "NaNx40"
 
 
-def _cell(uid: str, heading: str) -> str:
-    (expr,) = (
-        target["expr"]
-        for panel in DATA_PANELS
-        if panel.uid == uid and panel.json["type"] == "table"
-        for target in panel.json["targets"]
-        if target["legendFormat"] == heading
-    )
-    return str(expr)
-
-
 def test_a_node_whose_pings_get_no_answer_is_seen_although_its_quantile_is_nan(tmp_path: Path) -> None:
     pings = {
         'prosody_websocket_ping_seconds_count{job="prosody",instance="prosody1"}': "7x40",
@@ -136,11 +120,11 @@ def test_a_node_whose_pings_get_no_answer_is_seen_although_its_quantile_is_nan(t
         'instance:prosody_websocket_ping_seconds:p99{job="prosody",instance="prosody1"}': NAN,
         'instance:prosody_websocket_ping_seconds:p99{job="prosody",instance="prosody2"}': "0.001x40",
     }
-    _verdicts(_tile("Slowest ping, P99"), UP | pings, tmp_path, "NO PING")
-    cell = _cell("websocket-health", "pings")
+    _verdicts(tile_verdict("websocket-health", "Slowest ping, P99"), UP | pings, tmp_path, "NO PING")
+    cell = query("websocket-health", "table", "Nodes", "pings")
     gives(UP | pings, tmp_path, {cell: {'{instance="prosody1"}': 0, '{instance="prosody2"}': 1}})
     answered = {name: values.replace("7x40", "7+3x40") for name, values in pings.items()}
-    _verdicts(_tile("Slowest ping, P99"), UP | answered, tmp_path, "now")
+    _verdicts(tile_verdict("websocket-health", "Slowest ping, P99"), UP | answered, tmp_path, "now")
 
 
 @pytest.mark.parametrize(
@@ -155,8 +139,8 @@ def test_pushes_that_are_too_few_for_the_alert_are_not_judged(
         'instance:push_voip_failed:ratio{job="push-gateway",instance="prosody1"}': share,
         'push_voip_failed_total{job="push-gateway",instance="prosody1"}': f"7x30 {7 + failed}x9",
     }
-    _verdicts(_tile("VoIP success, worst"), UP | series, tmp_path, verdict, at="9m")
-    judged = _cell("push-gateway-health", "VoIP bad")
+    _verdicts(tile_verdict("push-gateway-health", "VoIP success, worst"), UP | series, tmp_path, verdict, at="9m")
+    judged = query("push-gateway-health", "table", "Nodes", "VoIP bad")
     colour = f"count(({judged}) > 0.05)"
     gives(UP | series, tmp_path, {colour: {"{}": 1} if verdict == "WARNING" else {}}, at="9m")
 
@@ -167,13 +151,13 @@ def test_one_client_with_an_old_password_colours_no_cell(failures: int, judged: 
         'instance:prosody_logins_failed:ratio{job="prosody",instance="prosody1"}': "1x40",
         'prosody_authentications_total{job="prosody",instance="prosody1",result="failure"}': f"7x30 {7 + failures}x9",
     }
-    colour = f"count(({_cell('prosody-overview', 'bad logins')}) > 0.9)"
+    colour = f"count(({query('prosody-overview', 'table', 'Nodes', 'bad logins')}) > 0.9)"
     gives(UP | series, tmp_path, {colour: {"{}": 1} if judged else {}}, at="9m")
 
 
 def test_three_failed_calls_are_three(tmp_path: Path) -> None:
     calls = 'push_calls_failed_total{job="push-gateway",instance="prosody1",handler="voip"}'
-    tile = _tile("Failed calls in 6h, worst")
+    tile = tile_verdict("push-gateway-health", "Failed calls in 6h, worst")
     for called, verdict in ((3, "OK"), (4, "WARNING")):
         series = dict.fromkeys(UP, "1x1450") | {calls: f"7x700 {7 + called}x750"}
         _verdicts(tile, series, tmp_path, verdict, at="6h1m7s")  # between two scrapes
@@ -196,11 +180,12 @@ def test_a_short_lived_certificate_is_judged_by_a_third_of_its_lifetime(
     days: float, lifetime: float, verdict: str, tmp_path: Path
 ) -> None:
     series = _certificate("wss", days, lifetime)
-    _verdicts(_tile("Certificate expires in"), series, tmp_path, verdict)
+    tile = tile_verdict("websocket-health", "Certificate expires in")
+    _verdicts(tile, series, tmp_path, verdict)
     enough = {'{instance="m",target="wss"}': 0.0 if verdict == "WARNING" else 1.0}
-    gives(series, tmp_path, {_cell("websocket-health", "enough"): enough})
+    gives(series, tmp_path, {query("websocket-health", "table", "Certificates now", "enough"): enough})
     if verdict == "short-lived":  # and the others are judged beside it
-        _verdicts(_tile("Certificate expires in"), series | _certificate("turn", 13), tmp_path, "WARNING")
+        _verdicts(tile, series | _certificate("turn", 13), tmp_path, "WARNING")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +196,10 @@ def test_the_last_certificate_of_an_endpoint_that_cannot_be_probed_is_bad_or_not
 ) -> None:
     series = _certificate("wss", days, trusted=trusted, probed=0)
     row = '{instance="m",target="wss"}'
-    cells = {heading: _cell("websocket-health", heading) for heading in ("enough", "trusted", "days left")}
+    cells = {
+        heading: query("websocket-health", "table", "Certificates now", heading)
+        for heading in ("enough", "trusted", "days left")
+    }
     shown = {"enough": enough, "trusted": trust, "days left": days}
     known = {f"({cells[heading]}) > -Inf": {} if n is None else {row: n} for heading, n in shown.items()}
     rows = {f"count({cell})": {"{}": 1.0} for cell in cells.values()}
@@ -228,7 +216,7 @@ def test_a_node_with_too_few_pushes_for_the_alert_leaves_the_verdict_to_the_othe
         for node in ("prosody1", "prosody2")
         for up in ("up", "push_gateway_up")
     }
-    tile = _tile("VoIP success, worst").json["targets"][0]["expr"]
+    tile = tile_verdict("push-gateway-health", "VoIP success, worst")
     gives(
         both | shares,
         tmp_path,
@@ -245,8 +233,8 @@ def test_open_registration_is_no_critical_verdict_and_is_said_in_a_word(tmp_path
         for name in ("push_notification_with_body", "push_notification_with_sender", "registration_restricted")
     }
     safe['prosody_module_loaded{job="prosody",instance="prosody1",host="a",module="mam"}'] = "0x40"
-    _verdicts(_tile("Unsafe settings"), UP | safe, tmp_path, "OK")
-    registration = _cell("prosody-overview", "registration")
+    _verdicts(tile_verdict("prosody-overview", "Unsafe settings"), UP | safe, tmp_path, "OK")
+    registration = query("prosody-overview", "table", "Versions and starts", "registration")
     gives(UP | safe, tmp_path, {registration: {'{instance="prosody1"}': 1}})
     restricted = {name: "1x40" if "restricted" in name else values for name, values in safe.items()}
     gives(UP | restricted, tmp_path, {registration: {'{instance="prosody1"}': 0}})
@@ -257,7 +245,7 @@ def test_what_ended_three_minutes_ago_is_not_now(tmp_path: Path) -> None:
     gives(
         UP | {updates: "0+60x20 1200x20"},
         tmp_path,
-        {_tile("Presence updates/s").json["targets"][0]["expr"]: {'{verdict="now"}': 0}},
+        {tile_verdict("presence-health", "Presence updates/s"): {'{verdict="now"}': 0}},
         at="8m",
     )
 
@@ -312,4 +300,4 @@ def test_a_tile_says_how_many_per_cent_of_its_limit_a_number_is(sessions: int, v
         'prosody_up{job="prosody",instance="prosody1"}': "1x8",
         'prosody_c2s_sessions{job="prosody",instance="prosody1",transport="websocket"}': f"{sessions}x8",
     }
-    gives(series, tmp_path, {_tile("Sessions, fullest node").json["targets"][0]["expr"]: {verdict: sessions}})
+    gives(series, tmp_path, {tile_verdict("prosody-overview", "Sessions, fullest node"): {verdict: sessions}})

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from alerts.generate import RULES
-from tests.dashboards.answers import gives, query
+from tests.dashboards.answers import gives, query, tile_verdict
 from tests.dashboards.model import all_panels
 
 if TYPE_CHECKING:
@@ -20,21 +20,6 @@ ALERTS = {
 }
 _WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 _SIX_HOURS = 21_600
-
-
-def _tile(uid: str, title: str) -> str:
-    (legend,) = {
-        target["legendFormat"]
-        for panel in all_panels(uid)
-        if panel.json["title"] == title
-        for target in panel.json["targets"]
-        if target["legendFormat"].startswith("{{verdict}}")
-    }
-    return query(uid, "tile", title, legend)
-
-
-def _cell(uid: str, title: str, heading: str) -> str:
-    return f"({query(uid, 'table', title, heading)})"
 
 
 def _of_promise(  # noqa: PLR0913 - each is a number of a promise
@@ -96,11 +81,11 @@ def test_the_burn_of_the_tile_is_critical_when_the_alert_fires_and_only_then(
         {**_MEASURING, **_CALM, **other},
         tmp_path,
         {
-            f"round({_tile('promises', 'Burn that pages, fastest')}, 0.0001)": {
+            f"round({tile_verdict('promises', 'Burn that pages, fastest')}, 0.0001)": {
                 f'{{verdict="{verdict}"}}': round(share, 4)
             },
             f"count({ALERTS['PromiseBurnsFast']}) or vector(0)": {"{}": fires},
-            f"count({_cell('promises', 'Promises', 'page')} > 1) or vector(0)": {"{}": fires},
+            f"count(({query('promises', 'table', 'Promises', 'page')}) > 1) or vector(0)": {"{}": fires},
         },
     )
 
@@ -123,7 +108,7 @@ def test_a_cell_of_the_column_ticket_is_coloured_when_the_alert_fires(
         tmp_path,
         {
             f"count({ALERTS['PromiseBurnsSlowly']}) or vector(0)": {"{}": fires},
-            f"count({_cell('promises', 'Promises', 'ticket')} > 1) or vector(0)": {"{}": fires},
+            f"count(({query('promises', 'table', 'Promises', 'ticket')}) > 1) or vector(0)": {"{}": fires},
         },
     )
 
@@ -136,7 +121,7 @@ def test_while_no_promise_has_been_measured_for_six_hours_there_is_no_verdict(tm
         _MEASURING | young,
         tmp_path,
         {
-            f"count by (verdict) ({_tile('promises', title)})": {f'{{verdict="{word}"}}': 1}
+            f"count by (verdict) ({tile_verdict('promises', title)})": {f'{{verdict="{word}"}}': 1}
             for title, word in words.items()
         },
     )
@@ -151,8 +136,8 @@ def test_a_promise_that_nothing_measures_is_a_warning_in_tile_column_and_graph(t
         tmp_path,
         {
             f"count({ALERTS['PromiseNotMeasured']})": {"{}": 1},
-            _tile("promises", "Measured, least"): {'{verdict="WARNING"}': 0},
-            _cell("promises", "Promises", "known"): each,
+            tile_verdict("promises", "Measured, least"): {'{verdict="WARNING"}': 0},
+            query("promises", "table", "Promises", "known"): each,
             query("promises", "graph", "Measured", "{{sloth_slo}}"): each,
         },
     )
@@ -171,8 +156,8 @@ def test_a_promise_whose_counters_are_there_and_count_nothing_is_a_warning_too(t
         tmp_path,
         {
             f"count({ALERTS['PromiseNotMeasured']})": {"{}": 1},
-            _tile("promises", "Measured, least"): {'{verdict="WARNING"}': 0},
-            _cell("promises", "Promises", "known"): {'{sloth_slo="login"}': 0},
+            tile_verdict("promises", "Measured, least"): {'{verdict="WARNING"}': 0},
+            query("promises", "table", "Promises", "known"): {'{sloth_slo="login"}': 0},
         },
     )
 
@@ -185,7 +170,7 @@ def test_promises_are_of_all_nodes_whichever_is_chosen(title: str, tmp_path: Pat
     gives(
         {**_MEASURING, **_CALM, **both, **chosen, **other_gateway},
         tmp_path,
-        {f"count by (verdict) ({_tile('promises', title)})": {'{verdict="NOT MEASURED"}': 1}},
+        {f"count by (verdict) ({tile_verdict('promises', title)})": {'{verdict="NOT MEASURED"}': 1}},
         nodes="prosody1",
     )
 
@@ -196,7 +181,7 @@ def test_promises_are_not_measured_while_prometheus_knows_no_exporter_that_count
 ) -> None:
     of_job = {name: values for name, values in _MEASURING.items() if f'"{job}"' not in name}
     assert len(of_job) < len(_MEASURING)
-    said = f"count by (verdict) ({_tile('promises', 'Budget left, worst')})"
+    said = f"count by (verdict) ({tile_verdict('promises', 'Budget left, worst')})"
     gives({**of_job, **_CALM}, tmp_path, {said: {'{verdict="NOT MEASURED"}': 1}})
 
 
@@ -206,7 +191,7 @@ def test_a_missed_promise_that_pages_nobody_does_not_hide_the_budgets_of_the_oth
     gives(
         {**_MEASURING, **kept, **missed},
         tmp_path,
-        {_tile("promises", "Budget left, worst"): {'{verdict="now"}': 0.75}},
+        {tile_verdict("promises", "Budget left, worst"): {'{verdict="now"}': 0.75}},
     )
 
 
@@ -251,8 +236,8 @@ def test_the_fullest_disk_is_what_its_two_alerts_make_of_it(
         _of_host(free, files),
         tmp_path,
         {
-            _tile("hosts", "Disk free, least"): {f'{{verdict="{verdict}"}}': least},
-            _cell("hosts", "Hosts", "disk free"): {'{instance="db1"}': least},
+            tile_verdict("hosts", "Disk free, least"): {f'{{verdict="{verdict}"}}': least},
+            query("hosts", "table", "Hosts", "disk free"): {'{instance="db1"}': least},
             pages: {"{}": int(verdict == "CRITICAL")},
             warns: {"{}": int(verdict != "OK")},
         },
@@ -270,8 +255,8 @@ def test_processors_in_use_and_processors_taken_are_judged_each_by_its_own_limit
         _of_host({"/": 0.5}, used=used, taken=taken),
         tmp_path,
         {
-            f"round({_tile('hosts', 'CPU limit used, most')}, 0.001)": {f'{{verdict="{verdict}"}}': share},
-            f"round({_cell('hosts', 'Hosts', 'cpu limit')}, 0.001)": {'{instance="db1"}': share},
+            f"round({tile_verdict('hosts', 'CPU limit used, most')}, 0.001)": {f'{{verdict="{verdict}"}}': share},
+            f"round({query('hosts', 'table', 'Hosts', 'cpu limit')}, 0.001)": {'{instance="db1"}': share},
             f"count({ALERTS['HostProcessorBusy']}) or vector(0)": {"{}": int(verdict == "WARNING")},
         },
     )
