@@ -253,5 +253,5 @@ def _tile(
 
 def _trend(name: str) -> dict[str, Any]:
     """Show a range query as a line without a number: its last point may be as old as one step of the shown time."""
-    nothing = [between(-FAR, FAR, CALM, " "), special("null+nan", " ", CALM)]
-    return override("byFrameRefID", "T", mappings=nothing, color=fixed(TREND), displayName=name, noValue=" ")
+    nothing = [between(-FAR, FAR, TREND, " "), special("null+nan", " ", TREND)]
+    return override("byFrameRefID", "T", mappings=nothing, displayName=name, noValue=" ")

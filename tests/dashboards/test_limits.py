@@ -17,7 +17,7 @@ from tests.dashboards.model import DATA_PANELS, Panel, plain, selectors, walk
 from tests.dashboards.samples import LABELS
 from toolkit.values import duration
 
-RED, ORANGE = "dark-red", "super-light-orange"
+RED, ORANGE, GROUND = "dark-red", "super-light-orange", "rgba(0, 0, 0, 0.22)"  # the ground of a trend
 # Which alerts' thresholds each tile and each graph shows, written by hand: uid, panel, alerts from the mildest on.
 LIMITS: dict[tuple[str, str], list[str]] = {
     ("promises", "Measured, least"): ["PromiseNotMeasured"],
@@ -465,12 +465,14 @@ def test_a_tile_shows_what_is_now_and_fills_its_panel_with_the_colour(panel: Pan
     now, *others = panel.json["targets"]
     assert now["instant"], "an old value would outlive its node"
     trends = [other for other in others if not other["instant"]]
-    hidden = [
-        o["matcher"]["options"]
+    grounds = {
+        o["matcher"]["options"]: {m["options"]["result"]["color"] for m in p["value"]}
         for o in panel.json["fieldConfig"]["overrides"]
-        if any(p["id"] == "mappings" and p["value"][0]["options"]["result"].get("text") == " " for p in o["properties"])
-    ]
-    assert [trend["refId"] for trend in trends] == hidden, "the number of a trend may be as old as one step"
+        for p in o["properties"]
+        if p["id"] == "mappings" and p["value"][0]["options"]["result"].get("text") == " "
+    }
+    assert [trend["refId"] for trend in trends] == list(grounds), "the number of a trend may be as old as one step"
+    assert all(colours == {GROUND} for colours in grounds.values()), "a white trend cannot be seen on a light page"
     assert [trend["legendFormat"] for trend in trends] in ([], ["trend"])
     # From Grafana 10 on lastNotNull takes NaN for null: a gateway without work would show NO DATA.
     assert panel.json["options"]["reduceOptions"] == {"calcs": ["last"], "fields": "", "values": False}
