@@ -125,7 +125,7 @@ dashboard = page(
             ),
             series(
                 "Refused allocations/s",
-                "401: wrong credentials; 486: total-quota; 508: no relay port. A single 401 is the usual challenge.",
+                "401: wrong credentials, not the usual challenge; 486: total-quota; 508: no relay port.",
                 "short",
                 Query('instance_code:coturn_allocate_errors:rate2m{instance=~"$node"}', "{{instance}} {{code}}"),
                 empty="nothing was refused",

@@ -26,7 +26,7 @@ UNKNOWN = "purple"
 FAILURE = "red"  # a line that counts failures
 # What a tile's trend is drawn on: Grafana fills the trend with white, so the ground must be darker than a light page.
 # It is so thin that Grafana writes on it in the page's own colour.
-TREND = "rgba(0, 0, 0, 0.22)"
+TREND = "rgba(0, 0, 0, 0.28)"
 LIMIT = "#808080"  # the dashed line of an alert's limit
 # A node has the same colour in every panel: that of the first number in its name (prosody1, postgres2, ...), by its
 # last digit. There is no seventh colour: 1 and 7, 2 and 8, ... share one.

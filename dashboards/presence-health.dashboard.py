@@ -50,6 +50,7 @@ dashboard = page(
             "locale",
             'sum(increase(prosody_dead_connections_total{instance=~"$node"}[10m]))',
             of=PROSODY,
+            outlives=True,
         ),
         stat(
             "Longest read_timeout",
@@ -121,6 +122,7 @@ dashboard = page(
                 "background.",
                 "short",
                 Query('instance_show:prosody_presence_sessions:sum{instance=~"$node"}', "{{instance}} {{show}}"),
+                stacked=True,
             ),
         ),
         gone_in_time(),

@@ -61,6 +61,7 @@ dashboard = page(
             'max(prosody_memory_used_bytes{instance=~"$node"})',
             above("ProsodyMemoryHigh"),
             of=PROSODY,
+            outlives=True,
         ),
         stat(
             "Unsafe settings",
@@ -85,8 +86,9 @@ dashboard = page(
                 'max by (instance) (prosody_memory_used_bytes{instance=~"$node"})',
                 "decbytes",
                 limits=above("ProsodyMemoryHigh"),
+                outlives=True,
             ),
-            "CPU": Column(f"max by (instance) ({rate('prosody_cpu_seconds_total')})", "percentunit"),
+            "CPU": Column(f"max by (instance) ({rate('prosody_cpu_seconds_total')})", "percentunit", outlives=True),
             "lag": Column(
                 'max by (instance) (instance:prosody_event_loop_lag_seconds:mean{instance=~"$node"})',
                 "s",

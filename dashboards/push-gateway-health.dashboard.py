@@ -83,6 +83,7 @@ dashboard = page(
             f'max(resets(push_gateway_uptime_seconds{{instance=~"$node"}}[{_CRASHES.window}]))',
             above("PushGatewayCrashLoop"),
             of=GATEWAY,
+            outlives=True,
         ),
     ],
     nodes=nodes(

@@ -74,6 +74,7 @@ def path() -> Row:
             f'max(round(sum by (instance) (increase(push_calls_failed_total{{instance=~"$node"}}[{calls.window}]))))',
             above("PushCallsFailing"),
             of=GATEWAY,
+            outlives=True,
         ),
         series(
             "What followed each accepted push/s",

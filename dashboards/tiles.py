@@ -46,6 +46,7 @@ def stat(
     *,
     of: Answering,
     idle: str = NO_DATA,
+    outlives: bool = False,
 ) -> Panel:
     """Return a number with its verdict in a word and in colour, how much of its limit it is, and its trend.
 
@@ -62,6 +63,7 @@ def stat(
         limits: what is good and what is bad.
         of: the service, or the endpoints, that must all answer for the verdict to hold.
         idle: the verdict on NaN, where nothing happened that could be judged.
+        outlives: whether the number is also of what does not answer.
     """
     colours = {
         **{state.word: state.colour for state in State},
@@ -73,7 +75,7 @@ def stat(
         verdict = f"({verdict}) * on () group_left (share) ({_share(expr, limits.whole, of)})"
     return _tile(
         title,
-        f"{description} {limits.says}{_of(of)}",
+        f"{description} {limits.says}{_of(of, outlives)}",
         unit,
         [target(verdict, "{{verdict}}{{share}}", "A", instant=True), target(expr, "trend", "T")],
         overrides=[
@@ -86,7 +88,7 @@ def stat(
     )
 
 
-def figure(title: str, description: str, unit: str, expr: str, *, of: Answering) -> Panel:
+def figure(title: str, description: str, unit: str, expr: str, *, of: Answering, outlives: bool = False) -> Panel:
     """Return a number that has no limit, and its trend.
 
     Args:
@@ -95,11 +97,12 @@ def figure(title: str, description: str, unit: str, expr: str, *, of: Answering)
         unit: Grafana's name of the unit.
         expr: PromQL for exactly one sample without labels. No sample is a fault, and is shown as one.
         of: the service, or the endpoints, that must all answer for the number to be whole.
+        outlives: whether the number is also of what does not answer.
     """
     verdict = _or(*_partly(expr, of), _named("now", expr), _named(NO_DATA, "vector(NaN)"))
     return _tile(
         title,
-        f"{description}{_of(of)}",
+        f"{description}{_of(of, outlives)}",
         unit,
         [target(verdict, "{{verdict}}", "A", instant=True), target(expr, "trend", "T")],
         overrides=[
@@ -110,8 +113,9 @@ def figure(title: str, description: str, unit: str, expr: str, *, of: Answering)
     )
 
 
-def _of(of: Answering) -> str:
-    return f" {of.word}: at least one does not answer; the number is of those that do."
+def _of(of: Answering, outlives: bool) -> str:  # noqa: FBT001 - private
+    number = "also of those that do not, as far as it is known" if outlives else "of those that do"
+    return f" {of.word}: at least one does not answer; the number is {number}."
 
 
 def _share(expr: str, whole: float, of: Answering) -> str:

@@ -201,6 +201,7 @@ dashboard = page(
                     'sum by (instance, transport) (prosody_c2s_sessions{instance=~"$node"})',
                     "{{instance}} {{transport}}",
                 ),
+                stacked=True,
             ),
             open_file_descriptors(),
             event_loop_lag(),

@@ -17,7 +17,7 @@ from tests.dashboards.model import DATA_PANELS, Panel, plain, selectors, walk
 from tests.dashboards.samples import LABELS
 from toolkit.values import duration
 
-RED, ORANGE, GROUND = "dark-red", "super-light-orange", "rgba(0, 0, 0, 0.22)"  # the ground of a trend
+RED, ORANGE, GROUND = "dark-red", "super-light-orange", "rgba(0, 0, 0, 0.28)"  # the ground of a trend
 # Which alerts' thresholds each tile and each graph shows, written by hand: uid, panel, alerts from the mildest on.
 LIMITS: dict[tuple[str, str], list[str]] = {
     ("promises", "Measured, least"): ["PromiseNotMeasured"],

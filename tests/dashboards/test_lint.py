@@ -229,11 +229,11 @@ def test_every_data_source_is_the_variable(uid: str) -> None:
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
 def test_every_colour_is_one_that_all_can_tell_apart(uid: str) -> None:
-    judging = {"blue", "super-light-orange", "dark-red", "purple", "#808080", "text", "transparent"}
+    judging = {"blue", "super-light-orange", "dark-red", "purple", "#808080", "text", "transparent", TREND}
     assert set(_all("color", DASHBOARDS[uid], str)) <= judging
     named = {found["fixedColor"] for found in _all("color", DASHBOARDS[uid]) if "fixedColor" in found}
     named |= {p["value"]["fixedColor"] for p in _all_properties(DASHBOARDS[uid]) if p["id"] == "color"}
-    assert named <= judging | set(NODES.values()) | {FAILURE, TREND}
+    assert named <= judging | set(NODES.values()) | {FAILURE}
 
 
 def _all_properties(node: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - JSON
