@@ -100,7 +100,7 @@ def page(
         users: a third one, of test users; its nodes are the variable `users`.
         alerts: those that open this dashboard although they watch metrics of another job.
         table: height of the table. The list of alerts has the rest of the screen: an outage has many consequences, and
-            its cause is the oldest alert.
+            their cause may be one of the oldest alerts.
     """
     place = PLACES[uid]
     others = {"exporter": exporter, "users": users}
