@@ -106,8 +106,7 @@ class Providers(Server):
 
     def received(self, provider: str) -> list[dict[str, Any]]:
         """Return the pushes that reached "apns" or "fcm" so far, and whether each was "delivered" to its phone."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if line["provider"] == provider]
+        return [push for push in self.reports() if push["provider"] == provider]
 
 
 async def main() -> None:

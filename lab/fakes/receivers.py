@@ -60,8 +60,7 @@ class Receivers(WebServer):
 
     def notifications(self) -> list[Notification]:
         """Return what has arrived so far, oldest first."""
-        lines = self.log.read_text(encoding="utf-8").splitlines()
-        return [Notification(**json.loads(line)) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [Notification(**report) for report in self.reports()]
 
 
 def read_event(event: dict[str, Any], receiver: str, at: float, groups: dict[str, str]) -> list[Notification]:

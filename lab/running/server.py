@@ -6,6 +6,7 @@ It knows no server in particular: `lab.servers` defines them and `lab.stack` wir
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ import urllib.request
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import mirakuru
 from mirakuru.base import cleanup_subprocesses
@@ -210,6 +211,11 @@ class Server(ABC):
         return (
             "; its last log lines:\n" + "\n".join(f"    {line}" for line in words) if words else "; it logged nothing"
         )
+
+    def reports(self) -> list[dict[str, Any]]:
+        """Return the JSON objects that it has logged so far, one a line, but for a line that is still being written."""
+        whole = self.log.read_text(encoding="utf-8").split("\n")[:-1]
+        return [json.loads(line) for line in whole if line.startswith("{")]
 
     def _send(self, number: signal.Signals) -> None:
         assert self._executor is not None, f"{self.name} is not started"

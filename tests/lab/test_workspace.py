@@ -186,3 +186,10 @@ def test_a_frozen_server_still_ends_in_order() -> None:
         page.freeze()
         page.stop()
         assert not page.running
+
+
+def test_a_report_that_is_still_being_written_is_not_read() -> None:
+    with Workspace() as lab:
+        page = Page(lab, "page")
+        page.log.write_text('ready\n{"at": 1}\n{"at": {"half": 2}', encoding="utf-8")
+        assert page.reports() == [{"at": 1}]
