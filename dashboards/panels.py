@@ -210,7 +210,7 @@ def _known(expr: str) -> str:
 
 def _said(empty: str) -> str:
     """Return what an empty panel says: true too if the query has failed, or if what reports it does not answer."""
-    return empty if empty == NO_DATA else f"Nothing to show: {empty}, or it is not known."
+    return empty if empty == NO_DATA else f"Nothing to show: {empty}, or there is no data."
 
 
 def _only_this_node(queries: Sequence[Query]) -> list[dict[str, str]]:

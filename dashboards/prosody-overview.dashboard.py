@@ -74,7 +74,8 @@ dashboard = page(
     ],
     nodes=nodes(
         "Nodes",
-        "Each node now, coloured by the limits of its alerts. Lag: of the event loop, on average; bad logins: of all "
+        "Each node now, coloured by the limits of its alerts. Memory, CPU: of the process, also while it hangs; lag: "
+        "of the event loop, on average; bad logins: of all "
         f"in two minutes, a dash also where they are too few for an alert ({_LOGINS_FAIL.minimum:g}).",
         PROSODY,
         {

@@ -75,7 +75,7 @@ def stat(
         verdict = f"({verdict}) * on () group_left (share) ({_share(expr, limits.whole, of)})"
     return _tile(
         title,
-        f"{description} {limits.says}{_of(of, outlives)}",
+        f"{description} {limits.says}{_of(of, outlives=outlives)}",
         unit,
         [target(verdict, "{{verdict}}{{share}}", "A", instant=True), target(expr, "trend", "T")],
         overrides=[
@@ -102,7 +102,7 @@ def figure(title: str, description: str, unit: str, expr: str, *, of: Answering,
     verdict = _or(*_partly(expr, of), _named("now", expr), _named(NO_DATA, "vector(NaN)"))
     return _tile(
         title,
-        f"{description}{_of(of, outlives)}",
+        f"{description}{_of(of, outlives=outlives)}",
         unit,
         [target(verdict, "{{verdict}}", "A", instant=True), target(expr, "trend", "T")],
         overrides=[
@@ -113,7 +113,7 @@ def figure(title: str, description: str, unit: str, expr: str, *, of: Answering,
     )
 
 
-def _of(of: Answering, outlives: bool) -> str:  # noqa: FBT001 - private
+def _of(of: Answering, *, outlives: bool) -> str:
     number = "also of those that do not, as far as it is known" if outlives else "of those that do"
     return f" {of.word}: at least one does not answer; the number is {number}."
 

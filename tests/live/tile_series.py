@@ -99,3 +99,15 @@ PARTLY_DOWN: dict[str, dict[str, str]] = {
 EXPORTER_GONE = {name: "1x8" if values == "0x8" else values for name, values in PARTLY_DOWN["certificates"].items()} | {
     'up{job="certificates",instance="m2"}': "0x8"
 }
+
+
+def last_words(series: dict[str, str], node: str) -> dict[str, str]:
+    """Return what is still known of a node that has just ended: rates and averages of the minutes before."""
+    return {
+        name.replace(f'instance="{other}"', f'instance="{node}"'): values
+        for name, values in series.items()
+        for other in [name.split('instance="')[1].split('"')[0]]
+        if other != node
+        and not name.startswith(("up{", "prosody_up{", "pg_up{", "coturn_up{", "push_gateway_up{"))
+        and name.replace(f'instance="{other}"', f'instance="{node}"') not in series
+    }
